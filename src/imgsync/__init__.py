@@ -1,0 +1,1 @@
+"""Copies product, bundle and variant images from a main MoySklad account to its child accounts."""

@@ -1,0 +1,1 @@
+"""Pure core: rules and ports, no I/O."""

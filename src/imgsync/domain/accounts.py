@@ -1,0 +1,56 @@
+"""MoySklad accounts and what their credentials cost in rate units."""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from enum import StrEnum
+
+MOSCOW_TIME = timezone(timedelta(hours=3))
+"""MoySklad's dates are Moscow dates."""
+
+
+class TokenKind(StrEnum):
+    """How an account authenticates: Bearer token of a solution or user, or Basic login:password."""
+
+    SOLUTION = "solution"
+    USER = "user"
+    PASSWORD = "password"  # noqa: S105 (a kind, not a secret)
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """An account and its credentials. `secret` is left out of repr so that no log shows it.
+
+    `login` is set exactly when `token_kind` is PASSWORD.
+    """
+
+    id: str
+    name: str
+    token_kind: TokenKind
+    secret: str = field(repr=False)
+    login: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.id.strip():
+            raise ValueError("account id is empty")
+        if not self.secret:
+            raise ValueError("the token or password is empty")
+        if (self.token_kind is TokenKind.PASSWORD) != (self.login is not None):
+            raise ValueError("a login goes with a password, and only with a password")
+
+
+_USER_WEIGHTS = (
+    (datetime(2026, 12, 1, tzinfo=MOSCOW_TIME), 4),
+    (datetime(2026, 9, 1, tzinfo=MOSCOW_TIME), 3),
+    (datetime(2026, 5, 12, tzinfo=MOSCOW_TIME), 2),
+)
+
+
+def request_weight(kind: TokenKind, at: datetime) -> int:
+    """Rate units that one request costs at the aware moment `at`.
+
+    Source: API documentation, Restrictions, "Limit over 3 seconds": 1 for a solution token; 2, 3
+    and 4 for a user token or a password from 2026-05-12, 2026-09-01 and 2026-12-01.
+    """
+    if kind is TokenKind.SOLUTION:
+        return 1
+    return next((weight for start, weight in _USER_WEIGHTS if at >= start), 1)

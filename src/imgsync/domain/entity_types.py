@@ -1,0 +1,57 @@
+"""Kinds of MoySklad entities that carry images."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from imgsync.domain.errors import PluginError, UnknownEntityTypeError
+from imgsync.domain.limits import MAX_IMAGES
+
+
+class MatchField(StrEnum):
+    """Field by which an entity's counterpart in the child account is found."""
+
+    EXTERNAL_CODE = "externalCode"
+    CODE = "code"
+    ARTICLE = "article"
+    NAME = "name"
+
+
+@dataclass(frozen=True, slots=True)
+class EntityType:
+    """An entity type: its `name` in payloads and, as ``entity/{name}``, in the API."""
+
+    name: str
+    max_images: int = MAX_IMAGES
+
+    def __post_init__(self) -> None:
+        if not (self.name.isascii() and self.name.isalnum()):
+            raise PluginError(f"entity type name {self.name!r} is not ASCII letters and digits")
+        if self.max_images < 1:
+            raise PluginError(f"entity type '{self.name}' allows no image")
+
+
+class EntityTypes:
+    """The registered entity types. Raises PluginError on two of one name."""
+
+    def __init__(self, types: Iterable[EntityType]) -> None:
+        self._types: dict[str, EntityType] = {}
+        for entity_type in types:
+            if entity_type.name in self._types:
+                raise PluginError(f"entity type '{entity_type.name}' is registered twice")
+            self._types[entity_type.name] = entity_type
+
+    def __iter__(self) -> Iterator[EntityType]:
+        return iter(self._types.values())
+
+    @property
+    def names(self) -> list[str]:
+        return list(self._types)
+
+    def get(self, name: str) -> EntityType:
+        """The type of that name; UnknownEntityTypeError lists the known ones."""
+        try:
+            return self._types[name]
+        except KeyError:
+            known = ", ".join(self._types)
+            raise UnknownEntityTypeError(f"unknown entity type '{name}' (known: {known})") from None

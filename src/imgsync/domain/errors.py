@@ -1,0 +1,91 @@
+"""Errors of the domain. Each says whether another attempt may help."""
+
+
+class ImgsyncError(Exception):
+    """Base of every expected error; its text is meant for the user."""
+
+    retryable = False
+
+
+class PayloadError(ImgsyncError):
+    """A task payload is wrong. `field` is its dotted path, such as ``images.0.filename``."""
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(f"Bad payload: field '{field}': {problem}")
+        self.field = field
+
+
+class UnknownAccountError(ImgsyncError):
+    """An account id has no stored credentials."""
+
+    def __init__(self, account_id: str) -> None:
+        super().__init__(
+            f"Account '{account_id}' is not configured; add it with 'imgsync account add'"
+        )
+
+
+class UnknownEntityTypeError(ImgsyncError):
+    """No built-in or plugin registers this entity type."""
+
+
+class PluginError(ImgsyncError):
+    """A plugin cannot be loaded or registers something invalid."""
+
+
+class AuthorisationError(ImgsyncError):
+    """401 or 403: the account's credentials are refused (codes 1056, 1061 and others)."""
+
+
+class NotFoundError(ImgsyncError):
+    """404, code 1021: the entity or image does not exist."""
+
+
+class ApiError(ImgsyncError):
+    """The API refused a request for good, for a reason other than the ones above."""
+
+
+class StorageFullError(ApiError):
+    """Code 51003: the child account has no file storage left."""
+
+
+class ImageRejectedError(ImgsyncError):
+    """The API refused an image (codes 51001, 51002, 51004, 51005, 51006)."""
+
+
+class UnavailableError(ImgsyncError):
+    """Timeouts, 5xx, code 51007 or a rate limit that outlasted the client's own retries."""
+
+    retryable = True
+
+
+class ImageError(ImgsyncError):
+    """One source image cannot be copied, now or ever: too large, not an image, gone."""
+
+
+class ImageTooLargeError(ImageError):
+    """An image is over the size limit."""
+
+    def __init__(self, size: int | None, limit: int) -> None:
+        amount = f"{size} bytes is" if size is not None else "it is"
+        super().__init__(f"{amount} over the limit of {limit} bytes")
+
+
+class ForbiddenUrlError(ImageError):
+    """A download address that the policy of `imgsync.domain.urls` refuses."""
+
+
+class NoImageUploadedError(ImgsyncError):
+    """A task ended with no image on the child."""
+
+    def __init__(self, reasons: list[str], *, retryable: bool) -> None:
+        super().__init__("No image was uploaded: " + "; ".join(reasons))
+        self.reasons = reasons
+        self.retryable = retryable
+
+
+class LeaseLostError(ImgsyncError):
+    """The lease of a task lapsed and another worker may hold it now."""
+
+
+class UnsafePathError(ImgsyncError):
+    """A file would lie outside the temp folder."""

@@ -1,0 +1,29 @@
+"""File names that come from outside."""
+
+import re
+
+MAX_FILENAME_LENGTH = 255
+"""Characters of `filename` in the API (String(255))."""
+
+_SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,5}\Z")
+
+
+def upload_name(filename: str) -> str:
+    """The name to upload: last path segment, no control characters, at most 255 characters.
+
+    Falls back to ``image`` where nothing is left; the suffix survives the cut.
+    """
+    base = re.split(r"[/\\]", filename)[-1]
+    clean = "".join(c for c in base if c.isprintable()).strip()
+    if clean.strip(".") == "":
+        return "image"
+    if len(clean) <= MAX_FILENAME_LENGTH:
+        return clean
+    suffix = safe_suffix(clean)
+    return clean[: MAX_FILENAME_LENGTH - len(suffix)] + suffix
+
+
+def safe_suffix(filename: str) -> str:
+    """Suffix such as ``.jpg``, in lower case, or '' when it is not plain ASCII."""
+    match = _SUFFIX.search(filename)
+    return match.group().lower() if match else ""

@@ -1,0 +1,60 @@
+"""Finding the child's counterpart of a main entity."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from imgsync.domain.entity_types import MatchField
+from imgsync.domain.images import RemoteImage
+
+
+@dataclass(frozen=True, slots=True)
+class Entity:
+    """A product, bundle, variant or plugin type as the API lists it.
+
+    `images` is filled only where they were asked for.
+    """
+
+    id: str
+    name: str
+    external_code: str | None = None
+    code: str | None = None
+    article: str | None = None
+    images: tuple[RemoteImage, ...] = ()
+
+    def key(self, match_field: MatchField) -> str | None:
+        """Value of the field, None where it is missing or blank."""
+        value = {
+            MatchField.EXTERNAL_CODE: self.external_code,
+            MatchField.CODE: self.code,
+            MatchField.ARTICLE: self.article,
+            MatchField.NAME: self.name,
+        }[match_field]
+        return value if value and value.strip() else None
+
+
+@dataclass(slots=True)
+class CounterpartIndex:
+    """Child entities of one type by the value of one field."""
+
+    match_field: MatchField
+    _ids: dict[str, str] = field(default_factory=dict)
+    _ambiguous: set[str] = field(default_factory=set)
+
+    def add(self, entities: Iterable[Entity]) -> None:
+        for entity in entities:
+            key = entity.key(self.match_field)
+            if key is None:
+                continue
+            if self._ids.setdefault(key, entity.id) != entity.id:
+                self._ambiguous.add(key)
+
+    def find(self, entity: Entity) -> tuple[str | None, str]:
+        """(id of the counterpart, '') or (None, why there is none)."""
+        key = entity.key(self.match_field)
+        if key is None:
+            return None, f"it has no {self.match_field}"
+        if key in self._ambiguous:
+            return None, f"several child entities have {self.match_field} '{key}'"
+        if key not in self._ids:
+            return None, f"no child entity has {self.match_field} '{key}'"
+        return self._ids[key], ""

@@ -1,0 +1,89 @@
+"""Rate bucket of one account: how long to wait before the next request.
+
+Times are seconds of any monotonic clock. Units spent count from when a request is sent until the
+interval has passed since its answer, so a slow network never squeezes two windows into one.
+"""
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from imgsync.domain.limits import (
+    MAX_RATE_REJECTIONS_PER_MINUTE,
+    RATE_INTERVAL_SECONDS,
+    RATE_LIMIT_UNITS,
+)
+
+_MINUTE = 60.0
+_REJECTION_CEILING = MAX_RATE_REJECTIONS_PER_MINUTE // 2
+
+
+@dataclass(slots=True)
+class RateBucket:
+    """Client-side copy of MoySklad's bucket, corrected by the headers of every answer."""
+
+    limit: int = RATE_LIMIT_UNITS
+    interval: float = RATE_INTERVAL_SECONDS
+    _in_flight: int = 0
+    _spent: deque[tuple[float, int]] = field(default_factory=deque)
+    _rejections: deque[float] = field(default_factory=deque)
+    _held_until: float = 0.0
+
+    def delay(self, now: float, weight: int) -> float:
+        """Seconds until a request of `weight` units may be sent; 0 when it may go now."""
+        if now < self._held_until:
+            return self._held_until - now
+        self._expire(now)
+        free = self.limit - self._in_flight - sum(units for _, units in self._spent)
+        need = min(weight, self.limit) - free
+        if need <= 0:
+            return 0.0
+        for at, units in self._spent:
+            need -= units
+            if need <= 0:
+                return at + self.interval - now
+        return self.interval / 10
+
+    def send(self, weight: int) -> None:
+        """Counts a request that is being sent."""
+        self._in_flight += weight
+
+    def answered(self, now: float, weight: int) -> None:
+        """Counts the end of a request: its units stay spent for one interval."""
+        self._in_flight -= weight
+        self._spent.append((now, weight))
+
+    def observe(
+        self, now: float, weight: int, *, limit: int, remaining: int, interval: float | None
+    ) -> None:
+        """Takes over the server's view: X-RateLimit-Limit, -Remaining and the interval (seconds).
+
+        The headers count units, or whole requests where the limit shrinks with the weight; what
+        others spent on the same account is added to our own.
+        """
+        scale = weight if limit * weight <= RATE_LIMIT_UNITS else 1
+        if limit > 0:
+            self.limit = limit * scale
+        if interval:
+            self.interval = interval
+        self._expire(now)
+        known = self._in_flight + sum(units for _, units in self._spent)
+        unknown = self.limit - remaining * scale - known
+        if unknown > 0:
+            self._spent.append((now, unknown))
+
+    def rejected(self, now: float, retry_after: float) -> None:
+        """Counts an answer 429 and holds every request for `retry_after` seconds.
+
+        Long before MoySklad's 200 a minute, which cost the user the API, it holds for the rest
+        of the minute.
+        """
+        self._rejections.append(now)
+        while self._rejections[0] <= now - _MINUTE:
+            self._rejections.popleft()
+        if len(self._rejections) >= _REJECTION_CEILING:
+            retry_after = max(retry_after, self._rejections[0] + _MINUTE - now)
+        self._held_until = max(self._held_until, now + retry_after)
+
+    def _expire(self, now: float) -> None:
+        while self._spent and self._spent[0][0] <= now - self.interval:
+            self._spent.popleft()

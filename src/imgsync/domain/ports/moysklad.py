@@ -1,0 +1,74 @@
+"""Port to the MoySklad API."""
+
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from typing import Protocol
+
+from imgsync.domain.accounts import Account
+from imgsync.domain.encoding import Element
+from imgsync.domain.entity_types import EntityType
+from imgsync.domain.images import RemoteImage
+from imgsync.domain.matching import Entity
+
+ReadContent = Callable[[str], Iterator[bytes]]
+"""Bytes of the file of an `Upload`, by its key, in chunks; called anew for every repetition."""
+
+
+class MoySkladPort(Protocol):
+    """The API of one account. Errors: AuthorisationError, NotFoundError, ApiError,
+    UnavailableError after the adapter's own retries."""
+
+    def list_entities(
+        self, entity_type: EntityType, *, with_images: bool
+    ) -> AsyncIterator[list[Entity]]:
+        """Pages of all entities of a type; pages of 100 with images, of 1000 without."""
+        ...
+
+    async def list_images(self, entity_type: EntityType, entity_id: str) -> list[RemoteImage]:
+        """The entity's images in order."""
+        ...
+
+    async def set_images(
+        self,
+        entity_type: EntityType,
+        entity_id: str,
+        elements: Sequence[Element],
+        read: ReadContent,
+    ) -> list[RemoteImage]:
+        """Sets the whole list in one request; returns it, one image per element.
+
+        ImageRejectedError where the API refuses an image; the list is then unchanged.
+        """
+        ...
+
+    async def delete_images(
+        self, entity_type: EntityType, entity_id: str, hrefs: Sequence[str]
+    ) -> None:
+        """Deletes the images with these meta.hrefs in one request."""
+        ...
+
+    async def content_length(self, url: str) -> int | None:
+        """Bytes at a download address by HEAD; None where the server does not tell.
+
+        ForbiddenUrlError for an address that the policy refuses.
+        """
+        ...
+
+    async def download(
+        self, url: str, write: Callable[[bytes], None], restart: Callable[[], None], max_bytes: int
+    ) -> None:
+        """Streams a file into `write`; calls `restart` before it begins anew after a failure.
+
+        ImageTooLargeError past `max_bytes`, ImageError where the image is gone,
+        ForbiddenUrlError, and UnavailableError after 60 s or repeated failures.
+        """
+        ...
+
+
+class MoySkladFactory(Protocol):
+    """Gives the port of an account, one and the same for one account (they share its pace)."""
+
+    def for_account(self, account: Account) -> MoySkladPort: ...
+
+    async def close(self) -> None:
+        """Closes every connection."""
+        ...

@@ -1,0 +1,39 @@
+"""Image settings of a child account."""
+
+from dataclasses import dataclass
+
+from imgsync.domain.limits import MAX_IMAGES
+
+
+@dataclass(frozen=True, slots=True)
+class ChildSettings:
+    """Which images a child receives: none (the default), the first only, or up to 10.
+
+    The two switches exclude each other; use `with_first_only` and `with_all` to change them.
+    """
+
+    sync_images: bool = False
+    sync_images_all: bool = False
+
+    def __post_init__(self) -> None:
+        if self.sync_images and self.sync_images_all:
+            raise ValueError("sync_images and sync_images_all exclude each other")
+
+    @property
+    def limit(self) -> int:
+        """Images to copy per entity: 0, 1 or 10."""
+        if self.sync_images_all:
+            return MAX_IMAGES
+        return 1 if self.sync_images else 0
+
+    @property
+    def enabled(self) -> bool:
+        return self.limit > 0
+
+    def with_first_only(self, on: bool) -> "ChildSettings":
+        """Sets `sync_images`; turning it on clears `sync_images_all`."""
+        return ChildSettings(on, self.sync_images_all and not on)
+
+    def with_all(self, on: bool) -> "ChildSettings":
+        """Sets `sync_images_all`; turning it on clears `sync_images`."""
+        return ChildSettings(self.sync_images and not on, on)

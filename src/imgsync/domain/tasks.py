@@ -1,0 +1,63 @@
+"""Tasks of the queue and what becomes of them."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+TASK_ENTITY_TYPE = "image_sync"
+"""Value of `entity_type` in the table `sync_queue` (the kind of task, not of MoySklad entity)."""
+
+DEFAULT_PRIORITY = 50
+"""Priority of image tasks; a higher number is taken first."""
+
+
+class TaskStatus(StrEnum):
+    PENDING = "pending"
+    PROCESSING = "processing"
+    COMPLETED = "completed"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A row of the queue. Times are aware; `attempts` counts the running attempt too.
+
+    `lease_token` names the claim that holds the task; it changes with every claim.
+    """
+
+    id: int
+    payload: Any
+    status: TaskStatus
+    priority: int
+    attempts: int
+    max_attempts: int
+    scheduled_at: datetime
+    created_at: datetime
+    updated_at: datetime
+    dedupe_key: str | None = None
+    lease_token: str | None = None
+    lease_expires_at: datetime | None = None
+    result: str | None = None
+    error: str | None = None
+    warnings: tuple[str, ...] = ()
+
+
+class SyncOutcome(StrEnum):
+    """Texts of a completed task."""
+
+    DISABLED = "Image sync is disabled"
+    UNCHANGED = "unchanged"
+    COMPLETED = "completed"
+    COMPLETED_WITH_WARNINGS = "completed with warnings"
+
+
+@dataclass(frozen=True, slots=True)
+class SyncResult:
+    """What a sync of one entity did. `downloaded_bytes` counts image files before encoding."""
+
+    outcome: SyncOutcome
+    warnings: tuple[str, ...] = ()
+    uploaded: int = 0
+    kept: int = 0
+    downloaded_bytes: int = 0

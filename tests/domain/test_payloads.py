@@ -1,0 +1,100 @@
+"""Payload formats: what they read and how they complain."""
+
+from typing import Any
+
+import pytest
+
+from imgsync.domain.errors import PayloadError, PluginError
+from imgsync.domain.images import SourceImage
+from imgsync.domain.payloads import BATCH, LEGACY, PayloadFormats, batch_payload
+
+FORMATS = PayloadFormats([BATCH, LEGACY])
+IDS = {
+    "main_account_id": "m",
+    "child_account_id": "c",
+    "parent_entity_type": "product",
+    "parent_entity_id": "p1",
+    "child_entity_id": "c1",
+}
+IMAGE = {"meta": {"downloadHref": "https://api.moysklad.ru/x"}, "filename": "a.png"}
+
+
+def test_batch() -> None:
+    request = FORMATS.parse({**IDS, "images": [IMAGE, {**IMAGE, "size": 5, "updated": "u"}]})
+    assert (request.main_account_id, request.child_account_id) == ("m", "c")
+    assert (request.entity_type, request.main_entity_id, request.child_entity_id) == (
+        "product",
+        "p1",
+        "c1",
+    )
+    assert request.images == (
+        SourceImage("https://api.moysklad.ru/x", "a.png"),
+        SourceImage("https://api.moysklad.ru/x", "a.png", 5, "u"),
+    )
+
+
+def test_legacy() -> None:
+    request = FORMATS.parse({**IDS, "image_url": "https://x/1", "filename": "a.png"})
+    assert request.images == (SourceImage("https://x/1", "a.png"),)
+
+
+def test_entity_type_stands_in_for_a_missing_parent_entity_type() -> None:
+    ids = {k: v for k, v in IDS.items() if k != "parent_entity_type"}
+    assert (
+        FORMATS.parse({**ids, "entity_type": "bundle", "images": [IMAGE]}).entity_type == "bundle"
+    )
+    both = {**IDS, "entity_type": "bundle", "images": [IMAGE]}
+    assert FORMATS.parse(both).entity_type == "product"
+
+
+def test_a_stored_batch_payload_reads_back_as_the_same_request() -> None:
+    request = FORMATS.parse({**IDS, "images": [{**IMAGE, "size": 5, "updated": "u"}, IMAGE]})
+    assert FORMATS.parse(batch_payload(request)) == request
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"main_account_id": None}, "main_account_id"),
+        ({"child_account_id": "  "}, "child_account_id"),
+        ({"parent_entity_type": None}, "parent_entity_type"),
+        ({"parent_entity_id": 7}, "parent_entity_id"),
+        ({"child_entity_id": "../../account"}, "child_entity_id"),
+        ({"images": []}, "images"),
+        ({"images": "x"}, "images"),
+        ({"images": [IMAGE, {"filename": "a"}]}, "images.1.meta"),
+        ({"images": [{"meta": {}, "filename": "a"}]}, "images.0.meta.downloadHref"),
+        ({"images": [{**IMAGE, "filename": ""}]}, "images.0.filename"),
+        ({"images": [{**IMAGE, "size": -1}]}, "images.0.size"),
+    ],
+)
+def test_an_error_names_the_field(change: dict[str, Any], field: str) -> None:
+    with pytest.raises(PayloadError) as caught:
+        FORMATS.parse({**IDS, "images": [IMAGE], **change})
+    assert caught.value.field == field
+    assert f"'{field}'" in str(caught.value)
+
+
+@pytest.mark.parametrize("missing", ["main_account_id", "child_account_id", "child_entity_id"])
+def test_a_missing_field_is_named(missing: str) -> None:
+    payload: dict[str, Any] = {**IDS, "image_url": "https://x", "filename": "a"}
+    del payload[missing]
+    with pytest.raises(PayloadError) as caught:
+        FORMATS.parse(payload)
+    assert caught.value.field == missing
+
+
+def test_a_payload_without_images_names_both_formats() -> None:
+    with pytest.raises(PayloadError, match="image_url"):
+        FORMATS.parse(IDS)
+
+
+@pytest.mark.parametrize("payload", [None, [], "text", 5])
+def test_a_payload_that_is_no_object(payload: object) -> None:
+    with pytest.raises(PayloadError, match="JSON object"):
+        FORMATS.parse(payload)
+
+
+def test_two_formats_of_one_name_are_refused() -> None:
+    with pytest.raises(PluginError, match="'batch' is registered twice"):
+        PayloadFormats([BATCH, BATCH])

@@ -1,0 +1,171 @@
+"""Replace strategies against a model of MoySklad's image list."""
+
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from imgsync.domain.encoding import Element, Keep, Upload, array_size
+from imgsync.domain.replace import (
+    STRATEGIES,
+    Action,
+    DeleteImages,
+    Done,
+    Outcome,
+    Rejected,
+    Replacement,
+    SetImages,
+    Stopped,
+)
+
+LIMIT = 4_000
+
+
+@dataclass
+class ModelChild:
+    """A child's list by the documented rules: an array sets the list, delete removes."""
+
+    hrefs: list[str]
+    bad: frozenset[str] = frozenset()
+    stop_at: int | None = None
+    actions: list[Action] = field(default_factory=list)
+    lists: list[list[str]] = field(default_factory=list)
+
+    def perform(self, action: Action) -> Outcome:
+        self.actions.append(action)
+        if isinstance(action, DeleteImages):
+            assert set(action.hrefs) <= set(self.hrefs)
+            self.hrefs = [h for h in self.hrefs if h not in action.hrefs]
+            self.lists.append(self.hrefs)
+            return Done()
+        assert array_size(action.elements) <= LIMIT
+        uploads = [e for e in action.elements if isinstance(e, Upload)]
+        if uploads and self.stop_at is not None and len(self.actions) > self.stop_at:
+            return Stopped("down")
+        if any(e.key in self.bad for e in uploads):
+            return Rejected("not an image")
+        kept = [e.href for e in action.elements if isinstance(e, Keep)]
+        assert set(kept) <= set(self.hrefs), "a meta that is not on the entity"
+        self.hrefs = [
+            e.href if isinstance(e, Keep) else f"https://c/{e.key}" for e in action.elements
+        ]
+        self.lists.append(self.hrefs)
+        return Done(tuple(self.hrefs))
+
+
+def run(strategy: str, wanted: list[Element], child: ModelChild) -> Replacement:
+    steps = STRATEGIES[strategy](wanted, list(child.hrefs), LIMIT)
+    try:
+        action = next(steps)
+        while True:
+            action = steps.send(child.perform(action))
+    except StopIteration as stop:
+        result: Replacement = stop.value
+    return result
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> tuple[list[Element], list[str], frozenset[str], int | None]:
+    current = [f"https://c/old{i}" for i in range(draw(st.integers(0, 4)))]
+    kept = draw(st.lists(st.sampled_from(current), unique=True)) if current else []
+    uploads = [
+        Upload(f"u{i}", f"{i}.png", size)
+        for i, size in enumerate(draw(st.lists(st.integers(0, 2_000), max_size=6)))
+    ]
+    wanted: list[Element] = draw(st.permutations([*map(Keep, kept), *uploads]))
+    bad = frozenset(draw(st.lists(st.sampled_from([u.key for u in uploads])))) if uploads else ()
+    stop_at = draw(st.one_of(st.none(), st.integers(0, 3)))
+    return wanted, current, frozenset(bad), stop_at
+
+
+def final_list(wanted: list[Element], result: Replacement) -> list[str]:
+    return [
+        e.href if isinstance(e, Keep) else result.placed[e.key]
+        for e in wanted
+        if isinstance(e, Keep) or e.key in result.placed
+    ]
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@given(case=cases())
+def test_every_image_is_placed_in_order_or_accounted_for(
+    strategy: str, case: tuple[list[Element], list[str], frozenset[str], int | None]
+) -> None:
+    wanted, current, bad, stop_at = case
+    child = ModelChild(list(current), bad, stop_at)
+    result = run(strategy, wanted, child)
+    keys = {e.key for e in wanted if isinstance(e, Upload)}
+    assert result.placed.keys() | result.rejected.keys() | result.stopped.keys() == keys
+    assert not result.placed.keys() & (result.rejected.keys() | result.stopped.keys())
+    assert result.rejected.keys() <= bad
+    if stop_at is None:
+        assert result.rejected.keys() == bad
+        assert not result.stopped
+        if wanted and keys != bad:
+            assert child.hrefs == final_list(wanted, result)
+    if child.lists:
+        assert tuple(child.hrefs) == result.final_hrefs
+
+
+@given(case=cases())
+def test_atomic_never_empties_the_list(
+    case: tuple[list[Element], list[str], frozenset[str], int | None],
+) -> None:
+    wanted, current, bad, stop_at = case
+    child = ModelChild(list(current), bad, stop_at)
+    run("atomic", wanted, child)
+    assert all(child.lists)
+    assert not any(isinstance(action, DeleteImages) for action in child.actions)
+
+
+@given(case=cases())
+def test_atomic_never_drops_what_an_earlier_request_placed(
+    case: tuple[list[Element], list[str], frozenset[str], int | None],
+) -> None:
+    wanted, current, _, _ = case
+    child = ModelChild(list(current))
+    run("atomic", wanted, child)
+    for before, after in zip(child.lists, child.lists[1:], strict=False):
+        assert set(before) <= set(after)
+
+
+def test_ten_images_that_fit_cost_one_request() -> None:
+    child = ModelChild(["https://c/old"])
+    run("atomic", [Upload(f"u{i}", "p.png", 100) for i in range(10)], child)
+    assert len(child.actions) == 1
+
+
+def test_an_equal_list_costs_no_request() -> None:
+    child = ModelChild(["https://c/a", "https://c/b"])
+    run("atomic", [Keep("https://c/a"), Keep("https://c/b")], child)
+    assert child.actions == []
+
+
+def test_a_shorter_list_of_kept_images_is_one_request() -> None:
+    child = ModelChild(["https://c/a", "https://c/b"])
+    result = run("atomic", [Keep("https://c/a")], child)
+    assert child.actions == [SetImages((Keep("https://c/a"),))]
+    assert result.final_hrefs == ("https://c/a",)
+
+
+def test_one_bad_image_costs_only_itself() -> None:
+    child = ModelChild(["https://c/old"], bad=frozenset({"u1"}))
+    result = run("atomic", [Upload(f"u{i}", "p.png", 10) for i in range(3)], child)
+    assert child.hrefs == ["https://c/u0", "https://c/u2"]
+    assert result.rejected == {"u1": "not an image"}
+
+
+def test_delete_then_upload_deletes_in_one_request_first() -> None:
+    child = ModelChild(["https://c/a", "https://c/b", "https://c/c"])
+    run("delete-then-upload", [Keep("https://c/b"), Upload("u", "p.png", 10)], child)
+    assert child.actions[0] == DeleteImages(("https://c/a", "https://c/c"))
+    assert child.hrefs == ["https://c/b", "https://c/u"]
+    assert len(child.actions) == 2
+
+
+def test_an_image_larger_than_a_request_is_rejected_without_a_request() -> None:
+    child = ModelChild([])
+    result = run("atomic", [Upload("big", "b.png", LIMIT), Upload("u", "p.png", 1)], child)
+    assert list(result.rejected) == ["big"]
+    assert child.hrefs == ["https://c/u"]

@@ -1,0 +1,187 @@
+"""Small rules: settings, retry schedule, rate weights, names, formats, daily schedule."""
+
+from datetime import UTC, datetime, time, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from imgsync.domain.accounts import MOSCOW_TIME, Account, TokenKind, request_weight
+from imgsync.domain.entity_types import EntityType, EntityTypes, MatchField
+from imgsync.domain.errors import PluginError, UnknownEntityTypeError
+from imgsync.domain.filenames import safe_suffix, upload_name
+from imgsync.domain.formats import image_format
+from imgsync.domain.images import SourceImage
+from imgsync.domain.matching import CounterpartIndex, Entity
+from imgsync.domain.retry import next_attempt_at
+from imgsync.domain.schedule import DailySchedule
+from imgsync.domain.settings import ChildSettings
+
+NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+
+
+def test_images_are_off_by_default() -> None:
+    assert ChildSettings() == ChildSettings(sync_images=False, sync_images_all=False)
+    assert ChildSettings().limit == 0
+
+
+def test_setting_one_switch_clears_the_other() -> None:
+    first = ChildSettings().with_first_only(True)
+    assert (first.sync_images, first.sync_images_all, first.limit) == (True, False, 1)
+    both = first.with_all(True)
+    assert (both.sync_images, both.sync_images_all, both.limit) == (False, True, 10)
+    assert both.with_first_only(True) == first
+
+
+def test_clearing_one_switch_leaves_the_other() -> None:
+    all_images = ChildSettings().with_all(True)
+    assert all_images.with_first_only(False) == all_images
+    assert all_images.with_all(False) == ChildSettings()
+
+
+def test_both_switches_at_once_are_refused() -> None:
+    with pytest.raises(ValueError, match="exclude"):
+        ChildSettings(True, True)
+
+
+def test_attempts_run_at_once_after_one_and_after_five_minutes() -> None:
+    assert next_attempt_at(1, 3, NOW) == NOW + timedelta(minutes=1)
+    assert next_attempt_at(2, 3, NOW) == NOW + timedelta(minutes=5)
+    assert next_attempt_at(3, 3, NOW) is None
+    with pytest.raises(ValueError, match="attempts"):
+        next_attempt_at(0, 3, NOW)
+
+
+@pytest.mark.parametrize(
+    ("kind", "moment", "weight"),
+    [
+        (TokenKind.SOLUTION, datetime(2026, 12, 2, tzinfo=UTC), 1),
+        (TokenKind.USER, datetime(2026, 11, 24, tzinfo=UTC), 3),
+        (TokenKind.PASSWORD, datetime(2026, 11, 30, 20, 59, tzinfo=UTC), 3),
+        (TokenKind.PASSWORD, datetime(2026, 12, 1, tzinfo=MOSCOW_TIME), 4),
+        (TokenKind.USER, datetime(2026, 6, 1, tzinfo=UTC), 2),
+        (TokenKind.USER, datetime(2026, 1, 1, tzinfo=UTC), 1),
+    ],
+)
+def test_request_weight(kind: TokenKind, moment: datetime, weight: int) -> None:
+    assert request_weight(kind, moment) == weight
+
+
+def test_an_account_never_shows_its_secret() -> None:
+    account = Account("1", "Main", TokenKind.PASSWORD, "hush", "admin@shop")
+    assert "hush" not in repr(account) + str(account)
+
+
+@pytest.mark.parametrize(
+    ("kind", "secret", "login"),
+    [(TokenKind.USER, "", None), (TokenKind.USER, "t", "me"), (TokenKind.PASSWORD, "t", None)],
+)
+def test_incomplete_credentials_are_refused(
+    kind: TokenKind, secret: str, login: str | None
+) -> None:
+    with pytest.raises(ValueError, match=r"token|login"):
+        Account("1", "Main", kind, secret, login)
+
+
+@pytest.mark.parametrize(
+    ("name", "clean"),
+    [
+        ("a.png", "a.png"),
+        ("фото товара.jpg", "фото товара.jpg"),
+        ("../../etc/passwd", "passwd"),
+        ("C:\\temp\\x.png", "x.png"),
+        ("..", "image"),
+        ("", "image"),
+        ("a\x00b\n.png", "ab.png"),
+    ],
+)
+def test_upload_name(name: str, clean: str) -> None:
+    assert upload_name(name) == clean
+
+
+@given(st.text())
+def test_upload_names_are_never_paths_and_fit_the_api(name: str) -> None:
+    clean = upload_name(name)
+    assert 0 < len(clean) <= 255
+    assert not set(clean) & {"/", "\\", "\x00"}
+
+
+def test_a_long_name_keeps_its_suffix() -> None:
+    assert upload_name("x" * 400 + ".JPEG").endswith("x.jpeg")
+
+
+@given(st.text())
+def test_suffixes_are_plain(name: str) -> None:
+    suffix = safe_suffix(name)
+    assert suffix == "" or (suffix[0] == "." and suffix[1:].isascii() and suffix[1:].isalnum())
+
+
+def test_image_format() -> None:
+    assert image_format(b"\xff\xd8\xff\xe0rest") == "jpg"
+    assert image_format(b"\x89PNG\r\n\x1a\n") == "png"
+    assert image_format(b"GIF89a") is None
+    assert image_format(b"") is None
+
+
+def test_a_daily_job_is_due_once_a_day() -> None:
+    schedule = DailySchedule.starting(time(3), datetime(2026, 11, 24, 2, 0, tzinfo=UTC))
+    assert not schedule.due(datetime(2026, 11, 24, 2, 59, tzinfo=UTC))
+    assert schedule.due(datetime(2026, 11, 24, 3, 0, tzinfo=UTC))
+    assert not schedule.due(datetime(2026, 11, 24, 23, 0, tzinfo=UTC))
+    assert schedule.due(datetime(2026, 11, 25, 4, 0, tzinfo=UTC))
+
+
+def test_a_schedule_that_starts_late_waits_for_tomorrow() -> None:
+    schedule = DailySchedule.starting(time(3), datetime(2026, 11, 24, 12, 0, tzinfo=UTC))
+    assert not schedule.due(datetime(2026, 11, 24, 12, 1, tzinfo=UTC))
+    assert schedule.due(datetime(2026, 11, 25, 3, 0, tzinfo=UTC))
+
+
+UUID = "f2728180-6afd-4d37-8a13-f3b48069bbb6"
+
+
+@pytest.mark.parametrize(
+    ("href", "image_id"),
+    [
+        (f"https://api.moysklad.ru/api/remap/1.2/download/{UUID}", UUID),
+        (f"https://api.moysklad.ru/api/remap/1.2/download/{UUID}?miniature=true", UUID),
+        ("https://cdn.moysklad.ru/a/image/b", None),
+        ("https://api.moysklad.ru/download/not-an-id", None),
+    ],
+)
+def test_the_id_of_a_source_image(href: str, image_id: str | None) -> None:
+    assert SourceImage(href, "a.png").id == image_id
+
+
+def test_a_fingerprint_needs_id_size_and_time() -> None:
+    href = f"https://api.moysklad.ru/download/{UUID}"
+    assert SourceImage(href, "a", 1, "t").fingerprint is not None
+    assert SourceImage(href, "a", None, "t").fingerprint is None
+    assert SourceImage(href, "a", 1, None).fingerprint is None
+    assert SourceImage("https://x/1", "a", 1, "t").fingerprint is None
+
+
+def test_counterparts() -> None:
+    index = CounterpartIndex(MatchField.CODE)
+    index.add([Entity("1", "A", code="a"), Entity("2", "B", code="b"), Entity("3", "B", code="b")])
+    index.add([Entity("4", "no code")])
+    assert index.find(Entity("m", "A", code="a")) == ("1", "")
+    assert index.find(Entity("m", "B", code="b"))[1] == "several child entities have code 'b'"
+    assert index.find(Entity("m", "C", code="c"))[1] == "no child entity has code 'c'"
+    assert index.find(Entity("m", "D", code=" "))[1] == "it has no code"
+
+
+def test_entity_types() -> None:
+    types = EntityTypes([EntityType("product"), EntityType("bundle")])
+    assert types.get("bundle") == EntityType("bundle")
+    assert types.names == ["product", "bundle"]
+    with pytest.raises(UnknownEntityTypeError, match=r"'x' \(known: product, bundle\)"):
+        types.get("x")
+    with pytest.raises(PluginError, match="'product' is registered twice"):
+        EntityTypes([EntityType("product"), EntityType("product")])
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "../x", "продукт", "a b"])
+def test_an_entity_type_name_must_be_plain(name: str) -> None:
+    with pytest.raises(PluginError, match="letters and digits"):
+        EntityType(name)
