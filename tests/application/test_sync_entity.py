@@ -1,0 +1,373 @@
+"""Copying one entity: limits, reuse, failures, strategies."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from sqlalchemy import Engine
+
+from imgsync.domain.errors import (
+    AuthorisationError,
+    ImgsyncError,
+    NoImageUploadedError,
+    NotFoundError,
+    PayloadError,
+    StorageFullError,
+    UnavailableError,
+    UnknownAccountError,
+)
+from imgsync.domain.images import SourceImage
+from imgsync.domain.payloads import SyncRequest
+from imgsync.domain.settings import ChildSettings
+from imgsync.domain.tasks import SyncOutcome
+from tests.application.world import World, png
+
+pytestmark = pytest.mark.anyio
+THREE = [(f"{n}.png", png(n)) for n in range(3)]
+
+
+def failing(pattern: str, error: Exception, times: int = 1000) -> Callable[[str], Exception | None]:
+    left = [times]
+
+    def fail(call: str) -> Exception | None:
+        if pattern not in call or not left[0]:
+            return None
+        left[0] -= 1
+        return error
+
+    return fail
+
+
+async def test_all_images_are_copied_in_order_in_one_upload(world: World) -> None:
+    _, child_id = world.pair(THREE, old=2)
+    result = await world.sync(await world.request())
+    assert (result.outcome, result.uploaded) == (SyncOutcome.COMPLETED, 3)
+    assert result.downloaded_bytes == 300
+    assert world.child.images("product", child_id) == THREE
+    assert world.child.count("set_images") == 1
+    assert world.child.count("delete_images") == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "copied"),
+    [
+        (ChildSettings(sync_images=True), 1),
+        (ChildSettings(sync_images_all=True), 10),
+    ],
+)
+async def test_the_limit_of_the_child(world: World, settings: ChildSettings, copied: int) -> None:
+    images = [(f"{n}.png", png(n)) for n in range(12)]
+    _, child_id = world.pair(images)
+    world.settings.put("child", settings)
+    result = await world.sync(await world.request())
+    assert result.uploaded == copied
+    assert world.child.images("product", child_id) == images[:copied]
+    assert world.main.count("download") == copied
+
+
+async def test_a_disabled_child_is_left_alone(world: World) -> None:
+    world.pair(THREE)
+    request = await world.request()
+    world.settings.put("child", ChildSettings())
+    world.main.calls.clear()
+    world.child.calls.clear()
+    result = await world.sync(request)
+    assert result.outcome.value == "Image sync is disabled"
+    assert world.main.calls == world.child.calls == []
+
+
+async def test_an_unchanged_entity_costs_no_download_and_no_upload(world: World) -> None:
+    world.pair(THREE)
+    request = await world.request()
+    await world.sync(request)
+    world.main.calls.clear()
+    world.child.calls.clear()
+    assert (await world.sync(request)).outcome is SyncOutcome.UNCHANGED
+    assert world.main.calls == []
+    assert world.child.calls == ["list_images"]
+
+
+async def test_a_bare_payload_of_an_unchanged_entity_costs_one_list(world: World) -> None:
+    world.pair(THREE)
+    request = await world.request()
+    await world.sync(request)
+    world.main.calls.clear()
+    bare = replace(
+        request, images=tuple(SourceImage(i.download_href, i.filename) for i in request.images)
+    )
+    assert (await world.sync(bare)).outcome is SyncOutcome.UNCHANGED
+    assert world.main.calls == ["list_images"]
+
+
+async def test_only_a_new_image_is_downloaded_and_uploaded(world: World) -> None:
+    main_id, child_id = world.pair(THREE)
+    await world.sync(await world.request())
+    entity = world.main.entities["product"].pop(main_id)
+    world.main.add("product", "Lamp", [("new.png", png(7)), *THREE[:2]], external_code="x")
+    assert entity.images
+    request = await world.request()
+    world.main.calls.clear()
+    result = await world.sync(request)
+    assert (result.uploaded, result.kept) == (1, 2)
+    assert world.main.count("download") == 1
+    assert world.child.images("product", child_id) == [("new.png", png(7)), *THREE[:2]]
+
+
+async def test_an_image_that_the_child_lost_is_uploaded_again(world: World) -> None:
+    _, child_id = world.pair(THREE)
+    request = await world.request()
+    await world.sync(request)
+    entity = world.child.entities["product"][child_id]
+    world.child.entities["product"][child_id] = replace(entity, images=entity.images[1:])
+    result = await world.sync(request)
+    assert (result.uploaded, result.kept) == (1, 2)
+    assert world.child.images("product", child_id) == THREE
+
+
+async def test_lowering_the_limit_needs_no_download(world: World) -> None:
+    _, child_id = world.pair(THREE)
+    request = await world.request()
+    await world.sync(request)
+    world.settings.put("child", ChildSettings(sync_images=True))
+    world.main.calls.clear()
+    assert (await world.sync(request)).kept == 1
+    assert world.main.count("download") == 0
+    assert world.child.images("product", child_id) == THREE[:1]
+
+
+async def test_a_large_image_is_skipped_by_its_size_undownloaded(world: World) -> None:
+    big = png(1, 10 * 1024 * 1024 + 1)
+    _, child_id = world.pair([("a.png", png(0)), ("big.png", big)])
+    result = await world.sync(await world.request())
+    assert result.outcome is SyncOutcome.COMPLETED_WITH_WARNINGS
+    assert result.warnings == ("big.png: 10485761 bytes is over the limit of 10485760 bytes",)
+    assert world.main.count("download") == 1
+    assert world.child.images("product", child_id) == [("a.png", png(0))]
+
+
+async def test_an_image_of_exactly_ten_megabytes_is_copied(world: World) -> None:
+    world.pair([("a.png", png(0, 10 * 1024 * 1024))])
+    assert (await world.sync(await world.request())).uploaded == 1
+
+
+def foreign(request: SyncRequest, world: World, content: bytes) -> SyncRequest:
+    """The request with one image whose address is not an image of the entity."""
+    world.main.blobs["foreign"] = content
+    return replace(request, images=(SourceImage("https://fake.example/x/foreign", "f.png"),))
+
+
+async def test_without_a_size_head_is_asked(world: World) -> None:
+    world.pair(THREE)
+    request = foreign(await world.request(), world, png(1, 10 * 1024 * 1024 + 1))
+    with pytest.raises(NoImageUploadedError, match="over the limit") as caught:
+        await world.sync(request)
+    assert not caught.value.retryable
+    assert world.main.count("content_length") == 1
+    assert world.main.count("download") == 0
+
+
+async def test_without_a_length_the_size_is_checked_while_downloading(world: World) -> None:
+    world.pair(THREE)
+    world.main.knows_lengths = False
+    request = foreign(await world.request(), world, png(1, 10 * 1024 * 1024 + 1))
+    with pytest.raises(NoImageUploadedError, match="over the limit"):
+        await world.sync(request)
+    assert world.main.count("download") == 1
+
+
+async def test_a_foreign_image_is_copied(world: World) -> None:
+    _, child_id = world.pair(THREE)
+    request = foreign(await world.request(), world, png(5))
+    assert (await world.sync(request)).uploaded == 1
+    assert world.child.images("product", child_id) == [("f.png", png(5))]
+
+
+async def test_a_file_that_is_no_image_is_a_warning(world: World) -> None:
+    _, child_id = world.pair(
+        [("a.png", png(0)), ("b.png", b"<html>no image</html>"), ("c.png", b"")]
+    )
+    result = await world.sync(await world.request())
+    assert len(result.warnings) == 2
+    assert "b.png: it is neither a JPEG nor a PNG" in result.warnings[0]
+    assert world.child.images("product", child_id) == [("a.png", png(0))]
+
+
+async def test_a_failed_download_is_a_warning_and_is_made_good_next_time(world: World) -> None:
+    _, child_id = world.pair(THREE)
+    request = await world.request()
+    broken = world.main.entities["product"][request.main_entity_id].images[1].id
+    world.main.fail = failing(
+        f"download https://fake.example/download/{broken}", UnavailableError("503")
+    )
+    result = await world.sync(request)
+    assert result.outcome is SyncOutcome.COMPLETED_WITH_WARNINGS
+    assert result.warnings == ("1.png: 503",)
+    assert world.child.images("product", child_id) == [THREE[0], THREE[2]]
+    world.main.fail = lambda _: None
+    again = await world.sync(request)
+    assert (again.outcome, again.uploaded, again.kept) == (SyncOutcome.COMPLETED, 1, 2)
+    assert world.child.images("product", child_id) == THREE
+
+
+async def test_a_permanent_warning_does_not_repeat_the_work(world: World) -> None:
+    world.pair([("a.png", png(0)), ("big.png", png(1, 10 * 1024 * 1024 + 1))])
+    request = await world.request()
+    first = await world.sync(request)
+    world.main.calls.clear()
+    again = await world.sync(request)
+    assert (again.outcome, again.warnings) == (SyncOutcome.UNCHANGED, first.warnings)
+    assert world.main.calls == []
+
+
+@pytest.mark.parametrize("strategy", ["atomic", "delete-then-upload"])
+async def test_the_child_keeps_its_images_when_no_download_succeeds(
+    sqlite_engine: Engine, strategy: str
+) -> None:
+    world = World(sqlite_engine, strategy)
+    _, child_id = world.pair(THREE, old=2)
+    before = world.child.images("product", child_id)
+    world.main.fail = failing("download", UnavailableError("timed out"))
+    with pytest.raises(NoImageUploadedError, match="timed out") as caught:
+        await world.sync(await world.request())
+    assert caught.value.retryable
+    assert world.child.images("product", child_id) == before
+    assert world.child.count("set_images") == world.child.count("delete_images") == 0
+    assert world.storage.workspaces == {}
+
+
+async def test_the_child_keeps_its_images_when_the_upload_fails(world: World) -> None:
+    _, child_id = world.pair(THREE, old=2)
+    before = world.child.images("product", child_id)
+    world.child.fail = failing("set_images", UnavailableError("503"))
+    with pytest.raises(UnavailableError):
+        await world.sync(await world.request())
+    assert world.child.images("product", child_id) == before
+
+
+async def test_many_large_images_take_several_requests_that_repeat_the_metas(
+    sqlite_engine: Engine,
+) -> None:
+    world = World(sqlite_engine, max_request_bytes=3000)
+    images = [(f"{n}.png", png(n, 1000)) for n in range(5)]
+    _, child_id = world.pair(images, old=1)
+    result = await world.sync(await world.request())
+    assert result.uploaded == 5
+    assert world.child.images("product", child_id) == images
+    assert world.child.count("set_images") == 3
+    assert max(world.child.request_sizes) <= 3000
+
+
+async def test_a_later_request_that_fails_leaves_the_earlier_images_and_warns(
+    sqlite_engine: Engine,
+) -> None:
+    world = World(sqlite_engine, max_request_bytes=3000)
+    images = [(f"{n}.png", png(n, 1000)) for n in range(4)]
+    _, child_id = world.pair(images)
+    request = await world.request()
+    world.child.fail = lambda call: (
+        UnavailableError("503") if call == "set_images" and world.child.count(call) == 2 else None
+    )
+    result = await world.sync(request)
+    assert (result.uploaded, result.warnings) == (2, ("2.png: 503", "3.png: 503"))
+    assert world.child.images("product", child_id) == images[:2]
+    world.child.fail = lambda _: None
+    assert (await world.sync(request)).kept == 2
+    assert world.child.images("product", child_id) == images
+
+
+async def test_full_storage_after_the_first_request_is_a_warning(sqlite_engine: Engine) -> None:
+    world = World(sqlite_engine, max_request_bytes=3000)
+    world.pair([(f"{n}.png", png(n, 1000)) for n in range(4)])
+    world.child.fail = lambda call: (
+        StorageFullError("full") if call == "set_images" and world.child.count(call) == 2 else None
+    )
+    result = await world.sync(await world.request())
+    assert (result.uploaded, len(result.warnings)) == (2, 2)
+
+
+async def test_full_storage_at_once_fails_clearly(world: World) -> None:
+    world.pair(THREE)
+    world.child.fail = failing("set_images", StorageFullError("51003 storage is full"))
+    with pytest.raises(StorageFullError, match="51003"):
+        await world.sync(await world.request())
+
+
+@pytest.mark.parametrize("where", ["list_images", "set_images"])
+async def test_refused_credentials_of_the_child_fail_the_task(world: World, where: str) -> None:
+    world.pair(THREE)
+    request = await world.request()
+    world.child.fail = failing(where, AuthorisationError("401 child"))
+    with pytest.raises(AuthorisationError, match="401 child"):
+        await world.sync(request)
+
+
+async def test_refused_credentials_of_the_main_account_fail_the_task(world: World) -> None:
+    world.pair(THREE)
+    request = await world.request()
+    world.main.fail = failing("download", AuthorisationError("403 main"))
+    with pytest.raises(AuthorisationError, match="403 main"):
+        await world.sync(request)
+    assert world.child.count("set_images") == 0
+
+
+async def test_an_update_that_cannot_be_downloaded_leaves_the_earlier_copy(world: World) -> None:
+    main_id, child_id = world.pair(THREE)
+    await world.sync(await world.request())
+    entity = world.main.entities["product"][main_id]
+    touched = (replace(entity.images[0], updated="2026-02-02 00:00:00.000"), *entity.images[1:])
+    world.main.entities["product"][main_id] = replace(entity, images=touched)
+    world.main.fail = failing("download", UnavailableError("503"))
+    result = await world.sync(await world.request())
+    assert result.warnings == ("0.png: 503; its earlier copy stays",)
+    assert world.child.images("product", child_id) == THREE
+
+
+async def test_delete_then_upload_deletes_once_and_uploads(sqlite_engine: Engine) -> None:
+    world = World(sqlite_engine, "delete-then-upload")
+    _, child_id = world.pair(THREE, old=2)
+    await world.sync(await world.request())
+    assert world.child.calls[-2:] == ["delete_images", "set_images"]
+    assert world.child.images("product", child_id) == THREE
+
+
+async def test_a_child_entity_that_is_gone_fails(world: World) -> None:
+    _, child_id = world.pair(THREE)
+    request = await world.request()
+    del world.child.entities["product"][child_id]
+    with pytest.raises(NotFoundError):
+        await world.sync(request)
+
+
+async def test_a_main_entity_that_is_gone_still_copies_what_the_payload_names(
+    world: World,
+) -> None:
+    main_id, child_id = world.pair(THREE)
+    request = await world.request()
+    bare = replace(
+        request, images=tuple(SourceImage(i.download_href, i.filename) for i in request.images)
+    )
+    del world.main.entities["product"][main_id]
+    assert (await world.sync(bare)).uploaded == 3
+    assert world.child.images("product", child_id) == THREE
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "text"),
+    [
+        ({"entity_type": "service"}, PayloadError, "parent_entity_type.*'service'"),
+        ({"main_account_id": "nobody"}, UnknownAccountError, "'nobody' is not configured"),
+    ],
+)
+async def test_requests_that_cannot_be_run(
+    world: World, change: dict[str, str], error: type[ImgsyncError], text: str
+) -> None:
+    world.pair(THREE)
+    request = await world.request()
+    with pytest.raises(error, match=text):
+        await world.sync(replace(request, **change))  # type: ignore[arg-type]
+
+
+async def test_hostile_file_names_are_uploaded_without_their_path(world: World) -> None:
+    _, child_id = world.pair([("../../etc/x.png", png(1))])
+    await world.sync(await world.request())
+    assert world.child.images("product", child_id) == [("x.png", png(1))]

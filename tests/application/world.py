@@ -1,0 +1,105 @@
+"""A main and a child account in memory, with real use cases and a real queue between them."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from imgsync.adapters.sql.accounts import SqlAccountRepository
+from imgsync.adapters.sql.queue import SqlTaskQueue
+from imgsync.adapters.sql.records import SqlSyncRecordRepository
+from imgsync.adapters.sql.settings import SqlSettingsRepository
+from sqlalchemy import Engine
+
+from imgsync.application.plan_sync import PlanSync
+from imgsync.application.run_task import RunTask
+from imgsync.application.sync_entity import SyncEntity
+from imgsync.application.worker import Worker
+from imgsync.domain.accounts import Account, TokenKind
+from imgsync.domain.entity_types import EntityType, EntityTypes
+from imgsync.domain.limits import MAX_REQUEST_BYTES
+from imgsync.domain.payloads import BATCH, LEGACY, PayloadFormats, SyncRequest, batch_payload
+from imgsync.domain.replace import STRATEGIES
+from imgsync.domain.settings import ChildSettings
+from imgsync.domain.tasks import Task
+from tests.fakes.moysklad import FakeFactory, FakeMoySklad
+from tests.fakes.storage import MemoryFileStorage
+
+TYPES = EntityTypes([EntityType("product"), EntityType("bundle"), EntityType("variant")])
+LEASE = timedelta(seconds=60)
+
+
+def png(number: int, size: int = 100) -> bytes:
+    """A file with a PNG signature, different for each number."""
+    head = b"\x89PNG\r\n\x1a\n" + number.to_bytes(4, "big")
+    return head + bytes(max(0, size - len(head)))
+
+
+@dataclass
+class TestClock:
+    __test__ = False
+    moment: datetime = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+
+    def now(self) -> datetime:
+        return self.moment
+
+
+@dataclass
+class World:
+    engine: Engine
+    strategy: str = "atomic"
+    max_request_bytes: int = MAX_REQUEST_BYTES
+    main: FakeMoySklad = field(default_factory=FakeMoySklad)
+    child: FakeMoySklad = field(default_factory=FakeMoySklad)
+    storage: MemoryFileStorage = field(default_factory=MemoryFileStorage)
+    clock: TestClock = field(default_factory=TestClock)
+
+    def __post_init__(self) -> None:
+        self.queue = SqlTaskQueue(self.engine)
+        self.accounts = SqlAccountRepository(self.engine)
+        self.settings = SqlSettingsRepository(self.engine)
+        for account_id in ("main", "child"):
+            self.accounts.add(Account(account_id, account_id, TokenKind.SOLUTION, "token"))
+        self.settings.put("child", ChildSettings(sync_images_all=True))
+        self.factory = FakeFactory({"main": self.main, "child": self.child})
+        self.sync = SyncEntity(
+            self.accounts,
+            self.settings,
+            SqlSyncRecordRepository(self.engine),
+            self.factory,
+            self.storage,
+            TYPES,
+            STRATEGIES[self.strategy],
+            self.max_request_bytes,
+        )
+        self.plan = PlanSync(self.accounts, self.factory, TYPES)
+
+    def pair(self, images: list[tuple[str, bytes]], old: int = 0) -> tuple[str, str]:
+        """A main product with these images, and its counterpart with `old` images of its own."""
+        main_id = self.main.add("product", "Lamp", images, external_code="x")
+        own = [(f"old{n}.png", png(900 + n)) for n in range(old)]
+        return main_id, self.child.add("product", "Lamp", own, external_code="x")
+
+    async def request(self) -> SyncRequest:
+        """The planned request of the only pair."""
+        (planned,) = [p async for p in self.plan("main", "child")]
+        assert planned.request is not None
+        return planned.request
+
+    def run_task(self, lease: timedelta = LEASE) -> RunTask:
+        formats = PayloadFormats([BATCH, LEGACY])
+        return RunTask(self.queue, formats, self.sync, self.clock, lease)
+
+    def worker(self, concurrency: int = 2) -> Worker:
+        return Worker(self.queue, self.run_task(), self.clock, LEASE, concurrency, 0.01)
+
+    async def enqueue(self) -> int:
+        request = await self.request()
+        return self.put(batch_payload(request), request.dedupe_key)
+
+    def put(self, payload: Any, key: str | None = None) -> int:
+        return self.queue.enqueue(payload, now=self.clock.now(), dedupe_key=key).task_id
+
+    def task(self, task_id: int) -> Task:
+        task = self.queue.get(task_id)
+        assert task is not None
+        return task

@@ -1,0 +1,78 @@
+"""Temp files in memory; they pass the contract of the port."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from imgsync.domain.errors import UnsafePathError
+from imgsync.domain.filenames import safe_suffix
+from imgsync.domain.ports.storage import StaleFile
+
+
+@dataclass
+class MemoryTempFile:
+    key: str
+    data: bytearray = field(default_factory=bytearray)
+    modified: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    @property
+    def size(self) -> int:
+        return len(self.data)
+
+    def write(self, chunk: bytes) -> None:
+        self.data += chunk
+
+    def restart(self) -> None:
+        self.data.clear()
+
+    def close(self) -> None:
+        return
+
+
+@dataclass
+class MemoryWorkspace:
+    files: dict[str, MemoryTempFile] = field(default_factory=dict)
+
+    def create(self, filename: str) -> MemoryTempFile:
+        file = MemoryTempFile(f"{len(self.files):04d}{safe_suffix(filename)}")
+        self.files[file.key] = file
+        return file
+
+    def read(self, key: str) -> Iterator[bytes]:
+        data = bytes(self.files[key].data)
+        return iter([data[i : i + 1000] for i in range(0, len(data), 1000)])
+
+
+@dataclass
+class MemoryFileStorage:
+    """Implements `FileStorage`; `made` counts the workspaces ever made."""
+
+    workspaces: dict[str, MemoryWorkspace] = field(default_factory=dict)
+    made: int = 0
+
+    @contextmanager
+    def workspace(self) -> Iterator[MemoryWorkspace]:
+        self.made += 1
+        name = f"task-{self.made:032x}"
+        self.workspaces[name] = MemoryWorkspace()
+        try:
+            yield self.workspaces[name]
+        finally:
+            self.workspaces.pop(name)
+
+    def stale(self, before: datetime) -> list[StaleFile]:
+        return [
+            StaleFile(f"{name}/{file.key}", file.size, file.modified)
+            for name, workspace in self.workspaces.items()
+            for file in workspace.files.values()
+            if file.modified < before
+        ]
+
+    def delete(self, file: StaleFile) -> int:
+        name, _, key = file.path.partition("/")
+        if not name.startswith("task-") or "/" in key or key in ("", ".", ".."):
+            raise UnsafePathError(file.path)
+        if name not in self.workspaces or key not in self.workspaces[name].files:
+            return 0
+        return self.workspaces[name].files.pop(key).size
