@@ -1,0 +1,1 @@
+"""HTTP adapter of the MoySklad JSON API remap 1.2."""

@@ -1,0 +1,63 @@
+"""Request bodies that are streamed: base64 of files on disk, never whole in memory."""
+
+import base64
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from imgsync.domain.encoding import (
+    ARRAY_CLOSE,
+    ARRAY_OPEN,
+    ELEMENT_SEPARATOR,
+    UPLOAD_SUFFIX,
+    Element,
+    Keep,
+    array_size,
+    keep_bytes,
+    upload_prefix,
+)
+from imgsync.domain.ports.moysklad import ReadContent
+
+
+@dataclass(frozen=True, slots=True)
+class StreamedBody:
+    """A JSON body of exactly `length` bytes; `chunks` begins anew for every repetition."""
+
+    length: int
+    chunks: Callable[[], AsyncIterator[bytes]]
+
+
+def image_array(elements: Sequence[Element], read: ReadContent) -> StreamedBody:
+    """Body of the array request that sets an image list to `elements`."""
+
+    async def chunks() -> AsyncIterator[bytes]:
+        for chunk in _array(elements, read):
+            yield chunk
+
+    return StreamedBody(array_size(elements), chunks)
+
+
+def base64_chunks(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Base64 (RFC 4648, padded, no line breaks) of the joined chunks."""
+    rest = b""
+    for chunk in chunks:
+        data = rest + chunk
+        whole = len(data) - len(data) % 3
+        rest = data[whole:]
+        if whole:
+            yield base64.b64encode(memoryview(data)[:whole])
+    if rest:
+        yield base64.b64encode(rest)
+
+
+def _array(elements: Sequence[Element], read: ReadContent) -> Iterator[bytes]:
+    yield ARRAY_OPEN
+    for position, element in enumerate(elements):
+        if position:
+            yield ELEMENT_SEPARATOR
+        if isinstance(element, Keep):
+            yield keep_bytes(element)
+        else:
+            yield upload_prefix(element)
+            yield from base64_chunks(read(element.key))
+            yield UPLOAD_SUFFIX
+    yield ARRAY_CLOSE

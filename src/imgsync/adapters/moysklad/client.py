@@ -1,0 +1,95 @@
+"""The API of one account."""
+
+import contextlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from urllib.parse import quote
+
+from imgsync.adapters.moysklad.body import image_array
+from imgsync.adapters.moysklad.downloads import Downloader
+from imgsync.adapters.moysklad.schemas import EntityPage, ImageList, ImagePage, parse
+from imgsync.adapters.moysklad.transport import ApiTransport
+from imgsync.domain.encoding import Element, keep_meta
+from imgsync.domain.entity_types import EntityType
+from imgsync.domain.errors import ApiError, NotFoundError
+from imgsync.domain.images import RemoteImage
+from imgsync.domain.limits import EXPANDED_PAGE_SIZE, PLAIN_PAGE_SIZE
+from imgsync.domain.matching import Entity
+from imgsync.domain.ports.moysklad import ReadContent
+
+
+class MoySkladClient:
+    """Implements the port `MoySkladPort` over HTTP."""
+
+    def __init__(self, transport: ApiTransport, downloader: Downloader) -> None:
+        self._transport = transport
+        self._downloader = downloader
+
+    async def list_entities(
+        self, entity_type: EntityType, *, with_images: bool
+    ) -> AsyncIterator[list[Entity]]:
+        limit = EXPANDED_PAGE_SIZE if with_images else PLAIN_PAGE_SIZE
+        params: dict[str, str | int] = {"limit": limit, "offset": 0}
+        if with_images:
+            params["expand"] = "images"
+        offset = 0
+        while True:
+            params["offset"] = offset
+            answer = await self._transport.json("GET", f"entity/{entity_type.name}", params=params)
+            page = parse(EntityPage, answer)
+            entities = []
+            for row in page.rows:
+                images = [image.image() for image in row.images.rows]
+                if with_images and row.images.meta.size > len(images):
+                    images = await self.list_images(entity_type, row.id)
+                entities.append(row.entity(images))
+            if entities:
+                yield entities
+            offset += len(page.rows)
+            if not page.rows or offset >= page.meta.size:
+                return
+
+    async def list_images(self, entity_type: EntityType, entity_id: str) -> list[RemoteImage]:
+        answer = await self._transport.json("GET", _images_path(entity_type, entity_id))
+        return [image.image() for image in parse(ImagePage, answer).rows]
+
+    async def set_images(
+        self,
+        entity_type: EntityType,
+        entity_id: str,
+        elements: Sequence[Element],
+        read: ReadContent,
+    ) -> list[RemoteImage]:
+        answer = await self._transport.json(
+            "POST", _images_path(entity_type, entity_id), body=image_array(elements, read)
+        )
+        images = [image.image() for image in parse(ImageList, {"images": answer}).images]
+        if len(images) != len(elements):
+            raise ApiError(
+                f"unexpected answer of the API: {len(elements)} images were set, "
+                f"{len(images)} came back"
+            )
+        return images
+
+    async def delete_images(
+        self, entity_type: EntityType, entity_id: str, hrefs: Sequence[str]
+    ) -> None:
+        path = f"{_images_path(entity_type, entity_id)}/delete"
+        # 404: an earlier try whose answer was lost, or someone else, has deleted them already.
+        with contextlib.suppress(NotFoundError):
+            await self._transport.json("POST", path, json=[keep_meta(href) for href in hrefs])
+
+    async def content_length(self, url: str) -> int | None:
+        return await self._downloader.content_length(url)
+
+    async def download(
+        self,
+        url: str,
+        write: Callable[[bytes], None],
+        restart: Callable[[], None],
+        max_bytes: int,
+    ) -> None:
+        await self._downloader.download(url, write, restart, max_bytes)
+
+
+def _images_path(entity_type: EntityType, entity_id: str) -> str:
+    return f"entity/{entity_type.name}/{quote(entity_id, safe='')}/images"

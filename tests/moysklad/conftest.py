@@ -1,0 +1,26 @@
+"""Fixtures of the client's unit tests."""
+
+from collections.abc import AsyncIterator, Iterator
+
+import httpx
+import pytest
+import respx
+
+from tests.moysklad.harness import ACCOUNT, Harness, build
+
+
+@pytest.fixture
+def network() -> Iterator[respx.MockRouter]:
+    with respx.mock(assert_all_called=False) as router:
+        yield router
+
+
+@pytest.fixture
+async def harness(network: respx.MockRouter) -> AsyncIterator[Harness]:
+    async with httpx.AsyncClient() as api, httpx.AsyncClient() as storage:
+        yield build(ACCOUNT, api, storage)
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"

@@ -1,0 +1,178 @@
+"""Downloads: redirects, hosts, credentials, sizes, repetition."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+import respx
+
+from imgsync.domain.errors import (
+    AuthorisationError,
+    ForbiddenUrlError,
+    ImageError,
+    ImageTooLargeError,
+    UnavailableError,
+)
+from tests.moysklad.harness import API, SECRET, STORAGE, Harness
+
+pytestmark = pytest.mark.anyio
+HREF = f"{API}/download/i1"
+FILE = f"{STORAGE}/prod-images/1?sig=x"
+
+
+def redirect(to: str) -> httpx.Response:
+    return httpx.Response(302, headers={"Location": to})
+
+
+async def test_the_temporary_address_is_fetched_without_credentials(
+    harness: Harness, network: respx.MockRouter
+) -> None:
+    api = network.get(HREF).mock(return_value=redirect(FILE))
+    storage = network.get(FILE).respond(content=b"image")
+    assert await harness.download(HREF) == b"image"
+    assert api.calls.last.request.headers["Authorization"] == f"Bearer {SECRET}"
+    headers = storage.calls.last.request.headers
+    assert "Authorization" not in headers
+    assert SECRET not in str(headers.raw)
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "https://evil.example/x",
+        "http://files.selcdn.ru/x",
+        "http://127.0.0.1/x",
+        "file:///etc/passwd",
+    ],
+)
+async def test_a_redirect_off_the_allow_list_is_refused_unfetched(
+    harness: Harness, network: respx.MockRouter, location: str
+) -> None:
+    network.get(HREF).mock(return_value=redirect(location))
+    anything = network.route().respond(content=b"x")
+    with pytest.raises(ForbiddenUrlError):
+        await harness.download(HREF)
+    assert not anything.called
+
+
+async def test_an_address_off_the_allow_list_is_refused_unfetched(
+    harness: Harness, network: respx.MockRouter
+) -> None:
+    anything = network.route().respond(content=b"x")
+    with pytest.raises(ForbiddenUrlError, match="allow list"):
+        await harness.download("https://evil.example/x.png")
+    assert not anything.called
+
+
+async def test_an_endless_redirect_ends(harness: Harness, network: respx.MockRouter) -> None:
+    network.get(FILE).mock(return_value=redirect(FILE))
+    with pytest.raises(ImageError, match="redirects"):
+        await harness.download(FILE)
+
+
+async def test_an_expired_address_is_asked_anew(
+    harness: Harness, network: respx.MockRouter
+) -> None:
+    api = network.get(HREF).mock(return_value=redirect(FILE))
+    network.get(FILE).mock(side_effect=[httpx.Response(403), httpx.Response(200, content=b"ok")])
+    assert await harness.download(HREF) == b"ok"
+    assert api.call_count == 2
+
+
+async def test_a_file_declared_too_large_is_not_read(
+    harness: Harness, network: respx.MockRouter
+) -> None:
+    network.get(FILE).respond(content=b"x" * 1001)
+    with pytest.raises(ImageTooLargeError, match="1001 bytes is over the limit of 1000"):
+        await harness.download(FILE, max_bytes=1000)
+    assert harness.downloads == []
+
+
+async def test_the_limit_holds_while_downloading_without_a_declared_size(
+    harness: Harness, network: respx.MockRouter
+) -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        while True:
+            yield b"x" * 100
+
+    network.get(FILE).mock(return_value=httpx.Response(200, content=endless()))
+    with pytest.raises(ImageTooLargeError):
+        await harness.download(FILE, max_bytes=1000)
+    assert sum(map(len, harness.downloads)) <= 1000
+
+
+async def test_a_file_of_exactly_the_limit_passes(
+    harness: Harness, network: respx.MockRouter
+) -> None:
+    network.get(FILE).respond(content=b"x" * 1000)
+    assert len(await harness.download(FILE, max_bytes=1000)) == 1000
+
+
+async def test_a_slow_download_times_out_and_begins_anew(
+    harness: Harness, network: respx.MockRouter
+) -> None:
+    async def stalls() -> AsyncIterator[bytes]:
+        yield b"half"
+        await asyncio.sleep(30)
+
+    network.get(FILE).mock(
+        side_effect=[
+            httpx.Response(200, content=stalls()),
+            httpx.Response(200, content=b"whole"),
+        ]
+    )
+    assert await harness.download(FILE) == b"whole"
+
+
+async def test_a_storage_that_stays_down_is_retryable(
+    harness: Harness, network: respx.MockRouter
+) -> None:
+    network.get(FILE).respond(503)
+    with pytest.raises(UnavailableError, match="503") as caught:
+        await harness.download(FILE)
+    assert caught.value.retryable
+
+
+async def test_an_image_that_is_gone_is_an_image_error(
+    harness: Harness, network: respx.MockRouter
+) -> None:
+    network.get(HREF).respond(404, json={"errors": [{"error": "нет", "code": 1021}]})
+    with pytest.raises(ImageError, match="1021"):
+        await harness.download(HREF)
+
+
+async def test_refused_credentials_are_no_mere_image_error(
+    harness: Harness, network: respx.MockRouter
+) -> None:
+    network.get(HREF).respond(401, json={"errors": [{"error": "нет", "code": 1056}]})
+    with pytest.raises(AuthorisationError):
+        await harness.download(HREF)
+
+
+async def test_the_size_by_head(harness: Harness, network: respx.MockRouter) -> None:
+    network.head(HREF).mock(return_value=redirect(FILE))
+    network.head(FILE).respond(headers={"Content-Length": "123"})
+    assert await harness.client.content_length(HREF) == 123
+
+
+@pytest.mark.parametrize("status", [403, 405, 404])
+async def test_a_storage_that_refuses_head_tells_no_size(
+    harness: Harness, network: respx.MockRouter, status: int
+) -> None:
+    network.head(FILE).respond(status)
+    assert await harness.client.content_length(FILE) is None
+
+
+async def test_an_api_that_refuses_head_tells_no_size(
+    harness: Harness, network: respx.MockRouter
+) -> None:
+    network.head(HREF).respond(405)
+    assert await harness.client.content_length(HREF) is None
+
+
+async def test_head_obeys_the_allow_list_too(harness: Harness, network: respx.MockRouter) -> None:
+    anything = network.route().respond()
+    with pytest.raises(ForbiddenUrlError):
+        await harness.client.content_length("https://evil.example/x")
+    assert not anything.called

@@ -1,0 +1,96 @@
+"""The pacer: at most five at once, and no faster than the bucket."""
+
+import asyncio
+import base64
+
+import httpx
+import pytest
+
+from imgsync.adapters.moysklad.body import base64_chunks
+from imgsync.adapters.moysklad.pacer import Pacer
+from tests.moysklad.harness import FakeTime
+
+pytestmark = pytest.mark.anyio
+
+
+def pacer_of(time: FakeTime, weight: int = 1) -> Pacer:
+    return Pacer(lambda: weight, monotonic=time.monotonic, sleep=time.sleep)
+
+
+async def test_at_most_five_requests_are_under_way() -> None:
+    pacer, running, most = pacer_of(FakeTime()), 0, 0
+
+    async def request() -> None:
+        nonlocal running, most
+        async with pacer.slot():
+            running += 1
+            most = max(most, running)
+            await asyncio.sleep(0.001)
+            running -= 1
+
+    await asyncio.gather(*(request() for _ in range(30)))
+    assert most == 5
+
+
+@pytest.mark.parametrize(("weight", "in_window"), [(1, 45), (3, 15), (4, 11)])
+async def test_the_weight_sets_the_pace(weight: int, in_window: int) -> None:
+    time = FakeTime()
+    pacer = pacer_of(time, weight)
+    for _ in range(in_window):
+        async with pacer.slot():
+            pass
+    assert time.sleeps == []
+    async with pacer.slot():
+        pass
+    assert sum(time.sleeps) == pytest.approx(3.0)
+
+
+@pytest.mark.parametrize(
+    ("headers", "wait"),
+    [
+        ({"X-Lognex-Retry-After": "1500"}, 1.5),
+        ({"X-Lognex-Reset": "2500"}, 2.5),
+        ({"X-Lognex-Retry-After": "0"}, 0.2),
+        ({"Retry-After": "2"}, 2.0),
+        ({"X-Lognex-Retry-After": "nonsense"}, 3.0),
+        ({}, 3.0),
+    ],
+)
+async def test_a_429_is_waited_out(headers: dict[str, str], wait: float) -> None:
+    time = FakeTime()
+    pacer = pacer_of(time)
+    pacer.observe(httpx.Response(429, headers=headers))
+    async with pacer.slot():
+        pass
+    assert sum(time.sleeps) == pytest.approx(wait)
+
+
+async def test_a_smaller_bucket_is_learned_from_the_headers() -> None:
+    time = FakeTime()
+    pacer = pacer_of(time)
+    headers = {
+        "X-RateLimit-Limit": "2",
+        "X-RateLimit-Remaining": "2",
+        "X-Lognex-Retry-TimeInterval": "10000",
+    }
+    pacer.observe(httpx.Response(200, headers=headers))
+    for _ in range(3):
+        async with pacer.slot():
+            pass
+    assert sum(time.sleeps) == pytest.approx(10.0)
+
+
+async def test_a_failed_request_gives_its_place_back() -> None:
+    pacer = pacer_of(FakeTime())
+    for _ in range(10):
+        with pytest.raises(RuntimeError):
+            async with pacer.slot():
+                raise RuntimeError
+    async with asyncio.timeout(1), pacer.slot():
+        pass
+
+
+@pytest.mark.parametrize("sizes", [[], [1], [2], [3], [1, 1, 1], [5, 0, 4], [3, 3], [1000, 1]])
+def test_base64_of_chunks_is_base64_of_the_whole(sizes: list[int]) -> None:
+    chunks = [bytes([i]) * size for i, size in enumerate(sizes)]
+    assert b"".join(base64_chunks(chunks)) == base64.b64encode(b"".join(chunks))

@@ -1,0 +1,295 @@
+"""Requests: credentials, headers, repetition, errors."""
+
+import base64
+import json
+import logging
+from typing import Any
+
+import httpx
+import pytest
+import respx
+
+from imgsync.domain.accounts import Account, TokenKind
+from imgsync.domain.encoding import Element, Keep, Upload
+from imgsync.domain.errors import (
+    ApiError,
+    AuthorisationError,
+    ImageRejectedError,
+    ImgsyncError,
+    NotFoundError,
+    StorageFullError,
+    UnavailableError,
+)
+from tests.moysklad.harness import API, PRODUCT, SECRET, Harness, build
+
+pytestmark = pytest.mark.anyio
+IMAGES = f"{API}/entity/product/p1/images"
+EMPTY = {"meta": {"size": 0}, "rows": []}
+
+
+def failure(code: int, status: int = 400) -> httpx.Response:
+    return httpx.Response(status, json={"errors": [{"error": "Ошибка", "code": code}]})
+
+
+def row(number: int) -> dict[str, Any]:
+    href = f"{IMAGES}/i{number}"
+    return {
+        "meta": {"href": href, "downloadHref": f"{API}/download/i{number}"},
+        "filename": f"{number}.png",
+        "size": number,
+        "updated": "2026-01-01 00:00:00.000",
+    }
+
+
+async def test_the_documented_headers_are_sent(harness: Harness, network: respx.MockRouter) -> None:
+    route = network.get(IMAGES).respond(json=EMPTY)
+    assert await harness.client.list_images(PRODUCT, "p1") == []
+    headers = route.calls.last.request.headers
+    assert headers["Authorization"] == f"Bearer {SECRET}"
+    assert headers["Accept-Encoding"] == "gzip"
+    assert headers["Accept"] == "application/json;charset=utf-8"
+
+
+async def test_a_password_is_sent_as_basic(network: respx.MockRouter) -> None:
+    route = network.get(IMAGES).respond(json=EMPTY)
+    account = Account("a", "Shop", TokenKind.PASSWORD, "пароль", "admin@shop")
+    async with httpx.AsyncClient() as api:
+        await build(account, api, api).client.list_images(PRODUCT, "p1")
+    kind, value = route.calls.last.request.headers["Authorization"].split()
+    assert kind == "Basic"
+    assert base64.b64decode(value).decode() == "admin@shop:пароль"
+
+
+async def test_429_waits_as_told_and_is_repeated(
+    harness: Harness, network: respx.MockRouter
+) -> None:
+    told = {"X-Lognex-Retry-After": "1700", "X-RateLimit-Limit": "45", "X-RateLimit-Remaining": "9"}
+    throttled = httpx.Response(429, json={"errors": [{"code": 1049}]}, headers=told)
+    route = network.get(IMAGES).mock(side_effect=[throttled, httpx.Response(200, json=EMPTY)])
+    assert await harness.client.list_images(PRODUCT, "p1") == []
+    assert route.call_count == 2
+    assert harness.time.sleeps == [pytest.approx(1.7)]
+
+
+async def test_endless_429_puts_the_task_off(harness: Harness, network: respx.MockRouter) -> None:
+    route = network.get(IMAGES).respond(429, headers={"X-Lognex-Retry-After": "3000"})
+    with pytest.raises(UnavailableError) as caught:
+        await harness.client.list_images(PRODUCT, "p1")
+    assert caught.value.retryable
+    assert sum(harness.time.sleeps) > 100
+    assert route.call_count < 60
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        httpx.Response(500),
+        httpx.Response(503),
+        failure(51007, 400),
+        httpx.ReadTimeout("slow"),
+        httpx.ConnectError("refused"),
+    ],
+)
+async def test_what_may_pass_is_repeated(
+    harness: Harness, network: respx.MockRouter, first: httpx.Response | Exception
+) -> None:
+    route = network.get(IMAGES).mock(side_effect=[first, httpx.Response(200, json=EMPTY)])
+    assert await harness.client.list_images(PRODUCT, "p1") == []
+    assert route.call_count == 2
+    assert harness.time.sleeps == [0.5]
+
+
+async def test_repetition_ends_with_a_retryable_error(
+    harness: Harness, network: respx.MockRouter
+) -> None:
+    route = network.get(IMAGES).respond(502)
+    with pytest.raises(UnavailableError, match="502"):
+        await harness.client.list_images(PRODUCT, "p1")
+    assert route.call_count == 4
+    assert harness.time.sleeps == [0.5, 1.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "retryable"),
+    [
+        (failure(1056, 401), AuthorisationError, False),
+        (failure(1061, 403), AuthorisationError, False),
+        (httpx.Response(403), AuthorisationError, False),
+        (failure(1021, 404), NotFoundError, False),
+        (failure(51001), ImageRejectedError, False),
+        (failure(51002), ImageRejectedError, False),
+        (failure(51004), ImageRejectedError, False),
+        (failure(51005), ImageRejectedError, False),
+        (failure(51006), ImageRejectedError, False),
+        (httpx.Response(413), ImageRejectedError, False),
+        (failure(51003), StorageFullError, False),
+        (failure(1002), ApiError, False),
+        (httpx.Response(415), ApiError, False),
+        (httpx.Response(200, text="<html>"), ApiError, False),
+        (httpx.Response(200, json={"rows": [{"meta": {}}]}), ApiError, False),
+    ],
+)
+async def test_errors_that_stay(
+    harness: Harness,
+    network: respx.MockRouter,
+    answer: httpx.Response,
+    kind: type[ImgsyncError],
+    retryable: bool,
+) -> None:
+    route = network.get(IMAGES).mock(return_value=answer)
+    with pytest.raises(kind) as caught:
+        await harness.client.list_images(PRODUCT, "p1")
+    assert caught.value.retryable is retryable
+    assert type(caught.value) is kind
+    assert route.call_count == 1
+
+
+async def test_an_error_names_account_text_code_and_request(
+    harness: Harness, network: respx.MockRouter
+) -> None:
+    network.get(IMAGES).mock(return_value=failure(1056, 401))
+    with pytest.raises(AuthorisationError) as caught:
+        await harness.client.list_images(PRODUCT, "p1")
+    text = str(caught.value)
+    for part in ("Main shop", "401", "Ошибка", "1056", "/entity/product/p1/images"):
+        assert part in text
+    assert SECRET not in text
+
+
+async def test_a_uuid_of_the_user_interface_is_followed(
+    harness: Harness, network: respx.MockRouter
+) -> None:
+    moved = f"{API}/entity/product/real/images"
+    network.get(IMAGES).respond(308, headers={"Location": moved})
+    network.get(moved).respond(json={"meta": {"size": 1}, "rows": [row(1)]})
+    assert [i.id for i in await harness.client.list_images(PRODUCT, "p1")] == ["i1"]
+
+
+async def test_a_redirect_of_the_api_to_another_host_gets_no_credentials(
+    harness: Harness, network: respx.MockRouter
+) -> None:
+    network.get(IMAGES).respond(308, headers={"Location": "https://evil.example/images"})
+    evil = network.route(host="evil.example").respond(json=EMPTY)
+    with pytest.raises(ApiError, match=r"credentials to evil\.example"):
+        await harness.client.list_images(PRODUCT, "p1")
+    assert not evil.called
+
+
+async def test_pages_are_read_to_the_end_with_expanded_images(
+    harness: Harness, network: respx.MockRouter
+) -> None:
+    def page(request: httpx.Request) -> httpx.Response:
+        query = request.url.params
+        assert (query["limit"], query["expand"]) == ("100", "images")
+        offset = int(query["offset"])
+        rows = [
+            {"id": f"p{n}", "name": "N", "images": {"meta": {"size": 1}, "rows": [row(n)]}}
+            for n in range(offset, min(offset + 100, 150))
+        ]
+        return httpx.Response(200, json={"meta": {"size": 150}, "rows": rows})
+
+    route = network.get(f"{API}/entity/product").mock(side_effect=page)
+    pages = [p async for p in harness.client.list_entities(PRODUCT, with_images=True)]
+    assert [len(p) for p in pages] == [100, 50]
+    assert [e.id for p in pages for e in p] == [f"p{n}" for n in range(150)]
+    assert pages[1][0].images[0].size == 100
+    assert route.call_count == 2
+
+
+async def test_without_images_pages_hold_a_thousand_and_expand_nothing(
+    harness: Harness, network: respx.MockRouter
+) -> None:
+    rows = [{"id": "p1", "externalCode": "x", "code": "c", "article": "a", "name": "n"}]
+    route = network.get(f"{API}/entity/product").respond(json={"meta": {"size": 1}, "rows": rows})
+    pages = [p async for p in harness.client.list_entities(PRODUCT, with_images=False)]
+    query = route.calls.last.request.url.params
+    assert query["limit"] == "1000"
+    assert "expand" not in query
+    entity = pages[0][0]
+    assert (entity.external_code, entity.code, entity.article, entity.name) == ("x", "c", "a", "n")
+
+
+async def test_images_missing_from_the_expanded_rows_are_listed(
+    harness: Harness, network: respx.MockRouter
+) -> None:
+    rows = [{"id": "p1", "name": "n", "images": {"meta": {"size": 2}, "rows": []}}]
+    network.get(f"{API}/entity/product").respond(json={"meta": {"size": 1}, "rows": rows})
+    network.get(IMAGES).respond(json={"meta": {"size": 2}, "rows": [row(1), row(2)]})
+    pages = [p async for p in harness.client.list_entities(PRODUCT, with_images=True)]
+    assert [i.id for i in pages[0][0].images] == ["i1", "i2"]
+
+
+async def test_set_images_sends_the_whole_array_and_its_length(
+    harness: Harness, network: respx.MockRouter
+) -> None:
+    route = network.post(IMAGES).respond(json=[row(1), row(2)])
+    content = bytes(range(256)) * 3
+    chunks = [content[:100], content[100:101], content[101:]]
+    elements: list[Element] = [Keep(f"{IMAGES}/i1"), Upload("k", "ж.png", len(content))]
+    images = await harness.client.set_images(PRODUCT, "p1", elements, lambda key: iter(chunks))
+    request = route.calls.last.request
+    sent = json.loads(request.content)
+    assert sent[0] == {
+        "meta": {"href": f"{IMAGES}/i1", "type": "image", "mediaType": "application/json"}
+    }
+    assert sent[1]["filename"] == "ж.png"
+    assert base64.b64decode(sent[1]["content"], validate=True) == content
+    assert int(request.headers["Content-Length"]) == len(request.content)
+    assert request.headers["Content-Type"] == "application/json"
+    assert [i.id for i in images] == ["i1", "i2"]
+
+
+async def test_a_repeated_upload_reads_its_file_anew(
+    harness: Harness, network: respx.MockRouter
+) -> None:
+    ok = httpx.Response(200, json=[row(1)])
+    route = network.post(IMAGES).mock(side_effect=[httpx.Response(503), ok])
+    await harness.client.set_images(
+        PRODUCT, "p1", [Upload("k", "a.png", 3)], lambda key: iter([b"abc"])
+    )
+    bodies = [call.request.content for call in route.calls]
+    assert bodies[0] == bodies[1]
+    assert b"YWJj" in bodies[1]
+
+
+async def test_an_answer_with_another_number_of_images_is_an_error(
+    harness: Harness, network: respx.MockRouter
+) -> None:
+    network.post(IMAGES).respond(json=[])
+    with pytest.raises(ApiError, match="1 images were set, 0 came back"):
+        await harness.client.set_images(
+            PRODUCT, "p1", [Upload("k", "a.png", 3)], lambda key: iter([b"abc"])
+        )
+
+
+async def test_delete_images_is_one_request_and_forgives_what_is_gone(
+    harness: Harness, network: respx.MockRouter
+) -> None:
+    route = network.post(f"{IMAGES}/delete").mock(
+        side_effect=[httpx.Response(200), failure(1021, 404)]
+    )
+    await harness.client.delete_images(PRODUCT, "p1", [f"{IMAGES}/i1", f"{IMAGES}/i2"])
+    sent = json.loads(route.calls.last.request.content)
+    assert [e["meta"]["href"] for e in sent] == [f"{IMAGES}/i1", f"{IMAGES}/i2"]
+    await harness.client.delete_images(PRODUCT, "p1", [f"{IMAGES}/i1"])
+    assert route.call_count == 2
+
+
+async def test_an_entity_id_cannot_leave_its_path(
+    harness: Harness, network: respx.MockRouter
+) -> None:
+    route = network.route(host="api.moysklad.ru").respond(json=EMPTY)
+    await harness.client.list_images(PRODUCT, "a/b?c#d")
+    raw = route.calls.last.request.url.raw_path
+    assert raw == b"/api/remap/1.2/entity/product/a%2Fb%3Fc%23d/images"
+
+
+async def test_no_log_shows_the_token(
+    harness: Harness, network: respx.MockRouter, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    network.get(IMAGES).mock(return_value=failure(1056, 401))
+    with pytest.raises(AuthorisationError):
+        await harness.client.list_images(PRODUCT, "p1")
+    assert caplog.records
+    assert SECRET not in caplog.text
