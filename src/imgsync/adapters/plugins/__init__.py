@@ -1,0 +1,1 @@
+"""pluggy hooks and the registry they fill."""

@@ -1,0 +1,48 @@
+"""Installs plugins into folders of their own, as pip installs them for a user."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+RunImgsync = Callable[..., "subprocess.CompletedProcess[str]"]
+SAMPLE = Path(__file__).parents[2] / "examples" / "imgsync-contentcard"
+
+
+@pytest.fixture(scope="session")
+def installed_sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder into which the sample plugin's wheel was built and installed by pip."""
+    target = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
+    command += ["--no-build-isolation", "--no-index", "--target", str(target), str(SAMPLE)]
+    subprocess.run(command, check=True, capture_output=True, text=True)
+    return target
+
+
+@pytest.fixture
+def run_imgsync(tmp_path: Path) -> RunImgsync:
+    """Runs the command line in a process that sees the folder's packages as installed."""
+
+    def run(
+        *arguments: str, site: Path | None = None, **env: str
+    ) -> "subprocess.CompletedProcess[str]":
+        base = {k: v for k, v in os.environ.items() if not k.startswith("IMGSYNC_")}
+        base |= {
+            "IMGSYNC_DATABASE_URL": f"sqlite:///{tmp_path / 'q.db'}",
+            "IMGSYNC_TEMP_DIR": str(tmp_path / "temp"),
+        }
+        if site:
+            base["PYTHONPATH"] = str(site)
+        return subprocess.run(
+            [sys.executable, "-m", "imgsync", *arguments],
+            env=base | env,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    return run

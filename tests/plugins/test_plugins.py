@@ -1,0 +1,94 @@
+"""Plugins join by entry point: a real installed package, and broken ones."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from imgsync.adapters.plugins.registry import load_plugins
+from tests.plugins.conftest import RunImgsync
+
+IDS = "main child contentcard m1 c1"
+
+
+def test_the_built_in_types_and_formats_come_through_the_hooks() -> None:
+    registry = load_plugins()
+    (builtin,) = registry.plugins
+    assert builtin.entity_types == ("product", "bundle", "variant")
+    assert builtin.payload_formats == ("batch", "legacy")
+    assert registry.entity_types.names == ["product", "bundle", "variant"]
+
+
+def test_an_installed_plugin_is_found(run_imgsync: RunImgsync, installed_sample: Path) -> None:
+    done = run_imgsync("plugins", "--json", site=installed_sample)
+    assert done.returncode == 0, done.stderr
+    plugins = {p["name"]: p for p in json.loads(done.stdout)}
+    assert plugins["contentcard"] == {
+        "name": "contentcard",
+        "distribution": "imgsync-contentcard",
+        "version": "1.0.0",
+        "entity_types": ["contentcard"],
+        "payload_formats": ["acme"],
+    }
+    assert plugins["builtin"]["entity_types"] == ["product", "bundle", "variant"]
+
+
+def test_a_plugins_payload_format_and_type_are_used(
+    run_imgsync: RunImgsync, installed_sample: Path, tmp_path: Path
+) -> None:
+    payload = tmp_path / "payload.json"
+    payload.write_text(json.dumps({"acme": IDS, "urls": ["https://api.moysklad.ru/a.png"]}))
+    done = run_imgsync("enqueue", "--payload", str(payload), site=installed_sample)
+    assert done.returncode == 0, done.stderr
+    assert "Queued 1 tasks" in done.stdout
+    without = run_imgsync("enqueue", "--payload", str(payload))
+    assert without.returncode == 1
+    assert "field 'images'" in without.stderr
+
+
+def test_a_plugins_error_names_its_field(
+    run_imgsync: RunImgsync, installed_sample: Path, tmp_path: Path
+) -> None:
+    payload = tmp_path / "payload.json"
+    payload.write_text(json.dumps([{"acme": IDS, "urls": []}]))
+    done = run_imgsync("enqueue", "--payload", str(payload), site=installed_sample)
+    assert done.returncode == 1
+    assert "Payload 1: Bad payload: field 'urls'" in done.stderr
+    assert json.loads(run_imgsync("queue", "status", "--json").stdout)["pending"] == 0
+
+
+def broken_plugin(site: Path, source: str) -> None:
+    info = site / "broken-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[imgsync]\nbroken = broken_plugin\n")
+    (site / "broken_plugin.py").write_text(source)
+
+
+HEADER = "from imgsync.plugins import *\n"
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("import no_such_module", "plugin 'broken' cannot be loaded"),
+        (HEADER + "@hookimpl\ndef imgsync_nonsense(): pass", "plugin 'broken' cannot be loaded"),
+        (HEADER + "@hookimpl\ndef imgsync_entity_types(): 1 / 0", "plugin 'broken' failed"),
+        (HEADER + "@hookimpl\ndef imgsync_entity_types(): return ['x']", "not an EntityType"),
+        (
+            HEADER + "@hookimpl\ndef imgsync_entity_types(): return [EntityType('product')]",
+            "entity type 'product' is registered twice",
+        ),
+        (HEADER + "@hookimpl\ndef imgsync_payload_formats(): return [7]", "not a PayloadFormat"),
+    ],
+)
+def test_a_broken_plugin_is_named(
+    run_imgsync: RunImgsync, tmp_path: Path, source: str, message: str
+) -> None:
+    site = tmp_path / "site"
+    site.mkdir()
+    broken_plugin(site, source)
+    done = run_imgsync("plugins", site=site)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
