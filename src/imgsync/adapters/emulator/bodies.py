@@ -1,0 +1,41 @@
+"""Request bodies: size limit and JSON."""
+
+import asyncio
+import json
+import zlib
+from typing import Any
+
+from starlette.requests import Request
+
+from imgsync.adapters.emulator.errors import api_error
+from imgsync.adapters.emulator.limits import EmulatorLimits
+
+
+async def read_json(request: Request, limits: EmulatorLimits) -> Any:
+    """The JSON of the body. ApiError 1037, 1044, 2001 or 2007.
+
+    Also leaves the body's checksum in ``request.state.body_checksum``.
+    """
+    declared = request.headers.get("content-type", "application/json")
+    if declared.partition(";")[0].strip().lower() != "application/json":
+        raise api_error(1037, parameter="Content-Type")
+    # An honest Content-Length spares reading; the exchange drains what is left unread.
+    if int(request.headers.get("content-length", 0)) > limits.max_body_bytes:
+        raise api_error(1044)
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > limits.max_body_bytes:
+            raise api_error(1044)
+    request.state.body_checksum = zlib.crc32(body)
+    data = await asyncio.to_thread(_parse, bytes(body))
+    if isinstance(data, list) and len(data) > limits.max_array_elements:
+        raise api_error(2007, maximum=limits.max_array_elements)
+    return data
+
+
+def _parse(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        raise api_error(2001) from None

@@ -1,0 +1,33 @@
+"""Checks of request headers (sections Restrictions, Compression, Errors)."""
+
+from starlette.datastructures import Headers
+from starlette.types import Scope
+
+from imgsync.adapters.emulator.errors import ApiError, api_error
+from imgsync.adapters.emulator.limits import EmulatorLimits
+
+
+def check_header_size(scope: Scope, limits: EmulatorLimits) -> None:
+    """414 where the URL alone is too long, 431 where URL and headers together are."""
+    url = len(scope["raw_path"]) + len(scope["query_string"])
+    if url > limits.max_header_bytes:
+        raise ApiError(414)
+    headers = sum(len(name) + len(value) + len(": \r\n") for name, value in scope["headers"])
+    if url + headers > limits.max_header_bytes:
+        raise ApiError(431)
+
+
+def check_accept_encoding(headers: Headers) -> None:
+    """415 without a body unless gzip is accepted."""
+    for choice in headers.get("accept-encoding", "").split(","):
+        coding, _, quality = choice.partition(";")
+        if coding.strip().lower() == "gzip" and quality.replace(" ", "") not in ("q=0", "q=0.0"):
+            return
+    raise ApiError(415)
+
+
+def check_accept(headers: Headers) -> None:
+    """ApiError 1062 for an Accept other than ``*/*`` and the documented one."""
+    accept = headers.get("accept", "*/*").replace(" ", "").lower()
+    if accept not in ("*/*", "application/json;charset=utf-8"):
+        raise api_error(1062, parameter="Accept")

@@ -1,0 +1,102 @@
+"""Documented error codes, their HTTP statuses and the shape of an error answer.
+
+Source: sections "Error handling" and "Errors". The titles are the emulator's own words.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+_MORE_INFO = "https://dev.moysklad.ru/doc/api/remap/1.2/#error_{code}"
+
+_CATALOGUE: dict[int, tuple[int, str]] = {
+    1002: (404, "Unknown path"),
+    1005: (404, "Unknown type '{type}'"),
+    1012: (400, "The element does not name an object by meta"),
+    1021: (404, "Object of type '{type}' with id '{id}' is not found"),
+    1034: (400, "Bad filter: {detail}"),
+    1037: (415, "Content-Type is not application/json"),
+    1039: (405, "The method is not supported here"),
+    1040: (400, "Bad request parameter: {detail}"),
+    1044: (413, "The request is too large"),
+    1049: (429, "Too many requests in the interval"),
+    1056: (401, "Authentication failed"),
+    1059: (400, "The href names another server"),
+    1061: (403, "The user has no access to the API"),
+    1062: (400, "Accept is not 'application/json;charset=utf-8'"),
+    1073: (429, "Too many parallel requests"),
+    1089: (400, "expand of '{detail}' is not supported"),
+    2001: (400, "The body is not JSON"),
+    2005: (400, "The body is not {detail}"),
+    2007: (413, "An array has more than {maximum} elements"),
+    2010: (400, "The meta has no href"),
+    3042: (400, "fields takes one supported value"),
+    51001: (412, "Image: no content"),
+    51002: (400, "Image: the content is not a jpg or png in base64"),
+    51003: (400, "Image: the storage is full"),
+    51004: (400, "Image: larger than {maximum} MB"),
+    51005: (412, "Image: no file name"),
+    51006: (400, "Image: more than {maximum} on one object"),
+    51007: (503, "Image: the file storage is unavailable"),
+}
+
+
+class ApiError(Exception):
+    """A request that the API refuses. `code` is None where the answer has no body."""
+
+    def __init__(
+        self,
+        status: int,
+        code: int | None = None,
+        title: str = "",
+        *,
+        parameter: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(f"{status} {code} {title}")
+        self.status = status
+        self.code = code
+        self.title = title
+        self.parameter = parameter
+        self.headers = dict(headers or {})
+
+    def body(self) -> dict[str, Any]:
+        """``{"errors":[{"error","code","moreInfo","parameter"?}]}``."""
+        error: dict[str, Any] = {
+            "error": self.title,
+            "code": self.code,
+            "moreInfo": _MORE_INFO.format(code=self.code),
+        }
+        if self.parameter is not None:
+            error["parameter"] = self.parameter
+        return {"errors": [error]}
+
+
+class MovedError(Exception):
+    """The path has a UI uuid; the object is at `location` (answer 308)."""
+
+    def __init__(self, location: str) -> None:
+        super().__init__(location)
+        self.location = location
+
+
+def api_error(
+    code: int,
+    *,
+    parameter: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    **values: object,
+) -> ApiError:
+    """The error of a documented code; `values` fill its title."""
+    status, title = _CATALOGUE[code]
+    return ApiError(status, code, title.format(**values), parameter=parameter, headers=headers)
+
+
+def injected_error(status: int, code: int) -> ApiError:
+    """An error of any status and code, for fault injection."""
+    title = _CATALOGUE.get(code, (status, "Injected fault"))[1]
+    return ApiError(status, code, title)
+
+
+def not_found(type_name: str, object_id: str) -> ApiError:
+    """404 with code 1021."""
+    return api_error(1021, type=type_name, id=object_id)

@@ -1,0 +1,33 @@
+"""Limits that the emulator enforces (documentation sections Restrictions, Images, General)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+_MAX_IMAGES = MappingProxyType({"product": 10, "bundle": 10, "variant": 10, "contentcard": 15})
+
+
+@dataclass(frozen=True, slots=True)
+class EmulatorLimits:
+    """The documented limits by default. Times are seconds, sizes bytes.
+
+    `max_images` also lists the entity types that exist. The documentation does not define its
+    "MB": a body is measured in decimal megabytes, an image in binary ones.
+    """
+
+    rate_units: int = 45
+    rate_interval: float = 3.0
+    max_parallel_per_user: int = 5
+    max_parallel_per_account: int = 20
+    max_rejections_per_minute: int = 200
+    max_identical_failures_per_minute: int = 200
+    abuse_interval: float = 60.0
+    max_header_bytes: int = 8 * 1024
+    max_body_bytes: int = 20_000_000
+    max_array_elements: int = 1000
+    max_image_bytes: int = 10 * 1024 * 1024
+    max_images: Mapping[str, int] = field(default_factory=lambda: dict(_MAX_IMAGES))
+    max_page: int = 1000
+    max_expanded_page: int = 100
+    download_seconds: float = 60.0
+    max_download_seconds: float = 86_400.0

@@ -1,0 +1,105 @@
+"""Accounts, users and entities from JSON."""
+
+import random
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from imgsync.adapters.emulator.accounts import EmulatedAccount, SeedImage
+from imgsync.adapters.emulator.state import Emulator
+
+_JPEG_START = b"\xff\xd8\xff\xe0"
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class SeedFile(_Model):
+    """An image: a file's `path`, or pseudo-random bytes of `size` with a JPEG signature.
+
+    Equal `seed`, `filename` and `size` give equal bytes; `seed` is by default the entity's
+    external code.
+    """
+
+    filename: str
+    path: Path | None = None
+    size: Annotated[int, Field(ge=len(_JPEG_START))] | None = None
+    seed: str | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "SeedFile":
+        if (self.path is None) == (self.size is None):
+            raise ValueError("give a path or a size")
+        return self
+
+    def load(self, default_seed: str) -> SeedImage:
+        """Raises OSError where the file cannot be read."""
+        if self.path is not None:
+            return self.filename, self.path.read_bytes()
+        size = self.size or 0
+        seed = default_seed if self.seed is None else self.seed
+        generator = random.Random(f"{seed}/{self.filename}/{size}")  # noqa: S311 (no secret)
+        return self.filename, _JPEG_START + generator.randbytes(size - len(_JPEG_START))
+
+
+class SeedUser(_Model):
+    token: str | None = None
+    login: str | None = None
+    password: str | None = None
+    weight: int | None = None
+
+
+class SeedEntity(_Model):
+    type: str = "product"
+    id: str | None = None
+    name: str
+    external_code: str | None = None
+    code: str | None = None
+    article: str | None = None
+    ui_uuid: str | None = None
+    images: list[SeedFile] = []
+
+    def add_to(self, account: EmulatedAccount) -> str:
+        fields = self.model_dump(exclude={"type", "images"})
+        images = [image.load(self.external_code or self.name) for image in self.images]
+        return account.add_entity(self.type, **fields, images=images).id
+
+
+class SeedAccount(_Model):
+    name: str
+    id: str | None = None
+    storage_quota: int | None = None
+    permanent_links: bool = True
+    users: list[SeedUser] = []
+    entities: list[SeedEntity] = []
+
+
+class Seed(_Model):
+    """``{"accounts": [{"name", "id"?, "users": [...], "entities": [...]}]}``."""
+
+    accounts: list[SeedAccount]
+
+    def apply(self, emulator: Emulator) -> dict[str, Any]:
+        """Adds everything; an account whose id exists gets the users and entities added.
+
+        Answers ``{"accounts": [{"id", "name", "entities": [id, …]}]}``. Raises ValueError and
+        OSError; what came before the error stays.
+        """
+        return {"accounts": [_apply(emulator, account) for account in self.accounts]}
+
+
+def _apply(emulator: Emulator, seed: SeedAccount) -> dict[str, Any]:
+    account = emulator.account(seed.id) if seed.id else None
+    if account is None:
+        account = emulator.add_account(
+            seed.name,
+            id=seed.id,
+            storage_quota=seed.storage_quota,
+            permanent_links=seed.permanent_links,
+        )
+    for user in seed.users:
+        account.add_user(**user.model_dump())
+    entities = [entity.add_to(account) for entity in seed.entities]
+    return {"id": account.id, "name": account.name, "entities": entities}

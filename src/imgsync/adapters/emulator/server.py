@@ -1,0 +1,195 @@
+"""Serves an `Emulator` by uvicorn on two loopback ports, in a background thread."""
+
+import asyncio
+import contextlib
+import socket
+import threading
+import time
+from types import TracebackType
+from typing import Self
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from imgsync.adapters.emulator.api import Api
+from imgsync.adapters.emulator.connections import Connections
+from imgsync.adapters.emulator.control import control_application
+from imgsync.adapters.emulator.gate import ApiGate
+from imgsync.adapters.emulator.links import API_PREFIX, Links
+from imgsync.adapters.emulator.state import Emulator
+from imgsync.adapters.emulator.storage import Storage
+
+_HOST = "127.0.0.1"
+_START_SECONDS = 5.0
+_STOP_SECONDS = 5.0
+
+
+class EmulatorServerError(Exception):
+    """The server cannot start or stop."""
+
+
+class EmulatorServer:
+    """Context manager around a running server. Port 0 takes a free one.
+
+    `api_url` and `storage_url` are known from `start` on.
+    """
+
+    def __init__(self, emulator: Emulator, *, port: int = 0, storage_port: int = 0) -> None:
+        self.emulator = emulator
+        self._ports = (port, storage_port)
+        self._connections = (Connections(), Connections())
+        self._servers: list[uvicorn.Server] = []
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._failure: BaseException | None = None
+        self._links: Links | None = None
+
+    @property
+    def api_url(self) -> str:
+        """``http://127.0.0.1:PORT/api/remap/1.2``"""
+        return self._running_links().api_url
+
+    @property
+    def storage_url(self) -> str:
+        """``http://127.0.0.1:PORT``"""
+        return self._running_links().storage_url
+
+    @property
+    def control_url(self) -> str:
+        """Base of stats, stats/reset and seed."""
+        return self.api_url.removesuffix(API_PREFIX) + "/_emulator"
+
+    def start(self) -> None:
+        """Returns when both ports answer. EmulatorServerError where they cannot."""
+        if self._thread is not None:
+            raise EmulatorServerError("the emulator runs already")
+        sockets = _listen(self._ports)
+        api, storage = (f"http://{_HOST}:{sock.getsockname()[1]}" for sock in sockets)
+        self._links = Links(api + API_PREFIX, storage)
+        self._failure = None
+        self._servers = [
+            _uvicorn_server(app, connections)
+            for app, connections in zip(self._apps(self._links), self._connections, strict=True)
+        ]
+        self._thread = threading.Thread(
+            target=self._run, args=(sockets,), name="moysklad-emulator", daemon=True
+        )
+        self._thread.start()
+        self._await_start()
+
+    def stop(self) -> None:
+        """Cuts every connection and waits for the thread's end. Does nothing when not running."""
+        thread, self._thread = self._thread, None
+        if thread is None:
+            return
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended by itself
+                self._loop.call_soon_threadsafe(self._request_stop)
+        thread.join(_STOP_SECONDS)
+        if thread.is_alive():
+            raise EmulatorServerError(f"the emulator did not stop within {_STOP_SECONDS:g} s")
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def _apps(self, links: Links) -> tuple[ASGIApp, ASGIApp]:
+        api = Api(self.emulator.limits, links)
+        gate = ApiGate(
+            self.emulator,
+            api.application(),
+            api.routes(),
+            control_application(self.emulator),
+            self._connections[0],
+        )
+        return gate, Storage(self.emulator, links, self._connections[1])
+
+    def _run(self, sockets: list[socket.socket]) -> None:
+        try:
+            asyncio.run(self._serve(sockets))
+        except BaseException as error:
+            self._failure = error
+        finally:
+            for sock in sockets:
+                sock.close()
+
+    async def _serve(self, sockets: list[socket.socket]) -> None:
+        self._loop = asyncio.get_running_loop()
+        try:
+            await asyncio.gather(
+                *(
+                    server.serve(sockets=[sock])
+                    for server, sock in zip(self._servers, sockets, strict=True)
+                )
+            )
+        finally:
+            self._loop = None
+            self._abort_connections()
+            await asyncio.sleep(0)  # lets the transports close their sockets
+
+    def _request_stop(self) -> None:
+        for server in self._servers:
+            server.should_exit = server.force_exit = True
+        self._abort_connections()
+
+    def _abort_connections(self) -> None:
+        for connections in self._connections:
+            connections.abort_all()
+
+    def _await_start(self) -> None:
+        deadline = time.monotonic() + _START_SECONDS
+        while not all(server.started for server in self._servers):
+            alive = self._thread is not None and self._thread.is_alive()
+            if not alive or time.monotonic() > deadline:
+                self.stop()
+                raise EmulatorServerError("the emulator did not start") from self._failure
+            time.sleep(0.002)
+
+    def _running_links(self) -> Links:
+        if self._links is None:
+            raise EmulatorServerError("the emulator has not been started")
+        return self._links
+
+
+def _listen(ports: tuple[int, int]) -> list[socket.socket]:
+    sockets: list[socket.socket] = []
+    for port in ports:
+        # asyncio turns Nagle's delay off only where the protocol is named.
+        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        sockets.append(sock)
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind((_HOST, port))
+            sock.listen()
+        except OSError as error:
+            for opened in sockets:
+                opened.close()
+            raise EmulatorServerError(f"cannot listen on {_HOST}:{port}: {error}") from error
+    return sockets
+
+
+def _uvicorn_server(app: ASGIApp, connections: Connections) -> uvicorn.Server:
+    config = uvicorn.Config(
+        app,
+        loop="asyncio",
+        http=connections.protocol(),
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        log_config=None,
+        log_level="error",
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=1,
+        backlog=128,
+    )
+    return uvicorn.Server(config)

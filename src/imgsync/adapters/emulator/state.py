@@ -1,0 +1,75 @@
+"""State of the emulated service, without any HTTP."""
+
+import threading
+import uuid
+
+from imgsync.adapters.emulator.accounts import Credentials, EmulatedAccount, EmulatedEntity
+from imgsync.adapters.emulator.content import ContentStore
+from imgsync.adapters.emulator.faults import Faults
+from imgsync.adapters.emulator.images import ImageCopy
+from imgsync.adapters.emulator.limits import EmulatorLimits
+from imgsync.adapters.emulator.stats import Stats, StatsRecorder
+
+
+class Emulator:
+    """Accounts, image files, faults and counters. Thread-safe; `EmulatorServer` serves it.
+
+    `storage_quota`: default quota of an account, in bytes; None for none.
+    """
+
+    def __init__(
+        self, limits: EmulatorLimits | None = None, *, storage_quota: int | None = None
+    ) -> None:
+        self.limits = limits or EmulatorLimits()
+        self.faults = Faults()
+        self.recorder = StatsRecorder()
+        self.content = ContentStore()
+        self.credentials = Credentials()
+        self._storage_quota = storage_quota
+        self._lock = threading.RLock()
+        self._accounts: dict[str, EmulatedAccount] = {}
+
+    def add_account(
+        self,
+        name: str,
+        *,
+        id: str | None = None,  # noqa: A002 (the field's name in the API)
+        storage_quota: int | None = None,
+        permanent_links: bool = True,
+    ) -> EmulatedAccount:
+        """Adds an account; `id` is a uuid. ValueError where it exists."""
+        account = EmulatedAccount(
+            id or str(uuid.uuid4()),
+            name,
+            limits=self.limits,
+            content=self.content,
+            credentials=self.credentials,
+            lock=self._lock,
+            storage_quota=self._storage_quota if storage_quota is None else storage_quota,
+            permanent_links=permanent_links,
+        )
+        with self._lock:
+            if account.id in self._accounts:
+                raise ValueError(f"account {account.id} exists already")
+            self._accounts[account.id] = account
+        return account
+
+    def account(self, account_id: str) -> EmulatedAccount | None:
+        return self._accounts.get(account_id)
+
+    def images_of(self, entity: EmulatedEntity) -> list[ImageCopy]:
+        """The entity's images in order: (id, filename, content)."""
+        with self._lock:
+            return [
+                ImageCopy(image.id, image.filename, self.content.path(image.digest).read_bytes())
+                for image in entity.images
+            ]
+
+    @property
+    def stats(self) -> Stats:
+        """A snapshot of the counters, new with every access."""
+        return self.recorder.snapshot()
+
+    def reset_stats(self) -> None:
+        """Sets every counter to zero."""
+        self.recorder.reset()

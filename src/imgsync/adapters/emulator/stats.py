@@ -1,0 +1,94 @@
+"""Counters of what the emulator was asked and answered."""
+
+import copy
+import threading
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(slots=True)
+class Stats:
+    """A snapshot of the counters. Bytes are those of bodies on the wire, of both ports.
+
+    `requests`: by (method, route), such as ``("POST", "entity/{type}/{id}/images")``; routes of
+    the storage port begin with ``storage/``, unknown ones are ``(unknown)``.
+    `throttled`: answers 429. `api_calls`: requests to the API port, refused ones too.
+    `uploads`: successful POSTs to ``images``. `downloads`: image files served.
+    `authorization_leaks`: requests to the storage port with an Authorization header.
+    `max_parallel`: most requests at once by user id.
+    """
+
+    requests: Counter[tuple[str, str]] = field(default_factory=Counter)
+    statuses: Counter[int] = field(default_factory=Counter)
+    throttled: int = 0
+    api_calls: int = 0
+    storage_requests: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    uploads: int = 0
+    downloads: int = 0
+    authorization_leaks: int = 0
+    max_parallel: dict[str, int] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """The counters for JSON; `requests` is keyed by ``"METHOD route"``."""
+        fields = {name: getattr(self, name) for name in self.__slots__}
+        requests = {" ".join(key): count for key, count in self.requests.items()}
+        statuses = {str(status): count for status, count in self.statuses.items()}
+        return {**fields, "requests": requests, "statuses": statuses}
+
+
+class StatsRecorder:
+    """Thread-safe owner of the counters."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._stats = Stats()
+
+    def snapshot(self) -> Stats:
+        with self._lock:
+            return copy.deepcopy(self._stats)
+
+    def reset(self) -> None:
+        with self._lock:
+            self._stats = Stats()
+
+    def record_api(
+        self, method: str, route: str, status: int | None, bytes_in: int, bytes_out: int
+    ) -> None:
+        """Counts an API request. `status` is None where the connection was dropped before one."""
+        with self._lock:
+            self._stats.api_calls += 1
+            self._stats.throttled += status == 429
+            succeeded = status is not None and status < 300
+            self._stats.uploads += succeeded and method == "POST" and route.endswith("/images")
+            self._count(method, route, status, bytes_in, bytes_out)
+
+    def record_storage(
+        self, method: str, route: str, status: int | None, bytes_in: int, bytes_out: int
+    ) -> None:
+        """Counts a request to the storage port."""
+        with self._lock:
+            self._stats.storage_requests += 1
+            is_image = route in ("storage/temporary", "storage/permanent")
+            self._stats.downloads += method == "GET" and status == 200 and is_image
+            self._count(method, route, status, bytes_in, bytes_out)
+
+    def record_leak(self) -> None:
+        with self._lock:
+            self._stats.authorization_leaks += 1
+
+    def record_parallel(self, user_id: str, used: int) -> None:
+        with self._lock:
+            highest = self._stats.max_parallel
+            highest[user_id] = max(used, highest.get(user_id, 0))
+
+    def _count(
+        self, method: str, route: str, status: int | None, bytes_in: int, bytes_out: int
+    ) -> None:
+        self._stats.requests[method, route] += 1
+        if status is not None:
+            self._stats.statuses[status] += 1
+        self._stats.bytes_in += bytes_in
+        self._stats.bytes_out += bytes_out
