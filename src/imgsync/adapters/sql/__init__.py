@@ -1,0 +1,1 @@
+"""SQLAlchemy adapters: queue, accounts, settings, sync records."""

@@ -1,0 +1,30 @@
+"""imgsync plugins: what is installed."""
+
+from dataclasses import asdict
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from imgsync.entrypoints.cli.runtime import json_option, pass_container, print_json
+from imgsync.entrypoints.container import Container
+
+
+@click.command()
+@json_option
+@pass_container
+def plugins(container: Container, as_json: bool) -> None:
+    """List the plugins and the entity types and payload formats they register."""
+    loaded = container.plugins().plugins
+    if as_json:
+        print_json([asdict(plugin) for plugin in loaded])
+        return
+    table = Table("Plugin", "Package", "Entity types", "Payload formats")
+    for p in loaded:
+        table.add_row(
+            p.name,
+            f"{p.distribution} {p.version}",
+            ", ".join(p.entity_types),
+            ", ".join(p.payload_formats),
+        )
+    Console().print(table)

@@ -1,0 +1,47 @@
+"""What every command needs: error messages, the event loop, JSON output."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import click
+
+from imgsync.domain.errors import ImgsyncError
+from imgsync.entrypoints.container import Container
+
+_T = TypeVar("_T")
+
+pass_container = click.make_pass_decorator(Container)
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
+main_option = click.option("--main", "main_id", metavar="ID", help="Main account.", required=True)
+child_option = click.option(
+    "--child", "child_id", metavar="ID", help="Child account.", required=True
+)
+
+
+class ImgsyncGroup(click.Group):
+    """A group whose expected errors are one line on stderr and exit status 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ImgsyncError as error:
+            raise click.ClickException(str(error)) from error
+
+
+def run_async(container: Container, main: Callable[[], Awaitable[_T]]) -> _T:
+    """Runs a coroutine to its end and closes the connections it opened."""
+
+    async def run() -> _T:
+        try:
+            return await main()
+        finally:
+            await container.moysklad().close()
+
+    return asyncio.run(run())
+
+
+def print_json(value: Any) -> None:
+    click.echo(json.dumps(value, ensure_ascii=False, indent=2, default=str))

@@ -1,0 +1,82 @@
+"""imgsync settings: which images a child account receives."""
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from imgsync.domain.settings import ChildSettings
+from imgsync.entrypoints.cli.runtime import child_option, json_option, pass_container, print_json
+from imgsync.entrypoints.container import Container
+
+
+@click.group()
+def settings() -> None:
+    """Image settings of child accounts; both switches are off by default."""
+
+
+@settings.command("show")
+@click.option("--child", "child_id", metavar="ID", help="One child account; all by default.")
+@json_option
+@pass_container
+def show(container: Container, child_id: str | None, as_json: bool) -> None:
+    """Show the image settings."""
+    accounts = container.accounts()
+    chosen = [accounts.get(child_id)] if child_id else accounts.all()
+    found = [(a, container.settings().get(a.id)) for a in chosen]
+    if as_json:
+        print_json([_as_dict(a.id, s) for a, s in found])
+        return
+    table = Table("Account", "Name", "sync_images", "sync_images_all", "Images per entity")
+    for a, s in found:
+        table.add_row(a.id, a.name, _on(s.sync_images), _on(s.sync_images_all), str(s.limit))
+    Console().print(table)
+
+
+@settings.command("set")
+@child_option
+@click.option("--sync-images/--no-sync-images", default=None, help="Copy the first image only.")
+@click.option("--sync-images-all/--no-sync-images-all", default=None, help="Copy up to 10 images.")
+@json_option
+@pass_container
+def set_settings(
+    container: Container,
+    child_id: str,
+    sync_images: bool | None,
+    sync_images_all: bool | None,
+    as_json: bool,
+) -> None:
+    """Change the image settings of a child account. Turning one switch on clears the other."""
+    if sync_images is None and sync_images_all is None:
+        raise click.UsageError("give --sync-images or --sync-images-all (or a --no- form)")
+    if sync_images and sync_images_all:
+        raise click.UsageError("--sync-images and --sync-images-all exclude each other")
+    account = container.accounts().get(child_id)
+    changed = container.settings().get(account.id)
+    if sync_images is not None:
+        changed = changed.with_first_only(sync_images)
+    if sync_images_all is not None:
+        changed = changed.with_all(sync_images_all)
+    container.settings().put(account.id, changed)
+    if as_json:
+        print_json(_as_dict(account.id, changed))
+        return
+    click.echo(f"'{account.name}' now receives {_describe(changed)}.")
+
+
+def _describe(settings: ChildSettings) -> str:
+    return {0: "no images", 1: "the first image"}.get(
+        settings.limit, f"up to {settings.limit} images"
+    )
+
+
+def _as_dict(account_id: str, settings: ChildSettings) -> dict[str, object]:
+    return {
+        "account": account_id,
+        "sync_images": settings.sync_images,
+        "sync_images_all": settings.sync_images_all,
+        "limit": settings.limit,
+    }
+
+
+def _on(switch: bool) -> str:
+    return "on" if switch else "off"

@@ -1,0 +1,119 @@
+"""Configuration: environment IMGSYNC_*, then a TOML file, then defaults."""
+
+import os
+import tomllib
+from datetime import time
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import platformdirs
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from imgsync.domain.entity_types import MatchField
+from imgsync.domain.errors import ForbiddenUrlError, ImgsyncError
+from imgsync.domain.urls import is_loopback, origin
+
+DEFAULT_API_URL = "https://api.moysklad.ru/api/remap/1.2"
+DEFAULT_DOWNLOAD_HOSTS = ("*.moysklad.ru", "*.selcdn.ru")
+"""Hosts that the API documentation shows in download addresses."""
+
+
+class ConfigError(ImgsyncError):
+    """A setting is wrong; the text names it."""
+
+
+def _default_database_url() -> str:
+    return f"sqlite:///{platformdirs.user_data_path('imgsync') / 'imgsync.db'}"
+
+
+def _default_temp_dir() -> Path:
+    return platformdirs.user_cache_path("imgsync") / "temp"
+
+
+class Config(BaseSettings):
+    """Every setting; each is also the variable IMGSYNC_<NAME> and a key of the TOML file."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="IMGSYNC_", extra="forbid", hide_input_in_errors=True
+    )
+
+    api_url: str = DEFAULT_API_URL
+    database_url: str = Field(default_factory=_default_database_url, repr=False)
+    temp_dir: Path = Field(default_factory=_default_temp_dir)
+    download_hosts: Annotated[tuple[str, ...], NoDecode] = DEFAULT_DOWNLOAD_HOSTS
+    replace_strategy: Literal["atomic", "delete-then-upload"] = "atomic"
+    match_by: MatchField = MatchField.EXTERNAL_CODE
+    concurrency: int = Field(default=4, ge=1, le=64)
+    lease_seconds: float = Field(default=120, gt=0)
+    poll_seconds: float = Field(default=1, gt=0)
+    grace_seconds: float = Field(default=60, ge=0)
+    cleanup_at: time = time(3, 0)
+    cleanup_hours: float = Field(default=24, ge=0)
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    @field_validator("download_hosts", mode="before")
+    @classmethod
+    def _split_hosts(cls, value: Any) -> Any:
+        return [h for h in value.split(",") if h.strip()] if isinstance(value, str) else value
+
+    @field_validator("api_url")
+    @classmethod
+    def _check_api_url(cls, value: str) -> str:
+        try:
+            scheme, host, _ = origin(value)
+        except ForbiddenUrlError as error:
+            raise ValueError(str(error)) from None
+        if scheme == "http" and not is_loopback(host):
+            raise ValueError("plain http is allowed for loopback only")
+        return value.rstrip("/")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        # The TOML file comes in as init arguments; the environment wins over it.
+        return env_settings, init_settings
+
+
+def load_config(path: Path | None = None) -> Config:
+    """Configuration from the environment and a TOML file.
+
+    The file is `path`, else IMGSYNC_CONFIG, else ./imgsync.toml, else config.toml in the user's
+    configuration folder; only the first two must exist. ConfigError names a wrong setting.
+    """
+    values = _read_toml(path)
+    try:
+        return Config(**values)
+    except ValidationError as error:
+        problems = (
+            f"{'.'.join(map(str, e['loc']))}: {e['msg']}"
+            for e in error.errors(include_url=False, include_input=False)
+        )
+        raise ConfigError("Bad configuration: " + "; ".join(problems)) from None
+
+
+def _read_toml(path: Path | None) -> dict[str, Any]:
+    named = path or (Path(os.environ["IMGSYNC_CONFIG"]) if os.getenv("IMGSYNC_CONFIG") else None)
+    if named is None:
+        candidates = (
+            Path("imgsync.toml"),
+            platformdirs.user_config_path("imgsync") / "config.toml",
+        )
+        named = next((c for c in candidates if c.is_file()), None)
+        if named is None:
+            return {}
+    try:
+        return tomllib.loads(named.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"Cannot read the configuration file {named}: {error}") from error
