@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import UTC, datetime, time, timedelta
+from typing import Any
 
 import pytest
 
@@ -37,7 +38,7 @@ async def test_the_match_field_is_an_option(world: World, field: MatchField) -> 
         MatchField.CODE: "code",
         MatchField.ARTICLE: "article",
     }
-    key = {names[field]: "k"} if field in names else {}
+    key: dict[str, Any] = {names[field]: "k"} if field in names else {}
     name = "k" if field is MatchField.NAME else "A"
     world.main.add("product", name, ONE, **key)
     child_id = world.child.add("product", name, **key)

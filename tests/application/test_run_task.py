@@ -121,7 +121,7 @@ async def test_the_lease_is_renewed_while_the_task_runs(world: World) -> None:
         await asyncio.sleep(0.3)
         await download(*args, **kwargs)  # type: ignore[arg-type]
 
-    world.main.download = slow  # type: ignore[assignment]
+    world.main.download = slow  # type: ignore[method-assign]
     running = asyncio.create_task(world.run_task(lease)(task))
     await asyncio.sleep(0.2)
     renewed = world.task(task_id).lease_expires_at
@@ -145,7 +145,7 @@ async def test_a_task_whose_lease_another_took_is_dropped(world: World) -> None:
     async def hangs(*_: object, **__: object) -> None:
         await hang.wait()
 
-    world.main.download = hangs  # type: ignore[assignment]
+    world.main.download = hangs  # type: ignore[method-assign]
     async with asyncio.timeout(5):
         report = await world.run_task(lease)(task)
     assert report.end is TaskEnd.LEASE_LOST
@@ -164,7 +164,7 @@ async def test_stop_finishes_what_runs_and_takes_nothing_new(world: World) -> No
         await asyncio.sleep(0.05)
         await download(*args, **kwargs)  # type: ignore[arg-type]
 
-    world.main.download = stops_meanwhile  # type: ignore[assignment]
+    world.main.download = stops_meanwhile  # type: ignore[method-assign]
     await worker.run()
     assert world.task(first).status is TaskStatus.COMPLETED
     assert world.task(second).status is TaskStatus.PENDING
@@ -180,7 +180,7 @@ async def test_abort_gives_tasks_back_uncounted(world: World) -> None:
         started.set()
         await asyncio.Event().wait()
 
-    world.main.download = hangs  # type: ignore[assignment]
+    world.main.download = hangs  # type: ignore[method-assign]
     running = asyncio.create_task(worker.run())
     await started.wait()
     worker.abort()
@@ -209,7 +209,7 @@ async def test_several_tasks_run_at_once(world: World) -> None:
         await download(*args, **kwargs)  # type: ignore[arg-type]
         running -= 1
 
-    world.main.download = counted  # type: ignore[assignment]
+    world.main.download = counted  # type: ignore[method-assign]
     reports = await drain(world, concurrency=3)
     assert len(reports) == 4
     assert most == 3

@@ -19,8 +19,3 @@ def network() -> Iterator[respx.MockRouter]:
 async def harness(network: respx.MockRouter) -> AsyncIterator[Harness]:
     async with httpx.AsyncClient() as api, httpx.AsyncClient() as storage:
         yield build(ACCOUNT, api, storage)
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"

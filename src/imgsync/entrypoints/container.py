@@ -72,11 +72,11 @@ class Container(containers.DeclarativeContainer):
     )
     worker = providers.Factory(
         Worker,
-        queue,
-        run_task,
-        clock,
-        lease,
-        config.provided.concurrency,
-        config.provided.poll_seconds,
+        queue=queue,
+        run_task=run_task,
+        clock=clock,
+        lease=lease,
+        concurrency=config.provided.concurrency,
+        poll_seconds=config.provided.poll_seconds,
     )
     cleanup = providers.Factory(CleanupTemp, storage, clock)

@@ -76,6 +76,7 @@ class TaskQueue(Protocol):
     def retry(self, ids: Sequence[int] | None, *, now: datetime) -> list[int]:
         """Makes failed tasks (all, or those with these ids) pending with fresh attempts.
 
-        Returns the ids of those changed; one whose key has a pending task already stays.
+        Returns the ids of those changed, in order; one whose key has a newer task stays, as its
+        payload is out of date.
         """
         ...

@@ -1,6 +1,7 @@
 """imgsync account: stored accounts."""
 
 import os
+import sys
 
 import click
 from rich.console import Console
@@ -76,7 +77,7 @@ def list_accounts(container: Container, as_json: bool) -> None:
 
 def _read_secret(token_stdin: bool) -> str:
     if token_stdin:
-        return click.get_text_stream("stdin").readline().strip()
+        return sys.stdin.readline().strip()
     if secret := os.environ.get("IMGSYNC_TOKEN"):
         return secret.strip()
     return str(click.prompt("Token or password", hide_input=True)).strip()

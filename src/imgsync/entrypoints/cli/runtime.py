@@ -12,7 +12,8 @@ from imgsync.entrypoints.container import Container
 
 _T = TypeVar("_T")
 
-pass_container = click.make_pass_decorator(Container)
+pass_container = click.pass_obj
+"""Gives a command the `Container` that the group `main` made."""
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
 main_option = click.option("--main", "main_id", metavar="ID", help="Main account.", required=True)

@@ -1,0 +1,104 @@
+"""Database connections: SQLite by default, PostgreSQL for several hosts."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+from imgsync.adapters.sql.tables import metadata
+from imgsync.domain.errors import ImgsyncError
+
+_BUSY_SECONDS = 30.0
+_SCHEMA_LOCK = 0x696D6773796E63  # "imgsync"
+
+
+class DatabaseError(ImgsyncError):
+    """The database cannot be used; the text never shows its password."""
+
+
+def create_engine_for(url: str) -> Engine:
+    """Engine for ``sqlite:///file`` or ``postgresql://…``.
+
+    DatabaseError for any other URL, or where the driver is missing. An SQLite file is made with
+    its folder, readable by its owner only, as it holds tokens.
+    """
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise DatabaseError("database_url is not a database URL") from None
+    match parsed.get_backend_name():
+        case "sqlite":
+            return _sqlite(parsed)
+        case "postgresql" | "postgres":
+            return _postgresql(parsed)
+        case other:
+            raise DatabaseError(f"database_url: '{other}' is neither sqlite nor postgresql")
+
+
+def create_schema(engine: Engine) -> None:
+    """Creates what is missing of the tables. Hosts that start at once wait for one another."""
+    try:
+        with engine.begin() as connection:
+            if engine.dialect.name == "postgresql":
+                connection.execute(
+                    text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _SCHEMA_LOCK}
+                )
+            metadata.create_all(connection)
+    except SQLAlchemyError as error:
+        reason = getattr(error, "orig", None) or error
+        raise DatabaseError(f"Cannot use the database {engine.url!r}: {reason}") from error
+
+
+def _sqlite(url: URL) -> Engine:
+    if url.database in (None, "", ":memory:") or "mode=memory" in str(url):
+        raise DatabaseError("database_url: an SQLite queue needs a file, such as sqlite:///q.db")
+    if not str(url.database).startswith("file:"):
+        _create_private_file(Path(str(url.database)))
+    engine = create_engine(
+        url.set(drivername="sqlite+pysqlite"),
+        connect_args={"timeout": _BUSY_SECONDS},
+        json_deserializer=_lenient_json,
+    )
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_immediate)
+    return engine
+
+
+def _postgresql(url: URL) -> Engine:
+    try:
+        return create_engine(url.set(drivername="postgresql+psycopg"), pool_pre_ping=True)
+    except ModuleNotFoundError as error:
+        raise DatabaseError(
+            f"PostgreSQL needs the package '{error.name}': pip install 'imgsync[postgresql]'"
+        ) from error
+
+
+def _create_private_file(path: Path) -> None:
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.touch(mode=0o600, exist_ok=True)
+    except OSError as error:
+        raise DatabaseError(f"Cannot make the database file {path}: {error.strerror}") from error
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    connection.isolation_level = None  # the driver would begin transactions of its own
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode = WAL")
+    cursor.execute("PRAGMA synchronous = FULL")
+    cursor.close()
+
+
+def _begin_immediate(connection: Connection) -> None:
+    """Takes the write lock at once: a lock that is upgraded later would fail, not wait."""
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _lenient_json(value: str) -> Any:
+    """Text that is not JSON is returned as it is, so that its task can fail with a clear error."""
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value

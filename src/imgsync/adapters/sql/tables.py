@@ -1,0 +1,93 @@
+"""The tables. Defaults are the database's own, so that another program may insert tasks."""
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    text,
+)
+
+from imgsync.adapters.sql.types import UtcDateTime
+from imgsync.domain.retry import MAX_ATTEMPTS
+from imgsync.domain.tasks import DEFAULT_PRIORITY, TASK_ENTITY_TYPE, TaskStatus
+
+metadata = MetaData()
+
+_NOW = text("CURRENT_TIMESTAMP")
+_ID = BigInteger().with_variant(Integer, "sqlite")
+_STATUSES = ", ".join(f"'{status}'" for status in TaskStatus)
+
+sync_queue = Table(
+    "sync_queue",
+    metadata,
+    Column("id", _ID, primary_key=True, autoincrement=True),
+    Column("entity_type", String(50), nullable=False, server_default=TASK_ENTITY_TYPE),
+    Column("priority", Integer, nullable=False, server_default=str(DEFAULT_PRIORITY)),
+    Column("status", String(20), nullable=False, server_default=TaskStatus.PENDING.value),
+    Column("payload", JSON, nullable=False),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("max_attempts", Integer, nullable=False, server_default=str(MAX_ATTEMPTS)),
+    Column("scheduled_at", UtcDateTime, nullable=False, server_default=_NOW),
+    Column("lease_token", String(32)),
+    Column("lease_expires_at", UtcDateTime),
+    Column("dedupe_key", Text),
+    Column("result", Text),
+    Column("error", Text),
+    Column("warnings", JSON, nullable=False, server_default="[]"),
+    Column("created_at", UtcDateTime, nullable=False, server_default=_NOW),
+    Column("updated_at", UtcDateTime, nullable=False, server_default=_NOW),
+    CheckConstraint(f"status IN ({_STATUSES})", name="sync_queue_status"),
+)
+Index(
+    "sync_queue_due",
+    sync_queue.c.entity_type,
+    sync_queue.c.status,
+    sync_queue.c.priority.desc(),
+    sync_queue.c.scheduled_at,
+)
+for _status in (TaskStatus.PENDING, TaskStatus.PROCESSING):
+    # At most one waiting and one running task of a child entity.
+    _where = sync_queue.c.status == text(f"'{_status}'")
+    Index(
+        f"sync_queue_one_{_status}",
+        sync_queue.c.dedupe_key,
+        unique=True,
+        sqlite_where=_where,
+        postgresql_where=_where,
+    )
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("token_kind", String(20), nullable=False),
+    Column("secret", Text, nullable=False),
+    Column("login", Text),
+)
+
+child_settings = Table(
+    "child_settings",
+    metadata,
+    Column("child_account_id", Text, primary_key=True),
+    Column("sync_images", Boolean, nullable=False),
+    Column("sync_images_all", Boolean, nullable=False),
+    CheckConstraint("NOT (sync_images AND sync_images_all)", name="child_settings_exclusive"),
+)
+
+sync_records = Table(
+    "sync_records",
+    metadata,
+    Column("child_account_id", Text, primary_key=True),
+    Column("entity_type", Text, primary_key=True),
+    Column("child_entity_id", Text, primary_key=True),
+    Column("record", JSON, nullable=False),
+)

@@ -1,0 +1,1 @@
+"""The demonstration: a whole copy between two accounts of the emulator."""

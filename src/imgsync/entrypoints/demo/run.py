@@ -1,0 +1,131 @@
+"""Runs the demonstration and measures it at the emulator."""
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from imgsync.adapters.emulator import Emulator, EmulatorServer
+from imgsync.adapters.emulator.images import ImageElement, KeptImage, NewImage
+from imgsync.application.tally import Tally
+from imgsync.domain.accounts import Account, TokenKind
+from imgsync.domain.formats import image_format
+from imgsync.domain.settings import ChildSettings
+from imgsync.entrypoints.cli.planning import PlanOutcome, plan_and_queue
+from imgsync.entrypoints.container import Container
+from imgsync.entrypoints.demo.accounts import CHILD_TOKEN, MAIN_TOKEN, DemoAccounts, seed
+
+_ADDED = "one photo added"
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One enqueue and worker run. Bytes are those of HTTP bodies; `verified`: the child's lists
+    are, byte for byte, what they should be."""
+
+    name: str
+    entities: int
+    skipped: int
+    uploaded: int
+    kept: int
+    api_calls: int
+    downloaded_bytes: int
+    uploaded_bytes: int
+    throttled: int
+    warnings: list[str]
+    errors: list[str]
+    seconds: float
+    verified: bool
+
+
+class Demo:
+    """A running emulator with its two accounts, and imgsync configured for them."""
+
+    def __init__(self, emulator: Emulator, accounts: DemoAccounts, container: Container) -> None:
+        self._emulator = emulator
+        self._accounts = accounts
+        self.container = container
+
+    async def run(self, report: Callable[[Round], None]) -> list[Round]:
+        """A first copy, a copy of nothing new, and one after a photograph was added."""
+        rounds = []
+        for name in ("first copy", "nothing changed", _ADDED):
+            if name == _ADDED:
+                self._add_photograph()
+            rounds.append(await self._round(name))
+            report(rounds[-1])
+        return rounds
+
+    async def _round(self, name: str) -> Round:
+        self._emulator.reset_stats()
+        started, tally = time.monotonic(), Tally()
+        plan = await self._enqueue()
+        await self.container.worker().run(drain=True, report=tally.add)
+        seconds, stats = time.monotonic() - started, self._emulator.stats
+        return Round(
+            name=name,
+            entities=plan.entities,
+            skipped=len(plan.skipped),
+            uploaded=tally.uploaded,
+            kept=tally.kept,
+            api_calls=stats.api_calls,
+            downloaded_bytes=stats.bytes_out,
+            uploaded_bytes=stats.bytes_in,
+            throttled=stats.throttled,
+            warnings=tally.warnings,
+            errors=tally.errors,
+            seconds=seconds,
+            verified=self._verify(),
+        )
+
+    async def _enqueue(self) -> PlanOutcome:
+        main, child = self._accounts.main.id, self._accounts.child.id
+        return await plan_and_queue(self.container, main, child, match_by=None, types=())
+
+    def _add_photograph(self) -> None:
+        """Puts a new photograph first on a product of the main account."""
+        account, entity = self._accounts.main, self._accounts.pairs[1].main
+        filename, content = self._accounts.photographs[-1]
+        elements: list[ImageElement] = [NewImage.create(f"new-{filename}", content)]
+        account.set_images(entity, [*elements, *(KeptImage(i.id) for i in entity.images)])
+
+    def _verify(self) -> bool:
+        images = self._emulator.images_of
+        return all(
+            [(i.filename, i.content) for i in images(pair.child)]
+            == [(i.filename, i.content) for i in images(pair.main) if image_format(i.content)]
+            for pair in self._accounts.pairs
+        )
+
+
+@contextmanager
+def started(container: Container) -> Iterator[Demo]:
+    """A demo with a database and temp folder of its own; other settings are the container's."""
+    emulator = Emulator()
+    accounts = seed(emulator)
+    with (
+        tempfile.TemporaryDirectory(prefix="imgsync-demo-") as folder,
+        EmulatorServer(emulator) as server,
+    ):
+        config = container.config().model_copy(
+            update={
+                "api_url": server.api_url,
+                "database_url": f"sqlite:///{Path(folder) / 'demo.db'}",
+                "temp_dir": Path(folder) / "temp",
+                "download_hosts": ("127.0.0.1",),
+            }
+        )
+        own = Container(config=config)
+        try:
+            _configure(own, accounts)
+            yield Demo(emulator, accounts, own)
+        finally:
+            own.shutdown_resources()
+
+
+def _configure(container: Container, accounts: DemoAccounts) -> None:
+    for account, token in ((accounts.main, MAIN_TOKEN), (accounts.child, CHILD_TOKEN)):
+        container.accounts().add(Account(account.id, account.name, TokenKind.SOLUTION, token))
+    container.settings().put(accounts.child.id, ChildSettings(sync_images_all=True))

