@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 
-from imgsync.domain.encoding import Upload
+from imgsync.domain.encoding import Keep, Upload
 from imgsync.domain.entity_types import EntityType
 from imgsync.domain.errors import (
     AuthorisationError,
+    ChildChangedError,
     ImageRejectedError,
     ImgsyncError,
     NotFoundError,
@@ -35,7 +36,7 @@ class ReplaceDriver:
     async def run(self, steps: Steps) -> Replacement:
         """The strategy's result. An error that leaves nothing placed is raised as it came.
 
-        AuthorisationError and NotFoundError are always raised.
+        AuthorisationError, NotFoundError and ChildChangedError are always raised.
         """
         stopped_by: ImgsyncError | None = None
         outcome: Outcome | None = None
@@ -60,8 +61,12 @@ class ReplaceDriver:
             images = await self.child.set_images(
                 self.entity_type, self.entity_id, action.elements, self.read
             )
-        except (AuthorisationError, NotFoundError):
+        except AuthorisationError:
             raise
+        except NotFoundError as error:
+            if not any(isinstance(e, Keep) for e in action.elements):
+                raise
+            raise ChildChangedError(f"an image to keep is gone: {error}") from error
         except ImageRejectedError as error:
             if not uploads:
                 raise

@@ -40,7 +40,8 @@ class SyncEntity:
         """What was done. Images that could not be copied are warnings.
 
         Raises PayloadError, UnknownAccountError, AuthorisationError, NotFoundError, ApiError,
-        UnavailableError; NoImageUploadedError where the child got none of the images.
+        UnavailableError, ChildChangedError; NoImageUploadedError where the child got none of the
+        images.
         """
         entity_type = self._entity_type(request)
         settings = await asyncio.to_thread(self.settings.get, request.child_account_id)

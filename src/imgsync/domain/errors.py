@@ -58,6 +58,12 @@ class UnavailableError(ImgsyncError):
     retryable = True
 
 
+class ChildChangedError(ImgsyncError):
+    """Someone else changed the child's images while they were being replaced."""
+
+    retryable = True
+
+
 class ImageError(ImgsyncError):
     """One source image cannot be copied, now or ever: too large, not an image, gone."""
 

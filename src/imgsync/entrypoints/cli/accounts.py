@@ -4,11 +4,10 @@ import os
 import sys
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from imgsync.domain.accounts import Account, TokenKind
-from imgsync.entrypoints.cli.runtime import json_option, pass_container, print_json
+from imgsync.entrypoints.cli.runtime import json_option, pass_container, print_json, print_table
 from imgsync.entrypoints.container import Container
 
 
@@ -72,7 +71,7 @@ def list_accounts(container: Container, as_json: bool) -> None:
     table = Table("ID", "Name", "Kind", "Login")
     for a in accounts:
         table.add_row(a.id, a.name, a.token_kind.value, a.login or "")
-    Console().print(table)
+    print_table(table)
 
 
 def _read_secret(token_stdin: bool) -> str:

@@ -5,10 +5,15 @@ from typing import TYPE_CHECKING
 
 import click
 from rich.box import SIMPLE
-from rich.console import Console
 from rich.table import Table
 
-from imgsync.entrypoints.cli.runtime import json_option, pass_container, print_json, run_async
+from imgsync.entrypoints.cli.runtime import (
+    json_option,
+    pass_container,
+    print_json,
+    print_table,
+    run_async,
+)
 from imgsync.entrypoints.container import Container
 from imgsync.entrypoints.demo.photographs import DemoUnavailableError
 
@@ -44,7 +49,7 @@ def demo(container: Container, as_json: bool) -> None:
 
 def _print(rounds: "list[Round]") -> None:
     columns = ("Entities", "Images", "API calls", "MB down", "MB up", "Warnings", "Seconds")
-    table = Table("Run", *columns, box=SIMPLE)
+    table = Table("Run", *columns, box=SIMPLE, padding=0)
     for column in table.columns[1:]:
         column.justify = "right"
     for done in rounds:
@@ -58,11 +63,11 @@ def _print(rounds: "list[Round]") -> None:
             str(len(done.warnings)),
             f"{done.seconds:.1f}",
         )
-    Console().print(table)
+    print_table(table)
     first = rounds[0]
     for warning in first.warnings:
         click.echo(f"Warning: {warning}")
-    click.echo(f"{first.skipped} product without a counterpart was skipped.")
+    click.echo(f"Skipped for want of a counterpart: {first.skipped}.")
     click.echo(f"Answers 429: {sum(done.throttled for done in rounds)}.")
     if all(done.verified for done in rounds):
         click.echo("Verified: the child's images are byte for byte those of the main account.")

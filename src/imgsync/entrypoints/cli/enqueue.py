@@ -6,7 +6,7 @@ from typing import Any, TextIO
 
 import click
 
-from imgsync.domain.errors import PayloadError
+from imgsync.domain.errors import ImgsyncError
 from imgsync.entrypoints.cli.planning import (
     match_option,
     plan_and_queue,
@@ -67,14 +67,19 @@ def _enqueue_payloads(container: Container, file: TextIO, as_json: bool) -> None
     """Queues payloads after all of them have been checked, so that none is half queued."""
     payloads = _read_payloads(file)
     registry = container.plugins()
-    keys = []
-    for position, payload in enumerate(payloads):
+    keys: dict[str, int] = {}
+    for position, payload in enumerate(payloads, start=1):
         try:
             request = registry.payload_formats.parse(payload)
             registry.entity_types.get(request.entity_type)
-        except PayloadError as error:
-            raise click.ClickException(f"Payload {position + 1}: {error}") from error
-        keys.append(request.dedupe_key)
+        except ImgsyncError as error:
+            raise click.ClickException(f"Payload {position}: {error}") from error
+        first = keys.setdefault(request.dedupe_key, position)
+        if first != position:
+            raise click.ClickException(
+                f"Payloads {first} and {position} are for the same child entity; "
+                "put all of its images in one payload"
+            )
     now = container.clock().now()
     queued = [
         container.queue().enqueue(payload, now=now, dedupe_key=key)
@@ -83,7 +88,8 @@ def _enqueue_payloads(container: Container, file: TextIO, as_json: bool) -> None
     if as_json:
         print_json({"task_ids": [q.task_id for q in queued]})
         return
-    click.echo(f"Queued {len(queued)} tasks.")
+    created = sum(q.created for q in queued)
+    click.echo(f"Queued {len(queued)} tasks ({created} new, {len(queued) - created} updated).")
 
 
 def _read_payloads(file: TextIO) -> Sequence[Any]:

@@ -3,10 +3,9 @@
 from dataclasses import asdict
 
 import click
-from rich.console import Console
 from rich.table import Table
 
-from imgsync.entrypoints.cli.runtime import json_option, pass_container, print_json
+from imgsync.entrypoints.cli.runtime import json_option, pass_container, print_json, print_table
 from imgsync.entrypoints.container import Container
 
 
@@ -27,4 +26,4 @@ def plugins(container: Container, as_json: bool) -> None:
             ", ".join(p.entity_types),
             ", ".join(p.payload_formats),
         )
-    Console().print(table)
+    print_table(table)

@@ -4,11 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from imgsync.domain.tasks import Task, TaskStatus
-from imgsync.entrypoints.cli.runtime import json_option, pass_container, print_json
+from imgsync.entrypoints.cli.runtime import json_option, pass_container, print_json, print_table
 from imgsync.entrypoints.container import Container
 
 
@@ -52,7 +51,7 @@ def failed(container: Container, limit: int, as_json: bool) -> None:
             f"{task.updated_at:%Y-%m-%d %H:%M:%S}",
             task.error or "",
         )
-    Console().print(table)
+    print_table(table)
 
 
 @queue.command("retry")

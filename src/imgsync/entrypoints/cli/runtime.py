@@ -1,11 +1,15 @@
 """What every command needs: error messages, the event loop, JSON output."""
 
 import asyncio
+import errno
 import json
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 import click
+from rich.console import Console
+from rich.table import Table
+from sqlalchemy.exc import SQLAlchemyError
 
 from imgsync.domain.errors import ImgsyncError
 from imgsync.entrypoints.container import Container
@@ -30,6 +34,13 @@ class ImgsyncGroup(click.Group):
             return super().invoke(ctx)
         except ImgsyncError as error:
             raise click.ClickException(str(error)) from error
+        except SQLAlchemyError as error:
+            reason = getattr(error, "orig", None) or error
+            raise click.ClickException(f"The database failed: {reason}") from error
+        except OSError as error:
+            if error.errno == errno.EPIPE:
+                raise
+            raise click.ClickException(str(error)) from error
 
 
 def run_async(container: Container, main: Callable[[], Awaitable[_T]]) -> _T:
@@ -42,6 +53,11 @@ def run_async(container: Container, main: Callable[[], Awaitable[_T]]) -> _T:
             await container.moysklad().close()
 
     return asyncio.run(run())
+
+
+def print_table(table: Table) -> None:
+    """Prints cells as they are: brackets in an error text are no markup."""
+    Console(markup=False, highlight=False, emoji=False).print(table)
 
 
 def print_json(value: Any) -> None:

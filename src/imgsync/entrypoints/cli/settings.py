@@ -1,11 +1,16 @@
 """imgsync settings: which images a child account receives."""
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from imgsync.domain.settings import ChildSettings
-from imgsync.entrypoints.cli.runtime import child_option, json_option, pass_container, print_json
+from imgsync.entrypoints.cli.runtime import (
+    child_option,
+    json_option,
+    pass_container,
+    print_json,
+    print_table,
+)
 from imgsync.entrypoints.container import Container
 
 
@@ -29,7 +34,7 @@ def show(container: Container, child_id: str | None, as_json: bool) -> None:
     table = Table("Account", "Name", "sync_images", "sync_images_all", "Images per entity")
     for a, s in found:
         table.add_row(a.id, a.name, _on(s.sync_images), _on(s.sync_images_all), str(s.limit))
-    Console().print(table)
+    print_table(table)
 
 
 @settings.command("set")

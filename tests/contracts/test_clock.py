@@ -1,0 +1,17 @@
+"""Contract of the port Clock, on the system's clock and the tests' own."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from imgsync.adapters.clock import SystemClock
+from imgsync.domain.ports.clock import Clock
+from tests.application.world import TestClock
+
+
+@pytest.mark.parametrize("clock", [SystemClock(), TestClock(datetime.now(UTC))])
+def test_the_present_is_in_utc_and_never_goes_back(clock: Clock) -> None:
+    first, second = clock.now(), clock.now()
+    assert first.tzinfo is UTC
+    assert first <= second
+    assert abs(first - datetime.now(UTC)) < timedelta(minutes=5)
