@@ -1,0 +1,66 @@
+"""The command line in this process, with a database and temp folder of its own."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from imgsync.adapters.emulator import Emulator, EmulatorLimits, EmulatorServer
+from imgsync.entrypoints.cli.main import main
+from tests.shop import CHILD_TOKEN, MAIN_TOKEN, Shop
+
+
+class Cli:
+    """Runs commands; `ok` and `fail` also check the exit status."""
+
+    def __init__(self, env: dict[str, str]) -> None:
+        self.env = env
+        self._runner = CliRunner()
+
+    def run(self, *arguments: str, stdin: str | None = None, **env: str) -> Result:
+        return self._runner.invoke(main, arguments, input=stdin, env=self.env | env)
+
+    def ok(self, *arguments: str, stdin: str | None = None, **env: str) -> str:
+        result = self.run(*arguments, stdin=stdin, **env)
+        assert result.exit_code == 0, result.output
+        return result.stdout
+
+    def json(self, *arguments: str, **env: str) -> Any:
+        return json.loads(self.ok(*arguments, "--json", **env))
+
+    def fail(self, *arguments: str, status: int = 1, stdin: str | None = None, **env: str) -> str:
+        result = self.run(*arguments, stdin=stdin, **env)
+        assert result.exit_code == status, result.output
+        assert isinstance(result.exception, SystemExit)
+        return result.stderr
+
+
+@pytest.fixture
+def cli(tmp_path: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> Cli:
+    monkeypatch.chdir(tmp_path)
+    return Cli(
+        {
+            "IMGSYNC_DATABASE_URL": sqlite_url,
+            "IMGSYNC_TEMP_DIR": str(tmp_path / "temp"),
+            "XDG_CONFIG_HOME": str(tmp_path / "config"),
+        }
+    )
+
+
+@pytest.fixture
+def shop() -> Iterator[Shop]:
+    with EmulatorServer(Emulator(EmulatorLimits(rate_units=100_000))) as server:
+        yield Shop.on(server)
+
+
+@pytest.fixture
+def ready(cli: Cli, shop: Shop, sqlite_url: str, tmp_path: Path) -> Cli:
+    """The command line with both accounts stored and all images switched on."""
+    cli.env |= shop.environment(sqlite_url, str(tmp_path / "temp"))
+    cli.ok("account", "add", "main", "--name", "Main", IMGSYNC_TOKEN=MAIN_TOKEN)
+    cli.ok("account", "add", "child", "--name", "Child", IMGSYNC_TOKEN=CHILD_TOKEN)
+    cli.ok("settings", "set", "--child", "child", "--sync-images-all")
+    return cli

@@ -1,0 +1,125 @@
+"""Configuration: environment, TOML file, errors; help."""
+
+from pathlib import Path
+
+import click
+import pytest
+
+from imgsync.entrypoints.cli.main import main
+from imgsync.entrypoints.config import Config, ConfigError, load_config
+from tests.cli.conftest import Cli
+
+
+@pytest.fixture(autouse=True)
+def _no_outer_configuration(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+
+
+def test_defaults() -> None:
+    config = load_config()
+    assert config.api_url == "https://api.moysklad.ru/api/remap/1.2"
+    assert config.database_url.startswith("sqlite:///")
+    assert (config.cleanup_at.isoformat(), config.cleanup_hours) == ("03:00:00", 24)
+    assert config.replace_strategy == "atomic"
+
+
+def test_the_environment_wins_over_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "imgsync.toml").write_text(
+        'concurrency = 7\nmatch_by = "code"\ndownload_hosts = ["a.example", "*.b.example"]\n'
+        "cleanup_at = 04:30:00\n"
+    )
+    monkeypatch.setenv("IMGSYNC_CONCURRENCY", "9")
+    config = load_config()
+    assert (config.concurrency, config.match_by.value) == (9, "code")
+    assert config.download_hosts == ("a.example", "*.b.example")
+    assert config.cleanup_at.isoformat() == "04:30:00"
+
+
+def test_files_are_looked_for_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number, name in enumerate(
+        ("config/imgsync/config.toml", "imgsync.toml", "env.toml", "given.toml"), start=1
+    ):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"concurrency = {number}\n")
+        if name == "env.toml":
+            monkeypatch.setenv("IMGSYNC_CONFIG", str(path))
+        given = path if name == "given.toml" else None
+        assert load_config(given).concurrency == number
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("concurency = 4", "concurency: Extra inputs"),
+        ("concurrency = 0", "concurrency: "),
+        ('replace_strategy = "magic"', "replace_strategy: "),
+        ('api_url = "ftp://x"', "api_url: "),
+        ('api_url = "http://api.moysklad.ru"', "plain http is allowed for loopback only"),
+        ("[broken", "Cannot read the configuration file"),
+    ],
+)
+def test_a_wrong_setting_is_named(cli: Cli, tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / "imgsync.toml").write_text(content)
+    assert message in cli.fail("queue", "status")
+
+
+def test_a_named_file_must_exist(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"missing\.toml"):
+        load_config(tmp_path / "missing.toml")
+
+
+def test_a_wrong_variable_is_named_without_its_value(cli: Cli) -> None:
+    said = cli.fail("queue", "status", IMGSYNC_LEASE_SECONDS="hush")
+    assert "lease_seconds" in said
+    assert "hush" not in said
+
+
+def test_the_database_password_is_in_no_repr() -> None:
+    assert "hush" not in repr(Config(database_url="postgresql://u:hush@h/d"))
+
+
+def test_an_unusable_database_is_one_line(cli: Cli) -> None:
+    said = cli.fail("queue", "status", IMGSYNC_DATABASE_URL="postgresql://u:hush@127.0.0.1:1/d")
+    assert said.startswith("Error: Cannot use the database")
+    assert "hush" not in said
+
+
+def test_a_database_that_breaks_is_one_line(cli: Cli, tmp_path: Path) -> None:
+    cli.ok("queue", "status")
+    (tmp_path / "imgsync.db").write_bytes(b"overwritten" * 1000)
+    for name in ("imgsync.db-wal", "imgsync.db-shm"):
+        (tmp_path / name).unlink(missing_ok=True)
+    assert cli.fail("queue", "status").startswith("Error: ")
+
+
+def commands(group: click.Group, prefix: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    found = []
+    for name, command in group.commands.items():
+        found.append((*prefix, name))
+        if isinstance(command, click.Group):
+            found += commands(command, (*prefix, name))
+    return found
+
+
+def test_every_command_has_help_in_english(cli: Cli) -> None:
+    names = commands(main)
+    assert {n[0] for n in names} == {
+        "account",
+        "cleanup-temp",
+        "demo",
+        "enqueue",
+        "plugins",
+        "queue",
+        "settings",
+        "sync",
+        "worker",
+    }
+    for name in [(), *names]:
+        text = cli.ok(*name, "--help")
+        assert text.isascii(), name
+        body = text.split("\n\n")[1]
+        assert body.strip().endswith((".", ").")), name

@@ -1,0 +1,258 @@
+"""imgsync enqueue, sync, worker --drain and queue, against the emulator."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.conftest import Cli
+from tests.shop import CHILD_TOKEN, MAIN_TOKEN, Shop, pictures
+
+BOTH = ("--main", "main", "--child", "child")
+THREE = pictures(3)
+
+
+def payload(shop: Shop, **changes: Any) -> dict[str, Any]:
+    """A batch payload of the last main product and its counterpart."""
+    source, target = shop.main.entities("product")[-1], shop.child.entities("product")[-1]
+    hrefs = [f"{shop.server.api_url}/download/{image.id}" for image in source.images]
+    names = [image.filename for image in source.images]
+    return {
+        "main_account_id": "main",
+        "child_account_id": "child",
+        "parent_entity_type": "product",
+        "parent_entity_id": source.id,
+        "child_entity_id": target.id,
+        "images": [
+            {"meta": {"downloadHref": href}, "filename": name}
+            for href, name in zip(hrefs, names, strict=True)
+        ],
+    } | changes
+
+
+def test_enqueue_then_worker_copies_products_bundles_and_variants(ready: Cli, shop: Shop) -> None:
+    entities = {
+        kind: shop.pair(kind, pictures(count), pictures(1, 50), kind)
+        for kind, count in (("product", 10), ("bundle", 2), ("variant", 1))
+    }
+    said = ready.ok("enqueue", *BOTH)
+    assert "Queued 3 tasks with 13 images (3 new, 0 updated); 0 skipped." in said
+    assert ready.json("queue", "status")["pending"] == 3
+    tally = ready.json("worker", "--drain")
+    assert (tally["completed"], tally["uploaded"], tally["failed"]) == (3, 13, 0)
+    assert ready.json("queue", "status") == {
+        "pending": 0,
+        "processing": 0,
+        "completed": 3,
+        "failed": 0,
+    }
+    for kind, count in (("product", 10), ("bundle", 2), ("variant", 1)):
+        assert shop.images(entities[kind]) == pictures(count)
+    stats = shop.emulator.stats
+    assert stats.uploads == 3
+    assert stats.authorization_leaks == stats.throttled == 0
+    assert max(stats.max_parallel.values()) <= 5
+
+
+def test_ten_images_cost_one_upload(ready: Cli, shop: Shop) -> None:
+    shop.pair("Lamp", pictures(10), pictures(1, 50))
+    ready.ok("sync", *BOTH)
+    requests = shop.emulator.stats.requests
+    assert requests["POST", "entity/{type}/{id}/images"] == 1
+    assert not any(method == "DELETE" or route.endswith("/delete") for method, route in requests)
+
+
+def test_enqueue_again_updates_the_waiting_task(ready: Cli, shop: Shop) -> None:
+    shop.pair("Lamp", THREE)
+    ready.ok("enqueue", *BOTH)
+    again = ready.json("enqueue", *BOTH)
+    assert (again["created"], again["updated"]) == (0, 1)
+    assert ready.json("queue", "status")["pending"] == 1
+
+
+def test_entities_without_a_counterpart_are_named(ready: Cli, shop: Shop) -> None:
+    shop.main.add_entity("product", name="Lonely", external_code="alone", images=THREE)
+    result = ready.run("enqueue", *BOTH)
+    assert "Queued 0 tasks" in result.stdout
+    assert "Skipped product 'Lonely': no child entity has externalCode 'alone'" in result.stderr
+    assert ready.json("enqueue", *BOTH)["skipped"][0]["name"] == "Lonely"
+
+
+def test_the_match_field_and_the_types_are_options(ready: Cli, shop: Shop) -> None:
+    for kind in ("product", "bundle"):
+        shop.main.add_entity(kind, name="L", code="7", images=THREE)
+        shop.child.add_entity(kind, name="L", code="7")
+    assert ready.json("enqueue", *BOTH)["entities"] == 0
+    only = ready.json("enqueue", *BOTH, "--match-by", "code", "--type", "bundle")
+    assert only["entities"] == 1
+    assert ready.json("enqueue", *BOTH, IMGSYNC_MATCH_BY="code")["entities"] == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["enqueue"], 2, "give --main ID and --child ID"),
+        (["enqueue", "--main", "main"], 2, "give --main ID and --child ID"),
+        (["enqueue", "--main", "main", "--child", "main"], 1, "are the same"),
+        (["enqueue", "--main", "nobody", "--child", "child"], 1, "'nobody' is not configured"),
+        (["sync", *BOTH, "--type", "service"], 1, "unknown entity type 'service'"),
+        (["sync", "--main", "main"], 2, "Missing option '--child'"),
+        (["enqueue", *BOTH, "--payload", "-"], 2, "--payload stands alone"),
+        (["queue", "retry", "99"], 1, "Not retried"),
+        (["worker", "--concurrency", "0"], 2, "Invalid value for '--concurrency'"),
+    ],
+)
+def test_wrong_arguments_are_explained_and_queue_nothing(
+    ready: Cli, shop: Shop, arguments: list[str], status: int, message: str
+) -> None:
+    shop.pair("Lamp", THREE)
+    assert message in ready.fail(*arguments, status=status)
+    assert sum(ready.json("queue", "status").values()) == 0
+
+
+def test_a_dry_run_queues_and_changes_nothing(ready: Cli, shop: Shop) -> None:
+    lamp = shop.pair("Lamp", THREE)
+    assert "Would check 1 entities with 3 images; 0 skipped." in ready.ok(
+        "sync", *BOTH, "--dry-run"
+    )
+    assert ready.json("sync", *BOTH, "--dry-run")["run"] is None
+    assert shop.images(lamp) == []
+    assert sum(ready.json("queue", "status").values()) == 0
+    assert shop.emulator.stats.uploads == shop.emulator.stats.downloads == 0
+
+
+def test_sync_copies_and_a_second_sync_costs_nothing(ready: Cli, shop: Shop) -> None:
+    lamp = shop.pair("Lamp", THREE)
+    said = ready.ok("sync", *BOTH)
+    assert "1 tasks completed (1 completed)." in said
+    assert "3 images uploaded, 0 kept" in said
+    assert shop.images(lamp) == THREE
+    shop.emulator.reset_stats()
+    again = ready.json("sync", *BOTH)["run"]
+    assert (again["outcomes"], again["uploaded"], again["kept"]) == ({"unchanged": 1}, 0, 3)
+    assert shop.emulator.stats.uploads == shop.emulator.stats.downloads == 0
+
+
+def test_the_first_image_only(ready: Cli, shop: Shop) -> None:
+    lamp = shop.pair("Lamp", THREE)
+    ready.ok("settings", "set", "--child", "child", "--sync-images")
+    ready.ok("sync", *BOTH)
+    assert shop.images(lamp) == THREE[:1]
+    assert shop.emulator.stats.downloads == 1
+
+
+def test_a_disabled_child_is_noted_and_its_tasks_complete(ready: Cli, shop: Shop) -> None:
+    lamp = shop.pair("Lamp", THREE)
+    ready.ok("settings", "set", "--child", "child", "--no-sync-images-all")
+    result = ready.run("sync", *BOTH)
+    assert result.exit_code == 0
+    assert "image sync is disabled for child 'child'" in result.stderr
+    assert "1 Image sync is disabled" in result.stdout
+    assert shop.images(lamp) == []
+
+
+def test_images_that_fail_are_warnings(ready: Cli, shop: Shop) -> None:
+    lamp = shop.pair("Lamp", [*THREE, ("big.png", pictures(1, 10 * 1024 * 1024 + 1)[0][1])])
+    result = ready.run("sync", *BOTH)
+    assert result.exit_code == 0
+    assert "completed with warnings" in result.stdout
+    assert "Task 1: big.png: 10485761 bytes is over the limit" in result.stderr
+    assert shop.images(lamp) == THREE
+
+
+def test_refused_credentials_fail_the_task_clearly(ready: Cli, shop: Shop) -> None:
+    lamp = shop.pair("Lamp", THREE)
+    ready.ok("enqueue", *BOTH)
+    ready.ok("account", "add", "child", "--name", "Child", IMGSYNC_TOKEN="revoked-secret")
+    assert ready.json("worker", "--drain")["failed"] == 1
+    (failed,) = ready.json("queue", "failed")
+    assert (failed["id"], failed["attempts"], failed["max_attempts"]) == (1, 1, 3)
+    assert "MoySklad account 'Child': 401" in failed["error"]
+    assert "(code 1056)" in failed["error"]
+    shown = ready.ok("queue", "failed")
+    assert "[GET" in shown
+    assert "revoked-secret" not in shown + json.dumps(failed)
+    ready.ok("account", "add", "child", "--name", "Child", IMGSYNC_TOKEN=CHILD_TOKEN)
+    assert ready.json("queue", "retry")["retried"] == [1]
+    ready.ok("worker", "--drain")
+    assert shop.images(lamp) == THREE
+    assert ready.ok("queue", "failed").strip() == "No failed tasks."
+
+
+def test_sync_ends_with_status_1_where_a_task_failed(ready: Cli, shop: Shop) -> None:
+    shop.pair("Lamp", [("a.gif", b"GIF89a...")])
+    result = ready.run("sync", *BOTH)
+    assert result.exit_code == 1
+    assert "1 tasks failed" in result.stdout
+    assert "No image was uploaded: a.gif: it is neither a JPEG nor a PNG" in result.stderr
+
+
+def test_a_passing_failure_is_left_to_the_worker(ready: Cli, shop: Shop) -> None:
+    shop.pair("Lamp", THREE)
+    shop.emulator.faults.add(method="POST", path_regex="/images$", status=503, times=4)
+    result = ready.run("sync", *BOTH)
+    assert result.exit_code == 0
+    assert "1 tasks are left to 'imgsync worker'" in result.stdout
+    assert ready.json("queue", "status")["pending"] == 1
+
+
+def test_payloads_from_a_file(ready: Cli, shop: Shop, tmp_path: Path) -> None:
+    lamp = shop.pair("Lamp", THREE)
+    path = tmp_path / "payload.json"
+    path.write_text(json.dumps(payload(shop)))
+    assert "Queued 1 tasks (1 new, 0 updated)." in ready.ok("enqueue", "--payload", str(path))
+    ready.ok("worker", "--drain")
+    assert shop.images(lamp) == THREE
+
+
+def test_a_legacy_payload_from_stdin(ready: Cli, shop: Shop) -> None:
+    lamp = shop.pair("Lamp", THREE)
+    batch = payload(shop)
+    legacy = {k: v for k, v in batch.items() if k not in ("images", "parent_entity_type")}
+    legacy |= {
+        "entity_type": "product",
+        "image_url": batch["images"][1]["meta"]["downloadHref"],
+        "filename": "renamed.png",
+    }
+    ready.ok("enqueue", "--payload", "-", stdin=json.dumps(legacy))
+    ready.ok("worker", "--drain")
+    assert shop.images(lamp) == [("renamed.png", THREE[1][1])]
+
+
+def test_bad_payloads_are_explained_and_none_is_queued(ready: Cli, shop: Shop) -> None:
+    shop.pair("Lamp", THREE)
+    good = payload(shop)
+    cases = [
+        ("{oops", "is not JSON"),
+        (json.dumps([good, {**good, "images": []}]), "Payload 2: Bad payload: field 'images'"),
+        (json.dumps({**good, "images": [{"filename": "a"}]}), "field 'images.0.meta'"),
+        (json.dumps({**good, "parent_entity_type": "service"}), "unknown entity type 'service'"),
+        (json.dumps([good, good]), "Payloads 1 and 2 are for the same child entity"),
+        ('"text"', "field 'payload': must be a JSON object"),
+    ]
+    for text, message in cases:
+        assert message in ready.fail("enqueue", "--payload", "-", stdin=text)
+    assert sum(ready.json("queue", "status").values()) == 0
+
+
+def test_no_output_shows_a_token(ready: Cli, shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
+    shop.pair("Lamp", THREE)
+    shop.emulator.faults.add(method="GET", path_regex="/download/", status=429, code=1049)
+    caplog.set_level(logging.DEBUG)
+    texts = []
+    for command in (["enqueue", *BOTH], ["worker", "--drain"], ["queue", "failed"]):
+        result = ready.run(*command, IMGSYNC_LOG_LEVEL="DEBUG")
+        texts.append(result.output)
+    assert "uploaded" in caplog.text
+    for token in (MAIN_TOKEN, CHILD_TOKEN, "signature="):
+        assert token not in "".join(texts) + caplog.text
+
+
+def test_delete_then_upload_is_a_choice(ready: Cli, shop: Shop) -> None:
+    lamp = shop.pair("Lamp", THREE, pictures(2, 50))
+    ready.ok("sync", *BOTH, IMGSYNC_REPLACE_STRATEGY="delete-then-upload")
+    requests = shop.emulator.stats.requests
+    assert requests["POST", "entity/{type}/{id}/images/delete"] == 1
+    assert shop.images(lamp) == THREE

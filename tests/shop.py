@@ -1,0 +1,59 @@
+"""Two accounts on a running emulator, for tests of whole commands."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from imgsync.adapters.emulator import (
+    EmulatedAccount,
+    EmulatedEntity,
+    Emulator,
+    EmulatorServer,
+)
+from tests.application.world import png
+
+MAIN_TOKEN, CHILD_TOKEN = "main-secret-token", "child-secret-token"
+Images = list[tuple[str, bytes]]
+
+
+def pictures(count: int, size: int = 1000) -> Images:
+    return [(f"{n}.png", png(n, size)) for n in range(count)]
+
+
+@dataclass
+class Shop:
+    """A main and a child account."""
+
+    server: EmulatorServer
+    main: EmulatedAccount
+    child: EmulatedAccount
+
+    @classmethod
+    def on(cls, server: EmulatorServer) -> "Shop":
+        main, child = server.emulator.add_account("Main"), server.emulator.add_account("Child")
+        main.add_user(token=MAIN_TOKEN)
+        child.add_user(token=CHILD_TOKEN)
+        return cls(server, main, child)
+
+    @property
+    def emulator(self) -> Emulator:
+        return self.server.emulator
+
+    def pair(
+        self, name: str, images: Images, old: Images | None = None, kind: str = "product"
+    ) -> EmulatedEntity:
+        """A main entity with images and its counterpart, which is returned."""
+        fields: dict[str, Any] = {"name": name, "external_code": f"x-{name}"}
+        self.main.add_entity(kind, images=images, **fields)
+        return self.child.add_entity(kind, images=old or [], **fields)
+
+    def images(self, entity: EmulatedEntity) -> Images:
+        return [(i.filename, i.content) for i in self.emulator.images_of(entity)]
+
+    def environment(self, database_url: str, temp_dir: str) -> dict[str, str]:
+        """What configures imgsync for this emulator."""
+        return {
+            "IMGSYNC_API_URL": self.server.api_url,
+            "IMGSYNC_DATABASE_URL": database_url,
+            "IMGSYNC_TEMP_DIR": temp_dir,
+            "IMGSYNC_DOWNLOAD_HOSTS": "127.0.0.1",
+        }
