@@ -55,6 +55,7 @@ async def _serve(container: Container, running: Worker, tally: Tally, *, drain: 
     )
     try:
         with _stopped_by_signals(running, config.grace_seconds):
+            _log.info("worker started: %d tasks at once", running.concurrency)
             await running.run(drain=drain, report=report)
     finally:
         daily.cancel()

@@ -1,0 +1,95 @@
+"""imgsync as processes of its own, against the emulator over HTTP."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from imgsync.adapters.emulator import Emulator, EmulatorLimits, EmulatorServer
+from tests.shop import CHILD_TOKEN, MAIN_TOKEN, Shop
+
+DEADLINE_SECONDS = 30.0
+Popen = subprocess.Popen[str]
+
+
+class Host:
+    """A machine that runs imgsync."""
+
+    def __init__(self, env: dict[str, str], stack: ExitStack) -> None:
+        outer = {k: v for k, v in os.environ.items() if not k.startswith("IMGSYNC_")}
+        self._env = outer | env
+        self._stack = stack
+
+    def start(self, *arguments: str, **env: str) -> Popen:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "imgsync", *arguments],
+            env=self._env | env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self._stack.callback(_end, process)
+        return process
+
+    def run(self, *arguments: str, **env: str) -> str:
+        process = self.start(*arguments, **env)
+        stdout, stderr = process.communicate(timeout=DEADLINE_SECONDS)
+        assert process.returncode == 0, stderr
+        return stdout
+
+    def json(self, *arguments: str, **env: str) -> Any:
+        return json.loads(self.run(*arguments, "--json", **env))
+
+
+def _end(process: Popen) -> None:
+    if process.poll() is None:
+        process.kill()
+    process.communicate()
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, "nothing happened"
+        time.sleep(0.02)
+
+
+def terminate(process: Popen) -> str:
+    """SIGTERM; what the process wrote to stderr once it ended well."""
+    process.send_signal(signal.SIGTERM)
+    _, stderr = process.communicate(timeout=DEADLINE_SECONDS)
+    assert process.returncode == 0, stderr
+    return stderr
+
+
+@pytest.fixture
+def shop() -> Iterator[Shop]:
+    with EmulatorServer(Emulator(EmulatorLimits(rate_units=100_000))) as server:
+        yield Shop.on(server)
+
+
+StartHost = Callable[[Shop, str], Host]
+
+
+@pytest.fixture
+def start_host(tmp_path: Path) -> Iterator[StartHost]:
+    """Configures a host for a shop and a database, with both accounts stored."""
+    with ExitStack() as stack:
+
+        def start(shop: Shop, url: str) -> Host:
+            env = shop.environment(url, str(tmp_path / "temp"))
+            host = Host(env | {"IMGSYNC_POLL_SECONDS": "0.05"}, stack)
+            host.run("account", "add", "main", "--name", "Main", IMGSYNC_TOKEN=MAIN_TOKEN)
+            host.run("account", "add", "child", "--name", "Child", IMGSYNC_TOKEN=CHILD_TOKEN)
+            host.run("settings", "set", "--child", "child", "--sync-images-all")
+            return host
+
+        yield start

@@ -1,0 +1,90 @@
+"""Peak memory does not grow with the number of images."""
+
+import json
+import subprocess
+import sys
+import tracemalloc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from imgsync.application.tally import Tally
+from imgsync.domain.accounts import Account, TokenKind
+from imgsync.domain.settings import ChildSettings
+from imgsync.entrypoints.cli.planning import plan_and_queue
+from imgsync.entrypoints.cli.runtime import run_async
+from imgsync.entrypoints.config import Config
+from imgsync.entrypoints.container import Container
+
+IMAGE_BYTES = 6_000_000
+ALLOWED_BYTES = 4_000_000
+"""Less than one image: no image is ever held whole, let alone its base64."""
+
+
+def seed_of(images: int) -> dict[str, Any]:
+    files = [{"filename": f"{n}.jpg", "size": IMAGE_BYTES} for n in range(images)]
+    fields = {"name": "Lamp", "external_code": "x"}
+    return {
+        "accounts": [
+            {
+                "name": name,
+                "users": [{"token": name}],
+                "entities": [fields | {"images": files if name == "main" else []}],
+            }
+            for name in ("main", "child")
+        ]
+    }
+
+
+@contextmanager
+def emulator(state: Path) -> Iterator[str]:
+    """An emulator in a process of its own, so that its memory is not measured; its API's URL."""
+    command = [sys.executable, "-m", "imgsync.adapters.emulator", "--state", str(state)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield json.loads(process.stdout.readline())["api_url"]
+        finally:
+            process.terminate()
+
+
+def peak_of_a_copy(images: int, folder: Path) -> int:
+    """Bytes allocated at most while one product with `images` images is copied."""
+    folder.mkdir()
+    state = folder / "state.json"
+    state.write_text(json.dumps(seed_of(images)))
+    with emulator(state) as api_url:
+        container = Container(
+            config=Config(
+                api_url=api_url,
+                database_url=f"sqlite:///{folder / 'q.db'}",
+                temp_dir=folder / "temp",
+                download_hosts=("127.0.0.1",),
+            )
+        )
+        for name in ("main", "child"):
+            container.accounts().add(Account(name, name, TokenKind.SOLUTION, name))
+        container.settings().put("child", ChildSettings(sync_images_all=True))
+        tally = Tally()
+
+        async def copy() -> None:
+            await plan_and_queue(container, "main", "child", match_by=None, types=())
+            tracemalloc.start()
+            await container.worker().run(drain=True, report=tally.add)
+
+        try:
+            run_async(container, copy)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+            container.shutdown_resources()
+    assert (tally.uploaded, tally.errors, tally.warnings) == (images, [], [])
+    return peak
+
+
+def test_ten_images_need_no_more_memory_than_one(tmp_path: Path) -> None:
+    peak_of_a_copy(1, tmp_path / "warm-up")
+    one, ten = (peak_of_a_copy(n, tmp_path / str(n)) for n in (1, 10))
+    assert one < ALLOWED_BYTES
+    assert ten < one + ALLOWED_BYTES

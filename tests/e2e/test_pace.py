@@ -1,0 +1,48 @@
+"""The documented rate and parallel limits, over HTTP."""
+
+from imgsync.adapters.emulator import Emulator, EmulatorLimits, EmulatorServer
+from tests.e2e.conftest import StartHost
+from tests.shop import CHILD_TOKEN, MAIN_TOKEN, Shop, pictures
+
+BOTH = ("--main", "main", "--child", "child")
+SHORT = EmulatorLimits(rate_interval=1.0)
+
+
+def user_shop(server: EmulatorServer) -> Shop:
+    """Accounts whose tokens are a user's: three units a request."""
+    main, child = server.emulator.add_account("Main"), server.emulator.add_account("Child")
+    main.add_user(token=MAIN_TOKEN, weight=3)
+    child.add_user(token=CHILD_TOKEN, weight=3)
+    return Shop(server, main, child)
+
+
+def test_one_host_never_meets_429(start_host: StartHost, sqlite_url: str) -> None:
+    with EmulatorServer(Emulator(SHORT)) as server:
+        shop = user_shop(server)
+        lamps = [shop.pair(f"L{n}", pictures(10)) for n in range(4)]
+        host = start_host(shop, sqlite_url)
+        for name, token in (("main", MAIN_TOKEN), ("child", CHILD_TOKEN)):
+            host.run("account", "add", name, "--kind", "user", IMGSYNC_TOKEN=token)
+        run = host.json("sync", *BOTH)["run"]
+        assert run["uploaded"] == 40
+        stats = shop.emulator.stats
+        assert stats.throttled == 0
+        assert max(stats.max_parallel.values()) <= 5
+        assert all(shop.images(lamp) == pictures(10) for lamp in lamps)
+
+
+def test_hosts_that_share_a_token_wait_as_told_and_finish(
+    start_host: StartHost, postgresql_url: str
+) -> None:
+    with EmulatorServer(Emulator(SHORT)) as server:
+        shop = user_shop(server)
+        lamps = [shop.pair(f"L{n}", pictures(5)) for n in range(6)]
+        host = start_host(shop, postgresql_url)
+        host.run("enqueue", *BOTH)
+        workers = [host.start("worker", "--drain") for _ in range(2)]
+        for worker in workers:
+            _, stderr = worker.communicate(timeout=60)
+            assert worker.returncode == 0, stderr
+        assert all(shop.images(lamp) == pictures(5) for lamp in lamps)
+        # The accounts are stored as solutions', so the hosts learn the real price by the headers.
+        assert shop.emulator.stats.throttled < 50

@@ -1,0 +1,104 @@
+"""Workers as processes: killed, told to stop, several at once."""
+
+from pathlib import Path
+
+from sqlalchemy import Engine
+
+from imgsync.adapters.sql.queue import SqlTaskQueue
+from imgsync.domain.tasks import TaskStatus
+from tests.e2e.conftest import StartHost, terminate, wait_until
+from tests.shop import Shop, pictures
+
+BOTH = ("--main", "main", "--child", "child")
+THREE = pictures(3)
+
+
+def hold_downloads(shop: Shop, seconds: float, times: int = 100) -> None:
+    """The next downloads hang, as on a slow network."""
+    shop.emulator.faults.add(
+        method="GET", path_regex="/temporary/", where="storage", delay=seconds, times=times
+    )
+
+
+def test_a_worker_killed_with_signal_9_loses_nothing(
+    shop: Shop, start_host: StartHost, engine: Engine, database_url: str, tmp_path: Path
+) -> None:
+    lamp = shop.pair("Lamp", THREE, old := pictures(1, 50))
+    host, queue = start_host(shop, database_url), SqlTaskQueue(engine)
+    host.run("enqueue", *BOTH)
+    hold_downloads(shop, 60)
+    victim = host.start("worker", IMGSYNC_LEASE_SECONDS="2")
+    wait_until(lambda: bool(list((tmp_path / "temp").glob("task-*/*"))))
+    victim.kill()
+    victim.wait()
+    shop.emulator.faults.clear()
+    assert queue.counts()[TaskStatus.PROCESSING] == 1
+    assert shop.images(lamp) == old
+
+    heir = host.start("worker", IMGSYNC_LEASE_SECONDS="2")
+    wait_until(lambda: queue.counts()[TaskStatus.COMPLETED] == 1)
+    assert "attempt" not in terminate(heir)
+    (task,) = queue.find()
+    assert (task.attempts, task.result) == (2, "completed")
+    assert shop.images(lamp) == THREE
+    assert host.json("cleanup-temp", "--hours", "0")["files"] == 3
+    assert list((tmp_path / "temp").iterdir()) == []
+
+
+def test_sigterm_finishes_the_task_under_way_and_takes_no_other(
+    shop: Shop, start_host: StartHost, sqlite_engine: Engine, sqlite_url: str
+) -> None:
+    lamps = [shop.pair("A", THREE), shop.pair("B", THREE)]
+    host, queue = start_host(shop, sqlite_url), SqlTaskQueue(sqlite_engine)
+    host.run("enqueue", *BOTH)
+    hold_downloads(shop, 1.5, times=3)
+    worker = host.start("worker", "--concurrency", "1")
+    wait_until(lambda: queue.counts()[TaskStatus.PROCESSING] == 1)
+    said = terminate(worker)
+    assert "stopping: tasks under way may finish" in said
+    assert queue.counts() == {
+        TaskStatus.PENDING: 1,
+        TaskStatus.PROCESSING: 0,
+        TaskStatus.COMPLETED: 1,
+        TaskStatus.FAILED: 0,
+    }
+    assert [shop.images(lamp) for lamp in lamps] == [THREE, []]
+
+
+def test_after_the_grace_time_the_task_is_given_back_uncounted(
+    shop: Shop, start_host: StartHost, sqlite_engine: Engine, sqlite_url: str, tmp_path: Path
+) -> None:
+    lamp = shop.pair("Lamp", THREE, old := pictures(1, 50))
+    host, queue = start_host(shop, sqlite_url), SqlTaskQueue(sqlite_engine)
+    host.run("enqueue", *BOTH)
+    hold_downloads(shop, 60)
+    worker = host.start("worker", IMGSYNC_GRACE_SECONDS="0.1")
+    wait_until(lambda: bool(list((tmp_path / "temp").glob("task-*/*"))))
+    terminate(worker)
+    (task,) = queue.find()
+    assert (task.status, task.attempts) == (TaskStatus.PENDING, 0)
+    assert shop.images(lamp) == old
+    assert list((tmp_path / "temp").iterdir()) == []
+
+
+def test_several_workers_share_the_queue(
+    shop: Shop, start_host: StartHost, engine: Engine, database_url: str
+) -> None:
+    lamps = [shop.pair(f"L{n}", pictures(2, 500 + n)) for n in range(12)]
+    host, queue = start_host(shop, database_url), SqlTaskQueue(engine)
+    host.run("enqueue", *BOTH)
+    workers = [host.start("worker", "--concurrency", "2") for _ in range(3)]
+    wait_until(lambda: queue.counts()[TaskStatus.COMPLETED] == 12)
+    for worker in workers:
+        terminate(worker)
+    assert {task.attempts for task in queue.find()} == {1}
+    assert shop.emulator.stats.uploads == 12
+    for number, lamp in enumerate(lamps):
+        assert shop.images(lamp) == pictures(2, 500 + number)
+
+
+def test_an_idle_worker_stops_at_once(shop: Shop, start_host: StartHost, sqlite_url: str) -> None:
+    worker = start_host(shop, sqlite_url).start("worker")
+    assert worker.stderr is not None
+    assert "worker started" in worker.stderr.readline()
+    terminate(worker)
