@@ -8,6 +8,7 @@ from sqlalchemy import Engine
 
 from imgsync.domain.errors import (
     AuthorisationError,
+    ChildChangedError,
     ImgsyncError,
     NoImageUploadedError,
     NotFoundError,
@@ -365,6 +366,30 @@ async def test_requests_that_cannot_be_run(
     request = await world.request()
     with pytest.raises(error, match=text):
         await world.sync(replace(request, **change))  # type: ignore[arg-type]
+
+
+async def test_an_image_that_someone_deletes_meanwhile_is_worth_another_attempt(
+    world: World,
+) -> None:
+    main_id, child_id = world.pair(THREE)
+    await world.sync(await world.request())
+    entity = world.main.entities["product"][main_id]
+    world.main.entities["product"][main_id] = replace(entity, images=entity.images[::-1])
+    request = await world.request()
+    world.child.fail = failing("set_images", NotFoundError("1021"), times=1)
+    with pytest.raises(ChildChangedError, match="an image to keep is gone: 1021") as caught:
+        await world.sync(request)
+    assert caught.value.retryable
+    await world.sync(request)
+    assert world.child.images("product", child_id) == THREE[::-1]
+
+
+async def test_an_entity_that_is_gone_before_the_upload_is_not(world: World) -> None:
+    world.pair(THREE)
+    request = await world.request()
+    world.child.fail = failing("set_images", NotFoundError("1021"))
+    with pytest.raises(NotFoundError):
+        await world.sync(request)
 
 
 async def test_hostile_file_names_are_uploaded_without_their_path(world: World) -> None:

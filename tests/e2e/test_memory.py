@@ -1,14 +1,10 @@
 """Peak memory does not grow with the number of images."""
 
-import json
-import subprocess
-import sys
 import tracemalloc
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from imgsync.adapters.emulator.process import emulator_process
 from imgsync.application.tally import Tally
 from imgsync.domain.accounts import Account, TokenKind
 from imgsync.domain.settings import ChildSettings
@@ -37,27 +33,12 @@ def seed_of(images: int) -> dict[str, Any]:
     }
 
 
-@contextmanager
-def emulator(state: Path) -> Iterator[str]:
-    """An emulator in a process of its own, so that its memory is not measured; its API's URL."""
-    command = [sys.executable, "-m", "imgsync.adapters.emulator", "--state", str(state)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        try:
-            yield json.loads(process.stdout.readline())["api_url"]
-        finally:
-            process.terminate()
-
-
 def peak_of_a_copy(images: int, folder: Path) -> int:
     """Bytes allocated at most while one product with `images` images is copied."""
-    folder.mkdir()
-    state = folder / "state.json"
-    state.write_text(json.dumps(seed_of(images)))
-    with emulator(state) as api_url:
+    with emulator_process(seed_of(images)) as emulator:
         container = Container(
             config=Config(
-                api_url=api_url,
+                api_url=emulator.api_url,
                 database_url=f"sqlite:///{folder / 'q.db'}",
                 temp_dir=folder / "temp",
                 download_hosts=("127.0.0.1",),

@@ -26,7 +26,8 @@ def test_requests_and_bytes_are_counted(service: Service) -> None:
     }
     assert stats.statuses == {200: 3, 412: 1, 404: 1, 302: 1}
     assert (stats.api_calls, stats.storage_requests) == (5, 1)
-    assert (stats.uploads, stats.downloads, stats.throttled) == (1, 1, 0)
+    assert (stats.uploads, stats.deletions, stats.downloads) == (1, 1, 1)
+    assert stats.throttled == 0
     assert stats.bytes_in == len(body) + 2
     assert stats.bytes_out > 1000 + int(added.headers["content-length"])
     assert stats.max_parallel == {service.user.id: 1}

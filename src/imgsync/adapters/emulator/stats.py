@@ -14,7 +14,8 @@ class Stats:
     `requests`: by (method, route), such as ``("POST", "entity/{type}/{id}/images")``; routes of
     the storage port begin with ``storage/``, unknown ones are ``(unknown)``.
     `throttled`: answers 429. `api_calls`: requests to the API port, refused ones too.
-    `uploads`: successful POSTs to ``images``. `downloads`: image files served.
+    `uploads`: successful POSTs to ``images``. `deletions`: successful DELETEs of an image and
+    POSTs to ``images/delete``. `downloads`: image files served.
     `authorization_leaks`: requests to the storage port with an Authorization header.
     `max_parallel`: most requests at once by user id.
     """
@@ -27,6 +28,7 @@ class Stats:
     bytes_in: int = 0
     bytes_out: int = 0
     uploads: int = 0
+    deletions: int = 0
     downloads: int = 0
     authorization_leaks: int = 0
     max_parallel: dict[str, int] = field(default_factory=dict)
@@ -63,6 +65,9 @@ class StatsRecorder:
             self._stats.throttled += status == 429
             succeeded = status is not None and status < 300
             self._stats.uploads += succeeded and method == "POST" and route.endswith("/images")
+            self._stats.deletions += succeeded and (
+                method == "DELETE" or route.endswith("/images/delete")
+            )
             self._count(method, route, status, bytes_in, bytes_out)
 
     def record_storage(

@@ -1,0 +1,45 @@
+"""The copy as imgsync makes it: `python -m benchmarks.imgsync_copy API_URL`."""
+
+import tempfile
+from pathlib import Path
+
+from benchmarks.report import finish
+from benchmarks.workload import CHILD, MAIN
+from imgsync.adapters.emulator.process import EmulatorProcess
+from imgsync.application.tally import Tally
+from imgsync.domain.accounts import Account, TokenKind
+from imgsync.domain.settings import ChildSettings
+from imgsync.entrypoints.cli.planning import plan_and_queue
+from imgsync.entrypoints.cli.runtime import run_async
+from imgsync.entrypoints.config import Config
+from imgsync.entrypoints.container import Container
+
+
+def copy(emulator: EmulatorProcess) -> int:
+    """Plans, then runs the worker on counters set to zero; images copied."""
+    with tempfile.TemporaryDirectory(prefix="imgsync-bench-") as folder:
+        container = Container(
+            config=Config(
+                api_url=emulator.api_url,
+                database_url=f"sqlite:///{Path(folder) / 'q.db'}",
+                temp_dir=Path(folder) / "temp",
+                download_hosts=("127.0.0.1",),
+            )
+        )
+        for name in (MAIN, CHILD):
+            container.accounts().add(Account(name, name, TokenKind.SOLUTION, name))
+        container.settings().put(CHILD, ChildSettings(sync_images_all=True))
+        tally = Tally()
+
+        async def run() -> None:
+            await plan_and_queue(container, MAIN, CHILD, match_by=None, types=())
+            emulator.reset_stats()
+            await container.worker().run(drain=True, report=tally.add)
+
+        run_async(container, run)
+        container.shutdown_resources()
+    return tally.uploaded
+
+
+if __name__ == "__main__":
+    finish(copy)

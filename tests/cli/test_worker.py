@@ -1,0 +1,51 @@
+"""imgsync worker: the daily cleanup and what is logged."""
+
+import logging
+import os
+import time as clock
+from collections.abc import Callable
+from datetime import datetime, time
+from pathlib import Path
+
+import pytest
+
+from imgsync.entrypoints.cli import worker
+from tests.cli.conftest import Cli
+from tests.shop import Shop, pictures
+
+
+def test_the_daily_cleanup_deletes_old_temp_files_at_three(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "temp" / ("task-" + "b" * 32)
+    folder.mkdir(parents=True)
+    for name, hours in (("old.png", 25), ("new.png", 23)):
+        (folder / name).write_bytes(b"12345")
+        moment = clock.time() - hours * 3600
+        os.utime(folder / name, (moment, moment))
+    times: list[time] = []
+
+    async def at_once(job: Callable[[], None], at: time, local_now: Callable[[], datetime]) -> None:
+        times.append(at)
+        assert local_now().utcoffset() is not None
+        job()
+
+    monkeypatch.setattr(worker, "run_daily", at_once)
+    caplog.set_level(logging.INFO)
+    cli.ok("worker", "--drain")
+    assert times == [time(3, 0)]
+    assert [f.name for f in folder.iterdir()] == ["new.png"]
+    assert "cleanup: 1 files, 5 bytes freed" in caplog.text
+
+
+def test_every_end_of_a_task_is_logged(
+    ready: Cli, shop: Shop, caplog: pytest.LogCaptureFixture
+) -> None:
+    shop.pair("Good", [*pictures(2), ("a.gif", b"GIF89a")])
+    shop.pair("Bad", [("b.gif", b"GIF89a")])
+    ready.ok("enqueue", "--main", "main", "--child", "child")
+    caplog.set_level(logging.INFO)
+    ready.ok("worker", "--drain")
+    assert "task 1: completed with warnings, 2 uploaded, 0 kept" in caplog.text
+    assert "task 1: a.gif: it is neither a JPEG nor a PNG file" in caplog.text
+    assert "task 2, attempt 1: failed: No image was uploaded: b.gif" in caplog.text
