@@ -19,7 +19,7 @@ class Account:
 
     def __init__(self, api_url: str, token: str) -> None:
         headers = {"Authorization": f"Bearer {token}", "Accept-Encoding": "gzip"}
-        self._client = httpx.Client(base_url=api_url, headers=headers, timeout=60)
+        self._client = httpx.Client(base_url=api_url, headers=headers, timeout=60, trust_env=False)
 
     def call(self, method: str, url: str, **options: Any) -> httpx.Response:
         while True:
@@ -59,7 +59,7 @@ def copy(emulator: EmulatorProcess) -> int:
 
 def _download(account: Account, href: str) -> str:
     location = account.call("GET", href).headers["Location"]
-    return base64.b64encode(httpx.get(location).content).decode()
+    return base64.b64encode(httpx.get(location, trust_env=False).content).decode()
 
 
 if __name__ == "__main__":

@@ -130,3 +130,12 @@ async def test_the_daily_job_runs_at_its_time_and_survives_its_errors() -> None:
     daily.cancel()
     await asyncio.gather(daily, return_exceptions=True)
     assert [r.day for r in runs] == [24, 25]
+
+
+async def test_a_counterpart_is_planned_once(world: World) -> None:
+    for name in ("A", "B"):
+        world.main.add("product", name, ONE, article="k")
+    world.child.add("product", "C", article="k")
+    planned = [p async for p in world.plan("main", "child", match_field=MatchField.ARTICLE)]
+    assert [p.request is not None for p in planned] == [True, False]
+    assert "its counterpart is already that of another product" in planned[1].reason

@@ -1,7 +1,9 @@
 """Tasks and workers: attempts, leases, shutdown."""
 
 import asyncio
+import threading
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -9,7 +11,7 @@ from imgsync.application.run_task import TaskEnd, TaskReport
 from imgsync.domain.errors import AuthorisationError, UnavailableError
 from imgsync.domain.payloads import batch_payload
 from imgsync.domain.settings import ChildSettings
-from imgsync.domain.tasks import TaskStatus
+from imgsync.domain.tasks import Task, TaskStatus
 from tests.application.world import LEASE, World, png
 
 pytestmark = pytest.mark.anyio
@@ -114,20 +116,27 @@ async def test_the_lease_is_renewed_while_the_task_runs(world: World) -> None:
     lease = timedelta(seconds=0.15)
     task = world.queue.claim(now=world.clock.now(), lease=lease)
     assert task is not None
-    download = world.main.download
+    download, renew, renewed = world.main.download, world.queue.renew, asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def noted(*args: Any, **kwargs: Any) -> None:
+        renew(*args, **kwargs)
+        loop.call_soon_threadsafe(renewed.set)
 
     async def slow(*args: object, **kwargs: object) -> None:
         world.clock.moment += timedelta(hours=1)
-        await asyncio.sleep(0.3)
+        await renewed.wait()
         await download(*args, **kwargs)  # type: ignore[arg-type]
 
+    world.queue.renew = noted  # type: ignore[method-assign]
     world.main.download = slow  # type: ignore[method-assign]
     running = asyncio.create_task(world.run_task(lease)(task))
-    await asyncio.sleep(0.2)
-    renewed = world.task(task_id).lease_expires_at
-    assert renewed is not None
-    assert renewed > world.clock.moment
-    assert (await running).end is TaskEnd.COMPLETED
+    async with asyncio.timeout(10):
+        await renewed.wait()
+        lapses = world.task(task_id).lease_expires_at
+        assert (await running).end is TaskEnd.COMPLETED
+    assert lapses is not None
+    assert lapses > world.clock.moment
 
 
 async def test_a_task_whose_lease_another_took_is_dropped(world: World) -> None:
@@ -230,3 +239,168 @@ async def test_a_fault_of_the_queue_does_not_end_the_worker(world: World) -> Non
     async with asyncio.timeout(5):
         await worker.run(report=lambda _: worker.stop())
     assert world.task(task_id).status is TaskStatus.COMPLETED
+
+
+async def test_a_worker_stopped_while_it_claims_starts_nothing(world: World) -> None:
+    world.pair(ONE)
+    task_id = await world.enqueue()
+    worker, claim = world.worker(), world.queue.claim
+
+    def stopped_meanwhile(**kwargs: Any) -> Task | None:
+        task = claim(**kwargs)
+        worker.abort()
+        return task
+
+    world.queue.claim = stopped_meanwhile  # type: ignore[method-assign]
+    async with asyncio.timeout(5):
+        await worker.run()
+    task = world.task(task_id)
+    assert (task.status, task.attempts) == (TaskStatus.PENDING, 0)
+    assert world.main.count("download") == 0
+
+
+async def test_a_run_cancelled_while_it_claims_gives_the_task_back(world: World) -> None:
+    world.pair(ONE)
+    task_id = await world.enqueue()
+    claim, claiming = world.queue.claim, threading.Event()
+    go_on = threading.Event()
+
+    def slow(**kwargs: Any) -> Task | None:
+        claiming.set()
+        go_on.wait(5)
+        return claim(**kwargs)
+
+    world.queue.claim = slow  # type: ignore[method-assign]
+    running = asyncio.create_task(world.worker().run())
+    await asyncio.to_thread(claiming.wait, 5)
+    running.cancel()
+    await asyncio.sleep(0)
+    go_on.set()
+    await asyncio.gather(running, return_exceptions=True)
+    task = world.task(task_id)
+    assert (task.status, task.attempts) == (TaskStatus.PENDING, 0)
+
+
+async def test_a_lease_that_lapsed_while_the_queue_was_away_ends_the_work(world: World) -> None:
+    world.pair(ONE)
+    await world.enqueue()
+    lease = timedelta(seconds=0.09)
+    task = world.queue.claim(now=world.clock.now(), lease=lease)
+    assert task is not None
+
+    def away(*_: object, **__: object) -> None:
+        raise OSError("database is away")
+
+    async def hangs(*_: object, **__: object) -> None:
+        world.clock.moment += timedelta(hours=1)
+        await asyncio.Event().wait()
+
+    world.queue.renew = away  # type: ignore[method-assign]
+    world.main.download = hangs  # type: ignore[method-assign]
+    async with asyncio.timeout(5):
+        report = await world.run_task(lease)(task)
+    assert report.end is TaskEnd.LEASE_LOST
+    assert world.child.count("set_images") == 0
+
+
+async def test_one_renewal_that_fails_is_made_good_by_the_next(world: World) -> None:
+    world.pair(ONE)
+    task_id = await world.enqueue()
+    lease = timedelta(seconds=0.3)
+    task = world.queue.claim(now=world.clock.now(), lease=lease)
+    assert task is not None
+    renew, calls = world.queue.renew, list[int]()
+    renewed, download = asyncio.Event(), world.main.download
+    loop = asyncio.get_running_loop()
+
+    def flaky(*args: Any, **kwargs: Any) -> None:
+        calls.append(1)
+        if len(calls) == 1:
+            raise OSError("database is away")
+        renew(*args, **kwargs)
+        loop.call_soon_threadsafe(renewed.set)
+
+    async def waits(*args: Any, **kwargs: Any) -> None:
+        await renewed.wait()
+        await download(*args, **kwargs)
+
+    world.queue.renew = flaky  # type: ignore[method-assign]
+    world.main.download = waits  # type: ignore[method-assign]
+    async with asyncio.timeout(5):
+        assert (await world.run_task(lease)(task)).end is TaskEnd.COMPLETED
+    assert world.task(task_id).status is TaskStatus.COMPLETED
+
+
+async def test_the_lease_is_renewed_well_before_it_lapses(world: World) -> None:
+    world.pair(ONE)
+    await world.enqueue()
+    lease = timedelta(seconds=1.5)
+    task = world.queue.claim(now=world.clock.now(), lease=lease)
+    assert task is not None
+    loop, renewed = asyncio.get_running_loop(), asyncio.Event()
+    started = loop.time()
+    renew, download = world.queue.renew, world.main.download
+    at: list[float] = []
+
+    def noted(*args: Any, **kwargs: Any) -> None:
+        renew(*args, **kwargs)
+        at.append(loop.time() - started)
+        loop.call_soon_threadsafe(renewed.set)
+
+    async def waits(*args: Any, **kwargs: Any) -> None:
+        await renewed.wait()
+        await download(*args, **kwargs)
+
+    world.queue.renew = noted  # type: ignore[method-assign]
+    world.main.download = waits  # type: ignore[method-assign]
+    await world.run_task(lease)(task)
+    assert at[0] < 1.5
+
+
+async def test_a_lease_lost_at_the_very_end_is_reported(world: World) -> None:
+    world.pair(ONE)
+    await world.enqueue()
+    task = world.queue.claim(now=world.clock.now(), lease=LEASE)
+    assert task is not None
+    world.clock.moment += timedelta(hours=1)
+    assert world.queue.claim(now=world.clock.now(), lease=LEASE)
+    report = await world.run_task()(task)
+    assert report.end is TaskEnd.LEASE_LOST
+    assert "held by another worker" in (report.error or "")
+
+
+async def test_a_broken_queue_ends_a_run_of_chosen_tasks(world: World) -> None:
+    def broken(**_: object) -> None:
+        raise OSError("database is away")
+
+    world.queue.claim = broken  # type: ignore[method-assign]
+    async with asyncio.timeout(5):
+        with pytest.raises(OSError, match="away"):
+            await world.worker().run(drain=True, only=[1])
+
+
+async def test_a_task_queued_while_another_runs_is_started_at_once(world: World) -> None:
+    world.pair(ONE)
+    await world.enqueue()
+    worker = world.worker()
+    both = asyncio.Event()
+    count = 0
+
+    async def wait_for_the_other(*_: object, **__: object) -> None:
+        nonlocal count
+        count += 1
+        if count == 1:
+            world.main.add("product", "B", [("b.png", png(9))], external_code="y")
+            world.child.add("product", "B", external_code="y")
+            plans = [p.request async for p in world.plan("main", "child")]
+            assert plans[1] is not None
+            world.put(batch_payload(plans[1]), plans[1].dedupe_key)
+        else:
+            both.set()
+        await both.wait()
+        raise UnavailableError("enough")
+
+    world.main.download = wait_for_the_other  # type: ignore[method-assign]
+    async with asyncio.timeout(5):
+        await worker.run(drain=True)
+    assert count == 2

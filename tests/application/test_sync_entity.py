@@ -1,14 +1,20 @@
 """Copying one entity: limits, reuse, failures, strategies."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine
 
+from imgsync.domain.encoding import Upload
+from imgsync.domain.entity_types import EntityType, EntityTypes
 from imgsync.domain.errors import (
     AuthorisationError,
     ChildChangedError,
+    ForbiddenUrlError,
+    ImageRejectedError,
     ImgsyncError,
     NoImageUploadedError,
     NotFoundError,
@@ -17,7 +23,7 @@ from imgsync.domain.errors import (
     UnavailableError,
     UnknownAccountError,
 )
-from imgsync.domain.images import SourceImage
+from imgsync.domain.images import RemoteImage, SourceImage
 from imgsync.domain.payloads import SyncRequest
 from imgsync.domain.settings import ChildSettings
 from imgsync.domain.tasks import SyncOutcome
@@ -396,3 +402,203 @@ async def test_hostile_file_names_are_uploaded_without_their_path(world: World) 
     _, child_id = world.pair([("../../etc/x.png", png(1))])
     await world.sync(await world.request())
     assert world.child.images("product", child_id) == [("x.png", png(1))]
+
+
+def touch(world: World, main_id: str, *positions: int) -> None:
+    """Gives images of a main entity a new updated time."""
+    entity = world.main.entities["product"][main_id]
+    images = [
+        replace(image, updated="2026-02-02 00:00:00.000") if n in positions else image
+        for n, image in enumerate(entity.images)
+    ]
+    world.main.entities["product"][main_id] = replace(entity, images=tuple(images))
+
+
+async def test_after_a_failed_update_the_next_sync_downloads_it(world: World) -> None:
+    main_id, _ = world.pair(THREE)
+    await world.sync(await world.request())
+    touch(world, main_id, 0)
+    world.main.fail = failing("download", UnavailableError("503"))
+    assert (await world.sync(await world.request())).warnings
+    world.main.fail = lambda _: None
+    world.main.calls.clear()
+    result = await world.sync(await world.request())
+    assert (result.outcome, result.uploaded, result.kept) == (SyncOutcome.COMPLETED, 1, 2)
+    assert world.main.count("download") == 1
+
+
+async def test_updates_that_all_fail_fail_the_task(world: World) -> None:
+    main_id, child_id = world.pair(THREE[:1])
+    await world.sync(await world.request())
+    touch(world, main_id, 0)
+    world.main.fail = failing("download", UnavailableError("503"))
+    with pytest.raises(NoImageUploadedError) as caught:
+        await world.sync(await world.request())
+    assert caught.value.retryable
+    assert world.child.images("product", child_id) == THREE[:1]
+
+
+async def test_an_update_that_the_child_refuses_leaves_the_earlier_copy(world: World) -> None:
+    main_id, child_id = world.pair(THREE)
+    await world.sync(await world.request())
+    touch(world, main_id, 0)
+    set_images = world.child.set_images
+
+    async def refuse(*args: Any, **kwargs: Any) -> list[RemoteImage]:
+        if any(isinstance(e, Upload) for e in args[2]):
+            raise ImageRejectedError("51004")
+        return await set_images(*args, **kwargs)
+
+    world.child.set_images = refuse  # type: ignore[method-assign]
+    request = await world.request()
+    result = await world.sync(request)
+    assert (result.uploaded, result.kept) == (0, 2)
+    assert result.warnings == ("0.png: 51004; its earlier copy stays",)
+    assert world.child.images("product", child_id) == THREE
+    assert (await world.sync(request)).outcome is SyncOutcome.UNCHANGED
+
+
+async def test_an_update_in_a_later_request_that_fails_leaves_the_earlier_copy(
+    sqlite_engine: Engine,
+) -> None:
+    world = World(sqlite_engine, max_request_bytes=3000)
+    images = [(f"{n}.png", png(n, 1000)) for n in range(3)]
+    main_id, child_id = world.pair(images)
+    await world.sync(await world.request())
+    touch(world, main_id, 0, 1, 2)
+    world.child.calls.clear()
+    world.child.fail = lambda call: (
+        UnavailableError("503") if call == "set_images" and world.child.count(call) == 2 else None
+    )
+    result = await world.sync(await world.request())
+    assert result.warnings == ("2.png: 503; its earlier copy stays",)
+    assert world.child.images("product", child_id) == images
+
+
+async def test_an_image_that_configuration_forbade_is_copied_once_allowed(world: World) -> None:
+    _, child_id = world.pair(THREE)
+    request = await world.request()
+    forbidden = request.images[1].download_href
+    world.main.fail = failing(f"download {forbidden}", ForbiddenUrlError("not on the list"))
+    assert (await world.sync(request)).warnings == ("1.png: not on the list",)
+    world.main.fail = lambda _: None
+    assert (await world.sync(request)).uploaded == 1
+    assert world.child.images("product", child_id) == THREE
+
+
+async def test_an_error_page_in_place_of_an_image_is_asked_again_next_time(world: World) -> None:
+    _, child_id = world.pair(THREE)
+    request = await world.request()
+    image_id = request.images[1].id or ""
+    good, world.main.blobs[image_id] = world.main.blobs[image_id], b"<html>busy</html>"
+    result = await world.sync(request)
+    assert result.warnings == ("1.png: 17 bytes came in place of its 100",)
+    world.main.blobs[image_id] = good
+    await world.sync(request)
+    assert world.child.images("product", child_id) == THREE
+
+
+async def test_images_are_downloaded_in_parallel_and_at_most_five_at_once(world: World) -> None:
+    world.pair([(f"{n}.png", png(n)) for n in range(10)])
+    request = await world.request()
+    running, most = 0, 0
+    download = world.main.download
+
+    async def counted(*args: Any, **kwargs: Any) -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0.02)
+        await download(*args, **kwargs)
+        running -= 1
+
+    world.main.download = counted  # type: ignore[method-assign]
+    await world.sync(request)
+    assert most == 5
+
+
+async def test_refused_credentials_in_a_later_request_fail_the_task(
+    sqlite_engine: Engine,
+) -> None:
+    world = World(sqlite_engine, max_request_bytes=3000)
+    world.pair([(f"{n}.png", png(n, 1000)) for n in range(4)])
+    request = await world.request()
+    world.child.fail = lambda call: (
+        AuthorisationError("401") if call == "set_images" and world.child.count(call) == 2 else None
+    )
+    with pytest.raises(AuthorisationError):
+        await world.sync(request)
+
+
+@pytest.mark.parametrize("error", [UnavailableError("503"), ImageRejectedError("51006")])
+async def test_a_change_without_uploads_that_fails_is_raised(
+    world: World, error: ImgsyncError
+) -> None:
+    main_id, child_id = world.pair(THREE)
+    await world.sync(await world.request())
+    entity = world.main.entities["product"][main_id]
+    world.main.entities["product"][main_id] = replace(entity, images=entity.images[:2])
+    world.child.fail = failing("set_images", error)
+    with pytest.raises(type(error)):
+        await world.sync(await world.request())
+    assert world.child.images("product", child_id) == THREE
+
+
+async def test_the_limit_of_the_entity_type(world: World) -> None:
+    _, child_id = world.pair(THREE)
+    world.sync = replace(world.sync, entity_types=EntityTypes([EntityType("product", 2)]))
+    assert (await world.sync(await world.request())).uploaded == 2
+    assert world.child.images("product", child_id) == THREE[:2]
+
+
+async def test_a_child_list_in_another_order_is_put_right_without_an_upload(
+    world: World,
+) -> None:
+    _, child_id = world.pair(THREE)
+    request = await world.request()
+    await world.sync(request)
+    entity = world.child.entities["product"][child_id]
+    world.child.entities["product"][child_id] = replace(entity, images=entity.images[::-1])
+    result = await world.sync(request)
+    assert (result.uploaded, result.kept) == (0, 3)
+    assert world.child.images("product", child_id) == THREE
+
+
+async def test_kept_images_are_kept_again_after_a_further_change(world: World) -> None:
+    main_id, child_id = world.pair(THREE)
+    await world.sync(await world.request())
+    for position in (0, 2):
+        touch(world, main_id, position)
+        world.main.calls.clear()
+        result = await world.sync(await world.request())
+        assert result.uploaded + result.kept == 3
+    assert world.main.count("download") == 1
+    assert world.child.images("product", child_id) == THREE
+
+
+async def test_a_foreign_image_that_is_no_longer_asked_for_is_removed(world: World) -> None:
+    _, child_id = world.pair(THREE)
+    request = await world.request()
+    extra = foreign(request, world, png(5)).images
+    await world.sync(replace(request, images=(*request.images, *extra)))
+    assert len(world.child.images("product", child_id)) == 4
+    await world.sync(request)
+    assert world.child.images("product", child_id) == THREE
+
+
+async def test_a_foreign_image_is_never_taken_for_unchanged(world: World) -> None:
+    world.pair(THREE)
+    request = foreign(await world.request(), world, png(5))
+    for _ in range(2):
+        assert (await world.sync(request)).uploaded == 1
+
+
+async def test_what_a_payload_tells_is_not_asked_for_again(world: World) -> None:
+    main_id, _ = world.pair(THREE)
+    request = await world.request()
+    bare = SourceImage(request.images[1].download_href, "1.png")
+    touch(world, main_id, 0)
+    mixed = replace(request, images=(request.images[0], bare))
+    await world.sync(mixed)
+    assert (await world.sync(mixed)).outcome is SyncOutcome.UNCHANGED
+    assert (await world.sync(await world.request())).uploaded == 2

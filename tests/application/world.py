@@ -4,12 +4,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from sqlalchemy import Engine
+
 from imgsync.adapters.sql.accounts import SqlAccountRepository
 from imgsync.adapters.sql.queue import SqlTaskQueue
 from imgsync.adapters.sql.records import SqlSyncRecordRepository
 from imgsync.adapters.sql.settings import SqlSettingsRepository
-from sqlalchemy import Engine
-
 from imgsync.application.plan_sync import PlanSync
 from imgsync.application.run_task import RunTask
 from imgsync.application.sync_entity import SyncEntity

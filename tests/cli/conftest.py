@@ -1,6 +1,7 @@
 """The command line in this process, with a database and temp folder of its own."""
 
 import json
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,13 @@ class Cli:
         assert result.exit_code == status, result.output
         assert isinstance(result.exception, SystemExit)
         return result.stderr
+
+
+@pytest.fixture(autouse=True)
+def _own_log_levels(caplog: pytest.LogCaptureFixture) -> None:
+    """The command sets levels of the whole process; they end with the test."""
+    for name in ("httpx", "httpcore"):
+        caplog.set_level(logging.WARNING, logger=name)
 
 
 @pytest.fixture

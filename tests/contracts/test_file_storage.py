@@ -1,6 +1,7 @@
 """Contract of the port FileStorage, on every adapter."""
 
 import os
+import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -143,3 +144,56 @@ def test_deleting_the_last_file_of_a_dead_task_removes_its_folder(tmp_path: Path
     (found,) = storage.stale(FUTURE)
     assert storage.delete(found) == 3
     assert not folder.exists()
+
+
+def test_folders_of_tasks_are_private(tmp_path: Path) -> None:
+    with LocalFileStorage(tmp_path).workspace() as workspace:
+        workspace.create("a.png")
+        (folder,) = tmp_path.iterdir()
+        assert folder.stat().st_mode & 0o077 == 0
+
+
+def test_a_task_without_files_leaves_no_folder(tmp_path: Path) -> None:
+    with LocalFileStorage(tmp_path).workspace():
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_is_deleted_through_a_link(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "0000.png").write_bytes(b"keep")
+    root = tmp_path / "root"
+    root.mkdir()
+    name = "task-" + "c" * 32
+    (root / name).symlink_to(outside)
+    with pytest.raises(UnsafePathError):
+        LocalFileStorage(root).delete(StaleFile(f"{name}/0000.png", 4, FUTURE))
+    with pytest.raises(UnsafePathError):
+        LocalFileStorage(root).delete(StaleFile(f"{name}/..", 4, FUTURE))
+    assert (outside / "0000.png").exists()
+
+
+def test_a_worker_that_ends_during_a_cleanup_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for letter in "ab":
+        folder = tmp_path / ("task-" + letter * 32)
+        folder.mkdir()
+        (folder / "0000.png").write_bytes(b"xyz")
+    storage = LocalFileStorage(tmp_path)
+    is_symlink, unlink = Path.is_symlink, Path.unlink
+
+    def ends_while_listed(path: Path) -> bool:
+        linked = is_symlink(path)
+        if path.name.startswith("task-b"):
+            shutil.rmtree(path)
+        return linked
+
+    def ends_while_deleted(path: Path) -> None:
+        unlink(path)
+        shutil.rmtree(path.parent)
+
+    monkeypatch.setattr(Path, "is_symlink", ends_while_listed)
+    (found,) = storage.stale(FUTURE)
+    monkeypatch.setattr(Path, "unlink", ends_while_deleted)
+    assert storage.delete(found) == 3

@@ -84,3 +84,72 @@ def test_it_stops_long_before_200_rejections_in_a_minute() -> None:
 def test_a_weight_above_the_limit_still_passes() -> None:
     bucket = RateBucket(limit=2)
     assert bucket.delay(0.0, 4) == 0.0
+
+
+def test_after_a_429_one_request_at_a_time_goes_out_until_one_is_accepted() -> None:
+    bucket = RateBucket()
+    bucket.rejected(0.0, 1.0)
+    assert bucket.send(1)
+    assert bucket.delay(1.0, 1) > 0
+    bucket.answered(2.0, 1, probe=True)
+    assert bucket.delay(2.0, 1) == 0
+    assert bucket.send(1)
+    bucket.accepted()
+    assert bucket.delay(2.0, 1) == 0
+    assert not bucket.send(1)
+
+
+def test_each_rejection_after_a_hold_doubles_it_up_to_half_a_minute() -> None:
+    bucket, now, waits = RateBucket(), 0.0, []
+    for _ in range(9):
+        bucket.rejected(now, 0.2)
+        waits.append(round(bucket.delay(now, 1), 3))
+        now += bucket.delay(now, 1)
+    assert waits == [0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 30.0]
+    bucket.accepted()
+    bucket.rejected(now, 0.2)
+    assert round(bucket.delay(now, 1), 3) == 0.2
+
+
+def test_rejections_of_requests_sent_together_count_as_one_step() -> None:
+    bucket = RateBucket()
+    for _ in range(5):
+        bucket.rejected(0.0, 0.2)
+    assert bucket.delay(0.0, 1) == 0.2
+
+
+def test_eight_hosts_on_one_token_stay_below_200_rejections_a_minute() -> None:
+    """The worst case: bursts of five, each accepted in between so that the hold never grows."""
+    buckets, rejections = [RateBucket() for _ in range(8)], list[float]()
+    for bucket in buckets:
+        now = 0.0
+        while now < 180.0:
+            for _ in range(5):
+                bucket.rejected(now, 0.2)
+                rejections.append(now)
+            bucket.accepted()
+            now += bucket.delay(now, 1)
+    worst = max(sum(at - 60 < other <= at for other in rejections) for at in set(rejections))
+    assert worst <= 200
+
+
+def test_requests_under_way_are_not_taken_for_those_of_others() -> None:
+    bucket = RateBucket(limit=10)
+    for _ in range(4):
+        bucket.send(1)
+    bucket.observe(0.0, 1, limit=10, remaining=6, interval=3.0)
+    assert bucket.delay(0.0, 6) == 0.0
+
+
+def test_what_was_spent_long_ago_is_not_counted_against_the_headers() -> None:
+    bucket = RateBucket(limit=10)
+    spend(bucket, 0.0, 5)
+    bucket.observe(4.0, 1, limit=10, remaining=4, interval=3.0)
+    assert bucket.delay(4.0, 5) == 3.0
+
+
+def test_a_smaller_limit_in_units_is_not_scaled() -> None:
+    bucket = RateBucket()
+    bucket.observe(0.0, 3, limit=30, remaining=30, interval=3.0)
+    spend(bucket, 0.0, 3, times=10)
+    assert bucket.delay(0.0, 3) == 3.0

@@ -24,6 +24,13 @@ hrefs = st.text(min_size=1, max_size=40).map(lambda s: f"https://api.example/ima
 uploads = st.builds(
     Upload, key=st.uuids().map(str), filename=st.text(max_size=30), size=st.integers(0, 5000)
 )
+updates = st.builds(
+    Upload,
+    key=st.uuids().map(str),
+    filename=st.text(max_size=30),
+    size=st.integers(0, 5000),
+    replaces=st.one_of(st.none(), hrefs),
+)
 elements = st.lists(st.one_of(st.builds(Keep, hrefs), uploads), max_size=10)
 
 
@@ -84,3 +91,19 @@ def test_an_upload_that_must_go_alone_shares_its_request_with_no_other() -> None
     assert next_batch(wanted, 10_000, frozenset({"a"})) == wanted[:2]
     assert next_batch(wanted, 10_000, frozenset({"b"})) == wanted[:2]
     assert next_batch(wanted, 10_000, frozenset({"c"})) == wanted[:3]
+
+
+@given(st.lists(st.one_of(st.builds(Keep, hrefs), updates), max_size=10), st.integers(100, 20_000))
+def test_the_earlier_copy_of_an_upload_that_waits_stays_in_its_place(
+    wanted: list[Element], limit: int
+) -> None:
+    batch = next_batch(wanted, limit)
+    sent = {e.key for e in batch if isinstance(e, Upload)}
+    places = [e if isinstance(e, Keep) or e.key in sent else e.stand_in for e in wanted]
+    assert batch == [e for e in places if e is not None]
+    if sent:
+        assert array_size(batch) <= limit
+    left = [e for e in wanted if isinstance(e, Upload) and e.key not in sent]
+    if left:
+        fuller = [left[0] if e is left[0] else p for e, p in zip(wanted, places, strict=True)]
+        assert array_size([e for e in fuller if e is not None]) > limit

@@ -19,6 +19,10 @@ IDS = {
 IMAGE = {"meta": {"downloadHref": "https://api.moysklad.ru/x"}, "filename": "a.png"}
 
 
+def image_at(address: str) -> dict[str, Any]:
+    return {"meta": {"downloadHref": address}, "filename": "a.png"}
+
+
 def test_batch() -> None:
     request = FORMATS.parse({**IDS, "images": [IMAGE, {**IMAGE, "size": 5, "updated": "u"}]})
     assert (request.main_account_id, request.child_account_id) == ("m", "c")
@@ -43,6 +47,8 @@ def test_entity_type_stands_in_for_a_missing_parent_entity_type() -> None:
     assert (
         FORMATS.parse({**ids, "entity_type": "bundle", "images": [IMAGE]}).entity_type == "bundle"
     )
+    null = {**IDS, "parent_entity_type": None, "entity_type": "bundle", "images": [IMAGE]}
+    assert FORMATS.parse(null).entity_type == "bundle"
     both = {**IDS, "entity_type": "bundle", "images": [IMAGE]}
     assert FORMATS.parse(both).entity_type == "product"
 
@@ -66,6 +72,12 @@ def test_a_stored_batch_payload_reads_back_as_the_same_request() -> None:
         ({"images": [{"meta": {}, "filename": "a"}]}, "images.0.meta.downloadHref"),
         ({"images": [{**IMAGE, "filename": ""}]}, "images.0.filename"),
         ({"images": [{**IMAGE, "size": -1}]}, "images.0.size"),
+        ({"images": [IMAGE, image_at("https://[::1/x")]}, "images.1.meta.downloadHref"),
+        ({"images": [image_at("ftp://x/y")]}, "images.0.meta.downloadHref"),
+        ({"images": [image_at("https://x/\x01")]}, "images.0.meta.downloadHref"),
+        ({"images": [image_at("https://x/" + "a" * 9000)]}, "images.0.meta.downloadHref"),
+        ({"main_account_id": "m\x00x"}, "main_account_id"),
+        ({"child_account_id": "m\ud800x"}, "child_account_id"),
     ],
 )
 def test_an_error_names_the_field(change: dict[str, Any], field: str) -> None:
@@ -98,3 +110,8 @@ def test_a_payload_that_is_no_object(payload: object) -> None:
 def test_two_formats_of_one_name_are_refused() -> None:
     with pytest.raises(PluginError, match="'batch' is registered twice"):
         PayloadFormats([BATCH, BATCH])
+
+
+def test_a_wrong_address_of_a_legacy_payload_is_named() -> None:
+    with pytest.raises(PayloadError, match="field 'image_url'"):
+        FORMATS.parse({**IDS, "image_url": "no address", "filename": "a"})

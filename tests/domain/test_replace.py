@@ -69,8 +69,9 @@ def run(strategy: str, wanted: list[Element], child: ModelChild) -> Replacement:
 def cases(draw: st.DrawFn) -> tuple[list[Element], list[str], frozenset[str], int | None]:
     current = [f"https://c/old{i}" for i in range(draw(st.integers(0, 4)))]
     kept = draw(st.lists(st.sampled_from(current), unique=True)) if current else []
+    earlier = st.one_of(st.none(), st.sampled_from(current)) if current else st.none()
     uploads = [
-        Upload(f"u{i}", f"{i}.png", size)
+        Upload(f"u{i}", f"{i}.png", size, draw(earlier))
         for i, size in enumerate(draw(st.lists(st.integers(0, 2_000), max_size=6)))
     ]
     wanted: list[Element] = draw(st.permutations([*map(Keep, kept), *uploads]))
@@ -80,11 +81,10 @@ def cases(draw: st.DrawFn) -> tuple[list[Element], list[str], frozenset[str], in
 
 
 def final_list(wanted: list[Element], result: Replacement) -> list[str]:
-    return [
-        e.href if isinstance(e, Keep) else result.placed[e.key]
-        for e in wanted
-        if isinstance(e, Keep) or e.key in result.placed
+    hrefs = [
+        e.href if isinstance(e, Keep) else result.placed.get(e.key, e.replaces) for e in wanted
     ]
+    return [href for href in hrefs if href is not None]
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
@@ -102,21 +102,36 @@ def test_every_image_is_placed_in_order_or_accounted_for(
     if stop_at is None:
         assert result.rejected.keys() == bad
         assert not result.stopped
-        if wanted and keys != bad:
+        deleted = any(isinstance(action, DeleteImages) for action in child.actions)
+        if wanted and keys != bad and not (deleted and bad):
             assert child.hrefs == final_list(wanted, result)
     if child.lists:
         assert tuple(child.hrefs) == result.final_hrefs
 
 
+@pytest.mark.parametrize("strategy", STRATEGIES)
 @given(case=cases())
-def test_atomic_never_empties_the_list(
+def test_no_strategy_ever_empties_the_list(
+    strategy: str, case: tuple[list[Element], list[str], frozenset[str], int | None]
+) -> None:
+    wanted, current, bad, stop_at = case
+    child = ModelChild(list(current), bad, stop_at)
+    run(strategy, wanted, child)
+    assert all(child.lists)
+    if strategy == "atomic":
+        assert not any(isinstance(action, DeleteImages) for action in child.actions)
+
+
+@given(case=cases())
+def test_atomic_keeps_the_earlier_copy_until_the_image_is_there(
     case: tuple[list[Element], list[str], frozenset[str], int | None],
 ) -> None:
     wanted, current, bad, stop_at = case
     child = ModelChild(list(current), bad, stop_at)
-    run("atomic", wanted, child)
-    assert all(child.lists)
-    assert not any(isinstance(action, DeleteImages) for action in child.actions)
+    result = run("atomic", wanted, child)
+    for element in wanted:
+        if isinstance(element, Upload) and element.replaces and element.key not in result.placed:
+            assert element.replaces in child.hrefs
 
 
 @given(case=cases())
@@ -126,8 +141,9 @@ def test_atomic_never_drops_what_an_earlier_request_placed(
     wanted, current, _, _ = case
     child = ModelChild(list(current))
     run("atomic", wanted, child)
+    kept = {e.href for e in wanted if isinstance(e, Keep)}
     for before, after in zip(child.lists, child.lists[1:], strict=False):
-        assert set(before) <= set(after)
+        assert set(before) - (set(current) - kept) <= set(after)
 
 
 def test_ten_images_that_fit_cost_one_request() -> None:
@@ -169,3 +185,17 @@ def test_an_image_larger_than_a_request_is_rejected_without_a_request() -> None:
     result = run("atomic", [Upload("big", "b.png", LIMIT), Upload("u", "p.png", 1)], child)
     assert list(result.rejected) == ["big"]
     assert child.hrefs == ["https://c/u"]
+
+
+def test_delete_then_upload_leaves_one_old_image_until_the_upload() -> None:
+    child = ModelChild(["https://c/a", "https://c/b"], stop_at=1)
+    result = run("delete-then-upload", [Upload("u", "p.png", 10)], child)
+    assert child.actions[0] == DeleteImages(("https://c/b",))
+    assert child.hrefs == ["https://c/a"]
+    assert result.stopped == {"u": "down"}
+
+
+def test_delete_then_upload_with_nothing_to_upload_is_one_array() -> None:
+    child = ModelChild(["https://c/a", "https://c/b"])
+    run("delete-then-upload", [Keep("https://c/b")], child)
+    assert child.actions == [SetImages((Keep("https://c/b"),))]

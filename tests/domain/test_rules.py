@@ -11,8 +11,9 @@ from imgsync.domain.entity_types import EntityType, EntityTypes, MatchField
 from imgsync.domain.errors import PluginError, UnknownEntityTypeError
 from imgsync.domain.filenames import safe_suffix, upload_name
 from imgsync.domain.formats import image_format
-from imgsync.domain.images import SourceImage
+from imgsync.domain.images import ImageFingerprint, SourceImage
 from imgsync.domain.matching import CounterpartIndex, Entity
+from imgsync.domain.records import SyncRecord
 from imgsync.domain.retry import next_attempt_at
 from imgsync.domain.schedule import DailySchedule
 from imgsync.domain.settings import ChildSettings
@@ -74,7 +75,14 @@ def test_an_account_never_shows_its_secret() -> None:
 
 @pytest.mark.parametrize(
     ("kind", "secret", "login"),
-    [(TokenKind.USER, "", None), (TokenKind.USER, "t", "me"), (TokenKind.PASSWORD, "t", None)],
+    [
+        (TokenKind.USER, "", None),
+        (TokenKind.USER, "t", "me"),
+        (TokenKind.PASSWORD, "t", None),
+        (TokenKind.SOLUTION, "two\nlines", None),
+        (TokenKind.SOLUTION, "two words", None),
+        (TokenKind.USER, "токен", None),
+    ],
 )
 def test_incomplete_credentials_are_refused(
     kind: TokenKind, secret: str, login: str | None
@@ -93,6 +101,7 @@ def test_incomplete_credentials_are_refused(
         ("..", "image"),
         ("", "image"),
         ("a\x00b\n.png", "ab.png"),
+        ("  a.png ", "a.png"),
     ],
 )
 def test_upload_name(name: str, clean: str) -> None:
@@ -147,6 +156,7 @@ UUID = "f2728180-6afd-4d37-8a13-f3b48069bbb6"
         (f"https://api.moysklad.ru/api/remap/1.2/download/{UUID}?miniature=true", UUID),
         ("https://cdn.moysklad.ru/a/image/b", None),
         ("https://api.moysklad.ru/download/not-an-id", None),
+        (f"https://api.moysklad.ru/download/{UUID}0", None),
     ],
 )
 def test_the_id_of_a_source_image(href: str, image_id: str | None) -> None:
@@ -164,7 +174,7 @@ def test_a_fingerprint_needs_id_size_and_time() -> None:
 def test_counterparts() -> None:
     index = CounterpartIndex(MatchField.CODE)
     index.add([Entity("1", "A", code="a"), Entity("2", "B", code="b"), Entity("3", "B", code="b")])
-    index.add([Entity("4", "no code")])
+    index.add([Entity("4", "no code"), Entity("1", "A, listed again", code="a")])
     assert index.find(Entity("m", "A", code="a")) == ("1", "")
     assert index.find(Entity("m", "B", code="b"))[1] == "several child entities have code 'b'"
     assert index.find(Entity("m", "C", code="c"))[1] == "no child entity has code 'c'"
@@ -185,3 +195,11 @@ def test_entity_types() -> None:
 def test_an_entity_type_name_must_be_plain(name: str) -> None:
     with pytest.raises(PluginError, match="letters and digits"):
         EntityType(name)
+
+
+def test_a_reordered_child_list_is_not_current() -> None:
+    seen = ImageFingerprint("i", 1, "t")
+    record = SyncRecord((seen,), (), ("a", "b"), settled=True)
+    assert record.is_current([seen], ["a", "b"])
+    assert not record.is_current([seen], ["b", "a"])
+    assert not record.is_current([None], ["a", "b"])

@@ -41,6 +41,8 @@ def test_allowed(url: str) -> None:
         ("//api.moysklad.ru/x", "absolute"),
         ("https://api.moysklad.ru:99999/x", "valid"),
         ("https://[::1/x", "valid"),
+        ("https://api.moysklad.ru/a\x01b", "valid"),
+        ("https://api.moysklad.ru/" + "a" * 9000, "valid"),
         ("", "absolute"),
     ],
 )

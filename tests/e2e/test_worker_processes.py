@@ -28,7 +28,7 @@ def test_a_worker_killed_with_signal_9_loses_nothing(
     host.run("enqueue", *BOTH)
     hold_downloads(shop, 60)
     victim = host.start("worker", IMGSYNC_LEASE_SECONDS="2")
-    wait_until(lambda: bool(list((tmp_path / "temp").glob("task-*/*"))))
+    wait_until(lambda: len(list((tmp_path / "temp").glob("task-*/*"))) == 3)
     victim.kill()
     victim.wait()
     shop.emulator.faults.clear()

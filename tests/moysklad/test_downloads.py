@@ -7,6 +7,9 @@ import httpx
 import pytest
 import respx
 
+from imgsync.adapters.clock import SystemClock
+from imgsync.adapters.moysklad.downloads import DOWNLOAD_TIMEOUT_SECONDS
+from imgsync.adapters.moysklad.factory import HttpMoySkladFactory
 from imgsync.domain.errors import (
     AuthorisationError,
     ForbiddenUrlError,
@@ -14,7 +17,7 @@ from imgsync.domain.errors import (
     ImageTooLargeError,
     UnavailableError,
 )
-from tests.moysklad.harness import API, SECRET, STORAGE, Harness
+from tests.moysklad.harness import ACCOUNT, API, SECRET, STORAGE, Harness
 
 pytestmark = pytest.mark.anyio
 HREF = f"{API}/download/i1"
@@ -176,3 +179,93 @@ async def test_head_obeys_the_allow_list_too(harness: Harness, network: respx.Mo
     with pytest.raises(ForbiddenUrlError):
         await harness.client.content_length("https://evil.example/x")
     assert not anything.called
+
+
+@pytest.mark.parametrize(
+    "address", ["https://api.moysklad.ru/\udcff", "https://api.moysklad.ru:x/"]
+)
+async def test_an_address_that_cannot_be_is_an_image_error(
+    harness: Harness, network: respx.MockRouter, address: str
+) -> None:
+    with pytest.raises(ImageError):
+        await harness.download(address)
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 410, 429])
+async def test_a_storage_answer_that_may_pass_is_asked_anew(
+    harness: Harness, network: respx.MockRouter, status: int
+) -> None:
+    answers = [httpx.Response(status), httpx.Response(200, content=b"ok")]
+    network.get(FILE).mock(side_effect=answers)
+    assert await harness.download(FILE) == b"ok"
+
+
+async def test_a_storage_that_tells_a_wait_is_obeyed(
+    harness: Harness, network: respx.MockRouter
+) -> None:
+    throttled = httpx.Response(429, headers={"Retry-After": "30"})
+    network.get(FILE).mock(side_effect=[throttled, httpx.Response(200, content=b"ok")])
+    assert await harness.download(FILE) == b"ok"
+    assert harness.time.sleeps == [30.0]
+
+
+async def test_an_answer_of_the_storage_that_stays_is_an_image_error(
+    harness: Harness, network: respx.MockRouter
+) -> None:
+    route = network.get(FILE).respond(400)
+    with pytest.raises(ImageError, match="answered 400"):
+        await harness.download(FILE)
+    assert route.call_count == 1
+
+
+async def test_an_api_that_refuses_a_download_is_an_image_error(
+    harness: Harness, network: respx.MockRouter
+) -> None:
+    network.get(HREF).respond(400, json={"errors": [{"error": "нет", "code": 1040}]})
+    with pytest.raises(ImageError, match="1040"):
+        await harness.download(HREF)
+
+
+async def test_an_api_that_stalls_before_the_redirect_times_out(
+    harness: Harness, network: respx.MockRouter
+) -> None:
+    async def stalls(_: httpx.Request) -> httpx.Response:
+        await asyncio.sleep(30)
+        return redirect(FILE)
+
+    network.get(HREF).mock(side_effect=stalls)
+    async with asyncio.timeout(10):
+        with pytest.raises(UnavailableError, match="timed out"):
+            await harness.download(HREF)
+
+
+async def test_the_size_of_a_compressed_answer_is_not_that_of_the_file(
+    harness: Harness, network: respx.MockRouter
+) -> None:
+    network.head(FILE).respond(headers={"Content-Length": "9", "Content-Encoding": "gzip"})
+    assert await harness.client.content_length(FILE) is None
+
+
+async def test_a_head_that_fails_is_not_repeated_as_the_get_will_tell(
+    harness: Harness, network: respx.MockRouter
+) -> None:
+    route = network.head(HREF).respond(503)
+    assert await harness.client.content_length(HREF) is None
+    assert (route.call_count, harness.time.sleeps) == (1, [])
+
+
+async def test_a_cookie_of_the_api_never_reaches_the_storage() -> None:
+    factory = HttpMoySkladFactory(API, ["*.selcdn.ru"], SystemClock())
+    client = factory.for_account(ACCOUNT)
+    with respx.mock() as network:
+        cookie = {"Location": FILE, "Set-Cookie": "s=1; Domain=ru; Path=/"}
+        network.get(HREF).respond(302, headers=cookie)
+        storage = network.get(FILE).respond(content=b"ok")
+        for _ in range(2):
+            await client.download(HREF, lambda _: None, lambda: None, max_bytes=10)
+    assert all("Cookie" not in call.request.headers for call in storage.calls)
+    await factory.close()
+
+
+def test_the_documented_download_time() -> None:
+    assert DOWNLOAD_TIMEOUT_SECONDS == 60

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import itertools
 
 import httpx
 import pytest
@@ -50,6 +51,7 @@ async def test_the_weight_sets_the_pace(weight: int, in_window: int) -> None:
     [
         ({"X-Lognex-Retry-After": "1500"}, 1.5),
         ({"X-Lognex-Reset": "2500"}, 2.5),
+        ({"X-Lognex-Retry-After": "1500", "X-Lognex-Reset": "2500"}, 2.5),
         ({"X-Lognex-Retry-After": "0"}, 0.2),
         ({"Retry-After": "2"}, 2.0),
         ({"X-Lognex-Retry-After": "nonsense"}, 3.0),
@@ -94,3 +96,63 @@ async def test_a_failed_request_gives_its_place_back() -> None:
 def test_base64_of_chunks_is_base64_of_the_whole(sizes: list[int]) -> None:
     chunks = [bytes([i]) * size for i, size in enumerate(sizes)]
     assert b"".join(base64_chunks(chunks)) == base64.b64encode(b"".join(chunks))
+
+
+async def test_waiters_behind_a_full_bucket_do_not_pass_together() -> None:
+    time, pacer = FakeTime(), None
+
+    async def sleep(seconds: float) -> None:
+        await asyncio.sleep(0)
+        await time.sleep(seconds)
+
+    pacer = Pacer(lambda: 45, monotonic=time.monotonic, sleep=sleep)
+    sent: list[float] = []
+
+    async def request() -> None:
+        async with pacer.slot():
+            sent.append(time.now)
+
+    await asyncio.gather(*(request() for _ in range(4)))
+    assert all(later - earlier >= 3.0 for earlier, later in itertools.pairwise(sent))
+
+
+async def test_a_hold_that_comes_while_a_request_waits_is_waited_out_too() -> None:
+    time = FakeTime()
+
+    async def sleep(seconds: float) -> None:
+        if not time.sleeps:
+            headers = {"X-Lognex-Retry-After": "9000"}
+            pacer.observe(httpx.Response(429, headers=headers))
+        await time.sleep(seconds)
+
+    pacer = Pacer(lambda: 45, monotonic=time.monotonic, sleep=sleep)
+    for _ in range(2):
+        async with pacer.slot():
+            pass
+    assert sum(time.sleeps) >= 9.0
+
+
+async def test_after_a_429_requests_go_one_by_one_until_one_succeeds() -> None:
+    time, most, running = FakeTime(), 0, 0
+
+    async def sleep(seconds: float) -> None:
+        await asyncio.sleep(0.001)
+        await time.sleep(seconds)
+
+    pacer = Pacer(lambda: 1, monotonic=time.monotonic, sleep=sleep)
+    pacer.observe(httpx.Response(429, headers={"X-Lognex-Retry-After": "100"}))
+
+    async def request() -> None:
+        nonlocal most, running
+        async with pacer.slot():
+            running += 1
+            most = max(most, running)
+            await asyncio.sleep(0.001)
+            running -= 1
+
+    async with asyncio.timeout(5):
+        await asyncio.gather(*(request() for _ in range(5)))
+    assert most == 1
+    pacer.observe(httpx.Response(200))
+    await asyncio.gather(*(request() for _ in range(5)))
+    assert most == 5

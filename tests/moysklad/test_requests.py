@@ -1,6 +1,9 @@
 """Requests: credentials, headers, repetition, errors."""
 
+import asyncio
 import base64
+import contextlib
+import itertools
 import json
 import logging
 from typing import Any
@@ -9,6 +12,10 @@ import httpx
 import pytest
 import respx
 
+from imgsync.adapters.clock import SystemClock
+from imgsync.adapters.moysklad.factory import HttpMoySkladFactory
+from imgsync.adapters.moysklad.pacer import Pacer
+from imgsync.adapters.moysklad.transport import ApiTransport
 from imgsync.domain.accounts import Account, TokenKind
 from imgsync.domain.encoding import Element, Keep, Upload
 from imgsync.domain.errors import (
@@ -20,7 +27,8 @@ from imgsync.domain.errors import (
     StorageFullError,
     UnavailableError,
 )
-from tests.moysklad.harness import API, PRODUCT, SECRET, Harness, build
+from imgsync.domain.urls import DownloadPolicy
+from tests.moysklad.harness import ACCOUNT, API, PRODUCT, SECRET, Harness, build
 
 pytestmark = pytest.mark.anyio
 IMAGES = f"{API}/entity/product/p1/images"
@@ -123,6 +131,8 @@ async def test_repetition_ends_with_a_retryable_error(
         (failure(51006), ImageRejectedError, False),
         (httpx.Response(413), ImageRejectedError, False),
         (failure(51003), StorageFullError, False),
+        (failure(1056, 400), AuthorisationError, False),
+        (failure(1021, 400), NotFoundError, False),
         (failure(1002), ApiError, False),
         (httpx.Response(415), ApiError, False),
         (httpx.Response(200, text="<html>"), ApiError, False),
@@ -287,9 +297,84 @@ async def test_an_entity_id_cannot_leave_its_path(
 async def test_no_log_shows_the_token(
     harness: Harness, network: respx.MockRouter, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.DEBUG)
+    for name in ("", "httpx", "httpcore"):
+        caplog.set_level(logging.DEBUG, logger=name)
     network.get(IMAGES).mock(return_value=failure(1056, 401))
     with pytest.raises(AuthorisationError):
         await harness.client.list_images(PRODUCT, "p1")
     assert caplog.records
     assert SECRET not in caplog.text
+
+
+async def test_an_upload_to_a_uuid_of_the_user_interface_takes_its_body_along(
+    harness: Harness, network: respx.MockRouter
+) -> None:
+    moved = f"{API}/entity/product/real/images"
+    network.post(IMAGES).respond(308, headers={"Location": moved})
+    route = network.post(moved).respond(json=[row(1)])
+    upload: list[Element] = [Upload("k", "a.png", 3)]
+    await harness.client.set_images(PRODUCT, "p1", upload, lambda key: iter([b"abc"]))
+    assert b"YWJj" in route.calls.last.request.content
+
+
+async def test_a_redirect_to_nowhere_is_an_error(
+    harness: Harness, network: respx.MockRouter
+) -> None:
+    network.get(IMAGES).respond(308, headers={"Location": "https://[bad"})
+    with pytest.raises(ApiError):
+        await harness.client.list_images(PRODUCT, "p1")
+
+
+async def test_a_long_error_is_cut(harness: Harness, network: respx.MockRouter) -> None:
+    network.get(IMAGES).respond(400, json={"errors": [{"error": "x" * 9000, "code": 1}]})
+    with pytest.raises(ApiError) as caught:
+        await harness.client.list_images(PRODUCT, "p1")
+    assert len(str(caught.value)) < 500
+
+
+async def test_an_empty_page_ends_a_list_whatever_its_size_says(
+    harness: Harness, network: respx.MockRouter
+) -> None:
+    network.get(f"{API}/entity/product").respond(json={"meta": {"size": 9}, "rows": []})
+    async with asyncio.timeout(5):
+        assert [p async for p in harness.client.list_entities(PRODUCT, with_images=True)] == []
+
+
+async def test_a_header_that_cannot_be_sent_is_not_shown() -> None:
+    account = Account("a", "Shop", TokenKind.SOLUTION, "token")
+    object.__setattr__(account, "secret", "se\ncret")  # as an older version may have stored it
+    listening = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
+    port = listening.sockets[0].getsockname()[1]
+    factory = HttpMoySkladFactory(f"http://127.0.0.1:{port}", [], SystemClock())
+    with pytest.raises(ApiError, match="cannot be sent") as caught:
+        await factory.for_account(account).list_images(PRODUCT, "p1")
+    await factory.close()
+    listening.close()
+    assert "se" not in str(caught.value).replace("sent", "")
+
+
+async def test_connections_are_given_back_after_every_end() -> None:
+    """Twice as many failures as a pool has places, over real connections."""
+    limits = httpx.Limits(max_connections=2)
+    answers = itertools.cycle([(404, b""), (200, b"[]"), (302, b"")])
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            while await reader.readuntil(b"\r\n\r\n"):
+                status, body = next(answers)
+                length = f"Content-Length: {len(body)}"
+                head = f"HTTP/1.1 {status} x\r\nLocation: /x\r\n{length}\r\n\r\n"
+                writer.write(head.encode() + body)
+                await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        url = f"http://127.0.0.1:{port}"
+        async with httpx.AsyncClient(limits=limits, timeout=2) as api:
+            transport = ApiTransport(ACCOUNT, DownloadPolicy.create(url, []), api, Pacer(lambda: 1))
+            async with asyncio.timeout(10):
+                for _ in range(6):
+                    with contextlib.suppress(NotFoundError):
+                        async with transport.exchange("GET", f"{url}/x") as response:
+                            await transport.fail(response)

@@ -9,6 +9,7 @@ from imgsync.domain.encoding import Element, Keep, Upload
 from imgsync.domain.errors import (
     ImageError,
     ImageTooLargeError,
+    NotAnImageError,
     UnavailableError,
 )
 from imgsync.domain.filenames import upload_name
@@ -57,7 +58,9 @@ class ImageFetcher:
             if size is not None and size > self.max_image_bytes:
                 raise ImageTooLargeError(size, self.max_image_bytes)
             return await self._download(image)
-        except (ImageError, UnavailableError) as error:
+        except ImageError as error:
+            return Failure(str(error), error.retryable, error.settled)
+        except UnavailableError as error:
             return Failure(str(error), error.retryable)
 
     async def _download(self, image: SourceImage) -> Upload:
@@ -68,10 +71,14 @@ class ImageFetcher:
             )
         finally:
             file.close()
-        self._check_format(file)
+        self._check_format(file, image.size)
         return Upload(file.key, upload_name(image.filename), file.size)
 
-    def _check_format(self, file: TempFile) -> None:
+    def _check_format(self, file: TempFile, listed_size: int | None) -> None:
         head = next(self.workspace.read(file.key), b"")
-        if image_format(head[:SIGNATURE_BYTES]) is None:
-            raise ImageError("it is neither a JPEG nor a PNG file")
+        if image_format(head[:SIGNATURE_BYTES]) is not None:
+            return
+        if listed_size not in (None, file.size):
+            # Such as an error page: the image itself may come another time.
+            raise UnavailableError(f"{file.size} bytes came in place of its {listed_size}")
+        raise NotAnImageError

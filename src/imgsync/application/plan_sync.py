@@ -47,15 +47,20 @@ class PlanSync:
             raise ImgsyncError("the main and the child account are the same")
         main = self.moysklad.for_account(self.accounts.get(main_id))
         child = self.moysklad.for_account(self.accounts.get(child_id))
-        for name in only_types or self.entity_types.names:
+        for name in dict.fromkeys(only_types or self.entity_types.names):
             entity_type = self.entity_types.get(name)
             index: CounterpartIndex | None = None
+            taken: dict[str, str] = {}
             async for page in main.list_entities(entity_type, with_images=True):
                 for entity in page:
                     if not entity.images:
                         continue
                     index = index or await _index(child, entity_type, match_field)
                     child_entity, reason = index.find(entity)
+                    first = taken.setdefault(child_entity, entity.id) if child_entity else None
+                    if first != entity.id and first is not None:
+                        child_entity = None
+                        reason = f"its counterpart is already that of another {name} ({first})"
                     request = (
                         _request(main_id, child_id, entity_type, entity, child_entity)
                         if child_entity

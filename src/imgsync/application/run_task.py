@@ -99,17 +99,22 @@ class RunTask:
 
     async def _keep_lease(self, task: Task) -> None:
         """Renews the lease three times per lease; ends when it is lost."""
+        held_until = task.lease_expires_at or self.clock.now()
+        pause = self.lease.total_seconds() / 3
         while True:
-            await asyncio.sleep(self.lease.total_seconds() / 3)
+            await asyncio.sleep(pause)
+            now = self.clock.now()
             try:
-                await asyncio.to_thread(
-                    self.queue.renew, task, now=self.clock.now(), lease=self.lease
-                )
+                async with asyncio.timeout(pause):
+                    await asyncio.to_thread(self.queue.renew, task, now=now, lease=self.lease)
+                held_until = now + self.lease
             except LeaseLostError:
                 return
             except Exception:
                 # The queue may be back before the lease lapses.
                 _log.exception("task %d: the lease could not be renewed", task.id)
+                if self.clock.now() >= held_until:
+                    return
 
 
 async def _cancel(*tasks: asyncio.Task[Any]) -> None:

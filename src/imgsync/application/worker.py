@@ -40,8 +40,11 @@ class Worker:
 
     def abort(self) -> None:
         self.stop()
-        for task in self._running:
-            task.cancel()
+        self._cancel_running()
+
+    @property
+    def stopped(self) -> bool:
+        return self._stop.is_set()
 
     async def run(
         self,
@@ -56,8 +59,12 @@ class Worker:
         """
         try:
             while not self._stop.is_set():
-                task = await self._claim(only) if len(self._running) < self.concurrency else None
-                if task is not None:
+                task = None
+                if len(self._running) < self.concurrency:
+                    task = await self._claim(only, must_work=drain)
+                if task is not None and self._stop.is_set():
+                    await self._give_back(task)
+                elif task is not None:
                     self._running.add(asyncio.create_task(self.run_task(task)))
                 elif self._running:
                     await self._next_end(report)
@@ -69,20 +76,33 @@ class Worker:
             while self._running:
                 await self._next_end(report)
         finally:
-            self.abort()
+            self._cancel_running()
             await asyncio.gather(*self._running, return_exceptions=True)
 
-    async def _claim(self, only: Sequence[int] | None) -> Task | None:
-        """The next due task. A fault of the queue is logged and asked again, not fatal."""
+    def _cancel_running(self) -> None:
+        # Not at once: a task that has not begun yet could not give itself back.
+        for task in self._running:
+            asyncio.get_running_loop().call_soon(task.cancel)
+
+    async def _claim(self, only: Sequence[int] | None, *, must_work: bool) -> Task | None:
+        """The next due task. Unless it `must_work`, a fault of the queue is logged, not fatal."""
+        claim = asyncio.create_task(
+            asyncio.to_thread(self.queue.claim, now=self.clock.now(), lease=self.lease, only=only)
+        )
         try:
-            return await asyncio.to_thread(
-                self.queue.claim, now=self.clock.now(), lease=self.lease, only=only
-            )
-        except Exception:
-            if only is not None:
+            return await asyncio.shield(claim)
+        except asyncio.CancelledError:
+            if task := await claim:
+                await self._give_back(task)
+            raise
+        except Exception as error:
+            if must_work:
                 raise
-            _log.exception("no task could be taken from the queue")
+            _log.error("no task could be taken from the queue: %s", error)
             return None
+
+    async def _give_back(self, task: Task) -> None:
+        await asyncio.to_thread(self.queue.release, task, now=self.clock.now())
 
     async def _next_end(self, report: Callable[[TaskReport], None]) -> None:
         """Waits for a task to end, no longer than one poll, so that new tasks start meanwhile."""

@@ -1,5 +1,6 @@
 """MoySklad accounts and what their credentials cost in rate units."""
 
+import re
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from enum import StrEnum
@@ -32,9 +33,14 @@ class Account:
     def __post_init__(self) -> None:
         if not self.id.strip():
             raise ValueError("account id is empty")
+        if not (self.id + self.name + (self.login or "")).isprintable():
+            raise ValueError("the id, name or login has characters that cannot be printed")
         if not self.secret:
             raise ValueError("the token or password is empty")
-        if (self.token_kind is TokenKind.PASSWORD) != (self.login is not None):
+        is_password = self.token_kind is TokenKind.PASSWORD
+        if not is_password and not re.fullmatch(r"[!-~]+", self.secret):
+            raise ValueError("the token has spaces, line breaks or other than ASCII characters")
+        if is_password != (self.login is not None):
             raise ValueError("a login goes with a password, and only with a password")
 
 

@@ -1,7 +1,7 @@
 """What becomes of each source image: kept, uploaded or failed, and what is remembered of it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from imgsync.domain.encoding import Element, Keep, Upload
 from imgsync.domain.errors import NoImageUploadedError
@@ -13,10 +13,22 @@ from imgsync.domain.tasks import SyncOutcome, SyncResult
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A source image that was not fetched; `retryable` where another time may help."""
+    """A source image that was not fetched; `retryable` where another time may help.
+
+    `settled`: no later sync can do better while the image stays the same.
+    """
 
     reason: str
     retryable: bool
+    settled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EarlierCopy:
+    """The child's image made from some version of a source image."""
+
+    href: str
+    version: ImageFingerprint
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,40 +49,39 @@ class ChildHistory:
         href = self.hrefs.get(self.record.child_image_of(image.fingerprint) or "")
         return Keep(href) if href else None
 
-    def older(self, image: SourceImage) -> tuple[Keep, ImageFingerprint] | None:
-        """The child's image made from any version of the source, with that version."""
+    def earlier(self, image: SourceImage) -> EarlierCopy | None:
+        """The child's image made from any version of the source."""
         for copied in self.record.copied if self.record else ():
             if copied.source.id == image.id and copied.child_image_id in self.hrefs:
-                return Keep(self.hrefs[copied.child_image_id]), copied.source
+                return EarlierCopy(self.hrefs[copied.child_image_id], copied.source)
         return None
 
 
 @dataclass(frozen=True, slots=True)
 class ImageCopy:
-    """A source image, what stands for it in the child's list, and the version that holds."""
+    """A source image, what stands for it in the child's list, and its earlier copy there."""
 
     image: SourceImage
     element: Element | None
-    version: ImageFingerprint | None
+    earlier: EarlierCopy | None = None
     failure: Failure | None = None
 
     @classmethod
     def of(cls, image: SourceImage, got: Element | Failure, history: ChildHistory) -> "ImageCopy":
-        """An image that failed is stood in for by its earlier copy, where there is one."""
-        if not isinstance(got, Failure):
-            return cls(image, got, image.fingerprint)
-        older = history.older(image)
-        if older is None:
-            return cls(image, None, None, got)
-        return cls(image, older[0], older[1], got)
+        """The earlier copy stands in for an image that failed, and for one that waits."""
+        if isinstance(got, Keep):
+            return cls(image, got)
+        earlier = history.earlier(image)
+        if isinstance(got, Failure):
+            return cls(image, Keep(earlier.href) if earlier else None, earlier, got)
+        return cls(image, replace(got, replaces=earlier.href) if earlier else got, earlier)
 
 
 def wanted_elements(copies: Sequence[ImageCopy]) -> list[Element]:
     """The child's wanted list; NoImageUploadedError where every image failed."""
-    elements = [copy.element for copy in copies if copy.element is not None]
-    if not elements:
+    if all(copy.failure for copy in copies):
         raise _nothing(copies, [_warning(c.image, c.failure.reason) for c in copies if c.failure])
-    return elements
+    return [copy.element for copy in copies if copy.element is not None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,29 +93,24 @@ class Conclusion:
 
 
 def conclude(copies: Sequence[ImageCopy], replacement: Replacement) -> Conclusion:
-    """Sums up a replacement; NoImageUploadedError where the child holds none of the images."""
+    """Sums up a replacement; NoImageUploadedError where none of the images is on the child."""
     warnings: list[str] = []
     copied: list[CopiedImage] = []
     uploaded = kept = size = 0
     settled = not replacement.stopped
     for copy in copies:
-        if copy.failure:
-            stays = "; its earlier copy stays" if copy.element else ""
-            warnings.append(_warning(copy.image, copy.failure.reason + stays))
-            settled = settled and not copy.failure.retryable
-        href = None
-        if isinstance(copy.element, Keep):
-            href = copy.element.href
-            kept += 1
-        elif isinstance(copy.element, Upload):
+        reason, href, version = _placed(copy, replacement)
+        if isinstance(copy.element, Upload):
             size += copy.element.size
-            href = replacement.placed.get(copy.element.key)
-            uploaded += href is not None
-            failed = replacement.rejected | replacement.stopped
-            if href is None:
-                warnings.append(_warning(copy.image, failed[copy.element.key]))
-        if href is not None and copy.version is not None:
-            copied.append(CopiedImage(copy.version, last_segment(href)))
+        if reason is None:
+            uploaded += isinstance(copy.element, Upload)
+            kept += isinstance(copy.element, Keep)
+        else:
+            stays = "; its earlier copy stays" if href else ""
+            warnings.append(_warning(copy.image, reason + stays))
+        settled = settled and (copy.failure is None or copy.failure.settled)
+        if href is not None and version is not None:
+            copied.append(CopiedImage(version, last_segment(href)))
     if not uploaded and not kept:
         raise _nothing(copies, warnings)
     selected = tuple(c.image.fingerprint for c in copies if c.image.fingerprint)
@@ -117,6 +123,24 @@ def conclude(copies: Sequence[ImageCopy], replacement: Replacement) -> Conclusio
     )
     outcome = SyncOutcome.COMPLETED_WITH_WARNINGS if warnings else SyncOutcome.COMPLETED
     return Conclusion(SyncResult(outcome, tuple(warnings), uploaded, kept, size), record)
+
+
+def _placed(
+    copy: ImageCopy, replacement: Replacement
+) -> tuple[str | None, str | None, ImageFingerprint | None]:
+    """Why the image is not on the child (None where it is), and the href and version that are."""
+    reason = copy.failure.reason if copy.failure else None
+    if reason is None and isinstance(copy.element, Keep):
+        return None, copy.element.href, copy.image.fingerprint
+    if isinstance(copy.element, Upload):
+        href = replacement.placed.get(copy.element.key)
+        if href is not None:
+            return None, href, copy.image.fingerprint
+        reason = (replacement.rejected | replacement.stopped)[copy.element.key]
+    earlier = copy.earlier
+    if earlier is not None and earlier.href in replacement.final_hrefs:
+        return reason, earlier.href, earlier.version
+    return reason, None, None
 
 
 def _nothing(copies: Sequence[ImageCopy], reasons: list[str]) -> NoImageUploadedError:

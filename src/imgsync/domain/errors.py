@@ -65,19 +65,36 @@ class ChildChangedError(ImgsyncError):
 
 
 class ImageError(ImgsyncError):
-    """One source image cannot be copied, now or ever: too large, not an image, gone."""
+    """One source image cannot be copied: too large, not an image, gone, forbidden.
+
+    `settled`: no later sync can do better while the image stays the same.
+    """
+
+    settled = False
 
 
 class ImageTooLargeError(ImageError):
     """An image is over the size limit."""
+
+    settled = True
 
     def __init__(self, size: int | None, limit: int) -> None:
         amount = f"{size} bytes is" if size is not None else "it is"
         super().__init__(f"{amount} over the limit of {limit} bytes")
 
 
+class NotAnImageError(ImageError):
+    """A downloaded file is neither JPEG nor PNG."""
+
+    settled = True
+
+    def __init__(self) -> None:
+        super().__init__("it is neither a JPEG nor a PNG file")
+
+
 class ForbiddenUrlError(ImageError):
-    """A download address that the policy of `imgsync.domain.urls` refuses."""
+    """A download address that the policy of `imgsync.domain.urls` refuses; configuration may
+    allow it later."""
 
 
 class NoImageUploadedError(ImgsyncError):

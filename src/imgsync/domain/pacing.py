@@ -14,7 +14,9 @@ from imgsync.domain.limits import (
 )
 
 _MINUTE = 60.0
-_REJECTION_CEILING = MAX_RATE_REJECTIONS_PER_MINUTE // 2
+_HOSTS_ON_ONE_TOKEN = 8
+_REJECTION_CEILING = MAX_RATE_REJECTIONS_PER_MINUTE // _HOSTS_ON_ONE_TOKEN
+_LONGEST_HOLD = 30.0
 
 
 @dataclass(slots=True)
@@ -27,11 +29,15 @@ class RateBucket:
     _spent: deque[tuple[float, int]] = field(default_factory=deque)
     _rejections: deque[float] = field(default_factory=deque)
     _held_until: float = 0.0
+    _streak: int = 0
+    _probing: bool = False
 
     def delay(self, now: float, weight: int) -> float:
         """Seconds until a request of `weight` units may be sent; 0 when it may go now."""
         if now < self._held_until:
             return self._held_until - now
+        if self._streak and self._probing:
+            return self.interval / 10
         self._expire(now)
         free = self.limit - self._in_flight - sum(units for _, units in self._spent)
         need = min(weight, self.limit) - free
@@ -43,14 +49,18 @@ class RateBucket:
                 return at + self.interval - now
         return self.interval / 10
 
-    def send(self, weight: int) -> None:
-        """Counts a request that is being sent."""
+    def send(self, weight: int) -> bool:
+        """Counts a request that is being sent; True where it is the probe after a rejection."""
         self._in_flight += weight
+        self._probing = self._streak > 0
+        return self._probing
 
-    def answered(self, now: float, weight: int) -> None:
+    def answered(self, now: float, weight: int, *, probe: bool = False) -> None:
         """Counts the end of a request: its units stay spent for one interval."""
         self._in_flight -= weight
         self._spent.append((now, weight))
+        if probe:
+            self._probing = False
 
     def observe(
         self, now: float, weight: int, *, limit: int, remaining: int, interval: float | None
@@ -74,15 +84,23 @@ class RateBucket:
     def rejected(self, now: float, retry_after: float) -> None:
         """Counts an answer 429 and holds every request for `retry_after` seconds.
 
-        Long before MoySklad's 200 a minute, which cost the user the API, it holds for the rest
-        of the minute.
+        Then one request at a time goes out until one is accepted, and each further rejection
+        doubles the hold, as other hosts may be using the token. A share of MoySklad's 200 a
+        minute, which cost the user the API, holds for the rest of the minute.
         """
+        if now >= self._held_until:
+            retry_after = min(retry_after * 2**self._streak, max(retry_after, _LONGEST_HOLD))
+            self._streak += 1
         self._rejections.append(now)
         while self._rejections[0] <= now - _MINUTE:
             self._rejections.popleft()
         if len(self._rejections) >= _REJECTION_CEILING:
             retry_after = max(retry_after, self._rejections[0] + _MINUTE - now)
         self._held_until = max(self._held_until, now + retry_after)
+
+    def accepted(self) -> None:
+        """Counts an answer other than 429."""
+        self._streak = 0
 
     def _expire(self, now: float) -> None:
         while self._spent and self._spent[0][0] <= now - self.interval:

@@ -17,14 +17,14 @@ def next_batch(
 ) -> list[Element]:
     """Elements of the next array request towards the list `wanted`.
 
-    Every `Keep` goes in, wherever it stands, because an array request removes what it leaves out.
-    Uploads go in by order while the encoded JSON stays within `max_bytes`; one whose key is in
-    `alone` shares its request with no other upload. The result keeps the order of `wanted` and
-    has no upload when even the first does not fit.
+    Every `Keep` goes in, wherever it stands, because an array request removes what it leaves out;
+    so does the earlier copy of an upload that waits. Uploads go in by order while the encoded
+    JSON stays within `max_bytes`; one whose key is in `alone` shares its request with no other
+    upload. The result keeps the order of `wanted` and has no upload when even the first does not
+    fit.
     """
-    keeps = [element for element in wanted if isinstance(element, Keep)]
-    total = len(ARRAY_OPEN) + len(ARRAY_CLOSE)
-    total += sum(element_size(keep) + len(ELEMENT_SEPARATOR) for keep in keeps)
+    waiting = [e if isinstance(e, Keep) else e.stand_in for e in wanted]
+    total = len(ARRAY_OPEN) + len(ARRAY_CLOSE) + sum(map(_size, waiting))
     chosen: set[str] = set()
     for element in wanted:
         if isinstance(element, Keep):
@@ -32,8 +32,17 @@ def next_batch(
         if chosen and (element.key in alone or chosen & alone):
             break
         # The array has one separator fewer than elements, hence the allowance of one.
-        total += element_size(element) + len(ELEMENT_SEPARATOR)
+        total += _size(element) - _size(element.stand_in)
         if total - len(ELEMENT_SEPARATOR) > max_bytes:
             break
         chosen.add(element.key)
-    return [e for e in wanted if isinstance(e, Keep) or e.key in chosen]
+    batch = [
+        e if isinstance(e, Keep) or e.key in chosen else stand_in
+        for e, stand_in in zip(wanted, waiting, strict=True)
+    ]
+    return [e for e in batch if e is not None]
+
+
+def _size(element: Element | None) -> int:
+    """Bytes that an element and its separator add to an array."""
+    return 0 if element is None else element_size(element) + len(ELEMENT_SEPARATOR)

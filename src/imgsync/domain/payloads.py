@@ -4,10 +4,18 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Protocol, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+)
 
-from imgsync.domain.errors import PayloadError, PluginError
+from imgsync.domain.errors import ForbiddenUrlError, PayloadError, PluginError
 from imgsync.domain.images import SourceImage
+from imgsync.domain.urls import origin
 
 EntityId = Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^[0-9A-Za-z-]{1,64}$")]
 
@@ -15,6 +23,26 @@ RawPayload = Mapping[str, Any]
 """A payload as decoded from JSON."""
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+
+
+def _printable(value: str) -> str:
+    if not value.isprintable():
+        raise ValueError("has characters that cannot be printed")
+    return value
+
+
+AccountId = Annotated[Text, AfterValidator(_printable)]
+
+
+def _http_address(value: str) -> str:
+    try:
+        origin(value)
+    except ForbiddenUrlError as error:
+        raise ValueError(str(error)) from None
+    return value
+
+
+Address = Annotated[Text, AfterValidator(_http_address)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +108,7 @@ class _Model(BaseModel):
 
 
 class _Meta(_Model):
-    downloadHref: Text  # noqa: N815 (the API's name)
+    downloadHref: Address  # noqa: N815 (the API's name)
 
 
 class _Image(_Model):
@@ -91,8 +119,8 @@ class _Image(_Model):
 
 
 class _Request(_Model):
-    main_account_id: Text
-    child_account_id: Text
+    main_account_id: AccountId
+    child_account_id: AccountId
     parent_entity_type: Text
     parent_entity_id: EntityId
     child_entity_id: EntityId
@@ -116,7 +144,7 @@ class _Batch(_Request):
 
 
 class _Legacy(_Request):
-    image_url: Text
+    image_url: Address
     filename: Text
 
 

@@ -6,7 +6,7 @@ answer only a `SetImages` with uploads; a failure of any other action ends the s
 """
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from imgsync.domain.encoding import Element, Keep, Upload
@@ -80,7 +80,7 @@ def atomic(wanted: Sequence[Element], current: Sequence[str], max_bytes: int) ->
 
     The child never has an empty list in between: the first request already holds images.
     A rejected request of several uploads is repeated with each of them alone, so that one bad
-    image costs only itself.
+    image costs only itself. The earlier copy of an image stays until the image is there.
     """
     result = Replacement(final_hrefs=tuple(current))
     slots: list[Element] = list(wanted)
@@ -95,7 +95,7 @@ def atomic(wanted: Sequence[Element], current: Sequence[str], max_bytes: int) ->
             break
         if pending and not uploads:
             result.rejected[pending[0].key] = f"it does not fit a request of {max_bytes} bytes"
-            slots.remove(pending[0])
+            slots = _without(slots, pending[0])
             continue
         outcome = yield SetImages(tuple(batch))
         match outcome:
@@ -114,7 +114,7 @@ def atomic(wanted: Sequence[Element], current: Sequence[str], max_bytes: int) ->
                     break
             case Rejected(reason) if len(uploads) == 1:
                 result.rejected[uploads[0].key] = reason
-                slots.remove(uploads[0])
+                slots = _without(slots, uploads[0])
             case Rejected():
                 alone |= {e.key for e in uploads}
             case Stopped(reason):
@@ -123,17 +123,25 @@ def atomic(wanted: Sequence[Element], current: Sequence[str], max_bytes: int) ->
     return result
 
 
+def _without(slots: Sequence[Element], refused: Upload) -> list[Element]:
+    """The wanted list with the earlier copy, or nothing, in place of an upload."""
+    changed = [refused.stand_in if slot == refused else slot for slot in slots]
+    return [slot for slot in changed if slot is not None]
+
+
 def delete_then_upload(wanted: Sequence[Element], current: Sequence[str], max_bytes: int) -> Steps:
     """Deletes the images that are not kept in one request, then uploads as `atomic` does.
 
-    A failure in between leaves the child with the kept images only, until the next attempt.
+    Where none is kept, the first old image stays until the first upload, so that a failure in
+    between leaves the child with an image.
     """
     kept = {e.href for e in wanted if isinstance(e, Keep)}
-    doomed = tuple(href for href in current if href not in kept)
-    left = tuple(href for href in current if href in kept)
+    left = tuple(href for href in current if href in kept) or tuple(current[:1])
+    doomed = tuple(href for href in current if href not in left)
     if doomed and any(isinstance(e, Upload) for e in wanted):
         yield DeleteImages(doomed)
         current = left
+        wanted = [replace(e, replaces=None) if isinstance(e, Upload) else e for e in wanted]
     return (yield from atomic(wanted, current, max_bytes))
 
 

@@ -7,6 +7,9 @@ from urllib.parse import SplitResult, urlsplit
 
 from imgsync.domain.errors import ForbiddenUrlError
 
+MAX_URL_LENGTH = 8192
+"""Characters; the API refuses longer headers, and so longer addresses."""
+
 _DEFAULT_PORTS = {"https": 443, "http": 80}
 
 
@@ -66,6 +69,8 @@ class DownloadPolicy:
 
 
 def _split(url: str) -> SplitResult:
+    if not url.isprintable() or len(url) > MAX_URL_LENGTH:
+        raise ForbiddenUrlError("not a valid address: it is too long or has control characters")
     try:
         parts = urlsplit(url)
         parts.port  # noqa: B018 (raises on a bad port)

@@ -1,5 +1,6 @@
 """Configuration: environment IMGSYNC_*, then a TOML file, then defaults."""
 
+import logging
 import os
 import tomllib
 from datetime import time
@@ -19,9 +20,15 @@ from imgsync.domain.entity_types import MatchField
 from imgsync.domain.errors import ForbiddenUrlError, ImgsyncError
 from imgsync.domain.urls import is_loopback, origin
 
+_log = logging.getLogger(__name__)
+_OTHER_VARIABLES = {"IMGSYNC_CONFIG", "IMGSYNC_TOKEN", "IMGSYNC_TEST_POSTGRESQL_URL"}
+
 DEFAULT_API_URL = "https://api.moysklad.ru/api/remap/1.2"
 DEFAULT_DOWNLOAD_HOSTS = ("*.moysklad.ru", "*.selcdn.ru")
 """Hosts that the API documentation shows in download addresses."""
+
+MAX_HOURS = 24 * 365 * 100
+_DAY_SECONDS = 86_400
 
 
 class ConfigError(ImgsyncError):
@@ -50,17 +57,22 @@ class Config(BaseSettings):
     replace_strategy: Literal["atomic", "delete-then-upload"] = "atomic"
     match_by: MatchField = MatchField.EXTERNAL_CODE
     concurrency: int = Field(default=4, ge=1, le=64)
-    lease_seconds: float = Field(default=120, gt=0)
-    poll_seconds: float = Field(default=1, gt=0)
-    grace_seconds: float = Field(default=60, ge=0)
+    lease_seconds: float = Field(default=120, gt=0, le=_DAY_SECONDS)
+    poll_seconds: float = Field(default=1, gt=0, le=_DAY_SECONDS)
+    grace_seconds: float = Field(default=60, ge=0, le=_DAY_SECONDS)
     cleanup_at: time = time(3, 0)
-    cleanup_hours: float = Field(default=24, ge=0)
+    cleanup_hours: float = Field(default=24, ge=0, le=MAX_HOURS)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @field_validator("download_hosts", mode="before")
     @classmethod
     def _split_hosts(cls, value: Any) -> Any:
         return [h for h in value.split(",") if h.strip()] if isinstance(value, str) else value
+
+    @field_validator("temp_dir")
+    @classmethod
+    def _expand_home(cls, value: Path) -> Path:
+        return value.expanduser()
 
     @field_validator("api_url")
     @classmethod
@@ -93,6 +105,7 @@ def load_config(path: Path | None = None) -> Config:
     configuration folder; only the first two must exist. ConfigError names a wrong setting.
     """
     values = _read_toml(path)
+    _warn_of_unknown_variables()
     try:
         return Config(**values)
     except ValidationError as error:
@@ -101,6 +114,13 @@ def load_config(path: Path | None = None) -> Config:
             for e in error.errors(include_url=False, include_input=False)
         )
         raise ConfigError("Bad configuration: " + "; ".join(problems)) from None
+
+
+def _warn_of_unknown_variables() -> None:
+    known = {f"IMGSYNC_{name.upper()}" for name in Config.model_fields} | _OTHER_VARIABLES
+    for name in sorted(os.environ):
+        if name.upper().startswith("IMGSYNC_") and name.upper() not in known:
+            _log.warning("the variable %s is no setting of imgsync", name)
 
 
 def _read_toml(path: Path | None) -> dict[str, Any]:

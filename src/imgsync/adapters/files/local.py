@@ -4,7 +4,7 @@ import re
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
@@ -29,14 +29,11 @@ class LocalFileStorage:
     @contextmanager
     def workspace(self) -> Iterator["LocalWorkspace"]:
         self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        folder = self._root / f"task-{uuid.uuid4().hex}"
-        folder.mkdir(mode=0o700)
-        workspace = LocalWorkspace(folder)
+        workspace = LocalWorkspace(self._root / f"task-{uuid.uuid4().hex}")
         try:
             yield workspace
         finally:
-            workspace.close()
-            shutil.rmtree(folder, ignore_errors=True)
+            workspace.remove()
 
     def stale(self, before: datetime) -> list[StaleFile]:
         found = []
@@ -61,7 +58,7 @@ class LocalFileStorage:
             path.unlink()
         except FileNotFoundError:
             return 0
-        if not any(path.parent.iterdir()):
+        with suppress(OSError):  # not empty, or its worker removed it meanwhile
             path.parent.rmdir()
         return size
 
@@ -69,18 +66,21 @@ class LocalFileStorage:
         if not self._root.is_dir():
             return
         for folder in self._root.iterdir():
-            if _WORKSPACE.fullmatch(folder.name) and folder.is_dir() and not folder.is_symlink():
+            if not _WORKSPACE.fullmatch(folder.name) or folder.is_symlink():
+                continue
+            with suppress(FileNotFoundError, NotADirectoryError):  # removed by its worker
                 yield from (path for path in folder.iterdir() if not path.is_dir())
 
 
 class LocalWorkspace:
-    """Implements the port `Workspace`: numbered files in one folder."""
+    """Implements the port `Workspace`: numbered files in a folder made with the first of them."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._files: dict[str, LocalTempFile] = {}
 
     def create(self, filename: str) -> "LocalTempFile":
+        self._folder.mkdir(mode=0o700, exist_ok=True)
         key = f"{len(self._files):04d}{safe_suffix(filename)}"
         file = LocalTempFile(key, self._folder / key)
         self._files[key] = file
@@ -91,9 +91,11 @@ class LocalWorkspace:
         file.close()
         return _chunks(file.path)
 
-    def close(self) -> None:
+    def remove(self) -> None:
+        """Closes the files and deletes the folder."""
         for file in self._files.values():
             file.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
 
 
 class LocalTempFile:

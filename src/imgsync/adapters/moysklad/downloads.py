@@ -13,11 +13,13 @@ from imgsync.domain.errors import (
     ImageError,
     ImageTooLargeError,
     NotFoundError,
+    UnavailableError,
 )
 from imgsync.domain.urls import DownloadPolicy
 
 DOWNLOAD_TIMEOUT_SECONDS = 60.0
 MAX_REDIRECTS = 5
+_LONGEST_WAIT_SECONDS = 60.0
 _EXPIRED = frozenset({401, 403, 404, 410})
 
 
@@ -38,18 +40,14 @@ class Downloader:
         self._timeout = timeout
 
     async def content_length(self, url: str) -> int | None:
-        """Bytes by HEAD, None where a server refuses HEAD or names no length."""
-
-        async def once() -> int | None:
+        """Bytes by one HEAD; None where it fails or names no length: the GET will tell."""
+        try:
             async with self._follow("HEAD", url) as response:
                 if not response.is_success or response.headers.get("Content-Encoding"):
                     return None
                 length = response.headers.get("Content-Length", "")
                 return int(length) if length.isdecimal() else None
-
-        try:
-            return await self._transport.repeat(once)
-        except (ApiError, NotFoundError):
+        except (ApiError, NotFoundError, UnavailableError):
             return None
 
     async def download(
@@ -85,6 +83,7 @@ class Downloader:
         target = url
         for _ in range(MAX_REDIRECTS + 1):
             self._policy.check(target)
+            _check_address(target)
             async with self._hop(method, target) as response:
                 if not response.has_redirect_location:
                     yield response
@@ -110,11 +109,20 @@ class Downloader:
             yield response
 
 
+def _check_address(url: str) -> None:
+    try:
+        httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise ImageError(f"not a valid address: {error}") from error
+
+
 def _check_storage(response: httpx.Response) -> None:
     """A temporary address that has expired or a broken storage is worth asking the API anew."""
     status, host = response.status_code, response.request.url.host
     if status in _EXPIRED or status == httpx.codes.TOO_MANY_REQUESTS or status >= 500:
-        raise TransientError(f"storage host '{host}' answered {status}")
+        told = response.headers.get("Retry-After", "")
+        wait = min(float(told), _LONGEST_WAIT_SECONDS) if told.isdecimal() else 0.0
+        raise TransientError(f"storage host '{host}' answered {status}", wait)
     if response.is_error:
         raise ImageError(f"storage host '{host}' answered {status}")
 

@@ -25,7 +25,14 @@ class ThrottledError(UnavailableError):
 
 
 class TransientError(UnavailableError):
-    """A timeout, a broken connection, 5xx or code 51007: repeat after a pause."""
+    """A timeout, a broken connection, 5xx or code 51007: repeat after a pause.
+
+    `wait`: seconds that the server asks to wait.
+    """
+
+    def __init__(self, text: str, wait: float = 0.0) -> None:
+        super().__init__(text)
+        self.wait = wait
 
 
 class _Error(BaseModel):

@@ -9,8 +9,9 @@ from imgsync.adapters.moysklad.downloads import DOWNLOAD_TIMEOUT_SECONDS, Downlo
 from imgsync.adapters.moysklad.pacer import Pacer
 from imgsync.adapters.moysklad.transport import ApiTransport
 from imgsync.domain.accounts import Account, request_weight
+from imgsync.domain.errors import ApiError
 from imgsync.domain.ports.clock import Clock
-from imgsync.domain.urls import DownloadPolicy
+from imgsync.domain.urls import DownloadPolicy, is_loopback, origin
 
 # The API may take minutes over a large request (documentation, Workbook: up to 300 s).
 _API_TIMEOUT = httpx.Timeout(300.0, connect=15.0)
@@ -37,9 +38,18 @@ class HttpMoySkladFactory:
         self._clients.clear()
 
     def _build(self, account: Account) -> MoySkladClient:
-        api = httpx.AsyncClient(timeout=_API_TIMEOUT)
-        storage = httpx.AsyncClient(timeout=_STORAGE_TIMEOUT)
+        api, storage = self._client(_API_TIMEOUT), self._client(_STORAGE_TIMEOUT)
         self._open += [api, storage]
         pacer = Pacer(lambda: request_weight(account.token_kind, self._clock.now()))
         transport = ApiTransport(account, self._policy, api, pacer)
         return MoySkladClient(transport, Downloader(transport, self._policy, storage))
+
+    def _client(self, timeout: httpx.Timeout) -> httpx.AsyncClient:
+        """A client that uses the environment's proxies, but none for an API on loopback."""
+        _, host, _ = origin(self._policy.api_url)
+        try:
+            return httpx.AsyncClient(timeout=timeout, trust_env=not is_loopback(host))
+        except (ImportError, ValueError) as error:
+            raise ApiError(
+                f"the proxy settings of the environment cannot be used: {error}"
+            ) from error

@@ -41,11 +41,11 @@ class Pacer:
             async with self._turn:
                 while (wait := self._bucket.delay(self._monotonic(), weight)) > 0:
                     await self._sleep(wait)
-                self._bucket.send(weight)
+                probe = self._bucket.send(weight)
             try:
                 yield
             finally:
-                self._bucket.answered(self._monotonic(), weight)
+                self._bucket.answered(self._monotonic(), weight, probe=probe)
 
     def observe(self, response: httpx.Response) -> None:
         """Takes over the rate headers of an answer, and its wait where it is a 429."""
@@ -63,6 +63,8 @@ class Pacer:
             )
         if response.status_code == httpx.codes.TOO_MANY_REQUESTS:
             self._bucket.rejected(now, _retry_after(headers))
+        else:
+            self._bucket.accepted()
 
 
 def _retry_after(headers: httpx.Headers) -> float:

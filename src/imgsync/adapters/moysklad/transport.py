@@ -69,7 +69,7 @@ class ApiTransport:
             ) as response:
                 if response.status_code not in _REDIRECTS:
                     return await self._read(response)
-                target = str(response.url.join(response.headers.get("Location", "")))
+                target = _location(response)
             # A UUID of the user interface answers 308 with the address by API id.
             async with self.exchange(method, target, json=json, body=body) as response:
                 return await self._read(response)
@@ -127,7 +127,7 @@ class ApiTransport:
             except TransientError as error:
                 if failures == len(REQUEST_RETRY_DELAYS):
                     raise UnavailableError(str(error)) from error
-                await self._sleep(REQUEST_RETRY_DELAYS[failures])
+                await self._sleep(max(REQUEST_RETRY_DELAYS[failures], error.wait))
                 failures += 1
 
     async def _read(self, response: httpx.Response) -> Any:
@@ -151,8 +151,18 @@ async def network_errors() -> AsyncIterator[None]:
         yield
     except (httpx.TimeoutException, TimeoutError) as error:
         raise TransientError(f"timed out ({type(error).__name__})") from error
+    except httpx.LocalProtocolError:
+        # Its text shows the header that it complains of.
+        raise ApiError("the request cannot be sent: a header or the body is not valid") from None
     except httpx.RequestError as error:
         raise TransientError(f"connection failed: {type(error).__name__}: {error}") from error
+
+
+def _location(response: httpx.Response) -> str:
+    try:
+        return str(response.url.join(response.headers.get("Location", "")))
+    except httpx.InvalidURL as error:
+        raise ApiError(f"the API redirects to an invalid address: {error}") from error
 
 
 def _authorisation(account: Account) -> str:

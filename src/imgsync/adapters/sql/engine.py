@@ -1,6 +1,9 @@
 """Database connections: SQLite by default, PostgreSQL for several hosts."""
 
 import json
+import os
+import sqlite3
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,12 @@ from imgsync.domain.errors import ImgsyncError
 
 _BUSY_SECONDS = 30.0
 _SCHEMA_LOCK = 0x696D6773796E63  # "imgsync"
+_PATIENCE = {
+    "connect_timeout": 10,
+    "tcp_user_timeout": 30_000,
+    "options": "-c lock_timeout=10s -c statement_timeout=30s",
+}
+"""A server that hangs must not keep a worker from stopping; the URL's query may say otherwise."""
 
 
 class DatabaseError(ImgsyncError):
@@ -26,7 +35,7 @@ def create_engine_for(url: str) -> Engine:
     """
     try:
         parsed = make_url(url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         raise DatabaseError("database_url is not a database URL") from None
     match parsed.get_backend_name():
         case "sqlite":
@@ -48,16 +57,19 @@ def create_schema(engine: Engine) -> None:
             metadata.create_all(connection)
     except SQLAlchemyError as error:
         reason = getattr(error, "orig", None) or error
-        raise DatabaseError(f"Cannot use the database {engine.url!r}: {reason}") from error
+        # The query of a URL may hold a password too.
+        shown = engine.url.set(query={}).render_as_string(hide_password=True)
+        raise DatabaseError(f"Cannot use the database {shown}: {reason}") from error
 
 
 def _sqlite(url: URL) -> Engine:
-    if url.database in (None, "", ":memory:") or "mode=memory" in str(url):
+    name = url.database or ""
+    if name in ("", ":memory:") or name.startswith("file:"):
         raise DatabaseError("database_url: an SQLite queue needs a file, such as sqlite:///q.db")
-    if not str(url.database).startswith("file:"):
-        _create_private_file(Path(str(url.database)))
+    path = Path(name).expanduser()
+    _make_private(path)
     engine = create_engine(
-        url.set(drivername="sqlite+pysqlite"),
+        url.set(drivername="sqlite+pysqlite", database=str(path)),
         connect_args={"timeout": _BUSY_SECONDS},
         json_deserializer=_lenient_json,
     )
@@ -67,18 +79,23 @@ def _sqlite(url: URL) -> Engine:
 
 
 def _postgresql(url: URL) -> Engine:
+    limits = {name: value for name, value in _PATIENCE.items() if name not in url.query}
     try:
-        return create_engine(url.set(drivername="postgresql+psycopg"), pool_pre_ping=True)
+        return create_engine(
+            url.set(drivername="postgresql+psycopg"), pool_pre_ping=True, connect_args=limits
+        )
     except ModuleNotFoundError as error:
         raise DatabaseError(
             f"PostgreSQL needs the package '{error.name}': pip install 'imgsync[postgresql]'"
         ) from error
 
 
-def _create_private_file(path: Path) -> None:
+def _make_private(path: Path) -> None:
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.touch(mode=0o600, exist_ok=True)
+        if path.stat().st_mode & 0o077 and path.stat().st_uid == os.geteuid():
+            path.chmod(0o600)
     except OSError as error:
         raise DatabaseError(f"Cannot make the database file {path}: {error.strerror}") from error
 
@@ -86,9 +103,23 @@ def _create_private_file(path: Path) -> None:
 def _prepare_sqlite(connection: Any, _record: object) -> None:
     connection.isolation_level = None  # the driver would begin transactions of its own
     cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode = WAL")
+    _use_write_ahead_log(cursor)
     cursor.execute("PRAGMA synchronous = FULL")
     cursor.close()
+
+
+def _use_write_ahead_log(cursor: Any) -> None:
+    """Waits for others that start at the same time: SQLite's own time-out does not cover this."""
+    deadline = time.monotonic() + _BUSY_SECONDS
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+        else:
+            return
 
 
 def _begin_immediate(connection: Connection) -> None:

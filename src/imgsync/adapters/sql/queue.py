@@ -178,12 +178,14 @@ def _end(
 
 def _put_back(connection: Connection, task: Task, now: datetime, values: dict[str, Any]) -> None:
     """Makes the task pending; failed where a newer pending task does its work."""
-    newer = connection.execute(
-        select(sync_queue.c.id).where(
+    newer = None
+    if task.dedupe_key is not None:
+        same_entity = select(sync_queue.c.id).where(
+            _OWN,
             sync_queue.c.dedupe_key == task.dedupe_key,
             sync_queue.c.status == TaskStatus.PENDING.value,
         )
-    ).scalar()
+        newer = connection.execute(same_entity).scalar()
     if newer is None:
         _end(connection, task, now, TaskStatus.PENDING, values)
         return

@@ -46,12 +46,22 @@ sync_queue = Table(
     Column("updated_at", UtcDateTime, nullable=False, server_default=_NOW),
     CheckConstraint(f"status IN ({_STATUSES})", name="sync_queue_status"),
 )
+_DAY, _TIME = "[0-9][0-9][0-9][0-9]-[0-1][0-9]-[0-3][0-9]", "[0-2][0-9]:[0-5][0-9]:[0-5][0-9]"
+for _column in sync_queue.c:
+    if isinstance(_column.type, UtcDateTime):
+        # SQLite compares times as text, so a row of another format would run late or never.
+        sync_queue.append_constraint(
+            CheckConstraint(
+                f"{_column.name} GLOB '{_DAY} {_TIME}*'", name=f"sync_queue_{_column.name}_format"
+            ).ddl_if(dialect="sqlite")
+        )
 Index(
     "sync_queue_due",
     sync_queue.c.entity_type,
     sync_queue.c.status,
     sync_queue.c.priority.desc(),
     sync_queue.c.scheduled_at,
+    sync_queue.c.id,
 )
 for _status in (TaskStatus.PENDING, TaskStatus.PROCESSING):
     # At most one waiting and one running task of a child entity.

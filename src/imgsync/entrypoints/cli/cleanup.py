@@ -1,17 +1,35 @@
 """imgsync cleanup-temp: delete left-over temp files."""
 
+import math
 from datetime import timedelta
+from typing import Any
 
 import click
 
 from imgsync.entrypoints.cli.runtime import json_option, pass_container, print_json
+from imgsync.entrypoints.config import MAX_HOURS
 from imgsync.entrypoints.container import Container
+
+
+class Hours(click.FloatRange):
+    """Hours up to those that a date can hold; `nan` passes any comparison, so it is refused."""
+
+    def __init__(self) -> None:
+        super().__init__(0, MAX_HOURS)
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        number: float = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value!r} is not a number of hours", param, ctx)
+        return number
 
 
 @click.command("cleanup-temp")
 @click.option(
     "--hours",
-    type=click.FloatRange(min=0),
+    type=Hours(),
     help="Age of the files to delete (default: setting cleanup_hours, 24).",
 )
 @click.option("--dry-run", is_flag=True, help="Only show what would be deleted.")

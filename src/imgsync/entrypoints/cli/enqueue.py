@@ -94,7 +94,11 @@ def _enqueue_payloads(container: Container, file: TextIO, as_json: bool) -> None
 
 def _read_payloads(file: TextIO) -> Sequence[Any]:
     try:
-        value = json.load(file)
-    except ValueError as error:
+        value = json.load(file, parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
         raise click.ClickException(f"The payload file is not JSON: {error}") from error
     return value if isinstance(value, list) else [value]
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON")

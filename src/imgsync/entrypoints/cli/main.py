@@ -1,6 +1,8 @@
 """The command group and its common options."""
 
+import io
 import logging
+import sys
 from pathlib import Path
 
 import click
@@ -30,6 +32,9 @@ from imgsync.entrypoints.container import Container
 @click.pass_context
 def main(ctx: click.Context, config_path: Path | None) -> None:
     """Copy product, bundle and variant images from a main MoySklad account to child accounts."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names from outside may not fit the terminal
+            stream.reconfigure(errors="backslashreplace")
     config = load_config(config_path)
     logging.basicConfig(
         level=config.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s"

@@ -84,7 +84,8 @@ async def plan_and_queue(
 
 
 def warn_if_disabled(container: Container, child_id: str) -> None:
-    """Says on stderr that the child receives no images."""
+    """Says on stderr that the child receives no images. UnknownAccountError for no account."""
+    container.accounts().get(child_id)
     if not container.settings().get(child_id).enabled:
         click.echo(
             f"Note: image sync is disabled for child '{child_id}'; "

@@ -7,7 +7,13 @@ import click
 from rich.table import Table
 
 from imgsync.domain.tasks import Task, TaskStatus
-from imgsync.entrypoints.cli.runtime import json_option, pass_container, print_json, print_table
+from imgsync.entrypoints.cli.runtime import (
+    MAX_ID,
+    json_option,
+    pass_container,
+    print_json,
+    print_table,
+)
 from imgsync.entrypoints.container import Container
 
 
@@ -30,7 +36,7 @@ def status(container: Container, as_json: bool) -> None:
 
 
 @queue.command("failed")
-@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True)
+@click.option("--limit", type=click.IntRange(1, MAX_ID), default=100, show_default=True)
 @json_option
 @pass_container
 def failed(container: Container, limit: int, as_json: bool) -> None:
@@ -55,7 +61,7 @@ def failed(container: Container, limit: int, as_json: bool) -> None:
 
 
 @queue.command("retry")
-@click.argument("ids", metavar="[ID]...", nargs=-1, type=int)
+@click.argument("ids", metavar="[ID]...", nargs=-1, type=click.IntRange(1, MAX_ID))
 @json_option
 @pass_container
 def retry(container: Container, ids: tuple[int, ...], as_json: bool) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import json
+import sys
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -15,6 +16,9 @@ from imgsync.domain.errors import ImgsyncError
 from imgsync.entrypoints.container import Container
 
 _T = TypeVar("_T")
+_PIPE_WIDTH = 1000
+MAX_ID = 2**63 - 1
+"""Largest id that a database holds."""
 
 pass_container = click.pass_obj
 """Gives a command the `Container` that the group `main` made."""
@@ -34,6 +38,8 @@ class ImgsyncGroup(click.Group):
             return super().invoke(ctx)
         except ImgsyncError as error:
             raise click.ClickException(str(error)) from error
+        except UnicodeError as error:
+            raise click.ClickException(f"Not valid text: {error}") from error
         except SQLAlchemyError as error:
             reason = getattr(error, "orig", None) or error
             raise click.ClickException(f"The database failed: {reason}") from error
@@ -56,9 +62,19 @@ def run_async(container: Container, main: Callable[[], Awaitable[_T]]) -> _T:
 
 
 def print_table(table: Table) -> None:
-    """Prints cells as they are: brackets in an error text are no markup."""
-    Console(markup=False, highlight=False, emoji=False).print(table)
+    """Prints cells as they are and whole: brackets are no markup, and nothing is cut."""
+    console = Console(markup=False, highlight=False, emoji=False)
+    if not console.is_terminal:
+        console = Console(markup=False, highlight=False, emoji=False, width=_PIPE_WIDTH)
+    for column in table.columns:
+        column.overflow = "fold"
+    console.print(table)
 
 
 def print_json(value: Any) -> None:
-    click.echo(json.dumps(value, ensure_ascii=False, indent=2, default=str))
+    text = json.dumps(value, ensure_ascii=False, indent=2, default=str)
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        text = json.dumps(value, indent=2, default=str)
+    click.echo(text)

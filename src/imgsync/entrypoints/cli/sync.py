@@ -25,6 +25,7 @@ from imgsync.entrypoints.cli.runtime import (
     print_json,
     run_async,
 )
+from imgsync.entrypoints.cli.signals import stopped_by_signals
 from imgsync.entrypoints.container import Container
 
 _CLAIM_IDS = 500
@@ -49,8 +50,8 @@ def sync(
 ) -> None:
     """Plan the copies from a main to a child account and run them now.
 
-    A task that fails for a passing reason stays in the queue for 'imgsync worker'. Exit status 1
-    where a task failed for good.
+    A task that fails for a passing reason stays in the queue for 'imgsync worker', and so does
+    the rest after Ctrl-C. Exit status 1 where a task failed for good.
     """
     warn_if_disabled(container, child_id)
     tally = Tally()
@@ -76,11 +77,11 @@ def sync(
                     bar.advance(copying)
 
                 for start in range(0, len(plan.task_ids), _CLAIM_IDS):
-                    await container.worker().run(
-                        drain=True,
-                        only=plan.task_ids[start : start + _CLAIM_IDS],
-                        report=report,
-                    )
+                    worker, ids = container.worker(), plan.task_ids[start : start + _CLAIM_IDS]
+                    with stopped_by_signals(worker, container.config().grace_seconds):
+                        await worker.run(drain=True, only=ids, report=report)
+                    if worker.stopped:
+                        break
         return plan
 
     plan = run_async(container, run)

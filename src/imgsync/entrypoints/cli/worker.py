@@ -1,12 +1,9 @@
 """imgsync worker: run tasks until told to stop."""
 
 import asyncio
-import contextlib
 import logging
-import signal
-from collections.abc import Iterator
+from collections.abc import Callable
 from datetime import datetime, timedelta
-from types import FrameType
 
 import click
 
@@ -15,6 +12,7 @@ from imgsync.application.run_task import TaskReport
 from imgsync.application.tally import Tally
 from imgsync.application.worker import Worker
 from imgsync.entrypoints.cli.runtime import json_option, pass_container, print_json, run_async
+from imgsync.entrypoints.cli.signals import stopped_by_signals
 from imgsync.entrypoints.container import Container
 
 _log = logging.getLogger("imgsync.worker")
@@ -33,16 +31,25 @@ def worker(container: Container, concurrency: int | None, drain: bool, as_json: 
     """
     tally = Tally()
     running = container.worker(concurrency=concurrency or container.config().concurrency)
-    run_async(container, lambda: _serve(container, running, tally, drain=drain))
+    # A service keeps no list of all that it ever did.
+    collect = tally.add if as_json else None
+    run_async(container, lambda: _serve(container, running, collect, drain=drain))
     if as_json:
         print_json(tally.as_dict())
 
 
-async def _serve(container: Container, running: Worker, tally: Tally, *, drain: bool) -> None:
+async def _serve(
+    container: Container,
+    running: Worker,
+    collect: Callable[[TaskReport], None] | None,
+    *,
+    drain: bool,
+) -> None:
     config = container.config()
 
     def report(ended: TaskReport) -> None:
-        tally.add(ended)
+        if collect:
+            collect(ended)
         _log_end(ended)
 
     def clean() -> None:
@@ -54,40 +61,12 @@ async def _serve(container: Container, running: Worker, tally: Tally, *, drain: 
         run_daily(clean, config.cleanup_at, lambda: datetime.now().astimezone())
     )
     try:
-        with _stopped_by_signals(running, config.grace_seconds):
+        with stopped_by_signals(running, config.grace_seconds):
             _log.info("worker started: %d tasks at once", running.concurrency)
             await running.run(drain=drain, report=report)
     finally:
         daily.cancel()
         await asyncio.gather(daily, return_exceptions=True)
-
-
-@contextlib.contextmanager
-def _stopped_by_signals(running: Worker, grace_seconds: float) -> Iterator[None]:
-    """First signal: finish; second signal or the end of the grace time: give tasks back."""
-    loop = asyncio.get_running_loop()
-    signals = (signal.SIGTERM, signal.SIGINT)
-    seen = 0
-
-    def on_signal() -> None:
-        nonlocal seen
-        seen += 1
-        if seen > 1:
-            running.abort()
-            return
-        _log.info("stopping: tasks under way may finish")
-        running.stop()
-        loop.call_later(grace_seconds, running.abort)
-
-    def on_signal_frame(_number: int, _frame: FrameType | None) -> None:
-        loop.call_soon_threadsafe(on_signal)
-
-    previous = {number: signal.signal(number, on_signal_frame) for number in signals}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 def _log_end(ended: TaskReport) -> None:

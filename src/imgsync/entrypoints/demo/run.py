@@ -11,6 +11,7 @@ from imgsync.adapters.emulator import Emulator, EmulatorServer
 from imgsync.adapters.emulator.images import ImageElement, KeptImage, NewImage
 from imgsync.application.tally import Tally
 from imgsync.domain.accounts import Account, TokenKind
+from imgsync.domain.entity_types import MatchField
 from imgsync.domain.formats import image_format
 from imgsync.domain.settings import ChildSettings
 from imgsync.entrypoints.cli.planning import PlanOutcome, plan_and_queue
@@ -115,6 +116,7 @@ def started(container: Container) -> Iterator[Demo]:
                 "database_url": f"sqlite:///{Path(folder) / 'demo.db'}",
                 "temp_dir": Path(folder) / "temp",
                 "download_hosts": ("127.0.0.1",),
+                "match_by": MatchField.EXTERNAL_CODE,
             }
         )
         own = Container(config=config)
