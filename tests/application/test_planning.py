@@ -80,7 +80,7 @@ async def test_only_some_types(world: World) -> None:
     for kind in ("product", "bundle"):
         world.main.add(kind, kind, ONE, external_code="x")
         world.child.add(kind, kind, external_code="x")
-    planned = [p async for p in world.plan("main", "child", only_types=["bundle"])]
+    planned = [p async for p in world.plan("main", "child", only_types=["bundle"] * 2)]
     assert [p.entity_type for p in planned] == ["bundle"]
 
 
@@ -139,3 +139,9 @@ async def test_a_counterpart_is_planned_once(world: World) -> None:
     planned = [p async for p in world.plan("main", "child", match_field=MatchField.ARTICLE)]
     assert [p.request is not None for p in planned] == [True, False]
     assert "its counterpart is already that of another product" in planned[1].reason
+
+
+def test_a_file_that_is_gone_already_frees_nothing(world: World) -> None:
+    cleanup = CleanupTemp(world.storage, TestClock())
+    gone = StaleFile("task-1/0000.png", 9, datetime.now(UTC))
+    assert cleanup.delete([gone]).freed_bytes == 0

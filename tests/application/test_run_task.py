@@ -404,3 +404,77 @@ async def test_a_task_queued_while_another_runs_is_started_at_once(world: World)
     async with asyncio.timeout(5):
         await worker.run(drain=True)
     assert count == 2
+
+
+async def test_a_broken_queue_ends_a_drain_with_its_error(world: World) -> None:
+    def broken(**_: object) -> None:
+        raise OSError("database is away")
+
+    world.queue.claim = broken  # type: ignore[method-assign]
+    async with asyncio.timeout(5):
+        with pytest.raises(OSError, match="away"):
+            await world.worker().run(drain=True)
+
+
+async def test_a_task_that_cannot_be_settled_does_not_end_the_worker(world: World) -> None:
+    world.pair(ONE)
+    first = await world.enqueue()
+    second = world.put({"images": []})
+    worker = world.worker()
+
+    def broken(*_: object, **__: object) -> None:
+        raise OSError("database is away")
+
+    world.queue.complete = broken  # type: ignore[method-assign]
+    async with asyncio.timeout(5):
+        await worker.run(report=lambda _: worker.stop())
+    assert world.task(first).status is TaskStatus.PROCESSING
+    assert world.task(second).status is TaskStatus.FAILED
+
+
+async def test_a_cancelled_run_gives_its_tasks_back_after_their_work_ended(world: World) -> None:
+    world.pair(ONE)
+    task_id = await world.enqueue()
+    started, ended = asyncio.Event(), list[str]()
+
+    async def hangs(*_: object, **__: object) -> None:
+        started.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0.01)
+            ended.append("work")
+
+    release = world.queue.release
+
+    def noted(*args: Any, **kwargs: Any) -> None:
+        ended.append("released")
+        release(*args, **kwargs)
+
+    world.main.download = hangs  # type: ignore[method-assign]
+    world.queue.release = noted  # type: ignore[method-assign]
+    running = asyncio.create_task(world.worker().run())
+    await started.wait()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert ended == ["work", "released"]
+    assert (world.task(task_id).status, world.task(task_id).attempts) == (TaskStatus.PENDING, 0)
+
+
+async def test_an_abort_before_a_task_has_begun_gives_it_back_too(world: World) -> None:
+    world.pair(ONE)
+    task_id = await world.enqueue()
+    worker, claim = world.worker(), world.queue.claim
+    loop = asyncio.get_running_loop()
+
+    def abort_right_after(**kwargs: Any) -> Task | None:
+        task = claim(**kwargs)
+        # Runs in the same turn of the loop in which the worker starts the task.
+        loop.call_soon_threadsafe(lambda: loop.call_soon(worker.abort))
+        return task
+
+    world.queue.claim = abort_right_after  # type: ignore[method-assign]
+    async with asyncio.timeout(5):
+        await worker.run()
+    task = world.task(task_id)
+    assert (task.status, task.attempts) == (TaskStatus.PENDING, 0)

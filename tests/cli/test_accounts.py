@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Engine
 
+from imgsync.adapters.sql.accounts import SqlAccountRepository
 from tests.cli.conftest import Cli
 
 SECRET = "hush-hush-token"
@@ -104,3 +106,42 @@ def test_settings_of_an_unknown_account_are_refused(child: Cli) -> None:
 
 def test_the_database_is_private(child: Cli, tmp_path: Path) -> None:
     assert (tmp_path / "imgsync.db").stat().st_mode & 0o077 == 0
+
+
+def test_standard_input_wins_over_the_environment(cli: Cli, sqlite_engine: Engine) -> None:
+    cli.ok("account", "add", "m1", "--token-stdin", stdin="given\n", IMGSYNC_TOKEN="other")
+    assert SqlAccountRepository(sqlite_engine).get("m1").secret == "given"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "token"),
+    [
+        (["m1"], "two\nlines"),
+        (["m1"], "токен"),
+        (["m\x07"], SECRET),
+        (["m\udcff"], SECRET),
+        (["m1", "--name", "a\x1b[31m"], SECRET),
+    ],
+)
+def test_what_no_request_or_terminal_can_hold_is_refused(
+    cli: Cli, arguments: list[str], token: str
+) -> None:
+    said = cli.fail("account", "add", *arguments, status=2, IMGSYNC_TOKEN=token)
+    assert "printed" in said or "line breaks" in said
+    assert token not in said
+    assert cli.json("account", "list") == []
+
+
+def test_long_names_are_shown_whole_where_a_script_reads_them(cli: Cli) -> None:
+    ids = [f"3f8a1c2e-1111-2222-3333-44445555666{n}" for n in range(2)]
+    for account_id in ids:
+        cli.ok("account", "add", account_id, "--name", "N" * 70, IMGSYNC_TOKEN=SECRET)
+    for command in (["account", "list"], ["settings", "show"]):
+        shown = cli.ok(*command)
+        assert all(account_id in shown for account_id in ids)
+        assert "N" * 70 in shown
+    assert "sync_images_all" in cli.ok("settings", "show")
+
+
+def test_an_id_that_is_no_text_is_one_line(cli: Cli) -> None:
+    assert cli.fail("settings", "show", "--child", "\udcff").startswith("Error: ")

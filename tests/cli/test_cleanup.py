@@ -52,3 +52,8 @@ def test_without_a_temp_folder_there_is_nothing_to_do(cli: Cli) -> None:
 
 def test_a_negative_age_is_refused(cli: Cli) -> None:
     assert "Invalid value for '--hours'" in cli.fail("cleanup-temp", "--hours", "-1", status=2)
+
+
+@pytest.mark.parametrize("hours", ["nan", "inf", "1e9", "1e300"])
+def test_an_age_that_no_date_can_hold_is_refused(cli: Cli, hours: str) -> None:
+    assert "Invalid value for '--hours'" in cli.fail("cleanup-temp", "--hours", hours, status=2)

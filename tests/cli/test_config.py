@@ -123,3 +123,23 @@ def test_every_command_has_help_in_english(cli: Cli) -> None:
         assert text.isascii(), name
         body = text.split("\n\n")[1]
         assert body.strip().endswith((".", ").")), name
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("LEASE_SECONDS", "inf"), ("LEASE_SECONDS", "1e300"), ("CLEANUP_HOURS", "1e9")],
+)
+def test_numbers_that_no_date_can_hold_are_refused(cli: Cli, name: str, value: str) -> None:
+    assert name.lower() in cli.fail("queue", "status", **{f"IMGSYNC_{name}": value})
+
+
+def test_a_variable_of_no_setting_is_warned_of(cli: Cli, caplog: pytest.LogCaptureFixture) -> None:
+    cli.ok("queue", "status", IMGSYNC_CONCURENCY="9", IMGSYNC_LOG_LEVEL="INFO")
+    assert [r.getMessage() for r in caplog.records] == [
+        "the variable IMGSYNC_CONCURENCY is no setting of imgsync"
+    ]
+
+
+def test_the_home_folder_may_be_written_as_a_tilde(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/shop")
+    assert Config(temp_dir=Path("~/temp")).temp_dir == Path("/home/shop/temp")

@@ -2,11 +2,16 @@
 
 import json
 import logging
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import Engine
 
+from imgsync.adapters.sql.queue import SqlTaskQueue
 from tests.cli.conftest import Cli
 from tests.shop import CHILD_TOKEN, MAIN_TOKEN, Shop, pictures
 
@@ -101,6 +106,8 @@ def test_the_match_field_and_the_types_are_options(ready: Cli, shop: Shop) -> No
         (["sync", "--main", "main"], 2, "Missing option '--child'"),
         (["enqueue", *BOTH, "--payload", "-"], 2, "--payload stands alone"),
         (["queue", "retry", "99"], 1, "Not retried"),
+        (["queue", "retry", "9" * 20], 2, "is not in the range"),
+        (["queue", "failed", "--limit", "9" * 20], 2, "is not in the range"),
         (["worker", "--concurrency", "0"], 2, "Invalid value for '--concurrency'"),
     ],
 )
@@ -231,6 +238,8 @@ def test_bad_payloads_are_explained_and_none_is_queued(ready: Cli, shop: Shop) -
         (json.dumps({**good, "parent_entity_type": "service"}), "unknown entity type 'service'"),
         (json.dumps([good, good]), "Payloads 1 and 2 are for the same child entity"),
         ('"text"', "field 'payload': must be a JSON object"),
+        (json.dumps([good, {**good, "x": float("nan")}]), "NaN is no JSON"),
+        ("[" * 100_000, "is not JSON"),
     ]
     for text, message in cases:
         assert message in ready.fail("enqueue", "--payload", "-", stdin=text)
@@ -256,3 +265,114 @@ def test_delete_then_upload_is_a_choice(ready: Cli, shop: Shop) -> None:
     requests = shop.emulator.stats.requests
     assert requests["POST", "entity/{type}/{id}/images/delete"] == 1
     assert shop.images(lamp) == THREE
+
+
+def fail_two(ready: Cli, shop: Shop) -> None:
+    for name in "AB":
+        shop.pair(name, [("a.gif", b"GIF89a")])
+    ready.run("sync", *BOTH)
+
+
+def test_one_failed_task_is_retried_by_its_number(ready: Cli, shop: Shop) -> None:
+    fail_two(ready, shop)
+    assert ready.json("queue", "retry", "1")["retried"] == [1]
+    assert ready.json("queue", "status")["failed"] == 1
+
+
+def test_the_number_of_failed_tasks_shown_is_an_option(ready: Cli, shop: Shop) -> None:
+    fail_two(ready, shop)
+    assert [t["id"] for t in ready.json("queue", "failed", "--limit", "1")] == [2]
+
+
+def test_an_error_is_shown_whole_where_a_script_reads_it(ready: Cli, shop: Shop) -> None:
+    name = "n" * 200 + ".gif"
+    shop.pair("A", [(name, b"GIF89a")])
+    ready.run("sync", *BOTH)
+    assert f"{name}: it is neither a JPEG nor a PNG file" in ready.ok("queue", "failed")
+
+
+def test_a_failed_payload_that_is_no_text_can_still_be_listed(
+    ready: Cli, sqlite_engine: Engine
+) -> None:
+    SqlTaskQueue(sqlite_engine).enqueue({"images": "\ud800"}, now=datetime.now(UTC))
+    ready.ok("worker", "--drain")
+    (failed,) = ready.json("queue", "failed")
+    assert failed["payload"] == {"images": "\ud800"}
+    assert "main_account_id" in ready.ok("queue", "failed")
+
+
+def test_every_task_of_a_long_plan_is_run(
+    ready: Cli, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("imgsync.entrypoints.cli.sync._CLAIM_IDS", 2)
+    lamps = [shop.pair(f"L{n}", pictures(1, 100 + n)) for n in range(5)]
+    assert ready.json("sync", *BOTH)["run"]["completed"] == 5
+    assert all(shop.images(lamp) for lamp in lamps)
+
+
+@pytest.mark.parametrize("concurrency", ["1", "3"])
+def test_the_concurrency_is_a_setting(ready: Cli, shop: Shop, concurrency: str) -> None:
+    for n in range(4):
+        shop.pair(f"L{n}", pictures(1, 100 + n))
+    shop.emulator.faults.add(
+        method="GET", path_regex="/temporary/", where="storage", delay=0.3, times=4
+    )
+    most, open_now = concurrent_workspaces(ready)
+    ready.ok("sync", *BOTH, IMGSYNC_CONCURRENCY=concurrency)
+    open_now.set()
+    assert most() == int(concurrency)
+
+
+def concurrent_workspaces(ready: Cli) -> tuple[Callable[[], int], threading.Event]:
+    """Watches how many tasks have temp files at once, until the event is set."""
+    folder, stop, most = Path(ready.env["IMGSYNC_TEMP_DIR"]), threading.Event(), [0]
+
+    def watch() -> None:
+        while not stop.wait(0.01):
+            most[0] = max(most[0], len(list(folder.glob("task-*"))))
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+
+    def result() -> int:
+        thread.join()
+        return most[0]
+
+    return result, stop
+
+
+def test_payloads_queued_are_listed_for_scripts(ready: Cli, shop: Shop, tmp_path: Path) -> None:
+    shop.pair("Lamp", THREE)
+    path = tmp_path / "payload.json"
+    path.write_text(json.dumps(payload(shop)))
+    assert ready.json("enqueue", "--payload", str(path)) == {"task_ids": [1]}
+
+
+def test_images_of_more_than_one_request_repeat_the_earlier(ready: Cli, shop: Shop) -> None:
+    """Two images of 7.6 MB: over 20 MB by 1.4 % once encoded, which the emulator refuses."""
+    images = pictures(2, 7_600_000)
+    lamp = shop.pair("Lamp", images)
+    ready.ok("sync", *BOTH)
+    stats = shop.emulator.stats
+    assert stats.uploads == 2
+    assert 413 not in stats.statuses
+    assert shop.images(lamp) == images
+
+
+def test_proxies_of_the_environment_are_not_used_for_loopback(ready: Cli, shop: Shop) -> None:
+    lamp = shop.pair("Lamp", THREE)
+    proxies = {f"{kind}_PROXY": "http://127.0.0.1:9" for kind in ("HTTP", "HTTPS", "ALL")}
+    ready.ok("sync", *BOTH, **proxies)
+    assert shop.images(lamp) == THREE
+
+
+def test_proxies_that_cannot_be_used_are_one_line(ready: Cli) -> None:
+    env = {"ALL_PROXY": "nonsense://x", "IMGSYNC_API_URL": "https://api.moysklad.ru/api/remap/1.2"}
+    assert "proxy settings" in ready.fail("enqueue", *BOTH, **env)
+
+
+def test_an_unknown_child_is_an_error_and_no_note(ready: Cli) -> None:
+    said = ready.fail("enqueue", "--main", "main", "--child", "nobody")
+    assert said.strip() == (
+        "Error: Account 'nobody' is not configured; add it with 'imgsync account add'"
+    )

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Engine, text
+from sqlalchemy.exc import IntegrityError
 
 from imgsync.adapters.sql.queue import SqlTaskQueue
 from imgsync.domain.errors import LeaseLostError
@@ -337,3 +338,95 @@ def test_programs_that_enqueue_one_entity_at_once_make_one_task(queue: TaskQueue
     assert len({m.task_id for m in made}) == 1
     assert sum(m.created for m in made) == 1
     assert queue.counts()[TaskStatus.PENDING] == 1
+
+
+FOREIGN = "INSERT INTO sync_queue (entity_type, payload, dedupe_key) VALUES ('x', '{}', :k)"
+
+
+@pytest.mark.parametrize("key", [None, "k"])
+@pytest.mark.parametrize("give_back", ["reschedule", "release"])
+def test_a_task_put_back_is_not_superseded_by_one_of_another_key_or_kind(
+    queue: TaskQueue, engine: Engine, give_back: str, key: str | None
+) -> None:
+    task_id = put(queue, key=key)
+    task = take(queue)
+    put(queue, key=None)
+    put(queue, key="other")
+    with engine.begin() as connection:
+        connection.execute(text(FOREIGN), {"k": key and f"{key}-foreign"})
+    if give_back == "release":
+        queue.release(task, now=NOW)
+    else:
+        queue.reschedule(task, now=NOW, at=NOW, error="503")
+    assert stored(queue, task_id).status is TaskStatus.PENDING
+
+
+def test_a_task_without_a_key_never_takes_the_place_of_another(queue: TaskQueue) -> None:
+    assert put(queue) != put(queue)
+
+
+def test_a_lost_task_names_its_earlier_error_too(queue: TaskQueue) -> None:
+    put(queue, max_attempts=2)
+    queue.reschedule(take(queue), now=NOW, at=NOW, error="503")
+    lost = take(queue)
+    assert queue.claim(now=LATER, lease=LEASE) is None
+    dead = stored(queue, lost.id)
+    assert dead.status is TaskStatus.FAILED
+    assert "worker was lost" in (dead.error or "")
+    assert "503" in (dead.error or "")
+    assert (dead.lease_token, dead.lease_expires_at) == (None, None)
+
+
+def test_the_number_of_attempts_is_an_option(queue: TaskQueue) -> None:
+    assert stored(queue, put(queue, max_attempts=7)).max_attempts == 7
+
+
+def test_completion_after_a_retry_clears_the_error(queue: TaskQueue) -> None:
+    put(queue)
+    queue.reschedule(take(queue), now=NOW, at=NOW, error="503")
+    task = take(queue)
+    queue.complete(task, now=NOW, result="done", warnings=[])
+    assert stored(queue, task.id).error is None
+
+
+def test_an_ended_task_cannot_be_settled_again(queue: TaskQueue, engine: Engine) -> None:
+    put(queue)
+    task = take(queue)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE sync_queue SET status = 'failed'"))
+    with pytest.raises(LeaseLostError):
+        queue.complete(task, now=NOW, result="done", warnings=[])
+
+
+def test_equal_priorities_go_by_schedule_then_by_number(queue: TaskQueue) -> None:
+    late, first, second = (put(queue, key=k) for k in "abc")
+    at = NOW + timedelta(seconds=1)
+    queue.reschedule(take(queue, only=[late]), now=NOW, at=at, error="503")
+    assert [take(queue, LATER).id for _ in range(3)] == [first, second, late]
+
+
+def test_a_lapsed_task_takes_its_turn_by_priority(queue: TaskQueue) -> None:
+    low = put(queue, priority=10)
+    assert take(queue).id == low
+    high = put(queue, priority=90)
+    assert [take(queue, LATER).id for _ in range(2)] == [high, low]
+
+
+def test_the_database_itself_refuses_an_unknown_status_and_two_running_of_one_key(
+    queue: TaskQueue, engine: Engine
+) -> None:
+    put(queue)
+    with pytest.raises(IntegrityError), engine.begin() as connection:
+        connection.execute(text("UPDATE sync_queue SET status = 'done'"))
+    insert = "INSERT INTO sync_queue (payload, dedupe_key, status) VALUES ('{}', 'k', :status)"
+    for status in ("pending", "processing"):
+        with engine.begin() as connection:
+            connection.execute(text(insert), {"status": status})
+        with pytest.raises(IntegrityError), engine.begin() as connection:
+            connection.execute(text(insert), {"status": status})
+
+
+def test_a_failed_task_that_another_program_wrote_is_retried_alone(queue: TaskQueue) -> None:
+    first, second = failed(queue), failed(queue)
+    assert queue.retry([second], now=NOW) == [second]
+    assert stored(queue, first).status is TaskStatus.FAILED

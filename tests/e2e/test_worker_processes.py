@@ -1,12 +1,14 @@
 """Workers as processes: killed, told to stop, several at once."""
 
+import signal
 from pathlib import Path
 
+import pytest
 from sqlalchemy import Engine
 
 from imgsync.adapters.sql.queue import SqlTaskQueue
 from imgsync.domain.tasks import TaskStatus
-from tests.e2e.conftest import StartHost, terminate, wait_until
+from tests.e2e.conftest import DEADLINE_SECONDS, StartHost, terminate, wait_until
 from tests.shop import Shop, pictures
 
 BOTH = ("--main", "main", "--child", "child")
@@ -102,3 +104,66 @@ def test_an_idle_worker_stops_at_once(shop: Shop, start_host: StartHost, sqlite_
     assert worker.stderr is not None
     assert "worker started" in worker.stderr.readline()
     terminate(worker)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_gives_the_task_back_at_once(
+    shop: Shop,
+    start_host: StartHost,
+    sqlite_engine: Engine,
+    sqlite_url: str,
+    tmp_path: Path,
+    number: signal.Signals,
+) -> None:
+    shop.pair("Lamp", THREE)
+    host, queue = start_host(shop, sqlite_url), SqlTaskQueue(sqlite_engine)
+    host.run("enqueue", *BOTH)
+    hold_downloads(shop, 60)
+    worker = host.start("worker")
+    wait_until(lambda: bool(list((tmp_path / "temp").glob("task-*/*"))))
+    assert worker.stderr is not None
+    worker.send_signal(number)
+    while "stopping" not in worker.stderr.readline():
+        assert worker.poll() is None
+    worker.send_signal(number)
+    worker.communicate(timeout=DEADLINE_SECONDS)
+    assert worker.returncode == 0
+    (task,) = queue.find()
+    assert (task.status, task.attempts) == (TaskStatus.PENDING, 0)
+
+
+def test_sync_told_to_stop_leaves_the_rest_in_the_queue(
+    shop: Shop, start_host: StartHost, sqlite_engine: Engine, sqlite_url: str
+) -> None:
+    lamps = [shop.pair("A", THREE), shop.pair("B", THREE)]
+    host, queue = start_host(shop, sqlite_url), SqlTaskQueue(sqlite_engine)
+    hold_downloads(shop, 1.5, times=3)
+    sync = host.start("sync", *BOTH, IMGSYNC_CONCURRENCY="1")
+    wait_until(lambda: queue.counts()[TaskStatus.PROCESSING] == 1)
+    sync.send_signal(signal.SIGTERM)
+    stdout, stderr = sync.communicate(timeout=DEADLINE_SECONDS)
+    assert sync.returncode == 0, stderr
+    assert "1 tasks are left to 'imgsync worker'" in stdout
+    assert [shop.images(lamp) for lamp in lamps] == [THREE, []]
+    assert queue.counts()[TaskStatus.PENDING] == 1
+
+
+def test_a_reader_that_leaves_is_no_error_with_a_traceback(
+    shop: Shop, start_host: StartHost, sqlite_url: str
+) -> None:
+    process = start_host(shop, sqlite_url).start("account", "list", "--json")
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.stderr is not None
+    assert "Traceback" not in process.stderr.read()
+
+
+def test_a_terminal_without_cyrillic_shows_names_all_the_same(
+    shop: Shop, start_host: StartHost, sqlite_url: str
+) -> None:
+    host = start_host(shop, sqlite_url)
+    host.run("account", "add", "k", "--name", "Магазин 🙂", IMGSYNC_TOKEN="t")
+    ascii_only = {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    assert "\\u041c" in host.run("account", "list", **ascii_only)
+    listed = host.json("account", "list", **ascii_only)
+    assert "Магазин 🙂" in [account["name"] for account in listed]

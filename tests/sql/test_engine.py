@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, inspect, text
 
+from imgsync.adapters.sql.claiming import _next_due
 from imgsync.adapters.sql.engine import DatabaseError, create_engine_for, create_schema
 from imgsync.adapters.sql.queue import SqlTaskQueue
 from imgsync.adapters.sql.types import storable
@@ -23,6 +24,7 @@ from imgsync.domain.payloads import BATCH, PayloadFormats
         ("sqlite://", "needs a file"),
         ("sqlite:///:memory:", "needs a file"),
         ("sqlite:///file:x?mode=memory&uri=true", "needs a file"),
+        ("postgresql://u:p@ss:w0rd@h/d", "not a database URL"),
         ("sqlite:////proc/nowhere/q.db", "/proc/nowhere/q.db"),
     ],
 )
@@ -32,7 +34,7 @@ def test_urls_that_cannot_hold_the_queue(url: str, text: str) -> None:
 
 
 def test_a_server_that_does_not_answer_is_named_without_its_password() -> None:
-    engine = create_engine_for("postgresql://user:hush@127.0.0.1:1/imgsync")
+    engine = create_engine_for("postgresql://user:hush@127.0.0.1:1/imgsync?password=hush")
     with pytest.raises(DatabaseError, match=r"127\.0\.0\.1") as caught:
         create_schema(engine)
     assert "hush" not in str(caught.value)
@@ -106,3 +108,91 @@ def test_a_time_without_a_zone_is_refused(sqlite_engine: Engine) -> None:
 )
 def test_storable_text(given: str, kept: str) -> None:
     assert storable(given) == kept
+
+
+def test_a_claim_does_not_wait_for_a_row_that_another_host_is_claiming(
+    postgresql_url: str,
+) -> None:
+    engine = create_engine_for(postgresql_url)
+    create_schema(engine)
+    queue, now = SqlTaskQueue(engine), datetime.now(UTC)
+    first, second = (queue.enqueue({}, now=now).task_id for _ in range(2))
+    with engine.begin() as other:
+        other.execute(text("SELECT id FROM sync_queue WHERE id = :id FOR UPDATE"), {"id": first})
+        task = queue.claim(now=now, lease=timedelta(minutes=1))
+    assert task is not None
+    assert task.id == second
+    engine.dispose()
+
+
+def test_a_connection_that_the_server_ended_is_replaced(postgresql_url: str) -> None:
+    engine = create_engine_for(postgresql_url)
+    create_schema(engine)
+    queue = SqlTaskQueue(engine)
+    queue.counts()
+    admin = create_engine_for(postgresql_url)
+    end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+    with admin.begin() as connection:
+        connection.execute(text(end + " AND datname = current_database()"))
+    assert sum(queue.counts().values()) == 0
+    admin.dispose()
+    engine.dispose()
+
+
+def test_a_server_that_hangs_does_not_hold_a_worker_for_long(postgresql_url: str) -> None:
+    engine = create_engine_for(postgresql_url)
+    with engine.begin() as connection:
+        timeouts = [
+            connection.execute(text(f"SHOW {name}")).scalar()
+            for name in ("lock_timeout", "statement_timeout")
+        ]
+    assert timeouts == ["10s", "30s"]
+    engine.dispose()
+
+
+def test_sqlite_is_durable_and_readers_do_not_wait(sqlite_engine: Engine) -> None:
+    with sqlite_engine.begin() as connection:
+        pragmas = [
+            connection.execute(text(f"PRAGMA {name}")).scalar()
+            for name in ("journal_mode", "synchronous")
+        ]
+    assert pragmas == ["wal", 2]
+
+
+def test_a_new_folder_is_private_and_a_public_file_is_made_so(tmp_path: Path) -> None:
+    create_engine_for(f"sqlite:///{tmp_path / 'new' / 'q.db'}").dispose()
+    assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o700
+    public = tmp_path / "public.db"
+    public.touch(0o644)
+    create_engine_for(f"sqlite:///{public}").dispose()
+    assert stat.S_IMODE(public.stat().st_mode) == 0o600
+
+
+def test_the_home_folder_may_be_written_as_a_tilde(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    create_engine_for("sqlite:///~/q.db").dispose()
+    assert (tmp_path / "q.db").exists()
+
+
+@pytest.mark.parametrize("when", ["2026-11-24T08:00:00Z", "", "5", "tomorrow"])
+def test_sqlite_refuses_a_time_that_it_could_not_compare(sqlite_engine: Engine, when: str) -> None:
+    insert = "INSERT INTO sync_queue (payload, scheduled_at) VALUES ('{}', :when)"
+    with (
+        pytest.raises(Exception, match="scheduled_at_format"),
+        sqlite_engine.begin() as connection,
+    ):
+        connection.execute(text(insert), {"when": when})
+
+
+def test_the_next_task_is_found_without_sorting_the_waiting_ones(sqlite_engine: Engine) -> None:
+    queue, now = SqlTaskQueue(sqlite_engine), datetime.now(UTC)
+    queue.enqueue({}, now=now)
+    with sqlite_engine.connect() as connection:
+        query = _next_due(connection, now, None).compile(
+            sqlite_engine, compile_kwargs={"literal_binds": True}
+        )
+        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}").all()
+    assert "sync_queue_due" in str(plan)
+    assert "TEMP B-TREE" not in str(plan)
