@@ -4,6 +4,7 @@
 """
 
 import base64
+import sys
 import time
 from typing import Any
 
@@ -36,17 +37,18 @@ class Account:
         return rows
 
 
-def copy(emulator: EmulatorProcess) -> int:
-    """Lists both accounts, then copies on counters set to zero; images copied."""
+def copy(emulator: EmulatorProcess) -> tuple[int, float]:
+    """Lists both accounts, then copies on counters set to zero; images copied and seconds."""
     main, child = Account(emulator.api_url, MAIN), Account(emulator.api_url, CHILD)
     products = main.rows("entity/product", limit=100, expand="images")
     targets = {row["externalCode"]: row for row in child.rows("entity/product")}
     emulator.reset_stats()
-    copied = 0
+    started, copied = time.monotonic(), 0
+    storage = httpx.Client(trust_env=False)
     for product in products:
         path = f"entity/product/{targets[product['externalCode']]['id']}/images"
         contents = [
-            (image["filename"], _download(main, image["meta"]["downloadHref"]))
+            (image["filename"], _download(main, storage, image["meta"]["downloadHref"]))
             for image in product["images"]["rows"]
         ]
         for old in child.rows(path):
@@ -54,13 +56,13 @@ def copy(emulator: EmulatorProcess) -> int:
         for filename, content in contents:
             child.call("POST", path, json={"filename": filename, "content": content})
             copied += 1
-    return copied
+    return copied, time.monotonic() - started
 
 
-def _download(account: Account, href: str) -> str:
+def _download(account: Account, storage: httpx.Client, href: str) -> str:
     location = account.call("GET", href).headers["Location"]
-    return base64.b64encode(httpx.get(location, trust_env=False).content).decode()
+    return base64.b64encode(storage.get(location).content).decode()
 
 
 if __name__ == "__main__":
-    finish(copy)
+    finish(*copy(EmulatorProcess(sys.argv[1])))

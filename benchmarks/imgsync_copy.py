@@ -1,6 +1,8 @@
 """The copy as imgsync makes it: `python -m benchmarks.imgsync_copy API_URL`."""
 
+import sys
 import tempfile
+import time
 from pathlib import Path
 
 from benchmarks.report import finish
@@ -11,15 +13,15 @@ from imgsync.domain.accounts import Account, TokenKind
 from imgsync.domain.settings import ChildSettings
 from imgsync.entrypoints.cli.planning import plan_and_queue
 from imgsync.entrypoints.cli.runtime import run_async
-from imgsync.entrypoints.config import Config
+from imgsync.entrypoints.config import FixedConfig
 from imgsync.entrypoints.container import Container
 
 
-def copy(emulator: EmulatorProcess) -> int:
-    """Plans, then runs the worker on counters set to zero; images copied."""
+def copy(emulator: EmulatorProcess) -> tuple[int, float]:
+    """Plans, then runs the worker on counters set to zero; images copied and seconds."""
     with tempfile.TemporaryDirectory(prefix="imgsync-bench-") as folder:
         container = Container(
-            config=Config(
+            config=FixedConfig(
                 api_url=emulator.api_url,
                 database_url=f"sqlite:///{Path(folder) / 'q.db'}",
                 temp_dir=Path(folder) / "temp",
@@ -31,15 +33,17 @@ def copy(emulator: EmulatorProcess) -> int:
         container.settings().put(CHILD, ChildSettings(sync_images_all=True))
         tally = Tally()
 
-        async def run() -> None:
+        async def run() -> float:
             await plan_and_queue(container, MAIN, CHILD, match_by=None, types=())
             emulator.reset_stats()
+            started = time.monotonic()
             await container.worker().run(drain=True, report=tally.add)
+            return time.monotonic() - started
 
-        run_async(container, run)
+        seconds = run_async(container, run)
         container.shutdown_resources()
-    return tally.uploaded
+    return tally.uploaded, seconds
 
 
 if __name__ == "__main__":
-    finish(copy)
+    finish(*copy(EmulatorProcess(sys.argv[1])))

@@ -3,9 +3,13 @@
 import json
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 
-from benchmarks.workload import Workload
+import httpx
+
+from benchmarks.report import Report
+from benchmarks.workload import CHILD, MAIN, Workload
 from imgsync.adapters.emulator.process import emulator_process
 from imgsync.domain.limits import RATE_INTERVAL_SECONDS
 
@@ -39,7 +43,7 @@ class Measurement:
 def measure(
     module: str, workload: Workload, rate_interval: float = RATE_INTERVAL_SECONDS
 ) -> Measurement:
-    """Runs `python -m module API_URL`. RuntimeError where it did not copy every image."""
+    """Runs `python -m module API_URL`. RuntimeError where the child's images are not the main's."""
     with emulator_process(workload.seed(), rate_interval=rate_interval) as emulator:
         done = subprocess.run(
             [sys.executable, "-m", module, emulator.api_url],
@@ -47,15 +51,31 @@ def measure(
             text=True,
             check=True,
         )
-        report, stats = json.loads(done.stdout), emulator.stats()
-    if report["images"] != workload.total_images:
-        raise RuntimeError(f"{module} copied {report['images']} of {workload.total_images} images")
+        report, stats = Report(**json.loads(done.stdout)), emulator.stats()
+        right = _images(emulator.api_url, MAIN) == _images(emulator.api_url, CHILD)
+    if not right or report.images != workload.total_images:
+        raise RuntimeError(f"{module} copied {report.images} of {workload.total_images} images")
     throttled = int(stats["throttled"])
     return Measurement(
         workload=workload,
         api_calls=stats["api_calls"] - throttled,
         change_calls=stats["uploads"] + stats["deletions"],
         throttled=throttled,
-        seconds=report["seconds"],
-        peak_bytes=report["peak_bytes"],
+        seconds=report.seconds,
+        peak_bytes=report.peak_bytes,
     )
+
+
+def _images(api_url: str, token: str) -> dict[str, list[tuple[str, int]]]:
+    """File names and sizes of every product of an account, by external code."""
+    time.sleep(RATE_INTERVAL_SECONDS)  # the copy may have spent the bucket
+    answer = httpx.get(
+        f"{api_url}/entity/product",
+        params={"expand": "images", "limit": 100},
+        headers={"Authorization": f"Bearer {token}", "Accept-Encoding": "gzip"},
+        trust_env=False,
+    )
+    return {
+        row["externalCode"]: [(i["filename"], i["size"]) for i in row["images"]["rows"]]
+        for row in answer.raise_for_status().json()["rows"]
+    }

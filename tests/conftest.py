@@ -11,6 +11,11 @@ from sqlalchemy import Engine, make_url, text
 
 from imgsync.adapters.sql.engine import create_engine_for, create_schema
 
+for _name in list(os.environ):
+    _own = _name.startswith("IMGSYNC_") and _name != "IMGSYNC_TEST_POSTGRESQL_URL"
+    if _own or _name.lower().endswith("_proxy"):
+        del os.environ[_name]  # the tests, and what they start, touch nothing of the user's
+
 
 @pytest.fixture
 def anyio_backend() -> str:

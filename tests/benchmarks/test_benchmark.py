@@ -17,5 +17,17 @@ def test_ten_images_cost_one_upload_instead_of_eleven_changes(
 ) -> None:
     found = measure(module, SMALL, QUICK_INTERVAL)
     assert (found.calls_per_entity, found.changes_per_entity) == (calls, changes)
-    assert found.images_per_second > 0
-    assert found.peak_bytes > 10_000_000
+    assert 0.01 < found.seconds < 30
+    assert found.images_per_second == 20 / found.seconds
+    assert 20_000_000 < found.peak_bytes < 200_000_000
+
+
+def test_answers_429_are_no_calls() -> None:
+    found = measure("benchmarks.baseline_copy", Workload(5, 10, 100), 0.5)
+    assert found.throttled > 0
+    assert found.calls_per_entity == 22
+
+
+def test_a_copy_that_did_not_happen_is_not_measured() -> None:
+    with pytest.raises(RuntimeError, match="copied 20 of 20 images"):
+        measure("tests.benchmarks.false_copy", SMALL, QUICK_INTERVAL)

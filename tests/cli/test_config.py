@@ -6,7 +6,7 @@ import click
 import pytest
 
 from imgsync.entrypoints.cli.main import main
-from imgsync.entrypoints.config import Config, ConfigError, load_config
+from imgsync.entrypoints.config import Config, ConfigError, FixedConfig, load_config
 from tests.cli.conftest import Cli
 
 
@@ -130,7 +130,8 @@ def test_every_command_has_help_in_english(cli: Cli) -> None:
     [("LEASE_SECONDS", "inf"), ("LEASE_SECONDS", "1e300"), ("CLEANUP_HOURS", "1e9")],
 )
 def test_numbers_that_no_date_can_hold_are_refused(cli: Cli, name: str, value: str) -> None:
-    assert name.lower() in cli.fail("queue", "status", **{f"IMGSYNC_{name}": value})
+    cli.env[f"IMGSYNC_{name}"] = value
+    assert name.lower() in cli.fail("queue", "status")
 
 
 def test_a_variable_of_no_setting_is_warned_of(cli: Cli, caplog: pytest.LogCaptureFixture) -> None:
@@ -143,3 +144,10 @@ def test_a_variable_of_no_setting_is_warned_of(cli: Cli, caplog: pytest.LogCaptu
 def test_the_home_folder_may_be_written_as_a_tilde(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/shop")
     assert Config(temp_dir=Path("~/temp")).temp_dir == Path("/home/shop/temp")
+
+
+def test_fixed_settings_do_not_heed_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IMGSYNC_DATABASE_URL", "sqlite:////real.db")
+    monkeypatch.setenv("IMGSYNC_CONCURRENCY", "9")
+    config = FixedConfig(database_url="sqlite:///mine.db")
+    assert (config.database_url, config.concurrency) == ("sqlite:///mine.db", 4)

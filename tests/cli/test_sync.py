@@ -367,8 +367,13 @@ def test_proxies_of_the_environment_are_not_used_for_loopback(ready: Cli, shop: 
 
 
 def test_proxies_that_cannot_be_used_are_one_line(ready: Cli) -> None:
-    env = {"ALL_PROXY": "nonsense://x", "IMGSYNC_API_URL": "https://api.moysklad.ru/api/remap/1.2"}
-    assert "proxy settings" in ready.fail("enqueue", *BOTH, **env)
+    said = ready.fail(
+        "enqueue",
+        *BOTH,
+        ALL_PROXY="nonsense://x",
+        IMGSYNC_API_URL="https://api.moysklad.ru/api/remap/1.2",
+    )
+    assert "proxy settings" in said
 
 
 def test_an_unknown_child_is_an_error_and_no_note(ready: Cli) -> None:

@@ -1,5 +1,6 @@
 """Contract of the port Clock, on the system's clock and the tests' own."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -9,8 +10,9 @@ from imgsync.domain.ports.clock import Clock
 from tests.application.world import TestClock
 
 
-@pytest.mark.parametrize("clock", [SystemClock(), TestClock(datetime.now(UTC))])
-def test_the_present_is_in_utc_and_never_goes_back(clock: Clock) -> None:
+@pytest.mark.parametrize("make", [SystemClock, lambda: TestClock(datetime.now(UTC))])
+def test_the_present_is_in_utc_and_never_goes_back(make: Callable[[], Clock]) -> None:
+    clock = make()
     first, second = clock.now(), clock.now()
     assert first.tzinfo is UTC
     assert first <= second

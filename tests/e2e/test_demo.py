@@ -4,14 +4,28 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from imgsync.entrypoints.cli.main import main
+from imgsync.entrypoints.config import FixedConfig
+from imgsync.entrypoints.container import Container
+from imgsync.entrypoints.demo.run import Demo, started
 
 
 def test_the_demo_copies_photographs_and_verifies_them(tmp_path: Path) -> None:
     own_database = tmp_path / "mine.db"
     done = subprocess.run(
         [sys.executable, "-m", "imgsync", "demo", "--json"],
-        env=os.environ | {"IMGSYNC_DATABASE_URL": f"sqlite:///{own_database}"},
+        env=os.environ
+        | {
+            "IMGSYNC_DATABASE_URL": f"sqlite:///{own_database}",
+            "IMGSYNC_MATCH_BY": "code",
+            "HTTP_PROXY": "http://127.0.0.1:9",
+        },
         capture_output=True,
         text=True,
         timeout=120,
@@ -28,6 +42,7 @@ def test_the_demo_copies_photographs_and_verifies_them(tmp_path: Path) -> None:
     assert (unchanged["uploaded"], unchanged["kept"]) == (0, first["uploaded"])
     assert unchanged["downloaded_bytes"] < 100_000
     assert (added["uploaded"], added["kept"]) == (1, first["uploaded"])
+    assert [r["skipped"] for r in (first, unchanged, added)] == [1, 1, 1]
     assert not own_database.exists()
 
 
@@ -41,3 +56,21 @@ def test_the_table_is_printed() -> None:
     )
     for word in ("Entities", "Images", "API calls", "MB up", "Warnings", "Seconds", "Verified"):
         assert word in done.stdout
+
+
+@pytest.fixture
+def running() -> Iterator[Demo]:
+    with started(Container(config=FixedConfig())) as demo:
+        yield demo
+
+
+def test_the_demo_tells_wrong_images_from_right_ones(running: Demo) -> None:
+    assert not running.verify()
+
+
+def test_a_wrong_result_ends_the_demo_with_status_1(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Demo, "verify", lambda _: False)
+    result = CliRunner().invoke(main, ["demo"])
+    assert result.exit_code == 1
+    assert "does not hold the right images" in result.stderr
+    assert "Verified" not in result.stdout

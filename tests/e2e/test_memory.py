@@ -10,7 +10,7 @@ from imgsync.domain.accounts import Account, TokenKind
 from imgsync.domain.settings import ChildSettings
 from imgsync.entrypoints.cli.planning import plan_and_queue
 from imgsync.entrypoints.cli.runtime import run_async
-from imgsync.entrypoints.config import Config
+from imgsync.entrypoints.config import FixedConfig
 from imgsync.entrypoints.container import Container
 
 IMAGE_BYTES = 6_000_000
@@ -37,7 +37,7 @@ def peak_of_a_copy(images: int, folder: Path) -> int:
     """Bytes allocated at most while one product with `images` images is copied."""
     with emulator_process(seed_of(images)) as emulator:
         container = Container(
-            config=Config(
+            config=FixedConfig(
                 api_url=emulator.api_url,
                 database_url=f"sqlite:///{folder / 'q.db'}",
                 temp_dir=folder / "temp",

@@ -98,6 +98,21 @@ class Config(BaseSettings):
         return env_settings, init_settings
 
 
+class FixedConfig(Config):
+    """Settings that the code gives; neither the environment nor a file changes them."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings,)
+
+
 def load_config(path: Path | None = None) -> Config:
     """Configuration from the environment and a TOML file.
 

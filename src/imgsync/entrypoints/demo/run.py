@@ -11,10 +11,10 @@ from imgsync.adapters.emulator import Emulator, EmulatorServer
 from imgsync.adapters.emulator.images import ImageElement, KeptImage, NewImage
 from imgsync.application.tally import Tally
 from imgsync.domain.accounts import Account, TokenKind
-from imgsync.domain.entity_types import MatchField
 from imgsync.domain.formats import image_format
 from imgsync.domain.settings import ChildSettings
 from imgsync.entrypoints.cli.planning import PlanOutcome, plan_and_queue
+from imgsync.entrypoints.config import FixedConfig
 from imgsync.entrypoints.container import Container
 from imgsync.entrypoints.demo.accounts import CHILD_TOKEN, MAIN_TOKEN, DemoAccounts, seed
 
@@ -78,7 +78,7 @@ class Demo:
             warnings=tally.warnings,
             errors=tally.errors,
             seconds=seconds,
-            verified=self._verify(),
+            verified=self.verify(),
         )
 
     async def _enqueue(self) -> PlanOutcome:
@@ -92,7 +92,8 @@ class Demo:
         elements: list[ImageElement] = [NewImage.create(f"new-{filename}", content)]
         account.set_images(entity, [*elements, *(KeptImage(i.id) for i in entity.images)])
 
-    def _verify(self) -> bool:
+    def verify(self) -> bool:
+        """Whether every child entity holds the images of its main one, but for the GIF."""
         images = self._emulator.images_of
         return all(
             [(i.filename, i.content) for i in images(pair.child)]
@@ -103,21 +104,21 @@ class Demo:
 
 @contextmanager
 def started(container: Container) -> Iterator[Demo]:
-    """A demo with a database and temp folder of its own; other settings are the container's."""
+    """A demo with settings of its own, but for the container's strategy and concurrency."""
     emulator = Emulator()
     accounts = seed(emulator)
     with (
         tempfile.TemporaryDirectory(prefix="imgsync-demo-") as folder,
         EmulatorServer(emulator) as server,
     ):
-        config = container.config().model_copy(
-            update={
-                "api_url": server.api_url,
-                "database_url": f"sqlite:///{Path(folder) / 'demo.db'}",
-                "temp_dir": Path(folder) / "temp",
-                "download_hosts": ("127.0.0.1",),
-                "match_by": MatchField.EXTERNAL_CODE,
-            }
+        given = container.config()
+        config = FixedConfig(
+            api_url=server.api_url,
+            database_url=f"sqlite:///{Path(folder) / 'demo.db'}",
+            temp_dir=Path(folder) / "temp",
+            download_hosts=("127.0.0.1",),
+            replace_strategy=given.replace_strategy,
+            concurrency=given.concurrency,
         )
         own = Container(config=config)
         try:
