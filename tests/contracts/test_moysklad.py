@@ -198,3 +198,52 @@ async def test_a_foreign_host_is_forbidden(port: MoySkladPort) -> None:
         await fetch(port, "https://evil.example/x.png")
     with pytest.raises(ForbiddenUrlError):
         await port.content_length("https://evil.example/x.png")
+
+
+async def test_of_an_image_that_stands_twice_the_first_is_deleted(
+    backend: Backend, port: MoySkladPort
+) -> None:
+    entity_id = backend.add("product", "Lamp", [THREE[0], THREE[1], THREE[0]])
+    images = await port.list_images(PRODUCT, entity_id)
+    assert images[0].id == images[2].id
+    await port.delete_images(PRODUCT, entity_id, [images[0].href])
+    assert backend.images("product", entity_id) == [THREE[1], THREE[0]]
+
+
+async def test_images_that_are_gone_already_do_not_keep_the_others(
+    backend: Backend, port: MoySkladPort
+) -> None:
+    entity_id = backend.add("product", "Lamp", THREE)
+    images = await port.list_images(PRODUCT, entity_id)
+    gone = backend.unknown_image_href("product", entity_id)
+    await port.delete_images(PRODUCT, entity_id, [gone, images[1].href])
+    assert backend.images("product", entity_id) == [THREE[0], THREE[2]]
+    await port.delete_images(PRODUCT, entity_id, [gone])
+    assert len(backend.images("product", entity_id)) == 2
+
+
+async def test_an_image_over_ten_megabytes_is_refused(backend: Backend, port: MoySkladPort) -> None:
+    entity_id = backend.add("product", "Lamp", THREE)
+    for size, refused in ((10 * 1024 * 1024, False), (10 * 1024 * 1024 + 1, True)):
+        content = png(1, size)
+        setting = port.set_images(
+            PRODUCT, entity_id, [Upload("k", "a.png", size)], reader({"k": content})
+        )
+        if refused:
+            with pytest.raises(ImageRejectedError):
+                await setting
+        else:
+            await setting
+    assert backend.images("product", entity_id) == [("a.png", png(1, 10 * 1024 * 1024))]
+
+
+async def test_equal_name_and_content_are_one_image_and_others_are_not(
+    backend: Backend, port: MoySkladPort
+) -> None:
+    like, unlike = png(1, 500), png(1, 499) + b"x"
+    entity_id = backend.add(
+        "product", "Lamp", [("a.png", like), ("a.png", like), ("b.png", like), ("a.png", unlike)]
+    )
+    ids = [image.id for image in await port.list_images(PRODUCT, entity_id)]
+    assert ids[0] == ids[1]
+    assert len(set(ids)) == 3

@@ -29,6 +29,7 @@ class Service:
         self.server = server
         self.emulator: Emulator = server.emulator
         self.account = account
+        self.token = token
         self.user: EmulatedUser = account.add_user(token=token)
         self.client = self.client_for(token)
 

@@ -64,7 +64,9 @@ def test_without_api_access_every_request_is_refused(service: Service) -> None:
     assert service.client.get("entity/product").status_code == 200
 
 
-@pytest.mark.parametrize("value", [None, "identity", "deflate, br", "gzip;q=0"])
+@pytest.mark.parametrize(
+    "value", [None, "identity", "deflate, br", "gzip;q=0", "gzip; q=0.0", "gzip;q=0.000"]
+)
 def test_without_gzip_the_answer_is_an_empty_415(service: Service, value: str | None) -> None:
     response = raw_get(service, Accept_Encoding=value)
     assert (response.status_code, response.content) == (415, b"")

@@ -1,9 +1,12 @@
+import threading
 import time
+from types import SimpleNamespace
 
 import httpx
 import pytest
 
 from imgsync.adapters.emulator import EmulatorLimits
+from imgsync.adapters.emulator.images import NewImage
 from tests.emulator.conftest import StartService
 from tests.emulator.service import JPEG, PNG, Service, codes, images_path
 
@@ -44,11 +47,13 @@ def test_a_download_needs_authorisation_and_costs_units(start_service: StartServ
     assert service.client.get(url).status_code == 429
 
 
-def test_links_work_many_times_until_they_expire(start_service: StartService) -> None:
-    service = start_service(EmulatorLimits(download_seconds=0.4))
+def test_links_work_many_times_until_they_expire(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
     location = service.download_location(service.product(("a.jpg", JPEG)))
     assert [httpx.get(location).status_code for _ in range(2)] == [200, 200]
-    time.sleep(0.45)
+    later = SimpleNamespace(time=lambda: time.time() + 61)
+    monkeypatch.setattr("imgsync.adapters.emulator.links.time", later)
     assert httpx.get(location).status_code == 403
 
 
@@ -68,7 +73,7 @@ def test_the_expiry_is_one_minute_by_default(service: Service) -> None:
     assert float(httpx.URL(location).params["expires"]) - time.time() == pytest.approx(60, abs=5)
 
 
-@pytest.mark.parametrize("value", ["0", "-1", "x"])
+@pytest.mark.parametrize("value", ["0", "-1", "x", "9" * 5000])
 def test_a_wrong_expiry_is_refused(service: Service, value: str) -> None:
     product = service.product(("a.jpg", JPEG))
     response = service.client.get(f"download/{product.images[0].id}", headers={HEADER: value})
@@ -137,3 +142,40 @@ def test_miniatures_are_other_pictures(service: Service) -> None:
     assert content.startswith(PNG)
     assert len(content) < 100
     assert service.emulator.stats.downloads == 0
+
+
+def test_the_longest_expiry_is_a_day(service: Service) -> None:
+    location = service.download_location(service.product(("a.jpg", JPEG)), **{HEADER: "999999"})
+    left = float(httpx.URL(location).params["expires"]) - time.time()
+    assert left == pytest.approx(86_400, abs=30)
+
+
+def test_head_requests_are_no_downloads(service: Service) -> None:
+    location = service.download_location(service.product(("a.jpg", JPEG)))
+    for _ in range(50):
+        httpx.head(location)
+    assert service.emulator.stats.storage_requests == 50
+    assert service.emulator.stats.downloads == 0
+
+
+def test_a_download_during_a_replace_is_whole_or_refused(service: Service) -> None:
+    content = JPEG + bytes(300_000)
+    product = service.product(("a.jpg", content))
+    locations = [service.download_location(product)]
+    stop = threading.Event()
+
+    def replace_again_and_again() -> None:
+        while not stop.is_set():
+            service.account.set_images(product, [])
+            service.account.set_images(product, [NewImage.create("a.jpg", content)])
+
+    changing = threading.Thread(target=replace_again_and_again)
+    changing.start()
+    try:
+        with httpx.Client() as client:
+            answers = [client.get(locations[0]) for _ in range(150)]
+    finally:
+        stop.set()
+        changing.join()
+    assert {a.status_code for a in answers} <= {200, 403}
+    assert all(a.content == content for a in answers if a.status_code == 200)

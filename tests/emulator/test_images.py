@@ -1,4 +1,5 @@
 import base64
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -270,3 +271,31 @@ def test_base64_padding_does_not_count(service: Service) -> None:
         body = {"filename": "a.jpg", "content": base64.b64encode(content).decode()}
         response = service.client.post(images_path(service.product()), json=body)
         assert response.json()[0]["size"] == len(content)
+
+
+def test_an_answer_is_the_list_that_its_own_request_set(service: Service) -> None:
+    product = service.product()
+    names = [f"{n}.jpg" for n in range(4)]
+
+    def set_again_and_again(name: str) -> list[list[str]]:
+        with service.client_for(service.token) as client:
+            answers = [client.post(images_path(product), json=[upload(name)]) for _ in range(40)]
+        return [filenames(answer.json()) for answer in answers]
+
+    with ThreadPoolExecutor(len(names)) as pool:
+        for name, lists in zip(names, pool.map(set_again_and_again, names), strict=True):
+            assert lists == [[name]] * 40
+
+
+def test_a_file_name_that_is_no_text_is_refused(service: Service) -> None:
+    body = '[{"filename": "\\ud800.jpg", "content": "/9j/4GE="}]'
+    response = service.client.post(images_path(service.product()), content=body)
+    assert codes(response) == [51005]
+
+
+def test_metas_of_another_server_are_refused(service: Service) -> None:
+    product = service.product(*files(1))
+    meta = service.meta(product, 0)
+    meta["meta"]["href"] = meta["meta"]["href"].replace(":", ":1").replace("http:1", "http:")
+    response = service.client.post(images_path(product), json=[meta])
+    assert codes(response) == [1059]

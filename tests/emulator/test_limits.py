@@ -9,7 +9,7 @@ import pytest
 from imgsync.adapters.emulator import EmulatorLimits
 from imgsync.adapters.emulator.rate import RateBucket
 from tests.emulator.conftest import StartService
-from tests.emulator.service import Service, codes, images_path, upload, uploads
+from tests.emulator.service import Service, codes, files, images_path, upload, uploads
 
 
 def statuses(client: httpx.Client, count: int) -> list[int]:
@@ -60,17 +60,17 @@ def test_a_login_costs_three_units_by_default(start_service: StartService) -> No
 
 
 def test_rate_headers_and_waiting_for_the_named_time(start_service: StartService) -> None:
-    service = start_service(EmulatorLimits(rate_units=2, rate_interval=0.4))
+    service = start_service(EmulatorLimits(rate_units=2, rate_interval=2.0))
     answers = [service.client.get("entity/product") for _ in range(4)]
     assert [a.status_code for a in answers] == [200, 200, 429, 429]
     assert [a.headers["X-RateLimit-Remaining"] for a in answers] == ["1", "0", "0", "0"]
     assert {a.headers["X-RateLimit-Limit"] for a in answers} == {"2"}
-    assert {a.headers["X-Lognex-Retry-TimeInterval"] for a in answers} == {"400"}
+    assert {a.headers["X-Lognex-Retry-TimeInterval"] for a in answers} == {"2000"}
     assert "X-Lognex-Retry-After" not in answers[0].headers
     rejected = answers[-1]
     assert codes(rejected) == [1049]
     wait = int(rejected.headers["X-Lognex-Retry-After"])
-    assert 0 < wait <= 400
+    assert 0 < wait <= 2000
     assert int(rejected.headers["X-Lognex-Reset"]) == wait
     time.sleep(wait / 1000)  # rejected requests spent nothing, or this would not be enough
     assert service.client.get("entity/product").status_code == 200
@@ -89,7 +89,7 @@ def parallel(clients: list[httpx.Client], each: int) -> list[httpx.Response]:
 
 
 def test_five_requests_of_a_user_run_in_parallel(service: Service) -> None:
-    service.emulator.faults.add(path_regex="product", delay=0.4, times=6)
+    service.emulator.faults.add(path_regex="product", delay=1.5, times=6)
     answers = parallel([service.client], 6)
     refused = [a for a in answers if a.status_code == 429]
     assert [codes(a) for a in refused] == [[1073]]
@@ -102,7 +102,7 @@ def test_twenty_requests_of_an_account_run_in_parallel(service: Service) -> None
     tokens = [f"{service.account.id}-{number}" for number in range(5)]
     for token in tokens:
         service.account.add_user(token=token)
-    service.emulator.faults.add(path_regex="product", delay=0.6, times=25)
+    service.emulator.faults.add(path_regex="product", delay=2.5, times=25)
     clients = [service.client_for(token) for token in tokens]
     answers = parallel(clients, 5)
     for client in clients:
@@ -113,7 +113,7 @@ def test_twenty_requests_of_an_account_run_in_parallel(service: Service) -> None
 
 def test_a_request_refused_for_parallelism_spends_no_units(start_service: StartService) -> None:
     service = start_service(EmulatorLimits(rate_units=3, max_parallel_per_user=1))
-    service.emulator.faults.add(path_regex="product", delay=0.3)
+    service.emulator.faults.add(path_regex="product", delay=1.5)
     assert sorted(a.status_code for a in parallel([service.client], 3)) == [200, 429, 429]
     assert statuses(service.client, 3) == [200, 200, 429]
 
@@ -148,11 +148,11 @@ def test_failures_of_different_requests_do_not_end_access(start_service: StartSe
 
 
 def test_old_failures_are_forgotten(start_service: StartService) -> None:
-    limits = EmulatorLimits(max_identical_failures_per_minute=2, abuse_interval=0.2)
+    limits = EmulatorLimits(max_identical_failures_per_minute=2, abuse_interval=1.0)
     service = start_service(limits)
     for _ in range(2):
         service.client.get("entity/product?limit=0")
-    time.sleep(0.25)
+    time.sleep(1.05)
     for _ in range(2):
         service.client.get("entity/product?limit=0")
     assert service.user.api_access
@@ -218,3 +218,47 @@ def test_an_uploads_slot_is_held_while_its_body_is_sent(start_service: StartServ
 
     assert service.client.post(images_path(product), content=slow_body()).is_success
     assert seen[-1] == 429
+
+
+def test_abuse_is_counted_by_the_minute() -> None:
+    assert EmulatorLimits().abuse_interval == 60
+
+
+def test_requests_of_other_methods_and_bodies_are_not_identical(
+    start_service: StartService,
+) -> None:
+    service = start_service(EmulatorLimits(max_identical_failures_per_minute=2))
+    path = "entity/product/none/images"
+    for _ in range(2):
+        assert service.client.get(path).status_code == 404
+        assert service.client.post(path, json=[]).status_code == 404
+    service.emulator.faults.add(method="POST", status=503, times=5)
+    for number in range(5):
+        assert service.client.post(path, json=[number]).status_code == 503
+    assert service.user.api_access
+    service.client.get(path)
+    assert not service.user.api_access
+
+
+def test_every_failure_counts_towards_the_identical_ones(start_service: StartService) -> None:
+    service = start_service(EmulatorLimits(max_identical_failures_per_minute=2))
+    for _ in range(3):
+        assert service.client.get("entity/nothing").status_code == 404
+    assert not service.user.api_access
+
+
+def test_a_list_of_kept_images_has_the_same_limit(service: Service) -> None:
+    product = service.product(*files(1))
+    body = [service.meta(product, 0)] * 11
+    response = service.client.post(images_path(product), json=body)
+    assert codes(response) == [51006]
+
+
+def test_a_told_wait_is_never_too_short() -> None:
+    moment = [0.0]
+    bucket = RateBucket(1, 3.0, lambda: moment[0])
+    assert bucket.try_spend(1)
+    moment[0] = 0.0004
+    assert bucket.milliseconds_until(1) == 3000
+    moment[0] += bucket.milliseconds_until(1) / 1000
+    assert bucket.try_spend(1)

@@ -97,7 +97,7 @@ def test_filters(service: Service) -> None:
     assert names(service, filter="externalCode=E1") == []
 
 
-@pytest.mark.parametrize("condition", ["images=1", "name", "name!=a", "name~a"])
+@pytest.mark.parametrize("condition", ["images=1", "images>1", "name", "name~a", "=a"])
 def test_other_filters_are_refused(service: Service, condition: str) -> None:
     response = service.client.get("entity/product", params={"filter": condition})
     assert (response.status_code, codes(response)) == (400, [1034])
@@ -194,3 +194,46 @@ def test_one_supported_fields_value_a_request(service: Service, query: str) -> N
     for path in ("entity/product", images_path(service.product())):
         response = service.client.get(f"{path}?{query}")
         assert (response.status_code, codes(response)) == (400, [3042])
+
+
+@pytest.mark.parametrize(
+    ("condition", "found"),
+    [
+        ("name>b", ["c"]),
+        ("name>=b", ["b", "c"]),
+        ("name<b", ["a"]),
+        ("name<=b", ["a", "b"]),
+        ("name!=b", ["a", "c"]),
+        ("name!=a;name!=b", ["c"]),
+        ("code=1;name>a", ["b"]),
+        ("updated>2000-01-01 00:00:00", ["a", "b", "c"]),
+        ("updated<2000-01-01 00:00:00", []),
+    ],
+)
+def test_comparisons(service: Service, condition: str, found: list[str]) -> None:
+    for name, code in (("a", "1"), ("b", "1"), ("c", "2")):
+        service.product(name=name, code=code)
+    assert names(service, filter=condition) == found
+
+
+def test_links_to_other_pages_repeat_the_query(service: Service) -> None:
+    product = service.product(*files(3))
+    query = "fields=downloadPermanentHref&limit=2"
+    page = service.client.get(f"{images_path(product)}?{query}").json()
+    (row,) = service.client.get(page["meta"]["nextHref"]).json()["rows"]
+    assert "downloadPermanentHref" in row["meta"]
+
+
+def test_the_page_before_the_second_row_begins_at_the_first(service: Service) -> None:
+    for number in range(3):
+        service.product(name=str(number))
+    meta = service.client.get("entity/product?limit=2&offset=1").json()["meta"]
+    assert "offset=0" in meta["previousHref"]
+
+
+def test_a_bulk_answer_of_more_than_100_entities_is_not_expanded(service: Service) -> None:
+    products = [service.product(*files(1)) for _ in range(101)]
+    for count, expanded in ((100, True), (101, False)):
+        body = [{"meta": service.entity_meta(p)} for p in products[:count]]
+        answer = service.client.post("entity/product?expand=images", json=body).json()
+        assert ("rows" in answer[0]["images"]) is expanded

@@ -57,3 +57,11 @@ def test_the_body_of_a_refused_request_is_read(service: Service) -> None:
     body = bytes(1_000_000)
     assert httpx.post(f"{service.server.api_url}/entity/product", content=body).status_code == 401
     assert service.emulator.stats.bytes_in == len(body)
+
+
+def test_a_deletion_of_many_is_one(service: Service) -> None:
+    product = service.product(*[(f"{n}.jpg", JPEG + bytes([n])) for n in range(3)])
+    body = [service.meta(product, n) for n in (0, 1)]
+    service.client.post(f"{images_path(product)}/delete", json=body)
+    stats = service.emulator.stats
+    assert (stats.deletions, stats.uploads) == (1, 0)

@@ -1,6 +1,7 @@
 """An account in memory. It passes the contract of the port, so tests of use cases may trust it."""
 
 import base64
+import hashlib
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +19,12 @@ from imgsync.domain.errors import (
 )
 from imgsync.domain.formats import image_format
 from imgsync.domain.images import RemoteImage, last_segment
-from imgsync.domain.limits import EXPANDED_PAGE_SIZE, MAX_REQUEST_BYTES, PLAIN_PAGE_SIZE
+from imgsync.domain.limits import (
+    EXPANDED_PAGE_SIZE,
+    MAX_IMAGE_BYTES,
+    MAX_REQUEST_BYTES,
+    PLAIN_PAGE_SIZE,
+)
 from imgsync.domain.matching import Entity
 from imgsync.domain.ports.moysklad import ReadContent
 
@@ -101,6 +107,8 @@ class FakeMoySklad:
             content = base64.b64decode(b"".join(base64_chunks(read(element.key))))
             if image_format(content) is None:
                 raise ImageRejectedError("51002")
+            if len(content) > MAX_IMAGE_BYTES:
+                raise ImageRejectedError("51004")
             images.append(self._store(entity_type.name, entity_id, element.filename, content))
         self._replace(entity_type, entity, images)
         return images
@@ -110,7 +118,12 @@ class FakeMoySklad:
     ) -> None:
         self._note("delete_images")
         entity = self._entity(entity_type.name, entity_id)
-        self._replace(entity_type, entity, [i for i in entity.images if i.href not in hrefs])
+        left = list(entity.images)
+        for href in hrefs:
+            first = next((image for image in left if image.href == href), None)
+            if first is not None:
+                left.remove(first)
+        self._replace(entity_type, entity, left)
 
     async def content_length(self, url: str) -> int | None:
         self._note(f"content_length {url}")
@@ -160,8 +173,8 @@ class FakeMoySklad:
     def _store(
         self, entity_type: str, entity_id: str, filename: str, content: bytes
     ) -> RemoteImage:
-        name = f"{filename}\0".encode() + content[:100] + str(len(content)).encode()
-        image_id = str(uuid.uuid5(uuid.NAMESPACE_OID, name.hex()))
+        name = f"{hashlib.sha256(content).hexdigest()}/{filename}"
+        image_id = str(uuid.uuid5(uuid.NAMESPACE_OID, name))
         self.blobs[image_id] = content
         return RemoteImage(
             f"{HOST}/entity/{entity_type}/{entity_id}/images/{image_id}",

@@ -6,8 +6,8 @@ Every change of a list is atomic: it is checked as a whole before anything is st
 import threading
 import uuid
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Hashable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 
 from imgsync.adapters.emulator.abuse import AbuseMonitor
 from imgsync.adapters.emulator.content import ContentStore
@@ -55,7 +55,7 @@ class EmulatedUser:
         if on:
             self._monitor.clear()
 
-    def record(self, status: int, request: tuple[str, str, int]) -> None:
+    def record(self, status: int, request: Hashable) -> None:
         """Takes note of an answer; may switch access off."""
         if self._monitor.record(status, request):
             self._api_access = False
@@ -83,6 +83,7 @@ class EmulatedEntity:
             "externalCode": self.external_code,
             "code": self.code,
             "article": self.article,
+            "updated": self.updated,
         }
         return values[field_name] or ""
 
@@ -205,14 +206,19 @@ class EmulatedAccount:
         """An image that stands on some entity of this account."""
         return self._images.get(image_id)
 
-    def add_image(self, entity: EmulatedEntity, image: NewImage) -> None:
-        """Appends an image. ApiError 51003 or 51006; the list is then unchanged."""
+    def add_image(self, entity: EmulatedEntity, image: NewImage) -> EmulatedEntity:
+        """Appends an image; the entity as it then is. ApiError 51003 or 51006 changes nothing."""
         with self._lock:
             kept = [KeptImage(present.id) for present in entity.images]
-            self.set_images(entity, [*kept, image])
+            return self.set_images(entity, [*kept, image])
 
-    def set_images(self, entity: EmulatedEntity, elements: Sequence[ImageElement]) -> None:
-        """Makes the list exactly `elements`. ApiError 1021, 51003 or 51006 changes nothing."""
+    def set_images(
+        self, entity: EmulatedEntity, elements: Sequence[ImageElement]
+    ) -> EmulatedEntity:
+        """Makes the list exactly `elements`; a copy of the entity as this change leaves it.
+
+        ApiError 1021, 51003 or 51006 changes nothing.
+        """
         with self._lock:
             maximum = self._limits.max_images[entity.type]
             if len(elements) > maximum:
@@ -226,6 +232,7 @@ class EmulatedAccount:
             ]
             self._check_quota(entity, images)
             self._replace(entity, images, [e for e in elements if isinstance(e, NewImage)])
+            return replace(entity)
 
     def delete_images(self, entity: EmulatedEntity, image_ids: Iterable[str]) -> None:
         """Deletes the first image of each id. ApiError 1021 changes nothing."""

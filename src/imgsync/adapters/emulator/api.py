@@ -1,6 +1,7 @@
 """Endpoints of the API (sections Product, Images, Links to files)."""
 
 import asyncio
+import re
 from typing import Any
 
 from starlette.applications import Starlette
@@ -26,6 +27,7 @@ from imgsync.adapters.emulator.queries import (
 from imgsync.adapters.emulator.uploads import ElementParser, href_of
 
 _EXPIRATION_HEADER = "X-Lognex-Download-Expiration-Seconds"
+_SECONDS = re.compile(r"[0-9]{1,9}")
 
 
 class Api:
@@ -72,13 +74,8 @@ class Api:
         view = parse_view(request.query_params, self._limits, page.limit)
         wanted = parse_filter(request.query_params)
         entities = [entity for entity in account.entities(type_name) if wanted.accepts(entity)]
-        repeated = {
-            name: request.query_params[name]
-            for name in ("filter", "expand", "fields")
-            if name in request.query_params
-        }
         documents = Documents(self._links, account, view)
-        return json_answer(documents.entity_page(type_name, entities, page, repeated))
+        return json_answer(documents.entity_page(type_name, entities, page, _repeated(request)))
 
     async def get_entity(self, request: Request) -> Response:
         entity = self._entity(request)
@@ -106,15 +103,15 @@ class Api:
     async def list_images(self, request: Request) -> Response:
         entity = self._entity(request)
         page = parse_page(request.query_params, self._limits)
-        return json_answer(self._documents(request).image_page(entity, page))
+        return json_answer(self._documents(request).image_page(entity, page, _repeated(request)))
 
     async def change_images(self, request: Request) -> Response:
         """An object adds an image; an array sets the whole list. Answers the list."""
         entity = self._entity(request)
         documents = self._documents(request)
         data = await read_json(request, self._limits)
-        await asyncio.to_thread(self._change, _account(request), entity, data)
-        return json_answer(documents.images(entity))
+        changed = await asyncio.to_thread(self._change, _account(request), entity, data)
+        return json_answer(documents.images(changed))
 
     async def delete_images(self, request: Request) -> Response:
         entity = self._entity(request)
@@ -140,12 +137,13 @@ class Api:
             location = self._links.temporary(account, image_id, seconds)
         return empty_answer(302, {"Location": location})
 
-    def _change(self, account: EmulatedAccount, entity: EmulatedEntity, data: Any) -> None:
+    def _change(
+        self, account: EmulatedAccount, entity: EmulatedEntity, data: Any
+    ) -> EmulatedEntity:
         parser = ElementParser(self._limits, self._links, entity)
         if isinstance(data, list):
-            account.set_images(entity, parser.elements(data))
-        else:
-            account.add_image(entity, parser.upload(data))
+            return account.set_images(entity, parser.elements(data))
+        return account.add_image(entity, parser.upload(data))
 
     def _update(self, account: EmulatedAccount, type_name: str, item: Any) -> EmulatedEntity:
         if not isinstance(item, dict) or "meta" not in item:
@@ -156,13 +154,13 @@ class Api:
             raise not_found(type_name, entity_id)
         if "images" in item:
             parser = ElementParser(self._limits, self._links, entity)
-            account.set_images(entity, parser.elements(item["images"]))
+            return account.set_images(entity, parser.elements(item["images"]))
         return entity
 
     def _expiration(self, text: str | None) -> float:
         if text is None:
             return self._limits.download_seconds
-        if not text.isdecimal() or int(text) < 1:
+        if not _SECONDS.fullmatch(text) or int(text) < 1:
             raise api_error(1040, parameter=_EXPIRATION_HEADER, detail=text)
         return min(float(text), self._limits.max_download_seconds)
 
@@ -188,6 +186,12 @@ class Api:
         path = request.url.path.removeprefix(API_PREFIX).replace(entity_id, moved.id, 1)
         query = f"?{request.url.query}" if request.url.query else ""
         raise MovedError(f"{self._links.api_url}{path}{query}")
+
+
+def _repeated(request: Request) -> dict[str, str]:
+    """Parameters that the links to other pages repeat."""
+    names = ("filter", "expand", "fields")
+    return {name: request.query_params[name] for name in names if name in request.query_params}
 
 
 def _account(request: Request) -> EmulatedAccount:

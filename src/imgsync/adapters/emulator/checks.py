@@ -1,5 +1,7 @@
 """Checks of request headers (sections Restrictions, Compression, Errors)."""
 
+import re
+
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
@@ -21,7 +23,8 @@ def check_accept_encoding(headers: Headers) -> None:
     """415 without a body unless gzip is accepted."""
     for choice in headers.get("accept-encoding", "").split(","):
         coding, _, quality = choice.partition(";")
-        if coding.strip().lower() == "gzip" and quality.replace(" ", "") not in ("q=0", "q=0.0"):
+        refused = re.fullmatch(r"q=0(\.0*)?", quality.replace(" ", ""))
+        if coding.strip().lower() == "gzip" and not refused:
             return
     raise ApiError(415)
 

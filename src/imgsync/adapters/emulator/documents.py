@@ -75,10 +75,10 @@ class Documents:
         """Every image of the entity, in order."""
         return [self.image(entity, image) for image in entity.images]
 
-    def image_page(self, entity: EmulatedEntity, page: Page) -> Json:
-        """``{"context","meta","rows"}`` of an entity's images."""
+    def image_page(self, entity: EmulatedEntity, page: Page, query: Json) -> Json:
+        """``{"context","meta","rows"}`` of an entity's images; `query`: as of `entity_page`."""
         href = self._links.images(entity)
-        return self._page(href, "image", self.images(entity), page, "")
+        return self._page(href, "image", self.images(entity), page, urlencode(query))
 
     def entity_page(
         self, type_name: str, entities: Sequence[EmulatedEntity], page: Page, query: Json

@@ -110,8 +110,10 @@ class Exchange:
         start = {**message, "headers": [*message.get("headers", ()), *extra]}
         if self._cut_after == 0:
             await self._drop()
-        else:
-            await self._send(start)
+            return
+        if self.method == "HEAD" or (b"content-length", b"0") in start["headers"]:
+            self._end()  # a client has the whole answer with its headers
+        await self._send(start)
 
     async def _send_body(self, message: Message) -> None:
         if self.method != "HEAD":

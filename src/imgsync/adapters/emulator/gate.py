@@ -1,6 +1,6 @@
 """What every API request passes before its endpoint: header checks, access, limits, faults."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 
 from starlette.datastructures import Headers
 from starlette.routing import Match, Route
@@ -141,10 +141,12 @@ class _Visit:
         self._holds_slots = True
         self._emulator.recorder.record_parallel(user.id, user.slots.used)
 
-    def _identity(self) -> tuple[str, str, int]:
-        """Requests of equal method, URL and body are identical."""
+    def _identity(self) -> Hashable:
+        """Requests of equal method, URL and body are identical; an unread body is like no other."""
         url = f"{self._scope['path']}?{self._scope['query_string'].decode('latin-1')}"
-        return self._scope["method"], url, self._scope["state"].get("body_checksum", 0)
+        unread = 0 if self._scope["method"] in ("GET", "HEAD", "DELETE") else object()
+        body = self._scope["state"].get("body_checksum", unread)
+        return self._scope["method"], url, body
 
     def _route(self) -> str:
         for route in self._routes:

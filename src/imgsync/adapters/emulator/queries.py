@@ -1,7 +1,8 @@
 """Query parameters of lists: limit, offset, filter, expand, fields (section General)."""
 
+import operator
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from starlette.datastructures import QueryParams
@@ -10,8 +11,16 @@ from imgsync.adapters.emulator.accounts import EmulatedEntity
 from imgsync.adapters.emulator.errors import api_error
 from imgsync.adapters.emulator.limits import EmulatorLimits
 
-FILTER_FIELDS = ("externalCode", "code", "article", "name", "id")
+FILTER_FIELDS = ("externalCode", "code", "article", "name", "id", "updated")
 
+_COMPARISONS = {
+    "!=": operator.ne,
+    ">=": operator.ge,
+    "<=": operator.le,
+    ">": operator.gt,
+    "<": operator.lt,
+}
+_CONDITION = re.compile(r"([A-Za-z]+)(!=|>=|<=|=|>|<)(.*)", re.DOTALL)
 _SEPARATOR = re.compile(r"(?<!\\);")
 
 
@@ -31,12 +40,18 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Allowed values by field: equal fields are joined by OR, different ones by AND."""
+    """Allowed values by field, and comparisons; equal fields are joined by OR, the rest by AND."""
 
-    values: Mapping[str, frozenset[str]]
+    equal: Mapping[str, frozenset[str]]
+    comparisons: Sequence[tuple[str, str, str]]
 
     def accepts(self, entity: EmulatedEntity) -> bool:
-        return all(entity.value_of(name) in allowed for name, allowed in self.values.items())
+        return all(
+            entity.value_of(name) in allowed for name, allowed in self.equal.items()
+        ) and all(
+            _COMPARISONS[sign](entity.value_of(name), value)
+            for name, sign, value in self.comparisons
+        )
 
 
 def parse_page(params: QueryParams, limits: EmulatorLimits) -> Page:
@@ -69,16 +84,21 @@ def parse_images_view(params: QueryParams, limits: EmulatorLimits) -> View:
 
 
 def parse_filter(params: QueryParams) -> Filter:
-    r"""``field=value;field=value`` with ``\;`` for a semicolon in a value. ApiError 1034."""
-    values: dict[str, frozenset[str]] = {}
+    r"""``field=value;field>value`` with ``\;`` for a semicolon in a value. ApiError 1034."""
+    equal: dict[str, frozenset[str]] = {}
+    comparisons = []
     for condition in _SEPARATOR.split(";".join(params.getlist("filter"))):
         if not condition:
             continue
-        name, equals, value = condition.partition("=")
-        if not equals or name not in FILTER_FIELDS:
+        match = _CONDITION.fullmatch(condition)
+        if match is None or match[1] not in FILTER_FIELDS:
             raise api_error(1034, parameter="filter", detail=condition)
-        values[name] = values.get(name, frozenset()) | {value.replace("\\;", ";")}
-    return Filter(values)
+        name, sign, value = match[1], match[2], match[3].replace("\\;", ";")
+        if sign == "=":
+            equal[name] = equal.get(name, frozenset()) | {value}
+        else:
+            comparisons.append((name, sign, value))
+    return Filter(equal, comparisons)
 
 
 def _integer(params: QueryParams, name: str, default: int) -> int:

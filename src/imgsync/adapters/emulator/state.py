@@ -6,7 +6,7 @@ import uuid
 from imgsync.adapters.emulator.accounts import Credentials, EmulatedAccount, EmulatedEntity
 from imgsync.adapters.emulator.content import ContentStore
 from imgsync.adapters.emulator.faults import Faults
-from imgsync.adapters.emulator.images import ImageCopy
+from imgsync.adapters.emulator.images import ImageCopy, StoredImage
 from imgsync.adapters.emulator.limits import EmulatorLimits
 from imgsync.adapters.emulator.stats import Stats, StatsRecorder
 
@@ -55,7 +55,7 @@ class Emulator:
         return account
 
     def account(self, account_id: str) -> EmulatedAccount | None:
-        return self._accounts.get(account_id)
+        return self._accounts.get(account_id.lower())
 
     def images_of(self, entity: EmulatedEntity) -> list[ImageCopy]:
         """The entity's images in order: (id, filename, content)."""
@@ -64,6 +64,13 @@ class Emulator:
                 ImageCopy(image.id, image.filename, self.content.path(image.digest).read_bytes())
                 for image in entity.images
             ]
+
+    def file_of(self, account_id: str, image_id: str) -> tuple[StoredImage, bytes] | None:
+        """An image that stands on some entity of an account, and its content."""
+        with self._lock:
+            account = self._accounts.get(account_id)
+            image = account.image(image_id) if account else None
+            return (image, self.content.path(image.digest).read_bytes()) if image else None
 
     @property
     def stats(self) -> Stats:

@@ -1,17 +1,17 @@
 """The file storage: serves image bytes without authorisation (section Links to files)."""
 
+import asyncio
 import base64
 
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
 from starlette.requests import Request
-from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from imgsync.adapters.emulator.connections import Connections
 from imgsync.adapters.emulator.exchange import Exchange
-from imgsync.adapters.emulator.images import StoredImage
 from imgsync.adapters.emulator.links import Links
 from imgsync.adapters.emulator.state import Emulator
 
@@ -65,26 +65,24 @@ class Storage:
         account_id, image_id = request.path_params["account"], request.path_params["image"]
         if not self._links.is_valid(account_id, image_id, *parts):
             return _refusal(403, "expired or unknown")
-        return self._file(request)
+        return await self._file(request)
 
     async def _permanent(self, request: Request) -> Response:
-        return self._file(request)
+        return await self._file(request)
 
     async def _miniature(self, request: Request) -> Response:
-        if self._image(request) is None:
+        account = self._emulator.account(request.path_params["account"])
+        if account is None or account.image(request.path_params["image"]) is None:
             return _refusal(403, "unknown")
         return Response(_MINIATURE, media_type="image/png")
 
-    def _file(self, request: Request) -> Response:
-        image = self._image(request)
-        if image is None:
+    async def _file(self, request: Request) -> Response:
+        names = request.path_params["account"], request.path_params["image"]
+        found = await asyncio.to_thread(self._emulator.file_of, *names)
+        if found is None:
             return _refusal(403, "unknown")
-        path = self._emulator.content.path(image.digest)
-        return FileResponse(path, media_type=image.media_type)
-
-    def _image(self, request: Request) -> StoredImage | None:
-        account = self._emulator.account(request.path_params["account"])
-        return account.image(request.path_params["image"]) if account else None
+        image, content = found
+        return Response(content, media_type=image.media_type)
 
     def _record(self, exchange: Exchange) -> None:
         first = exchange.path.split("/")[1]

@@ -30,7 +30,7 @@ class ElementParser:
         if not isinstance(data, dict):
             raise api_error(2005, detail="an object")
         filename = data.get("filename")
-        if not isinstance(filename, str) or not filename.strip():
+        if not isinstance(filename, str) or not filename.strip() or not _is_text(filename):
             raise api_error(51005, parameter="filename")
         text = data.get("content")
         if not isinstance(text, str) or not text:
@@ -60,6 +60,15 @@ class ElementParser:
         if image_type(content) is None:
             raise api_error(51002, parameter="content")
         return content
+
+
+def _is_text(text: str) -> bool:
+    """False for lone surrogates, which JSON can hold and UTF-8 cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def href_of(item: Any) -> object:

@@ -1,6 +1,5 @@
 """The API of one account."""
 
-import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from urllib.parse import quote
 
@@ -74,9 +73,14 @@ class MoySkladClient:
         self, entity_type: EntityType, entity_id: str, hrefs: Sequence[str]
     ) -> None:
         path = f"{_images_path(entity_type, entity_id)}/delete"
-        # 404: an earlier try whose answer was lost, or someone else, has deleted them already.
-        with contextlib.suppress(NotFoundError):
+        try:
             await self._transport.json("POST", path, json=[keep_meta(href) for href in hrefs])
+        except NotFoundError:
+            # An earlier try whose answer was lost, or someone else, has deleted some of them.
+            present = {image.href for image in await self.list_images(entity_type, entity_id)}
+            left = [keep_meta(href) for href in hrefs if href in present]
+            if left:
+                await self._transport.json("POST", path, json=left)
 
     async def content_length(self, url: str) -> int | None:
         return await self._downloader.content_length(url)

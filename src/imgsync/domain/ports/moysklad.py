@@ -43,7 +43,8 @@ class MoySkladPort(Protocol):
     async def delete_images(
         self, entity_type: EntityType, entity_id: str, hrefs: Sequence[str]
     ) -> None:
-        """Deletes the images with these meta.hrefs in one request."""
+        """Deletes the images with these meta.hrefs in one request; of an image that stands twice,
+        the first. Those that are gone already are no error."""
         ...
 
     async def content_length(self, url: str) -> int | None:
