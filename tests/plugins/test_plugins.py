@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from imgsync.adapters.emulator import Emulator, EmulatorServer
 from imgsync.adapters.plugins.registry import load_plugins
 from tests.plugins.conftest import RunImgsync
+from tests.shop import CHILD_TOKEN, MAIN_TOKEN, Shop, pictures
 
 IDS = "main child contentcard m1 c1"
 
@@ -92,3 +94,45 @@ def test_a_broken_plugin_is_named(
     assert done.returncode == 1
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_plugins_entity_type_is_copied(
+    run_imgsync: RunImgsync, installed_sample: Path, tmp_path: Path
+) -> None:
+    with EmulatorServer(Emulator()) as server:
+        shop = Shop.on(server)
+        card = shop.pair("Card", pictures(3), kind="contentcard")
+        env = {"IMGSYNC_API_URL": server.api_url, "IMGSYNC_DOWNLOAD_HOSTS": "127.0.0.1"}
+        for name, token in (("main", MAIN_TOKEN), ("child", CHILD_TOKEN)):
+            run_imgsync("account", "add", name, IMGSYNC_TOKEN=token)
+        run_imgsync("settings", "set", "--child", "child", "--sync-images-all")
+        both = ("--main", "main", "--child", "child")
+        without = run_imgsync("sync", *both, "--type", "contentcard", **env)
+        assert "unknown entity type 'contentcard'" in without.stderr
+        done = run_imgsync("sync", *both, site=installed_sample, **env)
+        assert done.returncode == 0, done.stderr
+        assert shop.images(card) == pictures(3)
+
+
+def test_a_plugins_format_is_asked_before_the_built_in_ones(
+    run_imgsync: RunImgsync, tmp_path: Path
+) -> None:
+    site = tmp_path / "site"
+    site.mkdir()
+    broken_plugin(
+        site,
+        HEADER
+        + """
+class Mine:
+    name = "mine"
+    def matches(self, payload): return "images" in payload
+    def parse(self, payload): raise PayloadError("mine", "read by the plugin")
+
+@hookimpl
+def imgsync_payload_formats(): return [Mine()]
+""",
+    )
+    payload = tmp_path / "payload.json"
+    payload.write_text(json.dumps({"images": []}))
+    done = run_imgsync("enqueue", "--payload", str(payload), site=site)
+    assert "read by the plugin" in done.stderr
