@@ -5,7 +5,7 @@ import os
 import tomllib
 from datetime import time
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import platformdirs
 from pydantic import Field, ValidationError, field_validator
@@ -49,6 +49,8 @@ class Config(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix="IMGSYNC_", extra="forbid", hide_input_in_errors=True
     )
+
+    heeds_environment: ClassVar[bool] = True
 
     api_url: str = DEFAULT_API_URL
     database_url: str = Field(default_factory=_default_database_url, repr=False)
@@ -95,22 +97,13 @@ class Config(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         # The TOML file comes in as init arguments; the environment wins over it.
-        return env_settings, init_settings
+        return (env_settings, init_settings) if cls.heeds_environment else (init_settings,)
 
 
 class FixedConfig(Config):
     """Settings that the code gives; neither the environment nor a file changes them."""
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return (init_settings,)
+    heeds_environment: ClassVar[bool] = False
 
 
 def load_config(path: Path | None = None) -> Config:
