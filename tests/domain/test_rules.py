@@ -172,13 +172,25 @@ def test_a_fingerprint_needs_id_size_and_time() -> None:
 
 
 def test_counterparts() -> None:
-    index = CounterpartIndex(MatchField.CODE)
+    index = CounterpartIndex(MatchField.CODE, "product")
     index.add([Entity("1", "A", code="a"), Entity("2", "B", code="b"), Entity("3", "B", code="b")])
     index.add([Entity("4", "no code"), Entity("1", "A, listed again", code="a")])
     assert index.find(Entity("m", "A", code="a")) == ("1", "")
     assert index.find(Entity("m", "B", code="b"))[1] == "several child entities have code 'b'"
     assert index.find(Entity("m", "C", code="c"))[1] == "no child entity has code 'c'"
     assert index.find(Entity("m", "D", code=" "))[1] == "it has no code"
+
+
+def test_a_counterpart_goes_to_the_first_main_entity_only() -> None:
+    index = CounterpartIndex(MatchField.CODE, "product")
+    index.add([Entity("1", "A", code="a")])
+    assert index.assign(Entity("m", "A", code="a")) == ("1", "")
+    assert index.assign(Entity("n", "A", code="a")) == (
+        None,
+        "its counterpart is already that of another product (m)",
+    )
+    assert index.assign(Entity("m", "A, listed again", code="a")) == ("1", "")
+    assert index.assign(Entity("n", "C", code="c"))[1] == "no child entity has code 'c'"
 
 
 def test_entity_types() -> None:

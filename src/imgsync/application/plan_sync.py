@@ -50,17 +50,12 @@ class PlanSync:
         for name in dict.fromkeys(only_types or self.entity_types.names):
             entity_type = self.entity_types.get(name)
             index: CounterpartIndex | None = None
-            taken: dict[str, str] = {}
             async for page in main.list_entities(entity_type, with_images=True):
                 for entity in page:
                     if not entity.images:
                         continue
                     index = index or await _index(child, entity_type, match_field)
-                    child_entity, reason = index.find(entity)
-                    first = taken.setdefault(child_entity, entity.id) if child_entity else None
-                    if first != entity.id and first is not None:
-                        child_entity = None
-                        reason = f"its counterpart is already that of another {name} ({first})"
+                    child_entity, reason = index.assign(entity)
                     request = (
                         _request(main_id, child_id, entity_type, entity, child_entity)
                         if child_entity
@@ -72,7 +67,7 @@ class PlanSync:
 async def _index(
     child: MoySkladPort, entity_type: EntityType, match_field: MatchField
 ) -> CounterpartIndex:
-    index = CounterpartIndex(match_field)
+    index = CounterpartIndex(match_field, entity_type.name)
     async for page in child.list_entities(entity_type, with_images=False):
         index.add(page)
     return index

@@ -37,8 +37,10 @@ class CounterpartIndex:
     """Child entities of one type by the value of one field."""
 
     match_field: MatchField
+    type_name: str
     _ids: dict[str, str] = field(default_factory=dict)
     _ambiguous: set[str] = field(default_factory=set)
+    _owners: dict[str, str] = field(default_factory=dict)
 
     def add(self, entities: Iterable[Entity]) -> None:
         for entity in entities:
@@ -58,3 +60,13 @@ class CounterpartIndex:
         if key not in self._ids:
             return None, f"no child entity has {self.match_field} '{key}'"
         return self._ids[key], ""
+
+    def assign(self, entity: Entity) -> tuple[str | None, str]:
+        """As `find`, but a counterpart goes only to the first main entity that asks for it."""
+        child_id, reason = self.find(entity)
+        if child_id is None:
+            return None, reason
+        owner = self._owners.setdefault(child_id, entity.id)
+        if owner != entity.id:
+            return None, f"its counterpart is already that of another {self.type_name} ({owner})"
+        return child_id, ""
