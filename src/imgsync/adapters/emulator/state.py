@@ -68,7 +68,7 @@ class Emulator:
     def file_of(self, account_id: str, image_id: str) -> tuple[StoredImage, bytes] | None:
         """An image that stands on some entity of an account, and its content."""
         with self._lock:
-            account = self._accounts.get(account_id)
+            account = self.account(account_id)
             image = account.image(image_id) if account else None
             return (image, self.content.path(image.digest).read_bytes()) if image else None
 

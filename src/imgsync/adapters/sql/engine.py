@@ -94,7 +94,8 @@ def _make_private(path: Path) -> None:
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.touch(mode=0o600, exist_ok=True)
-        if path.stat().st_mode & 0o077 and path.stat().st_uid == os.geteuid():
+        present = path.stat()
+        if present.st_mode & 0o077 and present.st_uid == os.geteuid():
             path.chmod(0o600)
     except OSError as error:
         raise DatabaseError(f"Cannot make the database file {path}: {error.strerror}") from error

@@ -65,7 +65,7 @@ def print_table(table: Table) -> None:
     """Prints cells as they are and whole: brackets are no markup, and nothing is cut."""
     console = Console(markup=False, highlight=False, emoji=False)
     if not console.is_terminal:
-        console = Console(markup=False, highlight=False, emoji=False, width=_PIPE_WIDTH)
+        console.width = _PIPE_WIDTH
     for column in table.columns:
         column.overflow = "fold"
     console.print(table)
