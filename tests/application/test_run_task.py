@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -22,6 +23,27 @@ async def drain(world: World, concurrency: int = 2) -> list[TaskReport]:
     reports: list[TaskReport] = []
     await world.worker(concurrency).run(drain=True, report=reports.append)
     return reports
+
+
+def downloads_wait_for_a_renewal(
+    world: World, on_download: Callable[[], None] = lambda: None
+) -> asyncio.Event:
+    """Holds each download of the main account until a lease was renewed; the event says so."""
+    loop, renewed = asyncio.get_running_loop(), asyncio.Event()
+    renew, download = world.queue.renew, world.main.download
+
+    def noted(*args: Any, **kwargs: Any) -> None:
+        renew(*args, **kwargs)
+        loop.call_soon_threadsafe(renewed.set)
+
+    async def waits(*args: Any, **kwargs: Any) -> None:
+        on_download()
+        await renewed.wait()
+        await download(*args, **kwargs)
+
+    world.queue.renew = noted  # type: ignore[method-assign]
+    world.main.download = waits  # type: ignore[method-assign]
+    return renewed
 
 
 async def test_a_task_is_completed_with_its_result(world: World) -> None:
@@ -116,20 +138,11 @@ async def test_the_lease_is_renewed_while_the_task_runs(world: World) -> None:
     lease = timedelta(seconds=0.15)
     task = world.queue.claim(now=world.clock.now(), lease=lease)
     assert task is not None
-    download, renew, renewed = world.main.download, world.queue.renew, asyncio.Event()
-    loop = asyncio.get_running_loop()
 
-    def noted(*args: Any, **kwargs: Any) -> None:
-        renew(*args, **kwargs)
-        loop.call_soon_threadsafe(renewed.set)
-
-    async def slow(*args: object, **kwargs: object) -> None:
+    def an_hour_later() -> None:
         world.clock.moment += timedelta(hours=1)
-        await renewed.wait()
-        await download(*args, **kwargs)  # type: ignore[arg-type]
 
-    world.queue.renew = noted  # type: ignore[method-assign]
-    world.main.download = slow  # type: ignore[method-assign]
+    renewed = downloads_wait_for_a_renewal(world, on_download=an_hour_later)
     running = asyncio.create_task(world.run_task(lease)(task))
     async with asyncio.timeout(10):
         await renewed.wait()
@@ -207,21 +220,10 @@ async def test_several_tasks_run_at_once(world: World) -> None:
     async for planned in world.plan("main", "child"):
         assert planned.request
         world.put(batch_payload(planned.request), planned.request.dedupe_key)
-    running, most = 0, 0
-    download = world.main.download
-
-    async def counted(*args: object, **kwargs: object) -> None:
-        nonlocal running, most
-        running += 1
-        most = max(most, running)
-        await asyncio.sleep(0.05)
-        await download(*args, **kwargs)  # type: ignore[arg-type]
-        running -= 1
-
-    world.main.download = counted  # type: ignore[method-assign]
+    gauge = world.gauge_downloads(seconds=0.05)
     reports = await drain(world, concurrency=3)
     assert len(reports) == 4
-    assert most == 3
+    assert gauge.most == 3
 
 
 async def test_a_fault_of_the_queue_does_not_end_the_worker(world: World) -> None:
@@ -310,22 +312,15 @@ async def test_one_renewal_that_fails_is_made_good_by_the_next(world: World) -> 
     task = world.queue.claim(now=world.clock.now(), lease=lease)
     assert task is not None
     renew, calls = world.queue.renew, list[int]()
-    renewed, download = asyncio.Event(), world.main.download
-    loop = asyncio.get_running_loop()
 
     def flaky(*args: Any, **kwargs: Any) -> None:
         calls.append(1)
         if len(calls) == 1:
             raise OSError("database is away")
         renew(*args, **kwargs)
-        loop.call_soon_threadsafe(renewed.set)
-
-    async def waits(*args: Any, **kwargs: Any) -> None:
-        await renewed.wait()
-        await download(*args, **kwargs)
 
     world.queue.renew = flaky  # type: ignore[method-assign]
-    world.main.download = waits  # type: ignore[method-assign]
+    downloads_wait_for_a_renewal(world)
     async with asyncio.timeout(5):
         assert (await world.run_task(lease)(task)).end is TaskEnd.COMPLETED
     assert world.task(task_id).status is TaskStatus.COMPLETED
@@ -337,22 +332,16 @@ async def test_the_lease_is_renewed_well_before_it_lapses(world: World) -> None:
     lease = timedelta(seconds=1.5)
     task = world.queue.claim(now=world.clock.now(), lease=lease)
     assert task is not None
-    loop, renewed = asyncio.get_running_loop(), asyncio.Event()
+    loop = asyncio.get_running_loop()
     started = loop.time()
-    renew, download = world.queue.renew, world.main.download
-    at: list[float] = []
+    renew, at = world.queue.renew, list[float]()
 
-    def noted(*args: Any, **kwargs: Any) -> None:
+    def timed(*args: Any, **kwargs: Any) -> None:
         renew(*args, **kwargs)
         at.append(loop.time() - started)
-        loop.call_soon_threadsafe(renewed.set)
 
-    async def waits(*args: Any, **kwargs: Any) -> None:
-        await renewed.wait()
-        await download(*args, **kwargs)
-
-    world.queue.renew = noted  # type: ignore[method-assign]
-    world.main.download = waits  # type: ignore[method-assign]
+    world.queue.renew = timed  # type: ignore[method-assign]
+    downloads_wait_for_a_renewal(world)
     await world.run_task(lease)(task)
     assert at[0] < 1.5
 

@@ -1,6 +1,5 @@
 """Copying one entity: limits, reuse, failures, strategies."""
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -43,6 +42,10 @@ def failing(pattern: str, error: Exception, times: int = 1000) -> Callable[[str]
         return error
 
     return fail
+
+
+def second_upload_fails(world: World, error: Exception) -> Callable[[str], Exception | None]:
+    return lambda call: error if call == "set_images" and world.child.count(call) == 2 else None
 
 
 async def test_all_images_are_copied_in_order_in_one_upload(world: World) -> None:
@@ -271,9 +274,7 @@ async def test_a_later_request_that_fails_leaves_the_earlier_images_and_warns(
     images = [(f"{n}.png", png(n, 1000)) for n in range(4)]
     _, child_id = world.pair(images)
     request = await world.request()
-    world.child.fail = lambda call: (
-        UnavailableError("503") if call == "set_images" and world.child.count(call) == 2 else None
-    )
+    world.child.fail = second_upload_fails(world, UnavailableError("503"))
     result = await world.sync(request)
     assert (result.uploaded, result.warnings) == (2, ("2.png: 503", "3.png: 503"))
     assert world.child.images("product", child_id) == images[:2]
@@ -285,9 +286,7 @@ async def test_a_later_request_that_fails_leaves_the_earlier_images_and_warns(
 async def test_full_storage_after_the_first_request_is_a_warning(sqlite_engine: Engine) -> None:
     world = World(sqlite_engine, max_request_bytes=3000)
     world.pair([(f"{n}.png", png(n, 1000)) for n in range(4)])
-    world.child.fail = lambda call: (
-        StorageFullError("full") if call == "set_images" and world.child.count(call) == 2 else None
-    )
+    world.child.fail = second_upload_fails(world, StorageFullError("full"))
     result = await world.sync(await world.request())
     assert (result.uploaded, len(result.warnings)) == (2, 2)
 
@@ -467,9 +466,7 @@ async def test_an_update_in_a_later_request_that_fails_leaves_the_earlier_copy(
     await world.sync(await world.request())
     touch(world, main_id, 0, 1, 2)
     world.child.calls.clear()
-    world.child.fail = lambda call: (
-        UnavailableError("503") if call == "set_images" and world.child.count(call) == 2 else None
-    )
+    world.child.fail = second_upload_fails(world, UnavailableError("503"))
     result = await world.sync(await world.request())
     assert result.warnings == ("2.png: 503; its earlier copy stays",)
     assert world.child.images("product", child_id) == images
@@ -501,20 +498,9 @@ async def test_an_error_page_in_place_of_an_image_is_asked_again_next_time(world
 async def test_images_are_downloaded_in_parallel_and_at_most_five_at_once(world: World) -> None:
     world.pair([(f"{n}.png", png(n)) for n in range(10)])
     request = await world.request()
-    running, most = 0, 0
-    download = world.main.download
-
-    async def counted(*args: Any, **kwargs: Any) -> None:
-        nonlocal running, most
-        running += 1
-        most = max(most, running)
-        await asyncio.sleep(0.02)
-        await download(*args, **kwargs)
-        running -= 1
-
-    world.main.download = counted  # type: ignore[method-assign]
+    gauge = world.gauge_downloads(seconds=0.02)
     await world.sync(request)
-    assert most == 5
+    assert gauge.most == 5
 
 
 async def test_refused_credentials_in_a_later_request_fail_the_task(
@@ -523,9 +509,7 @@ async def test_refused_credentials_in_a_later_request_fail_the_task(
     world = World(sqlite_engine, max_request_bytes=3000)
     world.pair([(f"{n}.png", png(n, 1000)) for n in range(4)])
     request = await world.request()
-    world.child.fail = lambda call: (
-        AuthorisationError("401") if call == "set_images" and world.child.count(call) == 2 else None
-    )
+    world.child.fail = second_upload_fails(world, AuthorisationError("401"))
     with pytest.raises(AuthorisationError):
         await world.sync(request)
 

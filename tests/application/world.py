@@ -1,5 +1,6 @@
 """A main and a child account in memory, with real use cases and a real queue between them."""
 
+import asyncio
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -21,6 +22,7 @@ from imgsync.domain.payloads import BATCH, LEGACY, PayloadFormats, SyncRequest, 
 from imgsync.domain.replace import STRATEGIES
 from imgsync.domain.settings import ChildSettings
 from imgsync.domain.tasks import Task
+from tests.fakes.gauge import ParallelGauge
 from tests.fakes.moysklad import FakeFactory, FakeMoySklad
 from tests.fakes.storage import MemoryFileStorage
 
@@ -78,6 +80,18 @@ class World:
         main_id = self.main.add("product", "Lamp", images, external_code="x")
         own = [(f"old{n}.png", png(900 + n)) for n in range(old)]
         return main_id, self.child.add("product", "Lamp", own, external_code="x")
+
+    def gauge_downloads(self, seconds: float) -> ParallelGauge:
+        """Measures how many downloads of the main account run at once; each takes `seconds`."""
+        gauge, download = ParallelGauge(), self.main.download
+
+        async def measured(*args: Any, **kwargs: Any) -> None:
+            with gauge.under_way():
+                await asyncio.sleep(seconds)
+                await download(*args, **kwargs)
+
+        self.main.download = measured  # type: ignore[method-assign]
+        return gauge
 
     async def request(self) -> SyncRequest:
         """The planned request of the only pair."""

@@ -9,6 +9,7 @@ import pytest
 
 from imgsync.adapters.moysklad.body import base64_chunks
 from imgsync.adapters.moysklad.pacer import Pacer
+from tests.fakes.gauge import ParallelGauge
 from tests.moysklad.harness import FakeTime
 
 pytestmark = pytest.mark.anyio
@@ -18,19 +19,16 @@ def pacer_of(time: FakeTime, weight: int = 1) -> Pacer:
     return Pacer(lambda: weight, monotonic=time.monotonic, sleep=time.sleep)
 
 
-async def test_at_most_five_requests_are_under_way() -> None:
-    pacer, running, most = pacer_of(FakeTime()), 0, 0
-
-    async def request() -> None:
-        nonlocal running, most
-        async with pacer.slot():
-            running += 1
-            most = max(most, running)
+async def measured(pacer: Pacer, gauge: ParallelGauge) -> None:
+    async with pacer.slot():
+        with gauge.under_way():
             await asyncio.sleep(0.001)
-            running -= 1
 
-    await asyncio.gather(*(request() for _ in range(30)))
-    assert most == 5
+
+async def test_at_most_five_requests_are_under_way() -> None:
+    pacer, gauge = pacer_of(FakeTime()), ParallelGauge()
+    await asyncio.gather(*(measured(pacer, gauge) for _ in range(30)))
+    assert gauge.most == 5
 
 
 @pytest.mark.parametrize(("weight", "in_window"), [(1, 45), (3, 15), (4, 11)])
@@ -133,7 +131,7 @@ async def test_a_hold_that_comes_while_a_request_waits_is_waited_out_too() -> No
 
 
 async def test_after_a_429_requests_go_one_by_one_until_one_succeeds() -> None:
-    time, most, running = FakeTime(), 0, 0
+    time, gauge = FakeTime(), ParallelGauge()
 
     async def sleep(seconds: float) -> None:
         await asyncio.sleep(0.001)
@@ -141,18 +139,9 @@ async def test_after_a_429_requests_go_one_by_one_until_one_succeeds() -> None:
 
     pacer = Pacer(lambda: 1, monotonic=time.monotonic, sleep=sleep)
     pacer.observe(httpx.Response(429, headers={"X-Lognex-Retry-After": "100"}))
-
-    async def request() -> None:
-        nonlocal most, running
-        async with pacer.slot():
-            running += 1
-            most = max(most, running)
-            await asyncio.sleep(0.001)
-            running -= 1
-
     async with asyncio.timeout(5):
-        await asyncio.gather(*(request() for _ in range(5)))
-    assert most == 1
+        await asyncio.gather(*(measured(pacer, gauge) for _ in range(5)))
+    assert gauge.most == 1
     pacer.observe(httpx.Response(200))
-    await asyncio.gather(*(request() for _ in range(5)))
-    assert most == 5
+    await asyncio.gather(*(measured(pacer, gauge) for _ in range(5)))
+    assert gauge.most == 5
