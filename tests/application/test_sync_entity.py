@@ -530,7 +530,9 @@ async def test_a_change_without_uploads_that_fails_is_raised(
 
 async def test_the_limit_of_the_entity_type(world: World) -> None:
     _, child_id = world.pair(THREE)
-    world.sync = replace(world.sync, entity_types=EntityTypes([EntityType("product", 2)]))
+    world.sync_entity = replace(
+        world.sync_entity, entity_types=EntityTypes([EntityType("product", 2)])
+    )
     assert (await world.sync(await world.request())).uploaded == 2
     assert world.child.images("product", child_id) == THREE[:2]
 

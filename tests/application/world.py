@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Engine
 
+from imgsync.adapters.emulator.pictures import padded_png
 from imgsync.adapters.sql.accounts import SqlAccountRepository
 from imgsync.adapters.sql.queue import SqlTaskQueue
 from imgsync.adapters.sql.records import SqlSyncRecordRepository
@@ -21,9 +22,10 @@ from imgsync.domain.limits import MAX_REQUEST_BYTES
 from imgsync.domain.payloads import BATCH, LEGACY, PayloadFormats, SyncRequest, batch_payload
 from imgsync.domain.replace import STRATEGIES
 from imgsync.domain.settings import ChildSettings
-from imgsync.domain.tasks import Task
+from imgsync.domain.tasks import SyncResult, Task
 from tests.fakes.gauge import ParallelGauge
 from tests.fakes.moysklad import FakeFactory, FakeMoySklad
+from tests.fakes.permit import UNLIMITED
 from tests.fakes.storage import MemoryFileStorage
 
 TYPES = EntityTypes([EntityType("product"), EntityType("bundle"), EntityType("variant")])
@@ -31,9 +33,8 @@ LEASE = timedelta(seconds=60)
 
 
 def png(number: int, size: int = 100) -> bytes:
-    """A file with a PNG signature, different for each number."""
-    head = b"\x89PNG\r\n\x1a\n" + number.to_bytes(4, "big")
-    return head + bytes(max(0, size - len(head)))
+    """A whole PNG of `size` bytes, different for each number."""
+    return padded_png(number, size)
 
 
 @dataclass
@@ -63,7 +64,7 @@ class World:
             self.accounts.add(Account(account_id, account_id, TokenKind.SOLUTION, "token"))
         self.settings.put("child", ChildSettings(sync_images_all=True))
         self.factory = FakeFactory({"main": self.main, "child": self.child})
-        self.sync = SyncEntity(
+        self.sync_entity = SyncEntity(
             self.accounts,
             self.settings,
             SqlSyncRecordRepository(self.engine),
@@ -74,6 +75,10 @@ class World:
             self.max_request_bytes,
         )
         self.plan = PlanSync(self.accounts, self.factory, TYPES)
+
+    async def sync(self, request: SyncRequest) -> SyncResult:
+        """A sync by a worker whose right to write never ends."""
+        return await self.sync_entity(request, UNLIMITED)
 
     def pair(self, images: list[tuple[str, bytes]], old: int = 0) -> tuple[str, str]:
         """A main product with these images, and its counterpart with `old` images of its own."""
@@ -101,7 +106,7 @@ class World:
 
     def run_task(self, lease: timedelta = LEASE) -> RunTask:
         formats = PayloadFormats([BATCH, LEGACY])
-        return RunTask(self.queue, formats, self.sync, self.clock, lease)
+        return RunTask(self.queue, formats, self.sync_entity, self.clock, lease)
 
     def worker(self, concurrency: int = 2) -> Worker:
         return Worker(self.queue, self.run_task(), self.clock, LEASE, concurrency, 0.01)

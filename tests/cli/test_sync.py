@@ -39,7 +39,7 @@ def payload(shop: Shop, **changes: Any) -> dict[str, Any]:
 
 def test_enqueue_then_worker_copies_products_bundles_and_variants(ready: Cli, shop: Shop) -> None:
     entities = {
-        kind: shop.pair(kind, pictures(count), pictures(1, 50), kind)
+        kind: shop.pair(kind, pictures(count), pictures(1, 90), kind)
         for kind, count in (("product", 10), ("bundle", 2), ("variant", 1))
     }
     said = ready.ok("enqueue", *BOTH)
@@ -61,7 +61,7 @@ def test_enqueue_then_worker_copies_products_bundles_and_variants(ready: Cli, sh
 
 
 def test_ten_images_cost_one_upload(ready: Cli, shop: Shop) -> None:
-    shop.pair("Lamp", pictures(10), pictures(1, 50))
+    shop.pair("Lamp", pictures(10), pictures(1, 90))
     ready.ok("sync", *BOTH)
     requests = shop.emulator.stats.requests
     assert requests["POST", "entity/{type}/{id}/images"] == 1
@@ -259,7 +259,7 @@ def test_no_output_shows_a_token(ready: Cli, shop: Shop, caplog: pytest.LogCaptu
 
 
 def test_delete_then_upload_is_a_choice(ready: Cli, shop: Shop) -> None:
-    lamp = shop.pair("Lamp", THREE, pictures(2, 50))
+    lamp = shop.pair("Lamp", THREE, pictures(2, 90))
     ready.ok("sync", *BOTH, IMGSYNC_REPLACE_STRATEGY="delete-then-upload")
     requests = shop.emulator.stats.requests
     assert requests["POST", "entity/{type}/{id}/images/delete"] == 1

@@ -16,6 +16,7 @@ from imgsync.domain.errors import (
 from imgsync.domain.ports.moysklad import MoySkladPort, ReadContent
 from tests.application.world import png
 from tests.contracts.moysklad_backends import ACCOUNT, Backend, FakeBackend, http_backend
+from tests.fakes.permit import UNLIMITED
 
 pytestmark = pytest.mark.anyio
 PRODUCT = EntityType("product")
@@ -110,7 +111,7 @@ async def test_set_images_sets_the_whole_list_in_order(
         Upload("k", "новое.png", len(new)),
         Keep(old[0].href),
     ]
-    images = await port.set_images(PRODUCT, entity_id, elements, reader({"k": new}))
+    images = await port.set_images(PRODUCT, entity_id, elements, reader({"k": new}), UNLIMITED)
     assert backend.images("product", entity_id) == [THREE[2], ("новое.png", new), THREE[0]]
     assert images == await port.list_images(PRODUCT, entity_id)
     assert (images[0].id, images[2].id) == (old[2].id, old[0].id)
@@ -118,7 +119,7 @@ async def test_set_images_sets_the_whole_list_in_order(
 
 async def test_an_empty_list_removes_all(backend: Backend, port: MoySkladPort) -> None:
     entity_id = backend.add("product", "Lamp", THREE)
-    assert await port.set_images(PRODUCT, entity_id, [], reader({})) == []
+    assert await port.set_images(PRODUCT, entity_id, [], reader({}), UNLIMITED) == []
     assert backend.images("product", entity_id) == []
 
 
@@ -132,7 +133,7 @@ async def test_a_refused_image_leaves_the_list_as_it_was(
         Upload("bad", "b.png", len(files["bad"])),
     ]
     with pytest.raises(ImageRejectedError):
-        await port.set_images(PRODUCT, entity_id, elements, reader(files))
+        await port.set_images(PRODUCT, entity_id, elements, reader(files), UNLIMITED)
     assert backend.images("product", entity_id) == THREE
 
 
@@ -141,7 +142,7 @@ async def test_more_images_than_allowed_are_refused(backend: Backend, port: MoyS
     files = {str(n): png(n) for n in range(11)}
     elements: list[Element] = [Upload(k, f"{k}.png", len(c)) for k, c in files.items()]
     with pytest.raises(ImageRejectedError):
-        await port.set_images(PRODUCT, entity_id, elements, reader(files))
+        await port.set_images(PRODUCT, entity_id, elements, reader(files), UNLIMITED)
     assert backend.images("product", entity_id) == []
 
 
@@ -151,14 +152,14 @@ async def test_keeping_an_image_that_is_not_there_changes_nothing(
     entity_id = backend.add("product", "Lamp", THREE)
     gone = Keep(backend.unknown_image_href("product", entity_id))
     with pytest.raises(NotFoundError):
-        await port.set_images(PRODUCT, entity_id, [gone], reader({}))
+        await port.set_images(PRODUCT, entity_id, [gone], reader({}), UNLIMITED)
     assert backend.images("product", entity_id) == THREE
 
 
 async def test_delete_images_deletes_only_these(backend: Backend, port: MoySkladPort) -> None:
     entity_id = backend.add("product", "Lamp", THREE)
     images = await port.list_images(PRODUCT, entity_id)
-    await port.delete_images(PRODUCT, entity_id, [images[0].href, images[2].href])
+    await port.delete_images(PRODUCT, entity_id, [images[0].href, images[2].href], UNLIMITED)
     assert backend.images("product", entity_id) == [THREE[1]]
 
 
@@ -166,7 +167,7 @@ async def test_an_unknown_entity_is_not_found(port: MoySkladPort) -> None:
     with pytest.raises(NotFoundError):
         await port.list_images(PRODUCT, UNKNOWN)
     with pytest.raises(NotFoundError):
-        await port.set_images(PRODUCT, UNKNOWN, [], reader({}))
+        await port.set_images(PRODUCT, UNKNOWN, [], reader({}), UNLIMITED)
 
 
 async def test_a_listed_image_can_be_downloaded(backend: Backend, port: MoySkladPort) -> None:
@@ -206,7 +207,7 @@ async def test_of_an_image_that_stands_twice_the_first_is_deleted(
     entity_id = backend.add("product", "Lamp", [THREE[0], THREE[1], THREE[0]])
     images = await port.list_images(PRODUCT, entity_id)
     assert images[0].id == images[2].id
-    await port.delete_images(PRODUCT, entity_id, [images[0].href])
+    await port.delete_images(PRODUCT, entity_id, [images[0].href], UNLIMITED)
     assert backend.images("product", entity_id) == [THREE[1], THREE[0]]
 
 
@@ -216,9 +217,9 @@ async def test_images_that_are_gone_already_do_not_keep_the_others(
     entity_id = backend.add("product", "Lamp", THREE)
     images = await port.list_images(PRODUCT, entity_id)
     gone = backend.unknown_image_href("product", entity_id)
-    await port.delete_images(PRODUCT, entity_id, [gone, images[1].href])
+    await port.delete_images(PRODUCT, entity_id, [gone, images[1].href], UNLIMITED)
     assert backend.images("product", entity_id) == [THREE[0], THREE[2]]
-    await port.delete_images(PRODUCT, entity_id, [gone])
+    await port.delete_images(PRODUCT, entity_id, [gone], UNLIMITED)
     assert len(backend.images("product", entity_id)) == 2
 
 
@@ -227,7 +228,7 @@ async def test_an_image_over_ten_megabytes_is_refused(backend: Backend, port: Mo
     for size, refused in ((10 * 1024 * 1024, False), (10 * 1024 * 1024 + 1, True)):
         content = png(1, size)
         setting = port.set_images(
-            PRODUCT, entity_id, [Upload("k", "a.png", size)], reader({"k": content})
+            PRODUCT, entity_id, [Upload("k", "a.png", size)], reader({"k": content}), UNLIMITED
         )
         if refused:
             with pytest.raises(ImageRejectedError):

@@ -25,7 +25,7 @@ def hold_downloads(shop: Shop, seconds: float, times: int = 100) -> None:
 def test_a_worker_killed_with_signal_9_loses_nothing(
     shop: Shop, start_host: StartHost, engine: Engine, database_url: str, tmp_path: Path
 ) -> None:
-    lamp = shop.pair("Lamp", THREE, old := pictures(1, 50))
+    lamp = shop.pair("Lamp", THREE, old := pictures(1, 90))
     host, queue = start_host(shop, database_url), SqlTaskQueue(engine)
     host.run("enqueue", *BOTH)
     hold_downloads(shop, 60)
@@ -70,7 +70,7 @@ def test_sigterm_finishes_the_task_under_way_and_takes_no_other(
 def test_after_the_grace_time_the_task_is_given_back_uncounted(
     shop: Shop, start_host: StartHost, sqlite_engine: Engine, sqlite_url: str, tmp_path: Path
 ) -> None:
-    lamp = shop.pair("Lamp", THREE, old := pictures(1, 50))
+    lamp = shop.pair("Lamp", THREE, old := pictures(1, 90))
     host, queue = start_host(shop, sqlite_url), SqlTaskQueue(sqlite_engine)
     host.run("enqueue", *BOTH)
     hold_downloads(shop, 60)

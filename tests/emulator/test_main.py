@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.emulator.service import JPEG
+from tests.emulator.service import JPEG, PNG
 
 SEED = {
     "accounts": [
@@ -83,7 +83,7 @@ def test_a_process_is_seeded_used_measured_and_stopped(tmp_path: Path) -> None:
             location = client.get(image["meta"]["downloadHref"]).headers["location"]
             assert location.startswith(storage_url)
             contents.append(httpx.get(location).content)
-        assert contents[0].startswith(JPEG)
+        assert contents[0].startswith(PNG)
         assert len(contents[0]) == 5000
         assert contents[1] == picture.read_bytes()
         counted = stats(client)

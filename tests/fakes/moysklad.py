@@ -26,7 +26,7 @@ from imgsync.domain.limits import (
     PLAIN_PAGE_SIZE,
 )
 from imgsync.domain.matching import Entity
-from imgsync.domain.ports.moysklad import ReadContent
+from imgsync.domain.ports.moysklad import ReadContent, WritePermit
 
 HOST = "https://fake.example"
 
@@ -89,7 +89,9 @@ class FakeMoySklad:
         entity_id: str,
         elements: Sequence[Element],
         read: ReadContent,
+        permit: WritePermit,
     ) -> list[RemoteImage]:
+        await permit.confirm()
         self._note("set_images")
         self.request_sizes.append(array_size(elements))
         assert self.request_sizes[-1] <= MAX_REQUEST_BYTES
@@ -114,8 +116,13 @@ class FakeMoySklad:
         return images
 
     async def delete_images(
-        self, entity_type: EntityType, entity_id: str, hrefs: Sequence[str]
+        self,
+        entity_type: EntityType,
+        entity_id: str,
+        hrefs: Sequence[str],
+        permit: WritePermit,
     ) -> None:
+        await permit.confirm()
         self._note("delete_images")
         entity = self._entity(entity_type.name, entity_id)
         left = list(entity.images)

@@ -28,6 +28,7 @@ from imgsync.domain.errors import (
     UnavailableError,
 )
 from imgsync.domain.urls import DownloadPolicy
+from tests.fakes.permit import UNLIMITED
 from tests.moysklad.harness import ACCOUNT, API, PRODUCT, SECRET, Harness, build
 
 pytestmark = pytest.mark.anyio
@@ -236,7 +237,9 @@ async def test_set_images_sends_the_whole_array_and_its_length(
     content = bytes(range(256)) * 3
     chunks = [content[:100], content[100:101], content[101:]]
     elements: list[Element] = [Keep(f"{IMAGES}/i1"), Upload("k", "ж.png", len(content))]
-    images = await harness.client.set_images(PRODUCT, "p1", elements, lambda key: iter(chunks))
+    images = await harness.client.set_images(
+        PRODUCT, "p1", elements, lambda key: iter(chunks), UNLIMITED
+    )
     request = route.calls.last.request
     sent = json.loads(request.content)
     assert sent[0] == {
@@ -255,7 +258,7 @@ async def test_a_repeated_upload_reads_its_file_anew(
     ok = httpx.Response(200, json=[row(1)])
     route = network.post(IMAGES).mock(side_effect=[httpx.Response(503), ok])
     await harness.client.set_images(
-        PRODUCT, "p1", [Upload("k", "a.png", 3)], lambda key: iter([b"abc"])
+        PRODUCT, "p1", [Upload("k", "a.png", 3)], lambda key: iter([b"abc"]), UNLIMITED
     )
     bodies = [call.request.content for call in route.calls]
     assert bodies[0] == bodies[1]
@@ -268,7 +271,7 @@ async def test_an_answer_with_another_number_of_images_is_an_error(
     network.post(IMAGES).respond(json=[])
     with pytest.raises(ApiError, match="1 images were set, 0 came back"):
         await harness.client.set_images(
-            PRODUCT, "p1", [Upload("k", "a.png", 3)], lambda key: iter([b"abc"])
+            PRODUCT, "p1", [Upload("k", "a.png", 3)], lambda key: iter([b"abc"]), UNLIMITED
         )
 
 
@@ -278,11 +281,11 @@ async def test_delete_images_is_one_request_and_forgives_what_is_gone(
     route = network.post(f"{IMAGES}/delete").mock(
         side_effect=[httpx.Response(200), failure(1021, 404)]
     )
-    await harness.client.delete_images(PRODUCT, "p1", [f"{IMAGES}/i1", f"{IMAGES}/i2"])
+    await harness.client.delete_images(PRODUCT, "p1", [f"{IMAGES}/i1", f"{IMAGES}/i2"], UNLIMITED)
     sent = json.loads(route.calls.last.request.content)
     assert [e["meta"]["href"] for e in sent] == [f"{IMAGES}/i1", f"{IMAGES}/i2"]
     listed = network.get(IMAGES).respond(json=EMPTY)
-    await harness.client.delete_images(PRODUCT, "p1", [f"{IMAGES}/i1"])
+    await harness.client.delete_images(PRODUCT, "p1", [f"{IMAGES}/i1"], UNLIMITED)
     assert (route.call_count, listed.call_count) == (2, 1)
 
 
@@ -314,7 +317,7 @@ async def test_an_upload_to_a_uuid_of_the_user_interface_takes_its_body_along(
     network.post(IMAGES).respond(308, headers={"Location": moved})
     route = network.post(moved).respond(json=[row(1)])
     upload: list[Element] = [Upload("k", "a.png", 3)]
-    await harness.client.set_images(PRODUCT, "p1", upload, lambda key: iter([b"abc"]))
+    await harness.client.set_images(PRODUCT, "p1", upload, lambda key: iter([b"abc"]), UNLIMITED)
     assert b"YWJj" in route.calls.last.request.content
 
 

@@ -5,13 +5,16 @@ from dataclasses import dataclass
 from imgsync.domain.encoding import Keep, Upload
 from imgsync.domain.entity_types import EntityType
 from imgsync.domain.errors import (
+    AccountParkedError,
     AuthorisationError,
     ChildChangedError,
     ImageRejectedError,
     ImgsyncError,
+    LeaseLostError,
     NotFoundError,
+    WrongAccountError,
 )
-from imgsync.domain.ports.moysklad import MoySkladPort, ReadContent
+from imgsync.domain.ports.moysklad import MoySkladPort, ReadContent, WritePermit
 from imgsync.domain.replace import (
     Action,
     DeleteImages,
@@ -32,11 +35,13 @@ class ReplaceDriver:
     entity_type: EntityType
     entity_id: str
     read: ReadContent
+    permit: WritePermit
 
     async def run(self, steps: Steps) -> Replacement:
         """The strategy's result. An error that leaves nothing placed is raised as it came.
 
-        AuthorisationError, NotFoundError and ChildChangedError are always raised.
+        AuthorisationError, AccountParkedError, LeaseLostError, WrongAccountError, NotFoundError and
+        ChildChangedError are always raised.
         """
         stopped_by: ImgsyncError | None = None
         outcome: Outcome | None = None
@@ -54,14 +59,16 @@ class ReplaceDriver:
 
     async def _perform(self, action: Action) -> tuple[Outcome, ImgsyncError | None]:
         if isinstance(action, DeleteImages):
-            await self.child.delete_images(self.entity_type, self.entity_id, action.hrefs)
+            await self.child.delete_images(
+                self.entity_type, self.entity_id, action.hrefs, self.permit
+            )
             return Done(), None
         uploads = any(isinstance(e, Upload) for e in action.elements)
         try:
             images = await self.child.set_images(
-                self.entity_type, self.entity_id, action.elements, self.read
+                self.entity_type, self.entity_id, action.elements, self.read, self.permit
             )
-        except AuthorisationError:
+        except (AccountParkedError, AuthorisationError, LeaseLostError, WrongAccountError):
             raise
         except NotFoundError as error:
             if not any(isinstance(e, Keep) for e in action.elements):

@@ -22,7 +22,22 @@ class TaskEnd(StrEnum):
     COMPLETED = "completed"
     RETRYING = "retrying"
     FAILED = "failed"
+    PARKED = "parked"
     LEASE_LOST = "lease lost"
+
+
+@dataclass(frozen=True, slots=True)
+class LeasePermit:
+    """The right to write while the task's lease holds; each confirmation renews it."""
+
+    queue: TaskQueue
+    task: Task
+    clock: Clock
+    lease: timedelta
+
+    async def confirm(self) -> float:
+        await asyncio.to_thread(self.queue.renew, self.task, now=self.clock.now(), lease=self.lease)
+        return self.lease.total_seconds()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +84,8 @@ class RunTask:
 
     async def _attempt(self, task: Task) -> SyncResult | Exception:
         try:
-            return await self.sync(self.formats.parse(task.payload))
+            permit = LeasePermit(self.queue, task, self.clock, self.lease)
+            return await self.sync(self.formats.parse(task.payload), permit)
         except ImgsyncError as error:
             return error
         except Exception as error:

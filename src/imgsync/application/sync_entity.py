@@ -11,7 +11,7 @@ from imgsync.domain.errors import NotFoundError, PayloadError, UnknownEntityType
 from imgsync.domain.images import SourceImage
 from imgsync.domain.limits import MAX_REQUEST_BYTES
 from imgsync.domain.payloads import SyncRequest
-from imgsync.domain.ports.moysklad import MoySkladFactory, MoySkladPort
+from imgsync.domain.ports.moysklad import MoySkladFactory, MoySkladPort, WritePermit
 from imgsync.domain.ports.repositories import (
     AccountRepository,
     SettingsRepository,
@@ -36,7 +36,7 @@ class SyncEntity:
     strategy: ReplaceStrategy
     max_request_bytes: int = MAX_REQUEST_BYTES
 
-    async def __call__(self, request: SyncRequest) -> SyncResult:
+    async def __call__(self, request: SyncRequest, permit: WritePermit) -> SyncResult:
         """What was done. Images that could not be copied are warnings.
 
         Raises PayloadError, UnknownAccountError, AuthorisationError, NotFoundError, ApiError,
@@ -69,7 +69,9 @@ class SyncEntity:
             steps = self.strategy(
                 wanted_elements(copies), [c.href for c in current], self.max_request_bytes
             )
-            driver = ReplaceDriver(child, entity_type, request.child_entity_id, workspace.read)
+            driver = ReplaceDriver(
+                child, entity_type, request.child_entity_id, workspace.read, permit
+            )
             conclusion = conclude(copies, await driver.run(steps))
         await asyncio.to_thread(self.records.put, key, conclusion.record)
         return conclusion.result

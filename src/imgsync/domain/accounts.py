@@ -10,18 +10,49 @@ MOSCOW_TIME = timezone(timedelta(hours=3))
 
 
 class TokenKind(StrEnum):
-    """How an account authenticates: Bearer token of a solution or user, or Basic login:password."""
+    """How an account authenticates: Bearer token of a solution or user, or Basic login:password.
+
+    DRAFT is the token of a solution in draft or moderation: as SOLUTION, but each request costs 4.
+    """
 
     SOLUTION = "solution"
+    DRAFT = "draft"
     USER = "user"
     PASSWORD = "password"  # noqa: S105 (a kind, not a secret)
+
+
+class AccountRole(StrEnum):
+    """Which side of a copy an account stands on. An account never stands on both."""
+
+    MAIN = "main"
+    CHILD = "child"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Whose credentials these are, as the API tells: account id, a name, and the kind.
+
+    `token_kind` is SOLUTION for every token of a solution; the API does not tell a draft.
+    """
+
+    account_id: str
+    name: str
+    token_kind: TokenKind
+
+
+@dataclass(frozen=True, slots=True)
+class Parking:
+    """An account takes no requests until the aware moment `until`; `reason` is for the user."""
+
+    reason: str
+    until: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
     """An account and its credentials. `secret` is left out of repr so that no log shows it.
 
-    `login` is set exactly when `token_kind` is PASSWORD.
+    `login` is set exactly when `token_kind` is PASSWORD; `role` is None until it is known.
     """
 
     id: str
@@ -29,6 +60,7 @@ class Account:
     token_kind: TokenKind
     secret: str = field(repr=False)
     login: str | None = None
+    role: AccountRole | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if not self.id.strip():
@@ -54,9 +86,12 @@ _USER_WEIGHTS = (
 def request_weight(kind: TokenKind, at: datetime) -> int:
     """Rate units that one request costs at the aware moment `at`.
 
-    Source: API documentation, Restrictions, "Limit over 3 seconds": 1 for a solution token; 2, 3
-    and 4 for a user token or a password from 2026-05-12, 2026-09-01 and 2026-12-01.
+    Source: API documentation, Restrictions, "Limit over 3 seconds": 1 for the token of a published
+    solution, 4 for one in draft or moderation; 2, 3 and 4 for a user token or a password from
+    2026-05-12, 2026-09-01 and 2026-12-01.
     """
     if kind is TokenKind.SOLUTION:
         return 1
+    if kind is TokenKind.DRAFT:
+        return 4
     return next((weight for start, weight in _USER_WEIGHTS if at >= start), 1)

@@ -32,8 +32,31 @@ class PluginError(ImgsyncError):
     """A plugin cannot be loaded or registers something invalid."""
 
 
-class AuthorisationError(ImgsyncError):
-    """401 or 403: the account's credentials are refused (codes 1056, 1061 and others)."""
+class WrongAccountError(ImgsyncError):
+    """Credentials are those of another account than the one they are stored for."""
+
+
+class ParkingError(ImgsyncError):
+    """An answer that every further request of the account would meet again.
+
+    `account_id` names the account where the adapter knows it; its tasks are parked, not failed.
+    """
+
+    def __init__(self, text: str, account_id: str | None = None) -> None:
+        super().__init__(text)
+        self.account_id = account_id
+
+
+class AccountParkedError(ParkingError):
+    """The account takes no requests now; nothing was sent."""
+
+
+class AuthorisationError(ParkingError):
+    """The account's credentials are refused (401, codes 1056 and 1061)."""
+
+
+class PermissionDeniedError(ImgsyncError):
+    """403 without such a code: the credentials are good, but not for this request."""
 
 
 class NotFoundError(ImgsyncError):
@@ -44,7 +67,7 @@ class ApiError(ImgsyncError):
     """The API refused a request for good, for a reason other than the ones above."""
 
 
-class StorageFullError(ApiError):
+class StorageFullError(ParkingError):
     """Code 51003: the child account has no file storage left."""
 
 
@@ -104,6 +127,17 @@ class NoImageUploadedError(ImgsyncError):
         super().__init__("No image was uploaded: " + "; ".join(reasons))
         self.reasons = reasons
         self.retryable = retryable
+
+
+class ClearLimitError(ImgsyncError):
+    """A run would clear the images of more entities than it may."""
+
+
+class NoRoomError(ImgsyncError):
+    """The disk of the temp folder or of the database is full, or the folder is gone.
+
+    No task's fault: the worker takes no task until there is room.
+    """
 
 
 class LeaseLostError(ImgsyncError):

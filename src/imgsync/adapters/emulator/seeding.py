@@ -1,15 +1,16 @@
 """Accounts, users and entities from JSON."""
 
-import random
+import hashlib
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from imgsync.adapters.emulator.accounts import EmulatedAccount, SeedImage
+from imgsync.adapters.emulator.pictures import SMALLEST_PNG_BYTES, padded_png
 from imgsync.adapters.emulator.state import Emulator
 
-_JPEG_START = b"\xff\xd8\xff\xe0"
+_NUMBERS = 2**48
 
 
 class _Model(BaseModel):
@@ -17,7 +18,7 @@ class _Model(BaseModel):
 
 
 class SeedFile(_Model):
-    """An image: a file's `path`, or pseudo-random bytes of `size` with a JPEG signature.
+    """An image: a file's `path`, or a whole PNG of exactly `size` bytes.
 
     Equal `seed`, `filename` and `size` give equal bytes; `seed` is by default the entity's
     external code.
@@ -25,7 +26,7 @@ class SeedFile(_Model):
 
     filename: str
     path: Path | None = None
-    size: Annotated[int, Field(ge=len(_JPEG_START))] | None = None
+    size: Annotated[int, Field(ge=SMALLEST_PNG_BYTES)] | None = None
     seed: str | None = None
 
     @model_validator(mode="after")
@@ -40,8 +41,9 @@ class SeedFile(_Model):
             return self.filename, self.path.read_bytes()
         size = self.size or 0
         seed = default_seed if self.seed is None else self.seed
-        generator = random.Random(f"{seed}/{self.filename}/{size}")  # noqa: S311 (no secret)
-        return self.filename, _JPEG_START + generator.randbytes(size - len(_JPEG_START))
+        name = f"{seed}/{self.filename}/{size}".encode()
+        number = int.from_bytes(hashlib.sha256(name).digest()) % _NUMBERS
+        return self.filename, padded_png(number, size)
 
 
 class SeedUser(_Model):

@@ -13,7 +13,7 @@ from imgsync.domain.errors import ApiError, NotFoundError
 from imgsync.domain.images import RemoteImage
 from imgsync.domain.limits import EXPANDED_PAGE_SIZE, PLAIN_PAGE_SIZE
 from imgsync.domain.matching import Entity
-from imgsync.domain.ports.moysklad import ReadContent
+from imgsync.domain.ports.moysklad import ReadContent, WritePermit
 
 
 class MoySkladClient:
@@ -57,7 +57,9 @@ class MoySkladClient:
         entity_id: str,
         elements: Sequence[Element],
         read: ReadContent,
+        permit: WritePermit,
     ) -> list[RemoteImage]:
+        await permit.confirm()
         answer = await self._transport.json(
             "POST", _images_path(entity_type, entity_id), body=image_array(elements, read)
         )
@@ -70,8 +72,13 @@ class MoySkladClient:
         return images
 
     async def delete_images(
-        self, entity_type: EntityType, entity_id: str, hrefs: Sequence[str]
+        self,
+        entity_type: EntityType,
+        entity_id: str,
+        hrefs: Sequence[str],
+        permit: WritePermit,
     ) -> None:
+        await permit.confirm()
         path = f"{_images_path(entity_type, entity_id)}/delete"
         try:
             await self._transport.json("POST", path, json=[keep_meta(href) for href in hrefs])

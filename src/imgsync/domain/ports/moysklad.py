@@ -13,6 +13,17 @@ ReadContent = Callable[[str], Iterator[bytes]]
 """Bytes of the file of an `Upload`, by its key, in chunks; called anew for every repetition."""
 
 
+class WritePermit(Protocol):
+    """The right to change a child entity, which a worker holds by the lease of its task."""
+
+    async def confirm(self) -> float:
+        """Seconds that one write may last from now on; asked right before each write.
+
+        LeaseLostError where the right is gone, or cannot be confirmed in time.
+        """
+        ...
+
+
 class MoySkladPort(Protocol):
     """The API of one account. Errors: AuthorisationError, NotFoundError, ApiError,
     UnavailableError after the adapter's own retries."""
@@ -33,18 +44,26 @@ class MoySkladPort(Protocol):
         entity_id: str,
         elements: Sequence[Element],
         read: ReadContent,
+        permit: WritePermit,
     ) -> list[RemoteImage]:
         """Sets the whole list in one request; returns it, one image per element.
 
-        ImageRejectedError where the API refuses an image; the list is then unchanged.
+        ImageRejectedError where the API refuses an image; whether the list is then unchanged is
+        not documented. LeaseLostError of the permit, which is confirmed right before the request
+        goes out; a request that outlasts it is broken off. WrongAccountError where the
+        credentials are another account's; nothing is sent then.
         """
         ...
 
     async def delete_images(
-        self, entity_type: EntityType, entity_id: str, hrefs: Sequence[str]
+        self,
+        entity_type: EntityType,
+        entity_id: str,
+        hrefs: Sequence[str],
+        permit: WritePermit,
     ) -> None:
         """Deletes the images with these meta.hrefs in one request; of an image that stands twice,
-        the first. Those that are gone already are no error."""
+        the first. Those that are gone already are no error. The permit is as in `set_images`."""
         ...
 
     async def content_length(self, url: str) -> int | None:
