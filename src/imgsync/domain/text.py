@@ -24,7 +24,7 @@ _INVISIBLE = frozenset(
         ),
     )
 )
-"""Letters and marks without a shape (Unicode's Default_Ignorable_Code_Point, what is left of it)."""
+"""Letters and marks without a shape (what else is a Default_Ignorable_Code_Point of Unicode)."""
 
 
 def shown(text: str) -> str:

@@ -9,6 +9,7 @@ import click
 from imgsync.application.plan_sync import Planned
 from imgsync.domain.entity_types import MatchField
 from imgsync.domain.payloads import batch_payload
+from imgsync.entrypoints.cli.output import say
 from imgsync.entrypoints.container import Container
 
 match_option = click.option(
@@ -18,6 +19,12 @@ match_option = click.option(
 )
 types_option = click.option(
     "--type", "types", multiple=True, help="Only this entity type; may be repeated."
+)
+max_clear_option = click.option(
+    "--max-clear",
+    type=click.IntRange(0),
+    help="Clear the images of no more child entities than this; of none where it would be more "
+    "(default: 20, or 1 % of those compared, whichever is more).",
 )
 
 
@@ -31,6 +38,7 @@ class PlanOutcome:
     updated: int = 0
     task_ids: list[int] = field(default_factory=list)
     skipped: list[Planned] = field(default_factory=list)
+    clears_refused: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -53,10 +61,16 @@ async def plan_and_queue(
     match_by: str | None,
     types: Sequence[str],
     dry_run: bool = False,
+    max_clear: int | None = None,
     progress: Callable[[Planned], None] = lambda _: None,
+    outcome: PlanOutcome | None = None,
 ) -> PlanOutcome:
-    """Plans main → child and queues one task per entity (none in a dry run)."""
-    outcome = PlanOutcome()
+    """Plans main → child and queues one task per entity (none in a dry run).
+
+    `outcome` is filled as the planning goes on, so that it tells what was queued where the
+    planning ends early.
+    """
+    outcome = PlanOutcome() if outcome is None else outcome
     plan = container.plan_sync()(
         main_id,
         child_id,
@@ -82,17 +96,6 @@ async def plan_and_queue(
     return outcome
 
 
-def warn_if_disabled(container: Container, child_id: str) -> None:
-    """Says on stderr that the child receives no images. UnknownAccountError for no account."""
-    container.accounts().get(child_id)
-    if not container.settings().get(child_id).enabled:
-        click.echo(
-            f"Note: image sync is disabled for child '{child_id}'; "
-            "tasks will complete without copying (see 'imgsync settings set').",
-            err=True,
-        )
-
-
 def print_skipped(outcome: PlanOutcome) -> None:
     for p in outcome.skipped:
-        click.echo(f"Skipped {p.entity_type} '{p.name}': {p.reason}", err=True)
+        say(f"Skipped {p.entity_type} '{p.name}': {p.reason}", err=True)
