@@ -1,26 +1,32 @@
 """Finds what to copy: main entities with images and their counterparts in a child account."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from imgsync.domain.accounts import AccountRole, check_roles
 from imgsync.domain.entity_types import EntityType, EntityTypes, MatchField
-from imgsync.domain.errors import ImgsyncError
 from imgsync.domain.images import SourceImage
-from imgsync.domain.matching import CounterpartIndex, Entity
+from imgsync.domain.matching import CounterpartIndex, Entity, FieldMatcher
 from imgsync.domain.payloads import SyncRequest
 from imgsync.domain.ports.moysklad import MoySkladFactory, MoySkladPort
-from imgsync.domain.ports.repositories import AccountRepository
+from imgsync.domain.ports.repositories import AccountRepository, SyncRecordRepository
 
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A main entity with images; without a counterpart `request` is None and `reason` says why."""
+    """A main entity whose counterpart is to get its images, or to lose them (`clears`).
+
+    Without a `request` nothing can be done, and `reason` says why; `name` is empty where a row of
+    a list could not be read, and `reason` names it then.
+    """
 
     entity_type: str
     name: str
     images: int
     request: SyncRequest | None
     reason: str = ""
+    clears: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +34,7 @@ class PlanSync:
     """Plans the copies from a main to a child account. Holds one page of entities at a time."""
 
     accounts: AccountRepository
+    records: SyncRecordRepository
     moysklad: MoySkladFactory
     entity_types: EntityTypes
 
@@ -39,45 +46,99 @@ class PlanSync:
         match_field: MatchField = MatchField.EXTERNAL_CODE,
         only_types: Sequence[str] = (),
     ) -> AsyncIterator[Planned]:
-        """Every main entity that has images, type by type.
+        """Every main entity that has images, type by type; after those of a type, every one that
+        has none although the record says that imgsync's stand on its counterpart.
 
-        Raises UnknownAccountError, UnknownEntityTypeError and the errors of the API.
+        A type with a matcher of its own does not heed `match_field`. Raises UnknownAccountError,
+        WrongAccountError, UnknownEntityTypeError and the errors of the API.
         """
-        if main_id == child_id:
-            raise ImgsyncError("the main and the child account are the same")
-        main = self.moysklad.for_account(self.accounts.get(main_id))
-        child = self.moysklad.for_account(self.accounts.get(child_id))
+        main_account = await asyncio.to_thread(self.accounts.get, main_id)
+        child_account = await asyncio.to_thread(self.accounts.get, child_id)
+        check_roles(main_account, child_account)
+        main = self.moysklad.for_account(main_account)
+        child = self.moysklad.for_account(child_account)
         for name in dict.fromkeys(only_types or self.entity_types.names):
             entity_type = self.entity_types.get(name)
-            index: CounterpartIndex | None = None
+            copied = await asyncio.to_thread(self.records.copied, child_id, name)
+            planner = _TypePlanner(main_id, child_id, entity_type, child, match_field, copied)
             async for page in main.list_entities(entity_type, with_images=True):
-                for entity in page:
-                    if not entity.images:
-                        continue
-                    index = index or await _index(child, entity_type, match_field)
-                    child_entity, reason = index.assign(entity)
-                    request = (
-                        _request(main_id, child_id, entity_type, entity, child_entity)
-                        if child_entity
-                        else None
-                    )
-                    yield Planned(name, entity.name, len(entity.images), request, reason)
+                for text in page.unreadable:
+                    yield planner.unreadable(f"main account: {text}")
+                for entity in page.entities:
+                    async for planned in planner.plan(entity):
+                        yield planned
+            for planned in planner.clears():
+                yield planned
+
+    async def note_roles(self, main_id: str, child_id: str) -> None:
+        """Notes which of two accounts is the main one and which the child, where that is new."""
+        for account_id, role in ((main_id, AccountRole.MAIN), (child_id, AccountRole.CHILD)):
+            account = await asyncio.to_thread(self.accounts.get, account_id)
+            if account.role is None:
+                await asyncio.to_thread(self.accounts.set_role, account_id, role)
 
 
-async def _index(
-    child: MoySkladPort, entity_type: EntityType, match_field: MatchField
-) -> CounterpartIndex:
-    index = CounterpartIndex(match_field, entity_type.name)
-    async for page in child.list_entities(entity_type, with_images=False):
-        index.add(page)
-    return index
+@dataclass(slots=True)
+class _TypePlanner:
+    """Plans the entities of one type. `copied`: child entities with images of imgsync's."""
 
+    main_id: str
+    child_id: str
+    entity_type: EntityType
+    child: MoySkladPort
+    match_field: MatchField
+    copied: set[str]
+    _index: CounterpartIndex | None = None
+    _emptied: list[Entity] = field(default_factory=list)
 
-def _request(
-    main_id: str, child_id: str, entity_type: EntityType, entity: Entity, child_entity_id: str
-) -> SyncRequest:
-    images = tuple(
-        SourceImage(image.download_href, image.filename, image.size, image.updated)
-        for image in entity.images
-    )
-    return SyncRequest(main_id, child_id, entity_type.name, entity.id, child_entity_id, images)
+    async def plan(self, entity: Entity) -> AsyncIterator[Planned]:
+        for text in entity.unreadable:
+            yield self.unreadable(f"'{entity.name}': an image cannot be read: {text}")
+        if not entity.images_known:
+            yield self._planned(entity, None, "the main account does not tell its images")
+        elif entity.images:
+            if self._index is None:
+                async for planned in self._read_child():
+                    yield planned
+            yield self._planned(entity, *self._counterparts.assign(entity))
+        elif self.copied and not entity.unreadable:
+            if self._index is None:
+                async for planned in self._read_child():
+                    yield planned
+            # Not now: an entity with images may come that has the same counterpart.
+            if self._counterparts.find(entity)[0] in self.copied:
+                self._emptied.append(entity)
+
+    def clears(self) -> list[Planned]:
+        """The entities without images whose counterparts no other entity has got."""
+        assigned = [(entity, *self._counterparts.assign(entity)) for entity in self._emptied]
+        return [self._planned(entity, child) for entity, child, _ in assigned if child]
+
+    def unreadable(self, reason: str) -> Planned:
+        return Planned(self.entity_type.name, "", 0, None, reason)
+
+    @property
+    def _counterparts(self) -> CounterpartIndex:
+        if self._index is None:
+            matcher = self.entity_type.matcher or FieldMatcher(self.match_field)
+            self._index = CounterpartIndex(matcher, self.entity_type.name)
+        return self._index
+
+    async def _read_child(self) -> AsyncIterator[Planned]:
+        """Fills the index; yields the rows that cannot be read."""
+        index = self._counterparts
+        async for page in self.child.list_entities(self.entity_type, with_images=False):
+            index.add(page.entities)
+            for text in page.unreadable:
+                yield self.unreadable(f"child account: {text}")
+
+    def _planned(self, entity: Entity, child_id: str | None, reason: str = "") -> Planned:
+        images = tuple(map(SourceImage.listed, entity.images))
+        request = None
+        if child_id is not None:
+            kind = self.entity_type.name
+            request = SyncRequest(
+                self.main_id, self.child_id, kind, entity.id, child_id, images, entity.name
+            )
+        clears = request is not None and not images
+        return Planned(self.entity_type.name, entity.name, len(images), request, reason, clears)

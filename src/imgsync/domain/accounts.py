@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from enum import StrEnum
 
+from imgsync.domain.errors import WrongAccountError
+
 MOSCOW_TIME = timezone(timedelta(hours=3))
 """MoySklad's dates are Moscow dates."""
 
@@ -74,6 +76,28 @@ class Account:
             raise ValueError("the token has spaces, line breaks or other than ASCII characters")
         if is_password != (self.login is not None):
             raise ValueError("a login goes with a password, and only with a password")
+
+
+def check_roles(main: Account, child: Account) -> None:
+    """WrongAccountError where these two cannot be the main and the child account of a copy."""
+    if main.id.casefold() == child.id.casefold():
+        raise WrongAccountError(
+            f"{_named(main)} cannot be the main and the child account of one copy"
+        )
+    for account, role, other in (
+        (main, AccountRole.MAIN, child),
+        (child, AccountRole.CHILD, main),
+    ):
+        if account.role not in (None, role):
+            raise WrongAccountError(
+                f"{_named(account)} is a {account.role} account and cannot be the {role} account "
+                f"beside {_named(other)}; if it should be, say so with "
+                f"'imgsync account add {account.id} --role {role}'"
+            )
+
+
+def _named(account: Account) -> str:
+    return f"account '{account.name}' ({account.id})"
 
 
 _USER_WEIGHTS = (

@@ -61,6 +61,11 @@ class SourceImage:
             return None
         return ImageFingerprint(self.id, self.size, self.updated)
 
+    @classmethod
+    def listed(cls, image: RemoteImage) -> "SourceImage":
+        """An image that the main account lists."""
+        return cls(image.download_href, image.filename, image.size, image.updated)
+
     def described_by(self, listed: RemoteImage) -> "SourceImage":
         """This image with size and updated time as the main account lists them."""
         return SourceImage(self.download_href, self.filename, listed.size, listed.updated)

@@ -32,6 +32,18 @@ class SqlSyncRecordRepository:
         except ValidationError:
             return None  # of another version: the entity is copied anew
 
+    def copied(self, child_account_id: str, entity_type: str) -> set[str]:
+        columns = sync_records.c
+        # By the database, as there may be a record for each entity of a large catalogue.
+        left = columns.record["child_image_ids"].as_string()
+        query = select(columns.child_entity_id).where(
+            columns.child_account_id == child_account_id,
+            columns.entity_type == entity_type,
+            left != "[]",
+        )
+        with self._engine.begin() as connection:
+            return set(connection.execute(query).scalars())
+
     def put(self, key: EntityKey, record: SyncRecord) -> None:
         values = {**asdict(key), "record": _RECORD.dump_python(record, mode="json")}
         put_row(self._engine, sync_records, values)
