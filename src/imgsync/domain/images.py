@@ -11,8 +11,8 @@ _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 class RemoteImage:
     """An image of an entity as GET …/images lists it.
 
-    `href` is meta.href (needed to keep the image), `size` is bytes, `updated` the API's own text,
-    such as ``2019-01-24 16:55:24.567`` (Moscow time).
+    `href` is meta.href (needed to keep the image), `size` is bytes (0 where the API does not tell),
+    `updated` the API's own text, such as ``2019-01-24 16:55:24.567`` (Moscow time; '' untold).
     """
 
     href: str
@@ -57,7 +57,7 @@ class SourceImage:
     @property
     def fingerprint(self) -> ImageFingerprint | None:
         """The fingerprint, or None while any part of it is unknown."""
-        if self.id is None or self.size is None or self.updated is None:
+        if self.id is None or not self.size or not self.updated:
             return None
         return ImageFingerprint(self.id, self.size, self.updated)
 

@@ -11,7 +11,9 @@ from imgsync.domain.images import RemoteImage
 class Entity:
     """A product, bundle, variant or plugin type as the API lists it.
 
-    `images` is filled only where they were asked for.
+    `images` is filled only where they were asked for, in order. `unreadable` names those of its
+    images that the API gave in a shape that cannot be read. `images_known` is False where the API
+    does not tell the list (null): `images` is empty then, but the entity may well have some.
     """
 
     id: str
@@ -20,6 +22,8 @@ class Entity:
     code: str | None = None
     article: str | None = None
     images: tuple[RemoteImage, ...] = ()
+    unreadable: tuple[str, ...] = ()
+    images_known: bool = True
 
     def key(self, match_field: MatchField) -> str | None:
         """Value of the field, None where it is missing or blank."""
@@ -30,6 +34,15 @@ class Entity:
             MatchField.NAME: self.name,
         }[match_field]
         return value if value and value.strip() else None
+
+
+@dataclass(frozen=True, slots=True)
+class EntityPage:
+    """Part of a list of entities. `unreadable`: a text for each row that cannot be read, which
+    names its entity by name, code or id."""
+
+    entities: list[Entity]
+    unreadable: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
