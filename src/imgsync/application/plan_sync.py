@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from imgsync.domain.accounts import AccountRole, check_roles
 from imgsync.domain.entity_types import EntityType, EntityTypes, MatchField
@@ -65,7 +65,7 @@ class PlanSync:
                 for text in page.unreadable:
                     yield planner.unreadable(f"main account: {text}")
                 for entity in page.entities:
-                    async for planned in planner.plan(entity):
+                    for planned in await planner.plan(entity):
                         yield planned
             for planned in planner.clears():
                 yield planned
@@ -78,67 +78,70 @@ class PlanSync:
                 await asyncio.to_thread(self.accounts.set_role, account_id, role)
 
 
-@dataclass(slots=True)
 class _TypePlanner:
     """Plans the entities of one type. `copied`: child entities with images of imgsync's."""
 
-    main_id: str
-    child_id: str
-    entity_type: EntityType
-    child: MoySkladPort
-    match_field: MatchField
-    copied: set[str]
-    _index: CounterpartIndex | None = None
-    _emptied: list[Entity] = field(default_factory=list)
+    def __init__(
+        self,
+        main_id: str,
+        child_id: str,
+        entity_type: EntityType,
+        child: MoySkladPort,
+        match_field: MatchField,
+        copied: set[str],
+    ) -> None:
+        self._accounts = (main_id, child_id)
+        self._type = entity_type
+        self._child = child
+        self._copied = copied
+        matcher = entity_type.matcher or FieldMatcher(match_field)
+        self._index = CounterpartIndex(matcher, entity_type.name)
+        self._index_is_full = False
+        self._emptied: list[Entity] = []
 
-    async def plan(self, entity: Entity) -> AsyncIterator[Planned]:
-        for text in entity.unreadable:
-            yield self.unreadable(f"'{entity.name}': an image cannot be read: {text}")
+    async def plan(self, entity: Entity) -> list[Planned]:
+        found = [
+            self.unreadable(f"'{entity.name}': an image cannot be read: {text}")
+            for text in entity.unreadable
+        ]
         if not entity.images_known:
-            yield self._planned(entity, None, "the main account does not tell its images")
-        elif entity.images:
-            if self._index is None:
-                async for planned in self._read_child():
-                    yield planned
-            yield self._planned(entity, *self._counterparts.assign(entity))
-        elif self.copied and not entity.unreadable:
-            if self._index is None:
-                async for planned in self._read_child():
-                    yield planned
-            # Not now: an entity with images may come that has the same counterpart.
-            if self._counterparts.find(entity)[0] in self.copied:
-                self._emptied.append(entity)
+            reason = "the main account does not tell its images"
+            return [*found, self._planned(entity, None, reason)]
+        may_clear = bool(self._copied) and not entity.unreadable
+        if not entity.images and not may_clear:
+            return found
+        if not self._index_is_full:
+            found += await self._read_child()
+        if entity.images:
+            found.append(self._planned(entity, *self._index.assign(entity)))
+        elif self._index.find(entity)[0] in self._copied:
+            # Not planned now: an entity with images may come that has the same counterpart.
+            self._emptied.append(entity)
+        return found
 
     def clears(self) -> list[Planned]:
         """The entities without images whose counterparts no other entity has got."""
-        assigned = [(entity, *self._counterparts.assign(entity)) for entity in self._emptied]
+        assigned = [(entity, *self._index.assign(entity)) for entity in self._emptied]
         return [self._planned(entity, child) for entity, child, _ in assigned if child]
 
     def unreadable(self, reason: str) -> Planned:
-        return Planned(self.entity_type.name, "", 0, None, reason)
+        return Planned(self._type.name, "", 0, None, reason)
 
-    @property
-    def _counterparts(self) -> CounterpartIndex:
-        if self._index is None:
-            matcher = self.entity_type.matcher or FieldMatcher(self.match_field)
-            self._index = CounterpartIndex(matcher, self.entity_type.name)
-        return self._index
+    async def _read_child(self) -> list[Planned]:
+        """Fills the index; returns the rows that cannot be read."""
+        found = []
+        async for page in self._child.list_entities(self._type, with_images=False):
+            self._index.add(page.entities)
+            found += [self.unreadable(f"child account: {text}") for text in page.unreadable]
+        self._index_is_full = True
+        return found
 
-    async def _read_child(self) -> AsyncIterator[Planned]:
-        """Fills the index; yields the rows that cannot be read."""
-        index = self._counterparts
-        async for page in self.child.list_entities(self.entity_type, with_images=False):
-            index.add(page.entities)
-            for text in page.unreadable:
-                yield self.unreadable(f"child account: {text}")
-
-    def _planned(self, entity: Entity, child_id: str | None, reason: str = "") -> Planned:
+    def _planned(self, entity: Entity, child_entity_id: str | None, reason: str = "") -> Planned:
         images = tuple(map(SourceImage.listed, entity.images))
         request = None
-        if child_id is not None:
-            kind = self.entity_type.name
-            request = SyncRequest(
-                self.main_id, self.child_id, kind, entity.id, child_id, images, entity.name
-            )
+        if child_entity_id is not None:
+            main_id, child_id = self._accounts
+            kind, name = self._type.name, entity.name
+            request = SyncRequest(main_id, child_id, kind, entity.id, child_entity_id, images, name)
         clears = request is not None and not images
-        return Planned(self.entity_type.name, entity.name, len(images), request, reason, clears)
+        return Planned(self._type.name, entity.name, len(images), request, reason, clears)

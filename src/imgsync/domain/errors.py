@@ -111,12 +111,18 @@ class ImageTooLargeError(ImageError):
 
 
 class NotAnImageError(ImageError):
-    """A downloaded file is neither JPEG nor PNG."""
+    """A downloaded file is neither JPEG nor PNG, or does not decode although it is complete."""
 
     settled = True
 
-    def __init__(self) -> None:
-        super().__init__("it is neither a JPEG nor a PNG file")
+    def __init__(self, text: str = "it is neither a JPEG nor a PNG file") -> None:
+        super().__init__(text)
+
+
+class TooManyPixelsError(ImageError):
+    """A picture has more pixels than are decoded: a decompression bomb, or a giant."""
+
+    settled = True
 
 
 class ForbiddenUrlError(ImageError):

@@ -14,9 +14,11 @@ _NO_FIELDS: Mapping[str, object] = MappingProxyType({})
 class Entity:
     """A product, bundle, variant or plugin type as the API lists it.
 
-    `images` is filled only where they were asked for; `images_known` is False where the API did
-    not tell them, which is not to be taken for none. `fields`: the whole row, for a type with a
-    matcher of its own only, so that a large catalogue takes little memory.
+    `images` is filled only where they were asked for, in order. `unreadable` names those of its
+    images that the API gave in a shape that cannot be read. `images_known` is False where the API
+    does not tell the list (null): `images` is empty then, but the entity may well have some.
+    `fields`: the whole row, for a type with a matcher of its own only, so that a large catalogue
+    takes little memory.
     """
 
     id: str
@@ -25,6 +27,7 @@ class Entity:
     code: str | None = None
     article: str | None = None
     images: tuple[RemoteImage, ...] = ()
+    unreadable: tuple[str, ...] = ()
     images_known: bool = True
     fields: Mapping[str, object] = field(default=_NO_FIELDS, compare=False)
 
@@ -41,7 +44,8 @@ class Entity:
 
 @dataclass(frozen=True, slots=True)
 class EntityPage:
-    """A page of a list. `unreadable`: one text for each row that cannot be read, naming it."""
+    """Part of a list of entities. `unreadable`: a text for each row that cannot be read, which
+    names its entity by name, code or id."""
 
     entities: list[Entity]
     unreadable: list[str] = field(default_factory=list)
