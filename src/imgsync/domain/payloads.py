@@ -85,7 +85,7 @@ class PayloadFormat(Protocol):
         ...
 
     def matches(self, payload: RawPayload) -> bool:
-        """True where the payload is of this format, valid or not. Must not raise."""
+        """True where the payload is of this format, valid or not."""
         ...
 
     def parse(self, payload: RawPayload) -> SyncRequest:
@@ -108,12 +108,24 @@ class PayloadFormats:
         return [f.name for f in self._formats]
 
     def parse(self, payload: object) -> SyncRequest:
-        """The request in a decoded JSON value; PayloadError where no format fits it."""
+        """The request in a decoded JSON value; PayloadError where no format fits it.
+
+        A format whose `matches` fails with PluginError is passed over; its error is raised where
+        no other format takes the payload.
+        """
         if not isinstance(payload, Mapping):
             raise PayloadError("payload", f"must be a JSON object, not {type(payload).__name__}")
+        failed: PluginError | None = None
         for payload_format in self._formats:
-            if payload_format.matches(payload):
+            try:
+                takes_it = payload_format.matches(payload)
+            except PluginError as error:
+                failed = failed or error
+                continue
+            if takes_it:
                 return payload_format.parse(payload)
+        if failed is not None:
+            raise failed
         raise PayloadError("images", "missing (or 'image_url' in the legacy format)")
 
 
