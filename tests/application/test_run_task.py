@@ -136,7 +136,7 @@ async def test_the_lease_is_renewed_while_the_task_runs(world: World) -> None:
     world.pair(ONE)
     task_id = await world.enqueue()
     lease = timedelta(seconds=0.15)
-    task = world.queue.claim(now=world.clock.now(), lease=lease)
+    task = world.queue.claim(lease=lease)
     assert task is not None
 
     def an_hour_later() -> None:
@@ -156,10 +156,10 @@ async def test_a_task_whose_lease_another_took_is_dropped(world: World) -> None:
     world.pair(ONE)
     await world.enqueue()
     lease = timedelta(seconds=0.09)
-    task = world.queue.claim(now=world.clock.now(), lease=lease)
+    task = world.queue.claim(lease=lease)
     assert task is not None
     world.clock.moment += timedelta(seconds=10)
-    other = world.queue.claim(now=world.clock.now(), lease=LEASE)
+    other = world.queue.claim(lease=LEASE)
     assert other is not None
     assert other.id == task.id
     hang = asyncio.Event()
@@ -287,7 +287,7 @@ async def test_a_lease_that_lapsed_while_the_queue_was_away_ends_the_work(world:
     world.pair(ONE)
     await world.enqueue()
     lease = timedelta(seconds=0.09)
-    task = world.queue.claim(now=world.clock.now(), lease=lease)
+    task = world.queue.claim(lease=lease)
     assert task is not None
 
     def away(*_: object, **__: object) -> None:
@@ -309,7 +309,7 @@ async def test_one_renewal_that_fails_is_made_good_by_the_next(world: World) -> 
     world.pair(ONE)
     task_id = await world.enqueue()
     lease = timedelta(seconds=0.3)
-    task = world.queue.claim(now=world.clock.now(), lease=lease)
+    task = world.queue.claim(lease=lease)
     assert task is not None
     renew, calls = world.queue.renew, list[int]()
 
@@ -330,7 +330,7 @@ async def test_the_lease_is_renewed_well_before_it_lapses(world: World) -> None:
     world.pair(ONE)
     await world.enqueue()
     lease = timedelta(seconds=1.5)
-    task = world.queue.claim(now=world.clock.now(), lease=lease)
+    task = world.queue.claim(lease=lease)
     assert task is not None
     loop = asyncio.get_running_loop()
     started = loop.time()
@@ -349,10 +349,10 @@ async def test_the_lease_is_renewed_well_before_it_lapses(world: World) -> None:
 async def test_a_lease_lost_at_the_very_end_is_reported(world: World) -> None:
     world.pair(ONE)
     await world.enqueue()
-    task = world.queue.claim(now=world.clock.now(), lease=LEASE)
+    task = world.queue.claim(lease=LEASE)
     assert task is not None
     world.clock.moment += timedelta(hours=1)
-    assert world.queue.claim(now=world.clock.now(), lease=LEASE)
+    assert world.queue.claim(lease=LEASE)
     report = await world.run_task()(task)
     assert report.end is TaskEnd.LEASE_LOST
     assert "held by another worker" in (report.error or "")

@@ -57,8 +57,8 @@ class World:
     clock: TestClock = field(default_factory=TestClock)
 
     def __post_init__(self) -> None:
-        self.queue = SqlTaskQueue(self.engine)
-        self.accounts = SqlAccountRepository(self.engine)
+        self.queue = SqlTaskQueue(self.engine, self.clock)
+        self.accounts = SqlAccountRepository(self.engine, self.clock)
         self.settings = SqlSettingsRepository(self.engine)
         for account_id in ("main", "child"):
             self.accounts.add(Account(account_id, account_id, TokenKind.SOLUTION, "token"))
@@ -106,17 +106,17 @@ class World:
 
     def run_task(self, lease: timedelta = LEASE) -> RunTask:
         formats = PayloadFormats([BATCH, LEGACY])
-        return RunTask(self.queue, formats, self.sync_entity, self.clock, lease)
+        return RunTask(self.queue, self.accounts, formats, self.sync_entity, self.clock, lease)
 
     def worker(self, concurrency: int = 2) -> Worker:
-        return Worker(self.queue, self.run_task(), self.clock, LEASE, concurrency, 0.01)
+        return Worker(self.queue, self.run_task(), LEASE, concurrency, 0.01)
 
     async def enqueue(self) -> int:
         request = await self.request()
         return self.put(batch_payload(request), request.dedupe_key)
 
     def put(self, payload: Any, key: str | None = None) -> int:
-        return self.queue.enqueue(payload, now=self.clock.now(), dedupe_key=key).task_id
+        return self.queue.enqueue(payload, dedupe_key=key).task_id
 
     def task(self, task_id: int) -> Task:
         task = self.queue.get(task_id)

@@ -4,7 +4,6 @@ import json
 import logging
 import threading
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -293,7 +292,7 @@ def test_an_error_is_shown_whole_where_a_script_reads_it(ready: Cli, shop: Shop)
 def test_a_failed_payload_that_is_no_text_can_still_be_listed(
     ready: Cli, sqlite_engine: Engine
 ) -> None:
-    SqlTaskQueue(sqlite_engine).enqueue({"images": "\ud800"}, now=datetime.now(UTC))
+    SqlTaskQueue(sqlite_engine).enqueue({"images": "\ud800"})
     ready.ok("worker", "--drain")
     (failed,) = ready.json("queue", "failed")
     assert failed["payload"] == {"images": "\ud800"}

@@ -14,7 +14,7 @@ from imgsync.domain.formats import image_format
 from imgsync.domain.images import ImageFingerprint, SourceImage
 from imgsync.domain.matching import CounterpartIndex, Entity
 from imgsync.domain.records import SyncRecord
-from imgsync.domain.retry import next_attempt_at
+from imgsync.domain.retry import retry_delay
 from imgsync.domain.schedule import DailySchedule
 from imgsync.domain.settings import ChildSettings
 
@@ -46,11 +46,11 @@ def test_both_switches_at_once_are_refused() -> None:
 
 
 def test_attempts_run_at_once_after_one_and_after_five_minutes() -> None:
-    assert next_attempt_at(1, 3, NOW) == NOW + timedelta(minutes=1)
-    assert next_attempt_at(2, 3, NOW) == NOW + timedelta(minutes=5)
-    assert next_attempt_at(3, 3, NOW) is None
+    assert retry_delay(1, 3) == timedelta(minutes=1)
+    assert retry_delay(2, 3) == timedelta(minutes=5)
+    assert retry_delay(3, 3) is None
     with pytest.raises(ValueError, match="attempts"):
-        next_attempt_at(0, 3, NOW)
+        retry_delay(0, 3)
 
 
 @pytest.mark.parametrize(

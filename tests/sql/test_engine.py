@@ -9,11 +9,10 @@ import pytest
 from sqlalchemy import Engine, inspect, text
 
 from imgsync.adapters.sql.claiming import _next_due
-from imgsync.adapters.sql.engine import DatabaseError, create_engine_for, create_schema
+from imgsync.adapters.sql.engine import create_engine_for, create_schema
 from imgsync.adapters.sql.queue import SqlTaskQueue
+from imgsync.adapters.sql.transactions import DatabaseError
 from imgsync.adapters.sql.types import storable
-from imgsync.domain.errors import PayloadError
-from imgsync.domain.payloads import BATCH, PayloadFormats
 
 
 @pytest.mark.parametrize(
@@ -53,7 +52,7 @@ def test_the_sqlite_file_is_private_and_its_folder_is_made(tmp_path: Path) -> No
     path = tmp_path / "new" / "folder" / "q.db"
     engine = create_engine_for(f"sqlite:///{path}")
     create_schema(engine)
-    SqlTaskQueue(engine).enqueue({}, now=datetime.now(UTC))
+    SqlTaskQueue(engine).enqueue({})
     modes = {stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
     assert modes == {0o600}
     engine.dispose()
@@ -88,21 +87,6 @@ def test_the_database_itself_refuses_both_settings_at_once(engine: Engine) -> No
         connection.execute(text(both))
 
 
-def test_a_payload_that_is_not_json_does_not_block_the_queue(sqlite_engine: Engine) -> None:
-    queue = SqlTaskQueue(sqlite_engine)
-    with sqlite_engine.begin() as connection:
-        connection.execute(text("INSERT INTO sync_queue (payload) VALUES ('{broken')"))
-    task = queue.claim(now=datetime.now(UTC) + timedelta(minutes=1), lease=timedelta(minutes=1))
-    assert task is not None
-    with pytest.raises(PayloadError, match="must be a JSON object, not str"):
-        PayloadFormats([BATCH]).parse(task.payload)
-
-
-def test_a_time_without_a_zone_is_refused(sqlite_engine: Engine) -> None:
-    with pytest.raises(Exception, match="without a time zone"):
-        SqlTaskQueue(sqlite_engine).enqueue({}, now=datetime(2026, 1, 1))  # noqa: DTZ001
-
-
 @pytest.mark.parametrize(
     ("given", "kept"), [("a\x00b", "ab"), ("\ud800x", "?x"), ("текст 🙂", "текст 🙂")]
 )
@@ -115,11 +99,11 @@ def test_a_claim_does_not_wait_for_a_row_that_another_host_is_claiming(
 ) -> None:
     engine = create_engine_for(postgresql_url)
     create_schema(engine)
-    queue, now = SqlTaskQueue(engine), datetime.now(UTC)
-    first, second = (queue.enqueue({}, now=now).task_id for _ in range(2))
+    queue = SqlTaskQueue(engine)
+    first, second = (queue.enqueue({}).task_id for _ in range(2))
     with engine.begin() as other:
         other.execute(text("SELECT id FROM sync_queue WHERE id = :id FOR UPDATE"), {"id": first})
-        task = queue.claim(now=now, lease=timedelta(minutes=1))
+        task = queue.claim(lease=timedelta(minutes=1))
     assert task is not None
     assert task.id == second
     engine.dispose()
@@ -188,7 +172,7 @@ def test_sqlite_refuses_a_time_that_it_could_not_compare(sqlite_engine: Engine, 
 
 def test_the_next_task_is_found_without_sorting_the_waiting_ones(sqlite_engine: Engine) -> None:
     queue, now = SqlTaskQueue(sqlite_engine), datetime.now(UTC)
-    queue.enqueue({}, now=now)
+    queue.enqueue({})
     with sqlite_engine.connect() as connection:
         query = _next_due(connection, now, None).compile(
             sqlite_engine, compile_kwargs={"literal_binds": True}

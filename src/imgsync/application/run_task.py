@@ -2,20 +2,25 @@
 
 import asyncio
 import logging
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 from typing import Any
 
+from imgsync.application.parking import AccountGate, CredentialsReplacedError, TaskParkedError
 from imgsync.application.sync_entity import SyncEntity
-from imgsync.domain.errors import ImgsyncError, LeaseLostError
+from imgsync.application.uptime import uptime
+from imgsync.domain.errors import ImgsyncError, LeaseLostError, NoRoomError
 from imgsync.domain.payloads import PayloadFormats
 from imgsync.domain.ports.clock import Clock
 from imgsync.domain.ports.queue import TaskQueue
-from imgsync.domain.retry import next_attempt_at
+from imgsync.domain.ports.repositories import AccountRepository
+from imgsync.domain.retry import retry_delay
 from imgsync.domain.tasks import SyncResult, Task
 
 _log = logging.getLogger(__name__)
+_LONGEST_MARGIN_SECONDS = 5.0
 
 
 class TaskEnd(StrEnum):
@@ -23,21 +28,52 @@ class TaskEnd(StrEnum):
     RETRYING = "retrying"
     FAILED = "failed"
     PARKED = "parked"
+    GIVEN_BACK = "given back"
+    NO_ROOM = "no room"
     LEASE_LOST = "lease lost"
 
 
-@dataclass(frozen=True, slots=True)
+class DamagedTaskError(ImgsyncError):
+    """The row of a task cannot be read."""
+
+
+@dataclass(slots=True)
 class LeasePermit:
-    """The right to write while the task's lease holds; each confirmation renews it."""
+    """The right to write while the task's lease holds; each confirmation renews it.
+
+    `used`: a write may have gone out.
+    """
 
     queue: TaskQueue
     task: Task
-    clock: Clock
     lease: timedelta
+    elapsed: Callable[[], float] = uptime
+    used: bool = False
 
     async def confirm(self) -> float:
-        await asyncio.to_thread(self.queue.renew, self.task, now=self.clock.now(), lease=self.lease)
-        return self.lease.total_seconds()
+        """Seconds that the lease certainly holds; LeaseLostError where the queue does not say so
+        in time."""
+        lease = self.lease.total_seconds()
+        # From before the question: the lease began to run somewhere between it and the answer.
+        asked = self.elapsed()
+        try:
+            async with asyncio.timeout(lease / 3):
+                await asyncio.to_thread(self.queue.renew, self.task, lease=self.lease)
+        except LeaseLostError:
+            raise
+        except TimeoutError:
+            raise LeaseLostError(self._unconfirmed("the queue does not answer")) from None
+        except Exception as error:
+            raise LeaseLostError(self._unconfirmed(str(error))) from error
+        margin = min(lease / 10, _LONGEST_MARGIN_SECONDS)
+        left = asked + lease - margin - self.elapsed()
+        if left <= 0:  # this process was stopped meanwhile
+            raise LeaseLostError(self._unconfirmed("the answer came too late"))
+        self.used = True
+        return left
+
+    def _unconfirmed(self, reason: str) -> str:
+        return f"task {self.task.id}: its lease cannot be confirmed: {reason}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,22 +86,30 @@ class TaskReport:
     error: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RunTask:
     """Reads the payload, syncs the entity, keeps the lease meanwhile, settles the task.
 
-    Cancelled, it gives the task back to the queue with its attempt uncounted.
+    Cancelled, it gives the task back to the queue with its attempt uncounted. A task that ends
+    with NO_ROOM is still held: to give it back takes room too.
     """
 
     queue: TaskQueue
+    accounts: AccountRepository
     formats: PayloadFormats
     sync: SyncEntity
     clock: Clock
     lease: timedelta
+    elapsed: Callable[[], float] = uptime
+    _gate: AccountGate = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._gate = AccountGate(self.accounts, self.clock)
 
     async def __call__(self, task: Task) -> TaskReport:
+        permit = LeasePermit(self.queue, task, self.lease, self.elapsed)
         keeper = asyncio.create_task(self._keep_lease(task))
-        work = asyncio.create_task(self._attempt(task))
+        work = asyncio.create_task(self._attempt(task, permit))
         try:
             await asyncio.wait((keeper, work), return_when=asyncio.FIRST_COMPLETED)
             if work.done():
@@ -73,19 +117,24 @@ class RunTask:
             _log.warning("task %d: the lease was lost; its work is dropped", task.id)
             return TaskReport(task, TaskEnd.LEASE_LOST)
         except LeaseLostError as error:
-            _log.warning("task %d: %s", task.id, error)
+            _log.warning("%s", error)
             return TaskReport(task, TaskEnd.LEASE_LOST, error=str(error))
+        except NoRoomError as error:
+            return TaskReport(task, TaskEnd.NO_ROOM, error=str(error))
         except asyncio.CancelledError:
             await _cancel(keeper, work)
-            await asyncio.to_thread(self.queue.release, task, now=self.clock.now())
+            await asyncio.to_thread(self.queue.release, task, check_again=permit.used)
             raise
         finally:
             await _cancel(keeper, work)
 
-    async def _attempt(self, task: Task) -> SyncResult | Exception:
+    async def _attempt(self, task: Task, permit: LeasePermit) -> SyncResult | Exception:
         try:
-            permit = LeasePermit(self.queue, task, self.clock, self.lease)
-            return await self.sync(self.formats.parse(task.payload), permit)
+            if task.damage is not None:
+                raise DamagedTaskError(f"The row of the task cannot be read: {task.damage}")
+            request = self.formats.parse(task.payload)
+            async with self._gate.passing(request):
+                return await self.sync(request, permit)
         except ImgsyncError as error:
             return error
         except Exception as error:
@@ -93,43 +142,72 @@ class RunTask:
             return error
 
     async def _settle(self, task: Task, outcome: SyncResult | Exception) -> TaskReport:
-        now = self.clock.now()
         if isinstance(outcome, SyncResult):
             await asyncio.to_thread(
                 self.queue.complete,
                 task,
-                now=now,
                 result=outcome.outcome.value,
                 warnings=outcome.warnings,
             )
             return TaskReport(task, TaskEnd.COMPLETED, result=outcome)
+        if isinstance(outcome, NoRoomError):
+            raise outcome
+        if isinstance(outcome, TaskParkedError):
+            await asyncio.to_thread(
+                self.queue.park,
+                task,
+                account_id=outcome.account_id,
+                until=outcome.parking.until,
+                error=str(outcome),
+            )
+            return TaskReport(task, TaskEnd.PARKED, error=str(outcome))
+        if isinstance(outcome, CredentialsReplacedError):
+            await asyncio.to_thread(self.queue.release, task)
+            return TaskReport(task, TaskEnd.GIVEN_BACK, error=str(outcome))
+        return await self._settle_failure(task, outcome)
+
+    async def _settle_failure(self, task: Task, outcome: Exception) -> TaskReport:
         expected = isinstance(outcome, ImgsyncError)
         error = str(outcome) if expected else f"{type(outcome).__name__}: {outcome}"
+        # A write that was broken off with its lease may reach the child yet.
+        unsettled = isinstance(outcome, LeaseLostError)
         retryable = outcome.retryable if isinstance(outcome, ImgsyncError) else True
-        at = next_attempt_at(task.attempts, task.max_attempts, now) if retryable else None
-        if at is None:
-            await asyncio.to_thread(self.queue.fail, task, now=now, error=error)
+        delay = None
+        if (retryable or unsettled) and task.damage is None:
+            delay = retry_delay(task.attempts, task.max_attempts)
+        if delay is None:
+            await asyncio.to_thread(self.queue.fail, task, error=error)
             return TaskReport(task, TaskEnd.FAILED, error=error)
-        await asyncio.to_thread(self.queue.reschedule, task, now=now, at=at, error=error)
+        await asyncio.to_thread(
+            self.queue.reschedule, task, delay=delay, error=error, check_again=unsettled
+        )
         return TaskReport(task, TaskEnd.RETRYING, error=error)
 
     async def _keep_lease(self, task: Task) -> None:
-        """Renews the lease three times per lease; ends when it is lost."""
-        held_until = task.lease_expires_at or self.clock.now()
-        pause = self.lease.total_seconds() / 3
+        """Renews the lease three times per lease; ends when it is lost.
+
+        Stopped for longer than the lease, it goes on only where the queue says that no other
+        worker has taken the task; a queue that does not answer ends it.
+        """
+        lease = self.lease.total_seconds()
+        held_until = self.elapsed() + lease
         while True:
-            await asyncio.sleep(pause)
-            now = self.clock.now()
+            await asyncio.sleep(min(lease / 3, max(0.0, held_until - self.elapsed())))
+            asked = self.elapsed()
             try:
-                async with asyncio.timeout(pause):
-                    await asyncio.to_thread(self.queue.renew, task, now=now, lease=self.lease)
-                held_until = now + self.lease
+                async with asyncio.timeout(lease / 3):
+                    await asyncio.to_thread(self.queue.renew, task, lease=self.lease)
+                held_until = asked + lease
             except LeaseLostError:
                 return
-            except Exception:
+            except Exception as error:
                 # The queue may be back before the lease lapses.
-                _log.exception("task %d: the lease could not be renewed", task.id)
-                if self.clock.now() >= held_until:
+                _log.error(
+                    "task %d: the lease could not be renewed: %s",
+                    task.id,
+                    str(error) or type(error).__name__,
+                )
+                if self.elapsed() >= held_until:
                     return
 
 

@@ -1,6 +1,6 @@
 """When failed work is tried again."""
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 TASK_RETRY_DELAYS = (timedelta(minutes=1), timedelta(minutes=5))
 """Waits after the first and the second failed attempt of a task."""
@@ -11,10 +11,22 @@ REQUEST_RETRY_DELAYS = (0.5, 1.0, 2.0)
 """Seconds to wait before each repetition of a request that timed out or answered 5xx."""
 
 
-def next_attempt_at(attempts: int, max_attempts: int, now: datetime) -> datetime | None:
-    """When a task that has failed `attempts` times (1 or more) runs again; None for never."""
+ALONE_FROM_CRASHES = 2
+"""A task that was there at so many losses of a worker runs with no other beside it, so that one
+that kills its worker does not take its neighbours along."""
+
+MAX_CRASHES = 4
+"""Losses of a worker after which a task is not run again."""
+
+CHECK_AGAIN_DELAY = timedelta(minutes=6)
+"""When an entity is looked at again after a task changed hands. A request that the lost owner had
+sent may be in the network still; the API breaks off any after 5 minutes (code 1088)."""
+
+
+def retry_delay(attempts: int, max_attempts: int) -> timedelta | None:
+    """How long a task that has failed `attempts` times (1 or more) waits; None for for ever."""
     if attempts < 1:
         raise ValueError("attempts starts at 1")
     if attempts >= max_attempts:
         return None
-    return now + TASK_RETRY_DELAYS[min(attempts, len(TASK_RETRY_DELAYS)) - 1]
+    return TASK_RETRY_DELAYS[min(attempts, len(TASK_RETRY_DELAYS)) - 1]

@@ -24,7 +24,10 @@ class TaskStatus(StrEnum):
 class Task:
     """A row of the queue. Times are aware; `attempts` counts the running attempt too.
 
-    `lease_token` names the claim that holds the task; it changes with every claim.
+    `lease_token` names the claim that holds the task; it changes with every claim. `crashes`:
+    how often its worker was lost (a lease that lapsed). `check_again`: a request of a lost owner
+    may still reach the child. `parked_for`: the account that a pending task waits for.
+    `damage`: why the row cannot be run; the values that could not be read are then stand-ins.
     """
 
     id: int
@@ -42,6 +45,10 @@ class Task:
     result: str | None = None
     error: str | None = None
     warnings: tuple[str, ...] = ()
+    crashes: int = 0
+    check_again: bool = False
+    parked_for: str | None = None
+    damage: str | None = None
 
 
 class SyncOutcome(StrEnum):

@@ -68,13 +68,12 @@ class Container(containers.DeclarativeContainer):
         strategy,
     )
     run_task = providers.Factory(
-        RunTask, queue, plugins.provided.payload_formats, sync_entity, clock, lease
+        RunTask, queue, accounts, plugins.provided.payload_formats, sync_entity, clock, lease
     )
     worker = providers.Factory(
         Worker,
         queue=queue,
         run_task=run_task,
-        clock=clock,
         lease=lease,
         concurrency=config.provided.concurrency,
         poll_seconds=config.provided.poll_seconds,

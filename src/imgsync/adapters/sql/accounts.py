@@ -2,45 +2,97 @@
 
 from typing import Any
 
-from sqlalchemy import Engine, Row, select
+from sqlalchemy import Engine, Row, select, update
 
 from imgsync.adapters.sql.tables import accounts
+from imgsync.adapters.sql.transactions import DatabaseError, now_of, transaction
+from imgsync.adapters.sql.types import storable
 from imgsync.adapters.sql.upsert import put_row
-from imgsync.domain.accounts import Account, TokenKind
+from imgsync.domain.accounts import Account, AccountRole, Parking, TokenKind
 from imgsync.domain.errors import UnknownAccountError
+from imgsync.domain.ports.clock import Clock
+
+_FREE = {"parked_until": None, "parked_reason": None}
+_STORED = ("id", "name", "token_kind", "secret", "login", "role")
 
 
 class SqlAccountRepository:
-    """Implements the port `AccountRepository`. Secrets are stored as they are."""
+    """Implements the port `AccountRepository`. Secrets are stored as they are.
 
-    def __init__(self, engine: Engine) -> None:
+    `clock` is for tests; without it the time is the database's.
+    """
+
+    def __init__(self, engine: Engine, clock: Clock | None = None) -> None:
         self._engine = engine
+        self._clock = clock
 
     def add(self, account: Account) -> None:
-        put_row(
-            self._engine,
-            accounts,
-            {
-                "id": account.id,
-                "name": account.name,
-                "token_kind": account.token_kind.value,
-                "secret": account.secret,
-                "login": account.login,
-            },
-        )
+        values = {
+            "id": account.id,
+            "name": account.name,
+            "token_kind": account.token_kind.value,
+            "secret": account.secret,
+            "login": account.login,
+            **_FREE,
+        }
+        if account.role is not None:
+            values["role"] = account.role.value
+        put_row(self._engine, accounts, values)
 
     def get(self, account_id: str) -> Account:
-        with self._engine.begin() as connection:
-            row = connection.execute(select(accounts).where(accounts.c.id == account_id)).first()
+        with transaction(self._engine) as connection:
+            row = connection.execute(_rows().where(accounts.c.id == account_id)).first()
         if row is None:
             raise UnknownAccountError(account_id)
         return _account(row)
 
     def all(self) -> list[Account]:
-        with self._engine.begin() as connection:
-            rows = connection.execute(select(accounts)).all()
+        with transaction(self._engine) as connection:
+            rows = connection.execute(_rows()).all()
         return sorted(map(_account, rows), key=lambda account: (account.name, account.id))
+
+    def set_role(self, account_id: str, role: AccountRole) -> None:
+        self._change(account_id, {"role": role.value})
+
+    def park(self, account_id: str, parking: Parking) -> None:
+        self._change(
+            account_id,
+            {"parked_until": parking.until, "parked_reason": storable(parking.reason)},
+        )
+
+    def parking(self, account_id: str) -> Parking | None:
+        query = select(accounts.c.parked_reason, accounts.c.parked_until).where(
+            accounts.c.id == account_id, accounts.c.parked_until.is_not(None)
+        )
+        with transaction(self._engine) as connection:
+            row = connection.execute(query).first()
+            if row is None or row.parked_until <= now_of(connection, self._clock):
+                return None
+        return Parking(row.parked_reason or "", row.parked_until)
+
+    def _change(self, account_id: str, values: dict[str, Any]) -> None:
+        this = update(accounts).where(accounts.c.id == account_id)
+        with transaction(self._engine) as connection:
+            connection.execute(this.values(values))
+
+
+def _rows() -> Any:
+    return select(*(accounts.c[name] for name in _STORED))
 
 
 def _account(row: Row[Any]) -> Account:
-    return Account(row.id, row.name, TokenKind(row.token_kind), row.secret, row.login)
+    """The account in a row, which another program may have written."""
+    try:
+        return Account(
+            row.id,
+            row.name,
+            TokenKind(row.token_kind),
+            row.secret,
+            row.login,
+            None if row.role is None else AccountRole(row.role),
+        )
+    except (ValueError, TypeError, AttributeError) as error:
+        raise DatabaseError(
+            f"The stored account {row.id!a} is damaged: {error}; "
+            "add it anew with 'imgsync account add'"
+        ) from None

@@ -1,47 +1,103 @@
-"""Taking a task: which is next, and the lease that holds it."""
+"""Taking a task: which is next, and the lease that holds it.
+
+A claim writes to the row by its id and reads nothing that it needs: whatever another program wrote
+there, the row is taken, and fails on its own.
+"""
 
 import uuid
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import Connection, Select, and_, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    case,
+    literal_column,
+    or_,
+    select,
+    update,
+)
 
-from imgsync.adapters.sql.rows import task_of
+from imgsync.adapters.sql.rows import raw_columns, task_of
 from imgsync.adapters.sql.tables import sync_queue
+from imgsync.domain.retry import MAX_CRASHES
 from imgsync.domain.tasks import TASK_ENTITY_TYPE, Task, TaskStatus
 
-_LOST = "the worker was lost during the last attempt (its lease lapsed)"
+_MOST = 1_000_000
+"""Counters beyond it are damage; adding to them could overflow."""
+
+
+def counted(column: ColumnElement[int], step: int) -> ColumnElement[int]:
+    """A counter one up or down; one that is no sensible number stays as it is."""
+    return case((column.between(max(0, -step), _MOST), column + step), else_=column)
 
 
 def claim_next(
     connection: Connection, now: datetime, lease: timedelta, only: Sequence[int] | None
 ) -> Task | None:
-    """The next due task under a new lease. Lapsed tasks with no attempt left fail on the way."""
+    """The next due task under a new lease. Tasks that lost too many workers fail on the way."""
     while True:
         row = connection.execute(_next_due(connection, now, only)).first()
         if row is None:
             return None
         task = task_of(row)
-        this = update(sync_queue).where(sync_queue.c.id == task.id)
-        if task.attempts >= task.max_attempts:
-            connection.execute(
-                this.values(
-                    status=TaskStatus.FAILED.value,
-                    error=f"{_LOST}; before it: {task.error}" if task.error else _LOST,
-                    lease_token=None,
-                    lease_expires_at=None,
-                    updated_at=now,
-                )
-            )
+        lapsed = task.status is TaskStatus.PROCESSING
+        if lapsed and task.crashes + 1 >= MAX_CRASHES:
+            _give_up(connection, task, now)
             continue
-        claimed = this.values(
-            status=TaskStatus.PROCESSING.value,
-            attempts=task.attempts + 1,
-            lease_token=uuid.uuid4().hex,
-            lease_expires_at=now + lease,
+        token, expires_at = uuid.uuid4().hex, now + lease
+        # The lapsed attempt is the one that goes on; its owner's last request may still come.
+        count: dict[str, Any] = (
+            {"crashes": counted(sync_queue.c.crashes, 1), "check_again": True}
+            if lapsed
+            else {"attempts": counted(sync_queue.c.attempts, 1)}
+        )
+        connection.execute(
+            _row(task).values(
+                status=TaskStatus.PROCESSING.value,
+                lease_token=token,
+                lease_expires_at=expires_at,
+                updated_at=now,
+                parked_for=None,
+                **count,
+            )
+        )
+        return task_of(
+            row,
+            status=TaskStatus.PROCESSING,
+            lease_token=token,
+            lease_expires_at=expires_at,
+            updated_at=now,
+            parked_for=None,
+            attempts=task.attempts + (not lapsed),
+            crashes=task.crashes + lapsed,
+            check_again=task.check_again or lapsed,
+        )
+
+
+def _give_up(connection: Connection, task: Task, now: datetime) -> None:
+    crashes = task.crashes + 1
+    error = (
+        f"its worker was lost {crashes} times while it ran (killed, stopped or out of memory); "
+        "it is not tried again"
+    )
+    connection.execute(
+        _row(task).values(
+            status=TaskStatus.FAILED.value,
+            error=f"{error}; before it: {task.error}" if task.error else error,
+            crashes=crashes,
+            lease_token=None,
+            lease_expires_at=None,
             updated_at=now,
         )
-        return task_of(connection.execute(claimed.returning(sync_queue)).one())
+    )
+
+
+def _row(task: Task) -> Any:
+    return update(sync_queue).where(sync_queue.c.id == task.id)
 
 
 def _next_due(
@@ -56,9 +112,11 @@ def _next_due(
         )
         .exists()
     )
-    waiting = and_(
-        task.status == TaskStatus.PENDING.value, task.scheduled_at <= now, ~same_entity_runs
-    )
+    due: ColumnElement[bool] = task.scheduled_at <= now
+    if connection.dialect.name == "postgresql":
+        # It would wait for ever and never say why.
+        due = or_(due, task.scheduled_at == literal_column("'infinity'::timestamptz"))
+    waiting = and_(task.status == TaskStatus.PENDING.value, due, ~same_entity_runs)
     lapsed = and_(
         task.status == TaskStatus.PROCESSING.value,
         or_(task.lease_expires_at <= now, task.lease_expires_at.is_(None)),
@@ -68,7 +126,7 @@ def _next_due(
         select(task.id).where(task.entity_type == TASK_ENTITY_TYPE, lapsed).limit(1)
     ).first()
     query = (
-        select(sync_queue)
+        select(*raw_columns(connection))
         .where(
             task.entity_type == TASK_ENTITY_TYPE, or_(waiting, lapsed) if some_lapsed else waiting
         )

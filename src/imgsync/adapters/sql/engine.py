@@ -11,7 +11,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, 
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from imgsync.adapters.sql.tables import metadata
-from imgsync.domain.errors import ImgsyncError
+from imgsync.adapters.sql.transactions import DatabaseError, failure
 
 _BUSY_SECONDS = 30.0
 _SCHEMA_LOCK = 0x696D6773796E63  # "imgsync"
@@ -21,10 +21,6 @@ _PATIENCE = {
     "options": "-c lock_timeout=10s -c statement_timeout=30s",
 }
 """A server that hangs must not keep a worker from stopping; the URL's query may say otherwise."""
-
-
-class DatabaseError(ImgsyncError):
-    """The database cannot be used; the text never shows its password."""
 
 
 def create_engine_for(url: str) -> Engine:
@@ -56,10 +52,7 @@ def create_schema(engine: Engine) -> None:
                 )
             metadata.create_all(connection)
     except SQLAlchemyError as error:
-        reason = getattr(error, "orig", None) or error
-        # The query of a URL may hold a password too.
-        shown = engine.url.set(query={}).render_as_string(hide_password=True)
-        raise DatabaseError(f"Cannot use the database {shown}: {reason}") from error
+        raise failure(engine, error) from error
 
 
 def _sqlite(url: URL) -> Engine:

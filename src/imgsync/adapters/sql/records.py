@@ -6,6 +6,7 @@ from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import Engine, select
 
 from imgsync.adapters.sql.tables import sync_records
+from imgsync.adapters.sql.transactions import transaction
 from imgsync.adapters.sql.upsert import put_row
 from imgsync.domain.records import EntityKey, SyncRecord
 
@@ -23,7 +24,7 @@ class SqlSyncRecordRepository:
         query = select(columns.record).where(
             *(columns[name] == value for name, value in asdict(key).items())
         )
-        with self._engine.begin() as connection:
+        with transaction(self._engine) as connection:
             row = connection.execute(query).first()
         if row is None:
             return None

@@ -3,6 +3,7 @@
 from sqlalchemy import Engine, select
 
 from imgsync.adapters.sql.tables import child_settings
+from imgsync.adapters.sql.transactions import transaction
 from imgsync.adapters.sql.upsert import put_row
 from imgsync.domain.settings import ChildSettings
 
@@ -17,7 +18,7 @@ class SqlSettingsRepository:
         query = select(child_settings.c.sync_images, child_settings.c.sync_images_all).where(
             child_settings.c.child_account_id == child_account_id
         )
-        with self._engine.begin() as connection:
+        with transaction(self._engine) as connection:
             row = connection.execute(query).first()
         return ChildSettings(*row) if row else ChildSettings()
 

@@ -1,4 +1,7 @@
-"""The tables. Defaults are the database's own, so that another program may insert tasks."""
+"""The tables, as the newest migration leaves them.
+
+Defaults are the database's own, so that another program may insert tasks.
+"""
 
 from sqlalchemy import (
     JSON,
@@ -12,6 +15,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    false,
     text,
 )
 
@@ -44,6 +48,9 @@ sync_queue = Table(
     Column("warnings", JSON, nullable=False, server_default="[]"),
     Column("created_at", UtcDateTime, nullable=False, server_default=_NOW),
     Column("updated_at", UtcDateTime, nullable=False, server_default=_NOW),
+    Column("crashes", Integer, nullable=False, server_default="0"),
+    Column("check_again", Boolean, nullable=False, server_default=false()),
+    Column("parked_for", Text),
     CheckConstraint(f"status IN ({_STATUSES})", name="sync_queue_status"),
 )
 _DAY, _TIME = "[0-9][0-9][0-9][0-9]-[0-1][0-9]-[0-3][0-9]", "[0-2][0-9]:[0-5][0-9]:[0-5][0-9]"
@@ -63,6 +70,8 @@ Index(
     sync_queue.c.scheduled_at,
     sync_queue.c.id,
 )
+_parked = sync_queue.c.parked_for.is_not(None)
+Index("sync_queue_parked", sync_queue.c.parked_for, sqlite_where=_parked, postgresql_where=_parked)
 for _status in (TaskStatus.PENDING, TaskStatus.PROCESSING):
     # At most one waiting and one running task of a child entity.
     _where = sync_queue.c.status == text(f"'{_status}'")
@@ -82,6 +91,9 @@ accounts = Table(
     Column("token_kind", String(20), nullable=False),
     Column("secret", Text, nullable=False),
     Column("login", Text),
+    Column("role", String(20)),
+    Column("parked_until", UtcDateTime),
+    Column("parked_reason", Text),
 )
 
 child_settings = Table(

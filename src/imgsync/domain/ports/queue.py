@@ -11,54 +11,84 @@ from imgsync.domain.tasks import DEFAULT_PRIORITY, Task, TaskStatus
 
 @dataclass(frozen=True, slots=True)
 class Enqueued:
-    """Result of `TaskQueue.enqueue`; `created` is False where a pending task was updated."""
+    """The task that holds a payload; `created` is False where a pending task took it over."""
 
     task_id: int
     created: bool
 
 
 class TaskQueue(Protocol):
-    """Durable queue of tasks. A claim holds a task until its lease lapses; then another may
-    claim it. Methods that end or renew a claim raise LeaseLostError where it no longer holds."""
+    """Tasks in a shared store. A claim holds a lease; whoever lost it can no longer settle.
+
+    The store's own time decides about leases and schedules, so hosts whose clocks differ agree.
+    Errors: DatabaseError where the store cannot be used, NoRoomError where its disk is full.
+    """
 
     def enqueue(
         self,
         payload: Any,
         *,
-        now: datetime,
         dedupe_key: str | None = None,
         priority: int = DEFAULT_PRIORITY,
         max_attempts: int = MAX_ATTEMPTS,
+        delay: timedelta = timedelta(0),
     ) -> Enqueued:
-        """Adds a pending task; a pending one with the same key takes the new payload instead."""
+        """Adds a task, due after `delay`. A pending task with the same key takes the new payload
+        with fresh attempts."""
         ...
 
-    def claim(
-        self, *, now: datetime, lease: timedelta, only: Sequence[int] | None = None
-    ) -> Task | None:
-        """Takes the due task of highest priority, then earliest schedule, and counts an attempt.
+    def claim(self, *, lease: timedelta, only: Sequence[int] | None = None) -> Task | None:
+        """Takes the next due task: highest priority, then earliest schedule, then lowest id.
 
-        Due: pending and scheduled, or processing with a lapsed lease. Never two tasks of one
-        dedupe key at once. A lapsed task with no attempts left becomes failed. `only`: ids.
+        Never a task whose key is being processed. A task whose lease lapsed is taken again, with
+        a crash more and no attempt more; after MAX_CRASHES it fails. A row that cannot be read is
+        taken like any other and tells why in `Task.damage`. `only`: these tasks and no others.
         """
         ...
 
-    def renew(self, task: Task, *, now: datetime, lease: timedelta) -> None:
-        """Extends the lease."""
+    def renew(self, task: Task, *, lease: timedelta) -> None:
+        """Holds the task for another lease from now. LeaseLostError where another took it."""
         ...
 
-    def complete(
-        self, task: Task, *, now: datetime, result: str, warnings: Sequence[str]
-    ) -> None: ...
-
-    def reschedule(self, task: Task, *, now: datetime, at: datetime, error: str) -> None:
-        """Makes it pending again at `at`; failed where a newer pending task has its key."""
+    def complete(self, task: Task, *, result: str, warnings: Sequence[str]) -> None:
+        """Ends the task well. Where it asks to be checked again (`Task.check_again`), a task with
+        the same payload is queued for CHECK_AGAIN_DELAY later, or a pending one of its key asks
+        for the check in turn."""
         ...
 
-    def fail(self, task: Task, *, now: datetime, error: str) -> None: ...
+    def reschedule(
+        self, task: Task, *, delay: timedelta, error: str, check_again: bool = False
+    ) -> None:
+        """Makes it pending again after `delay`; failed where a newer pending task has its key.
 
-    def release(self, task: Task, *, now: datetime) -> None:
+        `check_again`: a request of this attempt may still reach the child.
+        """
+        ...
+
+    def fail(self, task: Task, *, error: str) -> None: ...
+
+    def release(self, task: Task, *, check_again: bool = False) -> None:
         """Gives the task back, due at once, without counting the attempt."""
+        ...
+
+    def park(self, task: Task, *, account_id: str, until: datetime, error: str) -> None:
+        """Gives the task back, due at `until`, without counting the attempt: it waits for an
+        account that takes no requests."""
+        ...
+
+    def unpark(self, account_id: str) -> int:
+        """Makes the tasks parked for that account due now; how many they were."""
+        ...
+
+    def parked(self) -> int:
+        """Pending tasks that wait for a parked account."""
+        ...
+
+    def free(self, ids: Sequence[int] | None) -> list[int]:
+        """Makes tasks that are being processed pending again, uncounted; the ids of those changed.
+
+        None: every one whose lease ends later than a day from now, which only a wrong clock makes.
+        """
         ...
 
     def counts(self) -> dict[TaskStatus, int]:
@@ -73,7 +103,7 @@ class TaskQueue(Protocol):
 
     def get(self, task_id: int) -> Task | None: ...
 
-    def retry(self, ids: Sequence[int] | None, *, now: datetime) -> list[int]:
+    def retry(self, ids: Sequence[int] | None) -> list[int]:
         """Makes failed tasks (all, or those with these ids) pending with fresh attempts.
 
         Returns the ids of those changed, in order; one whose key has a newer task stays, as its

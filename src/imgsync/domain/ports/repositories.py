@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from imgsync.domain.accounts import Account
+from imgsync.domain.accounts import Account, AccountRole, Parking
 from imgsync.domain.records import EntityKey, SyncRecord
 from imgsync.domain.settings import ChildSettings
 
@@ -11,7 +11,10 @@ class AccountRepository(Protocol):
     """Accounts with credentials."""
 
     def add(self, account: Account) -> None:
-        """Stores an account, replacing the one with its id."""
+        """Stores an account, replacing the one with its id.
+
+        It ends a parking, and keeps the role that was known where the new one's is None.
+        """
         ...
 
     def get(self, account_id: str) -> Account:
@@ -20,6 +23,18 @@ class AccountRepository(Protocol):
 
     def all(self) -> list[Account]:
         """By name."""
+        ...
+
+    def set_role(self, account_id: str, role: AccountRole) -> None:
+        """Notes the side on which an account stands; nothing where there is no such account."""
+        ...
+
+    def park(self, account_id: str, parking: Parking) -> None:
+        """Notes that an account takes no requests, in place of what was noted before."""
+        ...
+
+    def parking(self, account_id: str) -> Parking | None:
+        """Its parking; None once `until` has passed by the store's time, and where it has none."""
         ...
 
 

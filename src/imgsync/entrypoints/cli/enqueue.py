@@ -80,9 +80,8 @@ def _enqueue_payloads(container: Container, file: TextIO, as_json: bool) -> None
                 f"Payloads {first} and {position} are for the same child entity; "
                 "put all of its images in one payload"
             )
-    now = container.clock().now()
     queued = [
-        container.queue().enqueue(payload, now=now, dedupe_key=key)
+        container.queue().enqueue(payload, dedupe_key=key)
         for payload, key in zip(payloads, keys, strict=True)
     ]
     if as_json:

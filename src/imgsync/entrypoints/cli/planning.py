@@ -74,7 +74,6 @@ async def plan_and_queue(
             continue
         queued = container.queue().enqueue(
             batch_payload(planned.request),
-            now=container.clock().now(),
             dedupe_key=planned.request.dedupe_key,
         )
         outcome.task_ids.append(queued.task_id)

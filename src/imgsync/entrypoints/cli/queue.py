@@ -66,7 +66,7 @@ def failed(container: Container, limit: int, as_json: bool) -> None:
 @pass_container
 def retry(container: Container, ids: tuple[int, ...], as_json: bool) -> None:
     """Make failed tasks pending again: those with these IDs, or all of them."""
-    changed = container.queue().retry(ids or None, now=container.clock().now())
+    changed = container.queue().retry(ids or None)
     if as_json:
         print_json({"retried": changed})
     else:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 import click
 
 from imgsync.application.daily import run_daily
-from imgsync.application.run_task import TaskReport
+from imgsync.application.run_task import TaskEnd, TaskReport
 from imgsync.application.tally import Tally
 from imgsync.application.worker import Worker
 from imgsync.entrypoints.cli.runtime import json_option, pass_container, print_json, run_async
@@ -81,5 +81,8 @@ def _log_end(ended: TaskReport) -> None:
         )
         for warning in result.warnings:
             _log.warning("task %d: %s", task.id, warning)
+    elif ended.end in (TaskEnd.PARKED, TaskEnd.NO_ROOM):
+        # Said once for all tasks of the account, or once for the disk.
+        _log.debug("task %d: %s: %s", task.id, ended.end, ended.error)
     else:
         _log.error("task %d, attempt %d: %s: %s", task.id, task.attempts, ended.end, ended.error)

@@ -1,0 +1,151 @@
+"""Keeps tasks from accounts that take no requests, so that one refusal costs one request.
+
+Every refused request counts towards MoySklad's ban (200 identical failing ones in a minute), and
+tasks by the thousand may be queued for an account whose token has just died.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from imgsync.domain.accounts import Account, Parking
+from imgsync.domain.errors import (
+    AccountParkedError,
+    ImgsyncError,
+    LeaseLostError,
+    NoRoomError,
+    ParkingError,
+    StorageFullError,
+    UnavailableError,
+    UnknownAccountError,
+)
+from imgsync.domain.payloads import SyncRequest
+from imgsync.domain.ports.clock import Clock
+from imgsync.domain.ports.repositories import AccountRepository
+
+_log = logging.getLogger(__name__)
+
+REFUSED_FOR = timedelta(hours=1)
+"""Parking of an account whose credentials are refused or whose storage is full: a person must act,
+and storing the account anew ends it at once."""
+
+BUSY_FOR = timedelta(minutes=1)
+"""Parking of an account that the adapter holds back by itself."""
+
+
+class TaskParkedError(ImgsyncError):
+    """The task waits for an account that takes no requests."""
+
+    def __init__(self, account_id: str, parking: Parking) -> None:
+        super().__init__(f"waits for account '{account_id}': {parking.reason}")
+        self.account_id = account_id
+        self.parking = parking
+
+
+class CredentialsReplacedError(ImgsyncError):
+    """Credentials were refused that have been replaced meanwhile."""
+
+
+@dataclass(slots=True)
+class AccountGate:
+    """Lets tasks pass to their accounts. Once a parking is over, one task tries; the others of
+    that account wait for how it ends."""
+
+    accounts: AccountRepository
+    clock: Clock
+    _parked: dict[str, Parking] = field(default_factory=dict)
+    _tries: dict[str, asyncio.Event] = field(default_factory=dict)
+    _parking: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @asynccontextmanager
+    async def passing(self, request: SyncRequest) -> AsyncIterator[None]:
+        """TaskParkedError before anything was sent, or in place of a ParkingError from within."""
+        trying: list[str] = []
+        credentials: dict[str, Account] = {}
+        try:
+            # In one order for all, so that no two tasks wait for each other.
+            for account_id in sorted({request.main_account_id, request.child_account_id}):
+                if await self._enter(account_id):
+                    trying.append(account_id)
+                if account := await self._account(account_id):
+                    credentials[account_id] = account
+            try:
+                yield
+            except ParkingError as error:
+                refusal = await self._refusal(error, request, credentials)
+                if refusal is error:
+                    raise
+                raise refusal from error
+            except (LeaseLostError, NoRoomError, UnavailableError):
+                raise  # which says nothing of the account
+            except ImgsyncError:
+                self._answered(trying)
+                raise
+            self._answered(trying)
+        finally:
+            for account_id in trying:
+                self._tries.pop(account_id).set()
+
+    def _answered(self, account_ids: list[str]) -> None:
+        for account_id in account_ids:
+            self._parked.pop(account_id, None)
+
+    async def _enter(self, account_id: str) -> bool:
+        """True where this task is the one that tries a parking that is over."""
+        while True:
+            parking = await asyncio.to_thread(self.accounts.parking, account_id)
+            if parking is not None:
+                self._note(account_id, parking)
+                raise TaskParkedError(account_id, parking)
+            if account_id not in self._parked:
+                return False
+            other = self._tries.get(account_id)
+            if other is None:
+                self._tries[account_id] = asyncio.Event()
+                return True
+            await other.wait()
+
+    async def _account(self, account_id: str) -> Account | None:
+        try:
+            return await asyncio.to_thread(self.accounts.get, account_id)
+        except UnknownAccountError:
+            return None  # the task itself says so
+
+    async def _refusal(
+        self, error: ParkingError, request: SyncRequest, credentials: dict[str, Account]
+    ) -> ImgsyncError:
+        account_id = error.account_id
+        if account_id is None and isinstance(error, StorageFullError):
+            account_id = request.child_account_id
+        if account_id is None:
+            return error
+        async with self._parking:
+            if await self._account(account_id) != credentials.get(account_id):
+                return CredentialsReplacedError(str(error))
+            parking = await self._park(account_id, error)
+        self._note(account_id, parking)
+        return TaskParkedError(account_id, parking)
+
+    async def _park(self, account_id: str, error: ParkingError) -> Parking:
+        known = await asyncio.to_thread(self.accounts.parking, account_id)
+        busy = isinstance(error, AccountParkedError)
+        if known is not None and (busy or known.reason == str(error)):
+            return known
+        until = self.clock.now() + (BUSY_FOR if busy else REFUSED_FOR)
+        parking = Parking(str(error), until)
+        await asyncio.to_thread(self.accounts.park, account_id, parking)
+        return parking
+
+    def _note(self, account_id: str, parking: Parking) -> None:
+        if self._parked.get(account_id) != parking:
+            _log.error(
+                "account '%s': %s; its tasks wait until %s, or until it is stored anew with "
+                "'imgsync account add'",
+                account_id,
+                parking.reason,
+                parking.until.strftime("%Y-%m-%d %H:%M:%S UTC"),
+            )
+        self._parked[account_id] = parking
