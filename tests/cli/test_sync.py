@@ -163,7 +163,7 @@ def test_images_that_fail_are_warnings(ready: Cli, shop: Shop) -> None:
     result = ready.run("sync", *BOTH)
     assert result.exit_code == 0
     assert "completed with warnings" in result.stdout
-    assert "Task 1: big.png: 10485761 bytes is over the limit" in result.stderr
+    assert "Task 1 (product 'Lamp'): big.png: 10485761 bytes is over the limit" in result.stderr
     assert shop.images(lamp) == THREE
 
 

@@ -13,6 +13,11 @@ from imgsync.domain.ports.moysklad import MoySkladFactory, MoySkladPort
 from imgsync.domain.ports.repositories import AccountRepository, SyncRecordRepository
 
 
+def allowed_clears(compared: int) -> int:
+    """Of so many entities compared, how many may lose all of their images in one run unasked."""
+    return max(20, compared // 100)
+
+
 @dataclass(frozen=True, slots=True)
 class Planned:
     """A main entity whose counterpart is to get its images, or to lose them (`clears`).

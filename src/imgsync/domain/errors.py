@@ -142,6 +142,13 @@ class NoImageUploadedError(ImgsyncError):
 class ClearLimitError(ImgsyncError):
     """A run would clear the images of more entities than it may."""
 
+    def __init__(self, clears: int, allowed: int) -> None:
+        super().__init__(
+            f"The images of {clears} child entities would be cleared, as the main account has none "
+            f"there any more; that is over the limit of {allowed}, so none are. "
+            f"If it is meant, say --max-clear {clears}"
+        )
+
 
 class NoRoomError(ImgsyncError):
     """The disk of the temp folder or of the database is full, or the folder is gone.
