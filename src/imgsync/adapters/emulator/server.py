@@ -51,12 +51,12 @@ class EmulatorServer:
 
     @property
     def storage_url(self) -> str:
-        """``http://127.0.0.1:PORT``"""
+        """``http://localhost:PORT``, or as the dialect has it."""
         return self._running_links().storage_url
 
     @property
     def control_url(self) -> str:
-        """Base of stats, stats/reset and seed."""
+        """Base of stats, stats/reset, seed, dialect and faults."""
         return self.api_url.removesuffix(API_PREFIX) + "/_emulator"
 
     def start(self) -> None:
@@ -64,8 +64,9 @@ class EmulatorServer:
         if self._thread is not None:
             raise EmulatorServerError("the emulator runs already")
         sockets = _listen(self._ports)
-        api, storage = (f"http://{_HOST}:{sock.getsockname()[1]}" for sock in sockets)
-        self._links = Links(api + API_PREFIX, storage)
+        port, storage_port = (sock.getsockname()[1] for sock in sockets)
+        api_url = f"http://{_HOST}:{port}{API_PREFIX}"
+        self._links = Links(api_url, storage_port, self.emulator.switch)
         self._failure = None
         self._servers = [
             _uvicorn_server(app, connections)
@@ -102,7 +103,7 @@ class EmulatorServer:
         self.stop()
 
     def _apps(self, links: Links) -> tuple[ASGIApp, ASGIApp]:
-        api = Api(self.emulator.limits, links)
+        api = Api(self.emulator, links)
         gate = ApiGate(
             self.emulator,
             api.application(),
