@@ -179,8 +179,9 @@ def test_a_content_card_has_its_documented_fields(service: Service) -> None:
 
 @pytest.mark.parametrize("field", ["external_code", "code", "article"])
 def test_a_content_card_has_no_codes(service: Service, field: str) -> None:
+    value: dict[str, Any] = {field: "x"}
     with pytest.raises(ValueError, match="contentcard has no"):
-        service.account.add_entity("contentcard", name="Card", **{field: "x"})
+        service.account.add_entity("contentcard", name="Card", **value)
 
 
 @pytest.mark.parametrize(

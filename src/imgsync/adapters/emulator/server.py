@@ -13,7 +13,7 @@ from starlette.types import ASGIApp
 
 from imgsync.adapters.emulator.api import Api
 from imgsync.adapters.emulator.connections import Connections
-from imgsync.adapters.emulator.control import control_application
+from imgsync.adapters.emulator.control import Control
 from imgsync.adapters.emulator.gate import ApiGate
 from imgsync.adapters.emulator.links import API_PREFIX, Links
 from imgsync.adapters.emulator.state import Emulator
@@ -108,7 +108,7 @@ class EmulatorServer:
             self.emulator,
             api.application(),
             api.routes(),
-            control_application(self.emulator),
+            Control(self.emulator).application(),
             self._connections[0],
         )
         return gate, Storage(self.emulator, links, self._connections[1])
