@@ -62,7 +62,7 @@ class HttpBackend:
         self._account = server.emulator.add_account(ACCOUNT.name)
         self._account.add_user(token=ACCOUNT.secret)
         self.factory: MoySkladFactory = HttpMoySkladFactory(
-            server.api_url, ["127.0.0.1"], SystemClock()
+            server.api_url, ["127.0.0.1", "localhost"], SystemClock()
         )
 
     def add(self, kind: str, name: str, images: Images = (), **codes: str) -> str:

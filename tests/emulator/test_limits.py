@@ -20,7 +20,7 @@ def test_defaults_are_the_documented_limits() -> None:
     limits = EmulatorLimits()
     assert (limits.rate_units, limits.rate_interval) == (45, 3.0)
     assert (limits.max_parallel_per_user, limits.max_parallel_per_account) == (5, 20)
-    assert (limits.max_body_bytes, limits.max_image_bytes) == (20_000_000, 10_485_760)
+    assert (limits.max_body_bytes, limits.max_puts_per_minute) == (20_000_000, 100)
 
 
 def test_the_bucket_is_a_sliding_window() -> None:

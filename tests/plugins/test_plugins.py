@@ -102,11 +102,12 @@ def test_a_plugins_entity_type_is_copied(
     with EmulatorServer(Emulator()) as server:
         shop = Shop.on(server)
         card = shop.pair("Card", pictures(3), kind="contentcard")
-        env = {"IMGSYNC_API_URL": server.api_url, "IMGSYNC_DOWNLOAD_HOSTS": "127.0.0.1"}
+        env = {"IMGSYNC_API_URL": server.api_url, "IMGSYNC_DOWNLOAD_HOSTS": "127.0.0.1,localhost"}
         for name, token in (("main", MAIN_TOKEN), ("child", CHILD_TOKEN)):
             run_imgsync("account", "add", name, IMGSYNC_TOKEN=token)
         run_imgsync("settings", "set", "--child", "child", "--sync-images-all")
-        both = ("--main", "main", "--child", "child")
+        # A content card has no external code.
+        both = ("--main", "main", "--child", "child", "--match-by", "name")
         without = run_imgsync("sync", *both, "--type", "contentcard", **env)
         assert "unknown entity type 'contentcard'" in without.stderr
         done = run_imgsync("sync", *both, site=installed_sample, **env)

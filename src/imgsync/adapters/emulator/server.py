@@ -13,7 +13,7 @@ from starlette.types import ASGIApp
 
 from imgsync.adapters.emulator.api import Api
 from imgsync.adapters.emulator.connections import Connections
-from imgsync.adapters.emulator.control import control_application
+from imgsync.adapters.emulator.control import Control
 from imgsync.adapters.emulator.gate import ApiGate
 from imgsync.adapters.emulator.links import API_PREFIX, Links
 from imgsync.adapters.emulator.state import Emulator
@@ -51,12 +51,12 @@ class EmulatorServer:
 
     @property
     def storage_url(self) -> str:
-        """``http://127.0.0.1:PORT``"""
+        """``http://localhost:PORT``, or as the dialect has it."""
         return self._running_links().storage_url
 
     @property
     def control_url(self) -> str:
-        """Base of stats, stats/reset and seed."""
+        """Base of stats, stats/reset, seed, dialect and faults."""
         return self.api_url.removesuffix(API_PREFIX) + "/_emulator"
 
     def start(self) -> None:
@@ -64,8 +64,9 @@ class EmulatorServer:
         if self._thread is not None:
             raise EmulatorServerError("the emulator runs already")
         sockets = _listen(self._ports)
-        api, storage = (f"http://{_HOST}:{sock.getsockname()[1]}" for sock in sockets)
-        self._links = Links(api + API_PREFIX, storage)
+        port, storage_port = (sock.getsockname()[1] for sock in sockets)
+        api_url = f"http://{_HOST}:{port}{API_PREFIX}"
+        self._links = Links(api_url, storage_port, self.emulator.switch)
         self._failure = None
         self._servers = [
             _uvicorn_server(app, connections)
@@ -102,12 +103,12 @@ class EmulatorServer:
         self.stop()
 
     def _apps(self, links: Links) -> tuple[ASGIApp, ASGIApp]:
-        api = Api(self.emulator.limits, links)
+        api = Api(self.emulator, links)
         gate = ApiGate(
             self.emulator,
             api.application(),
             api.routes(),
-            control_application(self.emulator),
+            Control(self.emulator).application(),
             self._connections[0],
         )
         return gate, Storage(self.emulator, links, self._connections[1])
