@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 
 from imgsync.adapters.moysklad.body import base64_chunks
-from imgsync.domain.accounts import Account
+from imgsync.domain.accounts import Account, Identity
 from imgsync.domain.encoding import Element, Keep, array_size
 from imgsync.domain.entity_types import EntityType
 from imgsync.domain.errors import (
@@ -25,7 +25,7 @@ from imgsync.domain.limits import (
     MAX_REQUEST_BYTES,
     PLAIN_PAGE_SIZE,
 )
-from imgsync.domain.matching import Entity
+from imgsync.domain.matching import Entity, EntityPage
 from imgsync.domain.ports.moysklad import ReadContent, WritePermit
 
 HOST = "https://fake.example"
@@ -41,6 +41,7 @@ class FakeMoySklad:
     request_sizes: list[int] = field(default_factory=list)
     fail: Callable[[str], Exception | None] = lambda _: None
     knows_lengths: bool = True
+    unreadable_rows: list[str] = field(default_factory=list)
 
     def add(
         self,
@@ -72,12 +73,12 @@ class FakeMoySklad:
 
     async def list_entities(
         self, entity_type: EntityType, *, with_images: bool
-    ) -> AsyncIterator[list[Entity]]:
+    ) -> AsyncIterator[EntityPage]:
         size = EXPANDED_PAGE_SIZE if with_images else PLAIN_PAGE_SIZE
         entities = list(self.entities.get(entity_type.name, {}).values())
         for start in range(0, len(entities), size):
             self._note("list_entities")
-            yield entities[start : start + size]
+            yield EntityPage(entities[start : start + size], self.unreadable_rows)
 
     async def list_images(self, entity_type: EntityType, entity_id: str) -> list[RemoteImage]:
         self._note("list_images")
@@ -143,6 +144,7 @@ class FakeMoySklad:
         write: Callable[[bytes], None],
         restart: Callable[[], None],
         max_bytes: int,
+        size: int | None = None,
     ) -> None:
         self._note(f"download {url}")
         content = self._blob(url)
@@ -205,6 +207,9 @@ class FakeFactory:
 
     def for_account(self, account: Account) -> FakeMoySklad:
         return self.accounts[account.id]
+
+    async def identify(self, secret: str, login: str | None = None) -> Identity:
+        raise AssertionError("no use case of these tests asks who a token is")
 
     async def close(self) -> None:
         return

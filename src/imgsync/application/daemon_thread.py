@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Callable
-from typing import Any, TypeVar
+from functools import partial
+from typing import TypeVar
 
 _T = TypeVar("_T")
 
@@ -18,17 +19,17 @@ async def in_daemon_thread(function: Callable[[], _T]) -> _T:
     loop = asyncio.get_running_loop()
     result: asyncio.Future[_T] = loop.create_future()
 
-    def settle(method: Callable[[Any], None], value: Any) -> None:
+    def settle(set_outcome: Callable[[], None]) -> None:
         if not result.done():
-            method(value)
+            set_outcome()
 
     def run() -> None:
         try:
-            method, value = result.set_result, function()
+            set_outcome = partial(result.set_result, function())
         except Exception as error:
-            method, value = result.set_exception, error
+            set_outcome = partial(result.set_exception, error)
         with contextlib.suppress(RuntimeError):  # the loop is closed by now
-            loop.call_soon_threadsafe(settle, method, value)
+            loop.call_soon_threadsafe(settle, set_outcome)
 
     threading.Thread(target=run, daemon=True).start()
     return await result

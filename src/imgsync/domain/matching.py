@@ -29,7 +29,7 @@ class Entity:
     images: tuple[RemoteImage, ...] = ()
     unreadable: tuple[str, ...] = ()
     images_known: bool = True
-    fields: Mapping[str, object] = field(default=_NO_FIELDS, compare=False)
+    fields: Mapping[str, object] = field(default_factory=lambda: _NO_FIELDS, compare=False)
 
     def key(self, match_field: MatchField) -> str | None:
         """Value of the field, None where it is missing or blank."""

@@ -195,7 +195,8 @@ class _Slots:
         """The earlier copy, or nothing, in place of an upload."""
         for slot in self.slots:
             if slot.upload is not None and slot.upload.key == key:
-                slot.upload, slot.href = None, slot.upload.replaces
+                slot.href = slot.upload.replaces
+                slot.upload = None
         self.slots = [s for s in self.slots if s.upload is not None or s.href is not None]
 
 

@@ -1,18 +1,19 @@
 """The API of one account."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from urllib.parse import quote
 
 from imgsync.adapters.moysklad.body import image_array
 from imgsync.adapters.moysklad.downloads import Downloader
-from imgsync.adapters.moysklad.schemas import EntityPage, ImageList, ImagePage, parse
+from imgsync.adapters.moysklad.schemas import EntityListPage, ImageList, ImagePage, parse
 from imgsync.adapters.moysklad.transport import ApiTransport
 from imgsync.domain.encoding import Element, keep_meta
 from imgsync.domain.entity_types import EntityType
 from imgsync.domain.errors import ApiError, NotFoundError
 from imgsync.domain.images import RemoteImage
 from imgsync.domain.limits import EXPANDED_PAGE_SIZE, PLAIN_PAGE_SIZE
-from imgsync.domain.matching import Entity
+from imgsync.domain.matching import EntityPage
 from imgsync.domain.ports.moysklad import ReadContent, WritePermit
 
 
@@ -25,7 +26,7 @@ class MoySkladClient:
 
     async def list_entities(
         self, entity_type: EntityType, *, with_images: bool
-    ) -> AsyncIterator[list[Entity]]:
+    ) -> AsyncIterator[EntityPage]:
         limit = EXPANDED_PAGE_SIZE if with_images else PLAIN_PAGE_SIZE
         params: dict[str, str | int] = {"limit": limit, "offset": 0}
         if with_images:
@@ -34,15 +35,18 @@ class MoySkladClient:
         while True:
             params["offset"] = offset
             answer = await self._transport.json("GET", f"entity/{entity_type.name}", params=params)
-            page = parse(EntityPage, answer)
+            page = parse(EntityListPage, answer)
             entities = []
-            for row in page.rows:
+            for row, fields in zip(page.rows, answer["rows"], strict=True):
                 images = [image.image() for image in row.images.rows]
                 if with_images and row.images.meta.size > len(images):
                     images = await self.list_images(entity_type, row.id)
-                entities.append(row.entity(images))
+                entity = row.entity(images)
+                if entity_type.matcher is not None:
+                    entity = replace(entity, fields=fields)
+                entities.append(entity)
             if entities:
-                yield entities
+                yield EntityPage(entities)
             offset += len(page.rows)
             if not page.rows or offset >= page.meta.size:
                 return

@@ -51,7 +51,7 @@ class EntityModel(_Model):
         return Entity(self.id, self.name, self.externalCode, self.code, self.article, tuple(images))
 
 
-class EntityPage(_Model):
+class EntityListPage(_Model):
     meta: PageMeta
     rows: list[EntityModel]
 
