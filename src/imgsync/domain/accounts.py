@@ -82,7 +82,7 @@ def check_roles(main: Account, child: Account) -> None:
     """WrongAccountError where these two cannot be the main and the child account of a copy."""
     if main.id.casefold() == child.id.casefold():
         raise WrongAccountError(
-            f"{_named(main)} cannot be the main and the child account of one copy"
+            f"the main and the child account are the same: {_named(main)} and {_named(child)}"
         )
     for account, role, other in (
         (main, AccountRole.MAIN, child),

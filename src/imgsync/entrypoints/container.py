@@ -56,7 +56,9 @@ class Container(containers.DeclarativeContainer):
     strategy = providers.Singleton(_strategy, config.provided.replace_strategy)
     lease = providers.Singleton(timedelta, seconds=config.provided.lease_seconds)
 
-    plan_sync = providers.Factory(PlanSync, accounts, records, moysklad, plugins.provided.entity_types)
+    plan_sync = providers.Factory(
+        PlanSync, accounts, records, moysklad, plugins.provided.entity_types
+    )
     sync_entity = providers.Factory(
         SyncEntity,
         accounts,
