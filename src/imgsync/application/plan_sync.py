@@ -51,7 +51,7 @@ class PlanSync:
             entity_type = self.entity_types.get(name)
             index: CounterpartIndex | None = None
             async for page in main.list_entities(entity_type, with_images=True):
-                for entity in page:
+                for entity in page.entities:
                     if not entity.images:
                         continue
                     index = index or await _index(child, entity_type, match_field)
@@ -69,7 +69,7 @@ async def _index(
 ) -> CounterpartIndex:
     index = CounterpartIndex(match_field, entity_type.name)
     async for page in child.list_entities(entity_type, with_images=False):
-        index.add(page)
+        index.add(page.entities)
     return index
 
 

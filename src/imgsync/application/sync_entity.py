@@ -12,6 +12,7 @@ from imgsync.domain.images import SourceImage
 from imgsync.domain.limits import MAX_REQUEST_BYTES
 from imgsync.domain.payloads import SyncRequest
 from imgsync.domain.ports.moysklad import MoySkladFactory, MoySkladPort, WritePermit
+from imgsync.domain.ports.pictures import PictureCheck
 from imgsync.domain.ports.repositories import (
     AccountRepository,
     SettingsRepository,
@@ -34,6 +35,7 @@ class SyncEntity:
     storage: FileStorage
     entity_types: EntityTypes
     strategy: ReplaceStrategy
+    pictures: PictureCheck
     max_request_bytes: int = MAX_REQUEST_BYTES
 
     async def __call__(self, request: SyncRequest, permit: WritePermit) -> SyncResult:
@@ -59,7 +61,7 @@ class SyncEntity:
 
         history = ChildHistory.of(record, current)
         with self.storage.workspace() as workspace:
-            fetched = await ImageFetcher(main, workspace).fetch(
+            fetched = await ImageFetcher(main, workspace, self.pictures).fetch(
                 [history.same(image) or image for image in images]
             )
             copies = [
