@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Engine
 
 from imgsync.adapters.emulator.pictures import padded_png
+from imgsync.adapters.pictures.pillow import PillowCheck
 from imgsync.adapters.sql.accounts import SqlAccountRepository
 from imgsync.adapters.sql.queue import SqlTaskQueue
 from imgsync.adapters.sql.records import SqlSyncRecordRepository
@@ -73,6 +74,7 @@ class World:
             self.storage,
             TYPES,
             STRATEGIES[self.strategy],
+            PillowCheck(),
             self.max_request_bytes,
         )
         self.plan = PlanSync(self.accounts, self.records, self.factory, TYPES)

@@ -1,4 +1,4 @@
-"""Download addresses: an allow list for payloads, trust for the API, and never a private network."""
+"""Download addresses: an allow list for payloads, trust for the API, never a private network."""
 
 import pytest
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 
 from imgsync.adapters.moysklad.body import base64_chunks
-from imgsync.domain.accounts import Account, Identity
+from imgsync.domain.accounts import Account, Identity, TokenKind
 from imgsync.domain.encoding import Element, Keep, array_size
 from imgsync.domain.entity_types import EntityType
 from imgsync.domain.errors import (
@@ -16,6 +16,7 @@ from imgsync.domain.errors import (
     ImageRejectedError,
     ImageTooLargeError,
     NotFoundError,
+    UnavailableError,
 )
 from imgsync.domain.formats import image_format
 from imgsync.domain.images import RemoteImage, last_segment
@@ -152,6 +153,8 @@ class FakeMoySklad:
             raise ImageError("404")
         if len(content) > max_bytes:
             raise ImageTooLargeError(len(content), max_bytes)
+        if size and len(content) != size:
+            raise UnavailableError(f"{len(content)} bytes came in place of its {size}")
         restart()
         for start in range(0, len(content), 1000):
             write(content[start : start + 1000])
@@ -209,7 +212,8 @@ class FakeFactory:
         return self.accounts[account.id]
 
     async def identify(self, secret: str, login: str | None = None) -> Identity:
-        raise AssertionError("no use case of these tests asks who a token is")
+        kind = TokenKind.USER if login is None else TokenKind.PASSWORD
+        return Identity(secret, f"name of {secret}", kind)
 
     async def close(self) -> None:
         return

@@ -8,8 +8,8 @@ import pytest
 import respx
 
 from imgsync.adapters.clock import SystemClock
-from imgsync.adapters.moysklad.downloads import DOWNLOAD_TIMEOUT_SECONDS
 from imgsync.adapters.moysklad.factory import HttpMoySkladFactory
+from imgsync.adapters.moysklad.times import DOWNLOAD_SECONDS
 from imgsync.domain.errors import (
     AuthorisationError,
     ForbiddenUrlError,
@@ -268,4 +268,4 @@ async def test_a_cookie_of_the_api_never_reaches_the_storage() -> None:
 
 
 def test_the_documented_download_time() -> None:
-    assert DOWNLOAD_TIMEOUT_SECONDS == 60
+    assert DOWNLOAD_SECONDS == 60

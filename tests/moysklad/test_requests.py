@@ -201,9 +201,9 @@ async def test_pages_are_read_to_the_end_with_expanded_images(
 
     route = network.get(f"{API}/entity/product").mock(side_effect=page)
     pages = [p async for p in harness.client.list_entities(PRODUCT, with_images=True)]
-    assert [len(p) for p in pages] == [100, 50]
-    assert [e.id for p in pages for e in p] == [f"p{n}" for n in range(150)]
-    assert pages[1][0].images[0].size == 100
+    assert [len(p.entities) for p in pages] == [100, 50]
+    assert [e.id for p in pages for e in p.entities] == [f"p{n}" for n in range(150)]
+    assert pages[1].entities[0].images[0].size == 100
     assert route.call_count == 2
 
 
@@ -216,7 +216,7 @@ async def test_without_images_pages_hold_a_thousand_and_expand_nothing(
     query = route.calls.last.request.url.params
     assert query["limit"] == "1000"
     assert "expand" not in query
-    entity = pages[0][0]
+    entity = pages[0].entities[0]
     assert (entity.external_code, entity.code, entity.article, entity.name) == ("x", "c", "a", "n")
 
 
@@ -227,7 +227,7 @@ async def test_images_missing_from_the_expanded_rows_are_listed(
     network.get(f"{API}/entity/product").respond(json={"meta": {"size": 1}, "rows": rows})
     network.get(IMAGES).respond(json={"meta": {"size": 2}, "rows": [row(1), row(2)]})
     pages = [p async for p in harness.client.list_entities(PRODUCT, with_images=True)]
-    assert [i.id for i in pages[0][0].images] == ["i1", "i2"]
+    assert [i.id for i in pages[0].entities[0].images] == ["i1", "i2"]
 
 
 async def test_set_images_sends_the_whole_array_and_its_length(

@@ -106,8 +106,8 @@ class _TypePlanner:
 
     async def plan(self, entity: Entity) -> list[Planned]:
         found = [
-            self.unreadable(f"'{entity.name}': an image cannot be read: {text}")
-            for text in entity.unreadable
+            self.unreadable(f"'{entity.name}': an image is left out: {text}")
+            for text in _unusable(entity)
         ]
         if not entity.images_known:
             reason = "the main account does not tell its images"
@@ -142,11 +142,17 @@ class _TypePlanner:
         return found
 
     def _planned(self, entity: Entity, child_entity_id: str | None, reason: str = "") -> Planned:
-        images = tuple(map(SourceImage.listed, entity.images))
+        images = SourceImage.all_listed(entity.images)
         request = None
         if child_entity_id is not None:
             main_id, child_id = self._accounts
             kind, name = self._type.name, entity.name
             request = SyncRequest(main_id, child_id, kind, entity.id, child_entity_id, images, name)
-        clears = request is not None and not images
+        clears = request is not None and not entity.images
         return Planned(self._type.name, entity.name, len(images), request, reason, clears)
+
+
+def _unusable(entity: Entity) -> list[str]:
+    """Why images of the entity cannot be copied, one text for each."""
+    unnamed = [i.filename for i in entity.images if not i.download_href]
+    return [*entity.unreadable, *(f"{name}: it has no download address" for name in unnamed)]

@@ -19,6 +19,7 @@ from imgsync.domain.images import RemoteImage, SourceImage
 from imgsync.domain.limits import MAX_REQUEST_BYTES
 from imgsync.domain.payloads import SyncRequest
 from imgsync.domain.ports.moysklad import MoySkladFactory, MoySkladPort, WritePermit
+from imgsync.domain.ports.pictures import PictureCheck
 from imgsync.domain.ports.repositories import (
     AccountRepository,
     SettingsRepository,
@@ -43,6 +44,7 @@ class SyncEntity:
     storage: FileStorage
     entity_types: EntityTypes
     strategy: ReplaceStrategy
+    pictures: PictureCheck
     max_request_bytes: int = MAX_REQUEST_BYTES
 
     async def __call__(self, request: SyncRequest, permit: WritePermit) -> SyncResult:
@@ -90,7 +92,7 @@ class SyncEntity:
         current = await link.child_images()
         listed = await link.main.list_images(link.entity_type, link.request.main_entity_id)
         if listed:
-            return None, tuple(map(SourceImage.listed, listed))
+            return None, SourceImage.all_listed(listed)
         outcome = SyncOutcome.UNCHANGED
         if record.left_any(image.id for image in current):
             await link.delete(current)
@@ -107,7 +109,7 @@ class SyncEntity:
 
         history = ChildHistory.of(record, current)
         with self.storage.workspace() as workspace:
-            fetched = await ImageFetcher(link.main, workspace).fetch(
+            fetched = await ImageFetcher(link.main, workspace, self.pictures).fetch(
                 [history.same(image) or image for image in images]
             )
             copies = [

@@ -75,10 +75,6 @@ class ImageRejectedError(ImgsyncError):
     """The API refused an image (codes 51001, 51002, 51004, 51005, 51006)."""
 
 
-class RequestTooLargeError(ImageRejectedError):
-    """Code 1044: the request is too large, whatever the documentation allows."""
-
-
 class UnavailableError(ImgsyncError):
     """Timeouts, 5xx, code 51007 or a rate limit that outlasted the client's own retries."""
 

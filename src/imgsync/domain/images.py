@@ -1,9 +1,11 @@
 """Images as the API lists them and as task payloads name them."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+_NAMELESS = "image"
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
@@ -62,9 +64,13 @@ class SourceImage:
         return ImageFingerprint(self.id, self.size, self.updated)
 
     @classmethod
-    def listed(cls, image: RemoteImage) -> "SourceImage":
-        """An image that the main account lists."""
-        return cls(image.download_href, image.filename).described_by(image)
+    def all_listed(cls, images: Iterable[RemoteImage]) -> "tuple[SourceImage, ...]":
+        """The images that the main account lists, but those that cannot be downloaded."""
+        return tuple(
+            cls(image.download_href, image.filename or _NAMELESS).described_by(image)
+            for image in images
+            if image.download_href
+        )
 
     def described_by(self, listed: RemoteImage) -> "SourceImage":
         """This image with size and updated time as the main account lists them."""

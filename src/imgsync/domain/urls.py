@@ -1,8 +1,8 @@
 """Which addresses images may be downloaded from, and which may see credentials.
 
-Two rules. An address that a payload names needs an allow list, as payloads come from other programs.
-An address that the authenticated API itself gave in a redirect needs none: the API knows its storage
-hosts, and no list of ours does. Neither may lead into the network that imgsync runs in.
+Two rules. An address that a payload names needs an allow list, as payloads come from other
+programs. An address that the authenticated API itself gave in a redirect needs none: the API knows
+its storage hosts, and no list of ours does. Neither may lead into the network that imgsync runs in.
 """
 
 import ipaddress
@@ -40,7 +40,7 @@ def origin(url: str) -> tuple[str, str, int]:
 
 
 def is_public(address: str) -> bool:
-    """True for an IP address of the public internet, by the IPv4 address inside it where it has one.
+    """True for an IP address of the public internet; one that holds an IPv4 address counts as that.
 
     False for private, loopback, link-local (cloud metadata is there), multicast, reserved,
     unspecified and shared addresses, and for what is no IP address.

@@ -9,6 +9,7 @@ from sqlalchemy import Engine
 from imgsync.adapters.clock import SystemClock
 from imgsync.adapters.files.local import LocalFileStorage
 from imgsync.adapters.moysklad.factory import HttpMoySkladFactory
+from imgsync.adapters.pictures.pillow import PillowCheck
 from imgsync.adapters.plugins.registry import load_plugins
 from imgsync.adapters.sql.accounts import SqlAccountRepository
 from imgsync.adapters.sql.engine import create_engine_for, create_schema
@@ -54,6 +55,7 @@ class Container(containers.DeclarativeContainer):
         HttpMoySkladFactory, config.provided.api_url, config.provided.download_hosts, clock
     )
     strategy = providers.Singleton(_strategy, config.provided.replace_strategy)
+    pictures = providers.Singleton(PillowCheck)
     lease = providers.Singleton(timedelta, seconds=config.provided.lease_seconds)
 
     plan_sync = providers.Factory(
@@ -68,6 +70,7 @@ class Container(containers.DeclarativeContainer):
         storage,
         plugins.provided.entity_types,
         strategy,
+        pictures,
     )
     run_task = providers.Factory(
         RunTask, queue, accounts, plugins.provided.payload_formats, sync_entity, clock, lease
