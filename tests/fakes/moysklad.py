@@ -4,7 +4,7 @@ import base64
 import hashlib
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from imgsync.adapters.moysklad.body import base64_chunks
 from imgsync.domain.accounts import Account, Identity, TokenKind
@@ -173,14 +173,7 @@ class FakeMoySklad:
     def _replace(
         self, entity_type: EntityType, entity: Entity, images: Sequence[RemoteImage]
     ) -> None:
-        self.entities[entity_type.name][entity.id] = Entity(
-            entity.id,
-            entity.name,
-            entity.external_code,
-            entity.code,
-            entity.article,
-            tuple(images),
-        )
+        self.entities[entity_type.name][entity.id] = replace(entity, images=tuple(images))
 
     def _store(
         self, entity_type: str, entity_id: str, filename: str, content: bytes

@@ -117,7 +117,9 @@ class _TypePlanner:
             return found
         if not self._index_is_full:
             found += await self._read_child()
-        if entity.images:
+        if entity.images and not SourceImage.all_listed(entity.images):
+            found.append(self._planned(entity, None, "none of its images can be copied"))
+        elif entity.images:
             found.append(self._planned(entity, *self._index.assign(entity)))
         elif self._index.find(entity)[0] in self._copied:
             # Not planned now: an entity with images may come that has the same counterpart.

@@ -10,6 +10,7 @@ from imgsync.domain.accounts import Account, check_roles
 from imgsync.domain.copying import ChildHistory, ImageCopy, conclude, wanted_elements
 from imgsync.domain.entity_types import EntityType, EntityTypes
 from imgsync.domain.errors import (
+    ApiError,
     ChildChangedError,
     NotFoundError,
     PayloadError,
@@ -92,7 +93,10 @@ class SyncEntity:
         current = await link.child_images()
         listed = await link.main.list_images(link.entity_type, link.request.main_entity_id)
         if listed:
-            return None, SourceImage.all_listed(listed)
+            images = SourceImage.all_listed(listed)
+            if not images:
+                raise ApiError("the main account lists images without a download address")
+            return None, images
         outcome = SyncOutcome.UNCHANGED
         if record.left_any(image.id for image in current):
             await link.delete(current)
