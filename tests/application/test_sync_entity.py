@@ -769,7 +769,7 @@ async def test_nothing_is_cleared_where_the_main_list_cannot_be_read(
 async def test_a_deletion_that_leaves_images_is_repeated_and_then_told(world: World) -> None:
     child_id, request = await copied_and_emptied(world)
 
-    async def delete_nothing(*_: Any) -> None:
+    async def delete_nothing(*_: Any, **__: Any) -> None:
         world.child.calls.append("delete_images")
 
     world.child.delete_images = delete_nothing  # type: ignore[method-assign]
