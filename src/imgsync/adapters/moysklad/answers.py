@@ -15,7 +15,7 @@ _PIECE = 256 * 1024
 _GZIP = 16 + zlib.MAX_WBITS
 _PLAIN, _COMPRESSED = frozenset({"", "identity"}), frozenset({"gzip", "x-gzip"})
 _MARKS = b"[{,:"
-_LONGEST_NUMBER = 15
+_LONGEST_NUMBER = 20
 _SURROGATES = re.compile(
     rb"(\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})|\\u[dD][89a-fA-F][0-9a-fA-F]{2}"
 )

@@ -22,6 +22,8 @@ _API_TIMEOUT = httpx.Timeout(EXCHANGE_SECONDS, connect=15.0)
 # A storage that says nothing for so long is asked anew while the download's time lasts.
 _STORAGE_TIMEOUT = httpx.Timeout(20.0, connect=15.0)
 
+_PROXY_ERRORS = (ImportError, ValueError, httpx.InvalidURL)
+
 _Key = tuple[str, TokenKind, str, str | None]
 
 
@@ -87,13 +89,13 @@ class HttpMoySkladFactory:
         """A client that uses the environment's proxies, but none for an API on loopback."""
         try:
             return httpx.AsyncClient(timeout=_API_TIMEOUT, trust_env=not self._is_local)
-        except (ImportError, ValueError) as error:
+        except _PROXY_ERRORS as error:
             raise _bad_proxy(error) from error
 
     def _storage(self) -> httpx.AsyncClient:
         try:
             transport = storage_transport(self._policy.permits, use_proxies=not self._is_local)
-        except (ImportError, ValueError, httpx.InvalidURL) as error:
+        except _PROXY_ERRORS as error:
             raise _bad_proxy(error) from error
         return httpx.AsyncClient(timeout=_STORAGE_TIMEOUT, transport=transport, trust_env=False)
 

@@ -116,8 +116,11 @@ class ApiTransport:
         headers = _HEADERS | {"Authorization": self._authorisation}
         if body is not None:
             headers |= {"Content-Type": "application/json", "Content-Length": str(body.length)}
-        self._memory.check(_key(self._client.build_request(method, url, params=params), body))
+        key = _key(self._client.build_request(method, url, params=params), body)
+        self._memory.check(key)
         async with self._gate.one_by_one(), self._pacer.slot():
+            # An identical request may have failed, or the credentials been refused, meanwhile.
+            self._memory.check(key)
             self._gate.check()
             window = await WriteWindow.open(permit, self._boot) if permit else None
             request = self._client.build_request(
@@ -127,7 +130,7 @@ class ApiTransport:
                 content=body.guarded(window.check if window else _always) if body else None,
                 headers=headers,
             )
-            request.extensions[_KEY] = _key(request, body)
+            request.extensions[_KEY] = key
             async with (
                 network_errors(),
                 _within(window),
