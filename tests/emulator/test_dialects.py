@@ -196,6 +196,9 @@ def test_keeping_an_image_may_change_its_date(service: Service, moves: bool) -> 
     before = entity.images[0].updated
     time.sleep(0.002)  # dates have milliseconds
     body = [service.meta(entity, 0), upload("new.jpg")]
+    service.client.post(images_path(entity), json=upload("added.jpg"))
+    service.client.post(f"{images_path(entity)}/delete", json=[service.meta(entity, 1)])
+    assert entity.images[0].updated == before  # no array that keeps it
     rows = service.client.post(images_path(entity), json=body).json()
     assert (rows[0]["updated"] > before) is moves
     assert rows == service.client.get(images_path(entity)).json()["rows"]
@@ -254,7 +257,7 @@ def test_every_two_values_of_two_switches_meet_in_a_dialect() -> None:
     for one, other in combinations(SWITCHES, 2):
         met = {(getattr(d, one), getattr(d, other)) for d in dialects}
         assert met == set(product(SWITCHES[one], SWITCHES[other]))
-    assert len(dialects) < 35
+    assert len(dialects) < 20
     assert dialects == pairwise_dialects()
 
 
