@@ -147,6 +147,9 @@ class Credentials:
             raise ValueError("another user has these credentials")
         self._users[scheme, secret] = user
 
+    def remove(self, user: EmulatedUser) -> None:
+        self._users = {key: known for key, known in self._users.items() if known is not user}
+
     def find(self, scheme: str, secret: str) -> EmulatedUser | None:
         return self._users.get((scheme, secret))
 
@@ -220,6 +223,10 @@ class EmulatedAccount:
         else:
             self._credentials.add("basic", f"{login}:{password}", user)
         return user
+
+    def remove_user(self, user: EmulatedUser) -> None:
+        """Ends a token or password, as a newer token or a suspended solution does (1056)."""
+        self._credentials.remove(user)
 
     def add_entity(
         self,
