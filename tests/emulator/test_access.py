@@ -45,6 +45,18 @@ def test_a_user_has_one_kind_of_credentials_and_no_one_elses(service: Service) -
         service.account.add_user(token="once")
 
 
+def test_a_token_may_end(service: Service) -> None:
+    newer = service.account.add_user(token=f"newer-{service.account.id}")
+    service.account.remove_user(service.user)
+    response = service.client.get("entity/product")
+    assert (response.status_code, codes(response)) == (401, [1056])
+    with service.client_for(f"newer-{service.account.id}") as client:
+        assert client.get("entity/product").status_code == 200
+    service.account.remove_user(newer)
+    service.account.add_user(token=service.token)
+    assert service.client.get("entity/product").status_code == 200
+
+
 def test_other_accounts_are_invisible(service: Service) -> None:
     product = service.product(("a.jpg", b"a"))
     other = service.emulator.add_account("Other")

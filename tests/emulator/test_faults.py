@@ -24,6 +24,14 @@ def test_a_fault_answers_a_status_a_number_of_times(service: Service) -> None:
     assert "X-RateLimit-Remaining" in answers[0].headers
 
 
+@pytest.mark.parametrize("status", [204, 304])
+def test_a_fault_may_have_a_status_without_a_body(service: Service, status: int) -> None:
+    service.emulator.faults.add(status=status)
+    response = service.client.get("entity/product")
+    assert (response.status_code, response.content) == (status, b"")
+    assert service.client.get("entity/product").status_code == 200
+
+
 def test_a_fault_with_a_code_has_an_error_body(service: Service) -> None:
     product = service.product()
     service.emulator.faults.add(method="POST", path_regex="/images$", status=503, code=51007)

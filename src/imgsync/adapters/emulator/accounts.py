@@ -147,6 +147,9 @@ class Credentials:
             raise ValueError("another user has these credentials")
         self._users[scheme, secret] = user
 
+    def remove(self, user: EmulatedUser) -> None:
+        self._users = {key: known for key, known in self._users.items() if known is not user}
+
     def find(self, scheme: str, secret: str) -> EmulatedUser | None:
         return self._users.get((scheme, secret))
 
@@ -220,6 +223,10 @@ class EmulatedAccount:
         else:
             self._credentials.add("basic", f"{login}:{password}", user)
         return user
+
+    def remove_user(self, user: EmulatedUser) -> None:
+        """Ends a token or password, as a newer token or a suspended solution does (1056)."""
+        self._credentials.remove(user)
 
     def add_entity(
         self,
@@ -326,7 +333,8 @@ class EmulatedAccount:
         """Appends an image; the entity as it then is. ApiError 51003 or 51006 changes nothing."""
         with self._lock:
             kept = [KeptImage(present.id) for present in entity.images]
-            return self.set_images(entity, [*kept, image])
+            self._replace(entity, self._checked(entity, [*kept, image]), [image])
+            return replace(entity)
 
     def set_images(
         self, entity: EmulatedEntity, elements: Sequence[ImageElement]
@@ -337,6 +345,8 @@ class EmulatedAccount:
         """
         with self._lock:
             images = self._checked(entity, elements)
+            if self._switch.dialect.keeping_moves_updated:
+                self._renew({e.id for e in elements if isinstance(e, KeptImage)})
             self._replace(entity, images, [e for e in elements if isinstance(e, NewImage)])
             return replace(entity)
 
@@ -439,6 +449,10 @@ class EmulatedAccount:
         if sum(used.values()) > self.storage_quota:
             raise api_error(51003)
 
+    def _renew(self, image_ids: Iterable[str]) -> None:
+        for image_id in image_ids:
+            self._images[image_id] = replace(self._images[image_id], updated=now_text())
+
     def _replace(
         self,
         entity: EmulatedEntity,
@@ -457,9 +471,6 @@ class EmulatedAccount:
                 del self._uses[image.id]
                 del self._images[image.id]
                 self._content.release(image.digest)
-        if self._switch.dialect.keeping_moves_updated:
-            for kept in {image.id for image in entity.images} & {image.id for image in images}:
-                self._images[kept] = replace(self._images[kept], updated=now_text())
         # Equal uploads of one request are one image.
         entity.images = tuple(self._images[image.id] for image in images)
         if self._switch.dialect.images_move_updated:

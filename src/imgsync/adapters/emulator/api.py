@@ -30,6 +30,7 @@ from imgsync.adapters.emulator.queries import (
     ENTITY_PARAMETERS,
     LIST_PARAMETERS,
     PAGE_PARAMETERS,
+    Filter,
     View,
     check_parameters,
     parse_filter,
@@ -116,11 +117,7 @@ class Api:
         page = parse_page(params, self._limits)
         wanted = parse_filter(params, RULES[type_name])
         documents = self._documents(request, parse_view(params, self._limits, page.limit))
-        entities = [
-            entity
-            for entity in account.entities(type_name)
-            if wanted.accepts(documents.fields(entity))
-        ]
+        entities = [e for e in account.entities(type_name) if _is_wanted(e, wanted, documents)]
         return json_answer(documents.entity_page(type_name, entities, page, _repeated(request)))
 
     async def get_entity(self, request: Request) -> Response:
@@ -311,6 +308,12 @@ async def _answer_each(data: list[Any], work: Callable[[Any], Any]) -> Response:
             answers.append(error.body())
             status = 400
     return json_answer(answers, status)
+
+
+def _is_wanted(entity: EmulatedEntity, wanted: Filter, documents: Documents) -> bool:
+    if wanted.is_empty:  # a large catalogue is listed in many pages
+        return not entity.archived
+    return wanted.accepts(documents.fields(entity))
 
 
 def _repeated(request: Request) -> dict[str, str]:

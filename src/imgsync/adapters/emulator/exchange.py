@@ -16,6 +16,7 @@ from imgsync.adapters.emulator.wire import Answer
 
 _DRAIN_FACTOR = 4
 _UNSENT_BYTES = 1_000_000
+_WITHOUT_BODY = (204, 304)
 
 
 class Exchange:
@@ -122,7 +123,9 @@ class Exchange:
         # A client that still sends does not see the answer: read what an error has left unread.
         await self._drain()
         self.status = message["status"]
-        headers = [(k.encode(), v.encode("latin-1")) for k, v in self._all_headers(message)]
+        headers = [
+            (k.encode(), v.encode("latin-1", "replace")) for k, v in self._all_headers(message)
+        ]
         start = {**message, "headers": headers}
         if self._cut_after == 0:
             await self._drop()
@@ -232,6 +235,8 @@ class Exchange:
 
 
 def _fault_response(status: int, fault: Fault) -> Response:
+    if status in _WITHOUT_BODY:
+        return Response(status_code=status)
     if fault.code is None:
         return Response(f"{status}\n", status, media_type="text/plain")
     return error_answer(injected_error(status, fault.code))

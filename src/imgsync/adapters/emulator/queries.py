@@ -66,6 +66,10 @@ class Filter:
             name == "archived" for name, _, _ in self.comparisons
         )
 
+    @property
+    def is_empty(self) -> bool:
+        return not self.equal and not self.comparisons
+
     def accepts(self, document: Mapping[str, Any]) -> bool:
         """Whether the document of an entity meets every condition."""
         if not self.names_archived and document.get("archived"):
