@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, make_url, text
 
-from imgsync.adapters.sql.engine import create_engine_for, create_schema
+from imgsync.adapters.sql.engine import create_engine_for
+from imgsync.adapters.sql.schema import create_schema
 
 for _name in list(os.environ):
     _own = _name.startswith("IMGSYNC_") and _name != "IMGSYNC_TEST_POSTGRESQL_URL"
