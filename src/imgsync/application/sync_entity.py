@@ -73,6 +73,8 @@ class SyncEntity:
                 child, entity_type, request.child_entity_id, workspace.read, permit
             )
             conclusion = conclude(copies, await driver.run(steps))
+        # A worker that lost its lease must not say what its heir has left.
+        await permit.confirm()
         await asyncio.to_thread(self.records.put, key, conclusion.record)
         return conclusion.result
 
