@@ -113,13 +113,12 @@ def test_cleanup_deletes_only_old_files_and_counts_them(world: World) -> None:
     clock = TestClock(datetime.now(UTC))
     cleanup = CleanupTemp(world.storage, clock)
     seen: list[StaleFile] = []
-    with world.storage.workspace() as workspace:
-        workspace.create("a.png").write(b"123")
-        workspace.create("b.png").write(b"45")
-        assert cleanup.find(timedelta(hours=24)) == []
-        clock.moment += timedelta(hours=25)
-        files = cleanup.find(timedelta(hours=24))
-        assert cleanup.delete(files, seen.append) == Cleaned(2, 5)
+    world.storage.leave_behind(b"123")
+    world.storage.leave_behind(b"45")
+    assert cleanup.find(timedelta(hours=24)) == []
+    clock.moment += timedelta(hours=25)
+    files = cleanup.find(timedelta(hours=24))
+    assert cleanup.delete(files, seen.append) == Cleaned(2, 5)
     assert seen == files
 
 

@@ -289,3 +289,13 @@ def test_a_reordered_child_list_is_not_current() -> None:
     assert record.is_current([seen], ["a", "b"])
     assert not record.is_current([seen], ["b", "a"])
     assert not record.is_current([None], ["a", "b"])
+
+
+@pytest.mark.parametrize("secret", ["a\x00b", "\x00", "a\nb", "a\x1bb", "a\ud800"])
+def test_a_password_that_no_header_can_hold_is_refused(secret: str) -> None:
+    with pytest.raises(ValueError, match="control characters"):
+        Account("1", "Main", TokenKind.PASSWORD, secret, "admin@shop")
+
+
+def test_a_password_may_have_spaces_and_letters_of_any_script() -> None:
+    assert Account("1", "Main", TokenKind.PASSWORD, "пароль с 🙂", "admin@shop").secret

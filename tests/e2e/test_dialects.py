@@ -1,7 +1,6 @@
 """Copies in every way in which the API may behave where its documentation is silent."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -34,23 +33,6 @@ def name_of(dialect: Dialect) -> str:
     return ",".join(f"{name}={value}" for name, value in changes.items()) or "documented"
 
 
-def open_problem(dialect: Dialect) -> str | None:
-    """Why imgsync does not survive a dialect yet; its test must fail until it does."""
-    if dialect.nulls:
-        return "a null in a list ends the planning of the whole account"
-    if dialect.image_megabytes == 3 and dialect.image_error_status == 403:
-        return "an error of an image is read by its status rather than its code"
-    if dialect.image_megabytes == 3 and dialect.refused_array == "drops":
-        return "a refused array is trusted to have left the list"
-    return None
-
-
-def parameter(dialect: Dialect) -> Any:
-    reason = open_problem(dialect)
-    marks = [pytest.mark.xfail(reason=reason, strict=True)] if reason else []
-    return pytest.param(dialect, id=name_of(dialect), marks=marks)
-
-
 def copy(shop: Shop, folder: Path) -> Tally:
     """One plan and worker run in this process."""
     container = Container(
@@ -77,7 +59,7 @@ def copy(shop: Shop, folder: Path) -> Tally:
     return tally
 
 
-@pytest.mark.parametrize("dialect", [parameter(dialect) for dialect in pairwise_dialects()])
+@pytest.mark.parametrize("dialect", pairwise_dialects(), ids=name_of)
 def test_the_child_gets_the_images_of_the_main_account(dialect: Dialect, tmp_path: Path) -> None:
     with EmulatorServer(Emulator(LIMITS, dialect=dialect)) as server:
         shop = Shop.on(server)

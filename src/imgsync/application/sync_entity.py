@@ -137,7 +137,7 @@ class SyncEntity:
         return conclusion.result
 
     async def _remember(self, link: "_Link", record: SyncRecord) -> None:
-        # Whoever holds the task now writes a record of his own.
+        # A worker that lost its lease must not say what its heir has left.
         await link.permit.confirm()
         await asyncio.to_thread(self.records.put, link.key, record)
 

@@ -1,6 +1,7 @@
 """MoySklad accounts and what their credentials cost in rate units."""
 
 import re
+import unicodedata
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from enum import StrEnum
@@ -74,6 +75,8 @@ class Account:
         is_password = self.token_kind is TokenKind.PASSWORD
         if not is_password and not re.fullmatch(r"[!-~]+", self.secret):
             raise ValueError("the token has spaces, line breaks or other than ASCII characters")
+        if any(unicodedata.category(c) in ("Cc", "Cs") for c in self.secret):
+            raise ValueError("the password has control characters")
         if is_password != (self.login is not None):
             raise ValueError("a login goes with a password, and only with a password")
 

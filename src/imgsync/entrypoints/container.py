@@ -12,9 +12,10 @@ from imgsync.adapters.moysklad.factory import HttpMoySkladFactory
 from imgsync.adapters.pictures.pillow import PillowCheck
 from imgsync.adapters.plugins.registry import load_plugins
 from imgsync.adapters.sql.accounts import SqlAccountRepository
-from imgsync.adapters.sql.engine import create_engine_for, create_schema
+from imgsync.adapters.sql.engine import create_engine_for
 from imgsync.adapters.sql.queue import SqlTaskQueue
 from imgsync.adapters.sql.records import SqlSyncRecordRepository
+from imgsync.adapters.sql.schema import create_schema
 from imgsync.adapters.sql.settings import SqlSettingsRepository
 from imgsync.application.cleanup import CleanupTemp
 from imgsync.application.plan_sync import PlanSync
