@@ -1,6 +1,8 @@
 """Databases and the event loop of every suite."""
 
 import os
+import shutil
+import subprocess
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -9,7 +11,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, make_url, text
 
-from imgsync.adapters.sql.engine import create_engine_for, create_schema
+from imgsync.adapters.sql.engine import create_engine_for
+from imgsync.adapters.sql.schema import create_schema
 
 for _name in list(os.environ):
     _own = _name.startswith("IMGSYNC_") and _name != "IMGSYNC_TEST_POSTGRESQL_URL"
@@ -73,6 +76,18 @@ def database_url(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def engine(database_url: str) -> Iterator[Engine]:
     yield from _ready(database_url)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 1 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(command, check=False).returncode:
+        pytest.skip("only root can mount a small disk, where mounting is allowed at all")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
 
 
 def _ready(url: str) -> Iterator[Engine]:

@@ -41,8 +41,13 @@ class Shop:
     def pair(
         self, name: str, images: Images, old: Images | None = None, kind: str = "product"
     ) -> EmulatedEntity:
-        """A main entity with images and its counterpart, which is returned."""
-        fields: dict[str, Any] = {"name": name, "external_code": f"x-{name}"}
+        """A main entity with images and its counterpart, which is returned.
+
+        Both have one name, and one external code where the type has any.
+        """
+        fields: dict[str, Any] = {"name": name}
+        if kind != "contentcard":
+            fields["external_code"] = f"x-{name}"
         self.main.add_entity(kind, images=images, **fields)
         return self.child.add_entity(kind, images=old or [], **fields)
 
@@ -55,5 +60,5 @@ class Shop:
             "IMGSYNC_API_URL": self.server.api_url,
             "IMGSYNC_DATABASE_URL": database_url,
             "IMGSYNC_TEMP_DIR": temp_dir,
-            "IMGSYNC_DOWNLOAD_HOSTS": "127.0.0.1",
+            "IMGSYNC_DOWNLOAD_HOSTS": "127.0.0.1,localhost",
         }

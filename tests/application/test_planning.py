@@ -1,6 +1,7 @@
 """Planning: pages, counterparts, skipped entities; cleanup and the daily job."""
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
@@ -8,8 +9,17 @@ import pytest
 
 from imgsync.application.cleanup import Cleaned, CleanupTemp
 from imgsync.application.daily import run_daily
-from imgsync.domain.entity_types import MatchField
-from imgsync.domain.errors import ImgsyncError, UnknownAccountError, UnknownEntityTypeError
+from imgsync.application.plan_sync import allowed_clears
+from imgsync.domain.accounts import AccountRole
+from imgsync.domain.entity_types import EntityType, EntityTypes, MatchField
+from imgsync.domain.errors import (
+    ImgsyncError,
+    UnknownAccountError,
+    UnknownEntityTypeError,
+    WrongAccountError,
+)
+from imgsync.domain.matching import Entity
+from imgsync.domain.payloads import BATCH, batch_payload
 from imgsync.domain.ports.storage import StaleFile
 from tests.application.world import TestClock, World, png
 
@@ -103,13 +113,12 @@ def test_cleanup_deletes_only_old_files_and_counts_them(world: World) -> None:
     clock = TestClock(datetime.now(UTC))
     cleanup = CleanupTemp(world.storage, clock)
     seen: list[StaleFile] = []
-    with world.storage.workspace() as workspace:
-        workspace.create("a.png").write(b"123")
-        workspace.create("b.png").write(b"45")
-        assert cleanup.find(timedelta(hours=24)) == []
-        clock.moment += timedelta(hours=25)
-        files = cleanup.find(timedelta(hours=24))
-        assert cleanup.delete(files, seen.append) == Cleaned(2, 5)
+    world.storage.leave_behind(b"123")
+    world.storage.leave_behind(b"45")
+    assert cleanup.find(timedelta(hours=24)) == []
+    clock.moment += timedelta(hours=25)
+    files = cleanup.find(timedelta(hours=24))
+    assert cleanup.delete(files, seen.append) == Cleaned(2, 5)
     assert seen == files
 
 
@@ -145,3 +154,178 @@ def test_a_file_that_is_gone_already_frees_nothing(world: World) -> None:
     cleanup = CleanupTemp(world.storage, TestClock())
     gone = StaleFile("task-1/0000.png", 9, datetime.now(UTC))
     assert cleanup.delete([gone]).freed_bytes == 0
+
+
+def change(world: World, entity_id: str, **changes: Any) -> None:
+    entity = world.main.entities["product"][entity_id]
+    world.main.entities["product"][entity_id] = replace(entity, **changes)
+
+
+async def copied(world: World, name: str, key: str) -> tuple[str, str]:
+    """A main product and its counterpart, with one image copied."""
+    main_id = world.main.add("product", name, [(f"{key}.png", png(ord(key[0])))], external_code=key)
+    child_id = world.child.add("product", name, external_code=key)
+    planned = [p async for p in world.plan("main", "child")]
+    request = next(p.request for p in planned if p.request and p.request.main_entity_id == main_id)
+    await world.sync(request)
+    return main_id, child_id
+
+
+async def test_an_entity_that_lost_its_images_is_planned_as_a_clear(world: World) -> None:
+    main_id, child_id = await copied(world, "Lamp", "x")
+    change(world, main_id, images=())
+    (planned,) = [p async for p in world.plan("main", "child")]
+    assert planned.clears
+    assert (planned.name, planned.images) == ("Lamp", 0)
+    assert planned.request is not None
+    assert planned.request.images == ()
+    assert planned.request.child_entity_id == child_id
+    await world.sync(planned.request)
+    assert world.child.images("product", child_id) == []
+    assert [p async for p in world.plan("main", "child")] == []
+
+
+async def test_entities_that_never_had_images_are_no_clears(world: World) -> None:
+    main_id, _ = await copied(world, "Lamp", "x")
+    world.main.add("product", "Plain", external_code="y")
+    world.child.add("product", "Plain", [("own.png", png(9))], external_code="y")
+    planned = [p async for p in world.plan("main", "child")]
+    assert [(p.name, p.clears) for p in planned] == [("Lamp", False)]
+    change(world, main_id, images=())
+    assert [p.name async for p in world.plan("main", "child")] == ["Lamp"]
+
+
+async def test_clears_come_after_the_copies_of_their_type(world: World) -> None:
+    first, _ = await copied(world, "A", "a")
+    await copied(world, "B", "b")
+    change(world, first, images=())
+    planned = [p async for p in world.plan("main", "child")]
+    assert [(p.name, p.clears) for p in planned] == [("B", False), ("A", True)]
+
+
+async def test_a_counterpart_that_another_entity_fills_is_not_cleared(world: World) -> None:
+    main_id, child_id = await copied(world, "Old", "x")
+    change(world, main_id, images=())
+    world.main.add("product", "New", [("new.png", png(3))], external_code="x")
+    planned = [p async for p in world.plan("main", "child")]
+    assert [(p.name, p.clears) for p in planned] == [("New", False)]
+    assert planned[0].request is not None
+    assert planned[0].request.child_entity_id == child_id
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"images": (), "images_known": False},
+        {"images": (), "unreadable": ("row 1: no meta",)},
+    ],
+    ids=["null", "unreadable"],
+)
+async def test_images_that_the_main_account_does_not_tell_are_not_taken_for_none(
+    world: World, changes: dict[str, Any]
+) -> None:
+    main_id, _ = await copied(world, "Lamp", "x")
+    change(world, main_id, **changes)
+    (planned,) = [p async for p in world.plan("main", "child")]
+    assert planned.request is None
+    assert not planned.clears
+    assert "Lamp" in planned.name + planned.reason
+
+
+async def test_an_image_that_cannot_be_used_costs_only_itself(world: World) -> None:
+    images = [("a.png", png(0)), ("b.png", png(1))]
+    main_id = world.main.add("product", "Lamp", images, external_code="x")
+    world.child.add("product", "Lamp", external_code="x")
+    good, nowhere = world.main.entities["product"][main_id].images
+    change(
+        world,
+        main_id,
+        images=(good, replace(nowhere, download_href="")),
+        unreadable=("row 3: no meta",),
+    )
+    *told, planned = [p async for p in world.plan("main", "child")]
+    assert [p.reason for p in told] == [
+        "'Lamp': an image is left out: row 3: no meta",
+        "'Lamp': an image is left out: b.png: it has no download address",
+    ]
+    assert planned.request is not None
+    assert [i.filename for i in planned.request.images] == ["a.png"]
+
+
+async def test_an_entity_none_of_whose_images_can_be_used_is_no_clear(world: World) -> None:
+    main_id, child_id = await copied(world, "Lamp", "x")
+    (image,) = world.main.entities["product"][main_id].images
+    change(world, main_id, images=(replace(image, download_href=""),))
+    planned = [p async for p in world.plan("main", "child")]
+    assert [p.request for p in planned] == [None, None]
+    assert world.child.images("product", child_id)
+
+
+async def test_what_a_list_does_not_tell_of_an_image_is_unknown(world: World) -> None:
+    main_id, _ = world.pair(ONE)
+    (image,) = world.main.entities["product"][main_id].images
+    change(world, main_id, images=(replace(image, filename="", size=0, updated=""),))
+    request = await world.request()
+    (source,) = request.images
+    assert (source.filename, source.size, source.updated) == ("image", None, None)
+    assert BATCH.parse(batch_payload(request)) == request
+
+
+async def test_rows_that_cannot_be_read_are_told_and_the_others_planned(world: World) -> None:
+    world.pair(ONE)
+    world.main.unreadable_rows = ["product 'Bad': id: missing"]
+    world.child.unreadable_rows = ["product 'Worse': id: missing"]
+    planned = [p async for p in world.plan("main", "child", only_types=["product"])]
+    assert [(p.name, p.reason) for p in planned if p.request is None] == [
+        ("", "main account: product 'Bad': id: missing"),
+        ("", "child account: product 'Worse': id: missing"),
+    ]
+    assert [p.name for p in planned if p.request] == ["Lamp"]
+
+
+async def test_a_type_with_a_matcher_of_its_own_heeds_no_match_field(world: World) -> None:
+    class Backwards:
+        name = "name backwards"
+
+        def key(self, entity: Entity) -> str | None:
+            return str(entity.fields.get("shown") or "") or None
+
+    world.plan = replace(
+        world.plan, entity_types=EntityTypes([EntityType("product", matcher=Backwards())])
+    )
+    main_id, child_id = world.pair(ONE)
+    for account, entity_id in ((world.main, main_id), (world.child, child_id)):
+        entity = account.entities["product"][entity_id]
+        shown = replace(entity, external_code=None, fields={"shown": "card"})
+        account.entities["product"][entity_id] = shown
+    request = await world.request()
+    assert request.child_entity_id == child_id
+
+
+@pytest.mark.parametrize(
+    ("account_id", "role"), [("main", AccountRole.CHILD), ("child", AccountRole.MAIN)]
+)
+async def test_accounts_on_the_wrong_sides_are_refused_before_any_request(
+    world: World, account_id: str, role: AccountRole
+) -> None:
+    world.pair(ONE)
+    world.accounts.set_role(account_id, role)
+    with pytest.raises(WrongAccountError, match=f"'{account_id}' .* is a {role} account"):
+        _ = [p async for p in world.plan("main", "child")]
+    assert world.main.calls == world.child.calls == []
+
+
+async def test_roles_are_noted_where_they_are_new(world: World) -> None:
+    await world.plan.note_roles("main", "child")
+    assert world.accounts.get("main").role is AccountRole.MAIN
+    assert world.accounts.get("child").role is AccountRole.CHILD
+    await world.plan.note_roles("main", "child")
+    with pytest.raises(WrongAccountError):
+        _ = [p async for p in world.plan("child", "main")]
+
+
+@pytest.mark.parametrize(
+    ("compared", "allowed"), [(0, 20), (1999, 20), (2100, 21), (100_000, 1000)]
+)
+def test_so_many_may_be_cleared_in_one_run(compared: int, allowed: int) -> None:
+    assert allowed_clears(compared) == allowed

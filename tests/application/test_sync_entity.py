@@ -7,26 +7,32 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
+from imgsync.domain.accounts import AccountRole
 from imgsync.domain.encoding import Upload
 from imgsync.domain.entity_types import EntityType, EntityTypes
 from imgsync.domain.errors import (
+    ApiError,
     AuthorisationError,
     ChildChangedError,
     ForbiddenUrlError,
     ImageRejectedError,
     ImgsyncError,
+    LeaseLostError,
     NoImageUploadedError,
     NotFoundError,
+    ParkingError,
     PayloadError,
     StorageFullError,
     UnavailableError,
     UnknownAccountError,
+    WrongAccountError,
 )
 from imgsync.domain.images import RemoteImage, SourceImage
 from imgsync.domain.payloads import SyncRequest
 from imgsync.domain.settings import ChildSettings
 from imgsync.domain.tasks import SyncOutcome
 from tests.application.world import World, png
+from tests.fakes.moysklad import FakeMoySklad
 
 pytestmark = pytest.mark.anyio
 THREE = [(f"{n}.png", png(n)) for n in range(3)]
@@ -283,12 +289,23 @@ async def test_a_later_request_that_fails_leaves_the_earlier_images_and_warns(
     assert world.child.images("product", child_id) == images
 
 
-async def test_full_storage_after_the_first_request_is_a_warning(sqlite_engine: Engine) -> None:
+@pytest.mark.parametrize("error", [StorageFullError("51003"), AuthorisationError("401")])
+async def test_what_is_placed_before_an_account_is_parked_is_not_uploaded_again(
+    sqlite_engine: Engine, error: ParkingError
+) -> None:
     world = World(sqlite_engine, max_request_bytes=3000)
-    world.pair([(f"{n}.png", png(n, 1000)) for n in range(4)])
-    world.child.fail = second_upload_fails(world, StorageFullError("full"))
-    result = await world.sync(await world.request())
-    assert (result.uploaded, len(result.warnings)) == (2, 2)
+    images = [(f"{n}.png", png(n, 1000)) for n in range(4)]
+    _, child_id = world.pair(images)
+    request = await world.request()
+    world.child.fail = second_upload_fails(world, error)
+    with pytest.raises(type(error)) as caught:
+        await world.sync(request)
+    assert caught.value is error
+    assert world.child.images("product", child_id) == images[:2]
+    world.child.fail = lambda _: None
+    result = await world.sync(request)
+    assert (result.uploaded, result.kept) == (2, 2)
+    assert world.child.images("product", child_id) == images
 
 
 async def test_full_storage_at_once_fails_clearly(world: World) -> None:
@@ -362,6 +379,9 @@ async def test_a_main_entity_that_is_gone_still_copies_what_the_payload_names(
     [
         ({"entity_type": "service"}, PayloadError, "parent_entity_type.*'service'"),
         ({"main_account_id": "nobody"}, UnknownAccountError, "'nobody' is not configured"),
+        ({"child_account_id": "nobody"}, UnknownAccountError, "'nobody' is not configured"),
+        ({"child_account_id": "main"}, WrongAccountError, "the main and the child account"),
+        ({"child_account_id": "child", "main_account_id": "child"}, WrongAccountError, "the same"),
     ],
 )
 async def test_requests_that_cannot_be_run(
@@ -373,20 +393,30 @@ async def test_requests_that_cannot_be_run(
         await world.sync(replace(request, **change))  # type: ignore[arg-type]
 
 
-async def test_an_image_that_someone_deletes_meanwhile_is_worth_another_attempt(
-    world: World,
-) -> None:
-    main_id, child_id = world.pair(THREE)
+async def reversed_request(world: World) -> SyncRequest:
+    """Copies THREE and gives the request that turns their order."""
+    main_id, _ = world.pair(THREE)
     await world.sync(await world.request())
     entity = world.main.entities["product"][main_id]
     world.main.entities["product"][main_id] = replace(entity, images=entity.images[::-1])
-    request = await world.request()
+    return await world.request()
+
+
+async def test_a_child_that_someone_changes_meanwhile_is_begun_anew_at_once(world: World) -> None:
+    request = await reversed_request(world)
     world.child.fail = failing("set_images", NotFoundError("1021"), times=1)
+    assert (await world.sync(request)).kept == 3
+    assert world.child.images("product", request.child_entity_id) == THREE[::-1]
+
+
+async def test_a_child_that_changes_all_the_time_is_left_to_a_later_attempt(world: World) -> None:
+    request = await reversed_request(world)
+    world.child.fail = failing("set_images", NotFoundError("1021"), times=2)
     with pytest.raises(ChildChangedError, match="an image to keep is gone: 1021") as caught:
         await world.sync(request)
     assert caught.value.retryable
     await world.sync(request)
-    assert world.child.images("product", child_id) == THREE[::-1]
+    assert world.child.images("product", request.child_entity_id) == THREE[::-1]
 
 
 async def test_an_entity_that_is_gone_before_the_upload_is_not(world: World) -> None:
@@ -588,3 +618,300 @@ async def test_what_a_payload_tells_is_not_asked_for_again(world: World) -> None
     await world.sync(mixed)
     assert (await world.sync(mixed)).outcome is SyncOutcome.UNCHANGED
     assert (await world.sync(await world.request())).uploaded == 2
+
+
+@pytest.mark.parametrize(
+    ("account_id", "role", "text"),
+    [
+        ("main", AccountRole.CHILD, r"'main' \(main\) is a child account.*'child' \(child\)"),
+        ("child", AccountRole.MAIN, r"'child' \(child\) is a main account.*'main' \(main\)"),
+    ],
+)
+async def test_accounts_on_the_wrong_sides_are_refused_before_any_request(
+    world: World, account_id: str, role: AccountRole, text: str
+) -> None:
+    world.pair(THREE)
+    request = await world.request()
+    world.accounts.set_role(account_id, role)
+    world.main.calls.clear()
+    world.child.calls.clear()
+    with pytest.raises(WrongAccountError, match=text):
+        await world.sync(request)
+    assert world.main.calls == world.child.calls == []
+
+
+async def test_an_unknown_child_is_told_though_it_has_no_settings(world: World) -> None:
+    world.pair(THREE)
+    request = replace(await world.request(), child_account_id="nobody")
+    with pytest.raises(UnknownAccountError, match="'nobody'"):
+        await world.sync(request)
+
+
+def with_type(world: World, entity_type: EntityType) -> None:
+    types = EntityTypes([entity_type])
+    world.sync_entity = replace(world.sync_entity, entity_types=types)
+
+
+async def test_all_images_of_a_type_that_may_have_fifteen_are_copied(world: World) -> None:
+    images = [(f"{n}.png", png(n)) for n in range(15)]
+    _, child_id = world.pair(images)
+    with_type(world, EntityType("product", 15))
+    result = await world.sync(await world.request())
+    assert (result.outcome, result.uploaded) == (SyncOutcome.COMPLETED, 15)
+    assert world.child.images("product", child_id) == images
+
+
+async def test_a_list_that_is_cut_is_a_warning_each_time(world: World) -> None:
+    world.pair([(f"{n}.png", png(n)) for n in range(12)])
+    request = await world.request()
+    first = await world.sync(request)
+    assert first.outcome is SyncOutcome.COMPLETED_WITH_WARNINGS
+    assert first.warnings == (
+        "the main account has 12 images, of which only the first 10 are copied",
+    )
+    second = await world.sync(request)
+    assert (second.outcome, second.warnings) == (SyncOutcome.UNCHANGED, first.warnings)
+
+
+async def test_the_first_image_alone_is_no_list_that_is_cut(world: World) -> None:
+    world.pair(THREE)
+    world.settings.put("child", ChildSettings(sync_images=True))
+    result = await world.sync(await world.request())
+    assert (result.outcome, result.warnings) == (SyncOutcome.COMPLETED, ())
+
+
+def empty(account: FakeMoySklad, entity_id: str) -> None:
+    entity = account.entities["product"][entity_id]
+    account.entities["product"][entity_id] = replace(entity, images=())
+
+
+async def copied_and_emptied(world: World) -> tuple[str, SyncRequest]:
+    """(child entity, request) after THREE were copied and the main account has removed them."""
+    main_id, child_id = world.pair(THREE)
+    request = await world.request()
+    await world.sync(request)
+    empty(world.main, main_id)
+    world.main.calls.clear()
+    world.child.calls.clear()
+    return child_id, replace(request, images=())
+
+
+@pytest.mark.parametrize(
+    "settings", [ChildSettings(sync_images=True), ChildSettings(sync_images_all=True)]
+)
+async def test_an_emptied_list_reaches_the_child(world: World, settings: ChildSettings) -> None:
+    child_id, request = await copied_and_emptied(world)
+    world.settings.put("child", settings)
+    result = await world.sync(request)
+    assert (result.outcome, result.warnings) == (SyncOutcome.CLEARED, ())
+    assert world.child.images("product", child_id) == []
+    assert world.main.calls == ["list_images"]
+    assert world.records.copied("child", "product") == set()
+
+
+async def test_a_list_that_was_cleared_is_not_asked_for_again(world: World) -> None:
+    _, request = await copied_and_emptied(world)
+    await world.sync(request)
+    world.main.calls.clear()
+    world.child.calls.clear()
+    assert (await world.sync(request)).outcome is SyncOutcome.UNCHANGED
+    assert world.main.calls == world.child.calls == []
+
+
+async def test_images_of_the_child_itself_are_left_alone(world: World) -> None:
+    _, child_id = world.pair(THREE, old=2)
+    request = replace(await world.request(), images=())
+    before = world.child.images("product", child_id)
+    world.child.calls.clear()
+    assert (await world.sync(request)).outcome is SyncOutcome.UNCHANGED
+    assert world.child.images("product", child_id) == before
+    assert world.child.calls == []
+
+
+async def test_images_that_the_child_put_in_place_of_the_copies_are_left_alone(
+    world: World,
+) -> None:
+    child_id, request = await copied_and_emptied(world)
+    own = world.child.add("product", "own", [("own.png", png(77))])
+    images = world.child.entities["product"].pop(own).images
+    entity = world.child.entities["product"][child_id]
+    world.child.entities["product"][child_id] = replace(entity, images=images)
+    assert (await world.sync(request)).outcome is SyncOutcome.UNCHANGED
+    assert world.child.images("product", child_id) == [("own.png", png(77))]
+    assert world.records.copied("child", "product") == set()
+
+
+async def test_images_that_the_main_account_has_got_meanwhile_are_copied(world: World) -> None:
+    child_id, request = await copied_and_emptied(world)
+    added = world.main.add("product", "new", [("new.png", png(50))])
+    images = world.main.entities["product"].pop(added).images
+    entity = world.main.entities["product"][request.main_entity_id]
+    world.main.entities["product"][request.main_entity_id] = replace(entity, images=images)
+    result = await world.sync(request)
+    assert (result.outcome, result.uploaded) == (SyncOutcome.COMPLETED, 1)
+    assert world.child.images("product", child_id) == [("new.png", png(50))]
+    assert world.child.count("delete_images") == 0
+
+
+@pytest.mark.parametrize(
+    "error", [NotFoundError("1021"), UnavailableError("503"), ApiError("no rows")]
+)
+async def test_nothing_is_cleared_where_the_main_list_cannot_be_read(
+    world: World, error: ImgsyncError
+) -> None:
+    child_id, request = await copied_and_emptied(world)
+    world.main.fail = failing("list_images", error)
+    with pytest.raises(type(error)):
+        await world.sync(request)
+    assert world.child.images("product", child_id) == THREE
+
+
+async def test_a_deletion_that_leaves_images_is_repeated_and_then_told(world: World) -> None:
+    child_id, request = await copied_and_emptied(world)
+
+    async def delete_nothing(*_: Any, **__: Any) -> None:
+        world.child.calls.append("delete_images")
+
+    world.child.delete_images = delete_nothing  # type: ignore[method-assign]
+    with pytest.raises(ChildChangedError, match="3 images are there"):
+        await world.sync(request)
+    assert world.child.count("delete_images") == 2
+    assert world.records.copied("child", "product") == {child_id}
+
+
+async def test_a_foreign_image_is_cleared_too(world: World) -> None:
+    main_id, child_id = world.pair(THREE)
+    request = foreign(await world.request(), world, png(5))
+    await world.sync(request)
+    empty(world.main, main_id)
+    result = await world.sync(replace(request, images=()))
+    assert result.outcome is SyncOutcome.CLEARED
+    assert world.child.images("product", child_id) == []
+
+
+class Withdrawn:
+    """A permit that ends after some confirmations."""
+
+    def __init__(self, confirmations: int) -> None:
+        self.left = confirmations
+
+    async def confirm(self) -> float:
+        self.left -= 1
+        if self.left < 0:
+            raise LeaseLostError("another worker has the task")
+        return 60.0
+
+
+@pytest.mark.parametrize("clears", [False, True])
+async def test_no_record_is_written_without_the_right_to_write(world: World, clears: bool) -> None:
+    if clears:
+        _, request = await copied_and_emptied(world)
+    else:
+        world.pair(THREE)
+        request = await world.request()
+    before = world.records.copied("child", "product")
+    with pytest.raises(LeaseLostError):
+        await world.sync_entity(request, Withdrawn(1))
+    assert world.records.copied("child", "product") == before
+
+
+@pytest.mark.parametrize("clears", [False, True])
+async def test_nothing_is_written_without_the_right_to_write(world: World, clears: bool) -> None:
+    if clears:
+        child_id, request = await copied_and_emptied(world)
+    else:
+        _, child_id = world.pair(THREE, old=1)
+        request = await world.request()
+    before = world.child.images("product", child_id)
+    with pytest.raises(LeaseLostError):
+        await world.sync_entity(request, Withdrawn(0))
+    assert world.child.images("product", child_id) == before
+
+
+def dropping(world: World, bad: bytes) -> None:
+    """The child refuses a picture, and every refused array empties its list."""
+    set_images = world.child.set_images
+
+    async def refuse(*args: Any, **kwargs: Any) -> list[RemoteImage]:
+        contents = [b"".join(args[3](e.key)) for e in args[2] if isinstance(e, Upload)]
+        if bad in contents:
+            empty(world.child, args[1])
+            raise ImageRejectedError("51002")
+        return await set_images(*args, **kwargs)
+
+    world.child.set_images = refuse  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("strategy", ["atomic", "delete-then-upload"])
+async def test_kept_images_that_a_refusal_drops_are_placed_again_in_the_same_task(
+    sqlite_engine: Engine, strategy: str
+) -> None:
+    world = World(sqlite_engine, strategy)
+    main_id, child_id = world.pair(THREE)
+    await world.sync(await world.request())
+    bad = ("bad.png", png(66))
+    added = world.main.add("product", "more", [bad])
+    more = world.main.entities["product"].pop(added).images
+    entity = world.main.entities["product"][main_id]
+    world.main.entities["product"][main_id] = replace(entity, images=(*entity.images, *more))
+    dropping(world, bad[1])
+    result = await world.sync(await world.request())
+    assert result.warnings == ("bad.png: 51002",)
+    assert world.child.images("product", child_id) == THREE
+    again = await world.sync(await world.request())
+    assert (again.outcome, again.warnings) == (SyncOutcome.UNCHANGED, result.warnings)
+
+
+def answering(
+    world: World, answer: Callable[[list[RemoteImage]], list[RemoteImage]]
+) -> Callable[[], None]:
+    """Changes what the child answers to `set_images`, not what it does; gives the way back."""
+    set_images = world.child.set_images
+
+    async def answered(*args: Any, **kwargs: Any) -> list[RemoteImage]:
+        return answer(await set_images(*args, **kwargs))
+
+    world.child.set_images = answered  # type: ignore[method-assign]
+
+    def restore() -> None:
+        world.child.set_images = set_images  # type: ignore[method-assign]
+
+    return restore
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [lambda images: images[::-1], lambda images: images[:1], lambda images: [*images, images[0]]],
+    ids=["turned", "cut", "twice"],
+)
+async def test_an_answer_in_another_shape_than_the_list_mixes_no_images(
+    world: World, answer: Callable[[list[RemoteImage]], list[RemoteImage]]
+) -> None:
+    main_id, child_id = world.pair(THREE)
+    restore = answering(world, answer)
+    assert (await world.sync(await world.request())).uploaded == 3
+    restore()
+    touch(world, main_id, 1)
+    world.main.calls.clear()
+    result = await world.sync(await world.request())
+    assert (result.uploaded, result.kept) == (1, 2)
+    assert world.child.images("product", child_id) == THREE
+
+
+async def test_a_list_that_turns_out_another_is_told_and_remembered_as_nothing(
+    world: World,
+) -> None:
+    _, child_id = world.pair(THREE)
+    request = await world.request()
+
+    def lose_one(images: list[RemoteImage]) -> list[RemoteImage]:
+        entity = world.child.entities["product"][child_id]
+        world.child.entities["product"][child_id] = replace(entity, images=entity.images[:2])
+        return images[:2]
+
+    restore = answering(world, lose_one)
+    with pytest.raises(ChildChangedError, match="another than the one that was set"):
+        await world.sync(request)
+    restore()
+    assert (await world.sync(request)).uploaded == 3
+    assert world.child.images("product", child_id) == THREE

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Engine
 
 from imgsync.adapters.emulator.pictures import padded_png
+from imgsync.adapters.pictures.pillow import PillowCheck
 from imgsync.adapters.sql.accounts import SqlAccountRepository
 from imgsync.adapters.sql.queue import SqlTaskQueue
 from imgsync.adapters.sql.records import SqlSyncRecordRepository
@@ -63,18 +64,20 @@ class World:
         for account_id in ("main", "child"):
             self.accounts.add(Account(account_id, account_id, TokenKind.SOLUTION, "token"))
         self.settings.put("child", ChildSettings(sync_images_all=True))
+        self.records = SqlSyncRecordRepository(self.engine)
         self.factory = FakeFactory({"main": self.main, "child": self.child})
         self.sync_entity = SyncEntity(
             self.accounts,
             self.settings,
-            SqlSyncRecordRepository(self.engine),
+            self.records,
             self.factory,
             self.storage,
             TYPES,
             STRATEGIES[self.strategy],
+            PillowCheck(),
             self.max_request_bytes,
         )
-        self.plan = PlanSync(self.accounts, self.factory, TYPES)
+        self.plan = PlanSync(self.accounts, self.records, self.factory, TYPES)
 
     async def sync(self, request: SyncRequest) -> SyncResult:
         """A sync by a worker whose right to write never ends."""

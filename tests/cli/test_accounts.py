@@ -244,8 +244,8 @@ def test_settings_are_off_by_default(child: Cli) -> None:
 
 
 def test_one_setting_clears_the_other(child: Cli) -> None:
-    assert "up to 10 images" in child.ok("settings", "set", "--child", "c1", "--sync-images-all")
-    assert child.json("settings", "show", "--child", "c1")[0]["limit"] == 10
+    assert "all images" in child.ok("settings", "set", "--child", "c1", "--sync-images-all")
+    assert child.json("settings", "show", "--child", "c1")[0]["limit"] is None
     assert "the first image" in child.ok("settings", "set", "--child", "c1", "--sync-images")
     assert child.json("settings", "show")[0] == {
         "account": "c1",

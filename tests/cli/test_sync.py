@@ -199,7 +199,7 @@ def test_images_that_fail_are_warnings(ready: Cli, shop: Shop) -> None:
     result = ready.run("sync", *BOTH)
     assert result.exit_code == 0
     assert "completed with warnings" in result.stdout
-    assert "Task 1: big.png: 10485761 bytes is over the limit" in result.stderr
+    assert "Task 1 (product 'Lamp'): big.png: 10485761 bytes is over the limit" in result.stderr
     assert shop.images(lamp) == THREE
 
 
@@ -265,7 +265,7 @@ def test_bad_payloads_are_explained_and_none_is_queued(ready: Cli, shop: Shop) -
     good = payload(shop)
     cases = [
         ("{oops", "is not JSON"),
-        (json.dumps([good, {**good, "images": []}]), "Payload 2: Bad payload: field 'images'"),
+        (json.dumps([good, {**good, "images": "x"}]), "Payload 2: Bad payload: field 'images'"),
         (json.dumps({**good, "images": [{"filename": "a"}]}), "field 'images.0.meta'"),
         (json.dumps({**good, "parent_entity_type": "service"}), "unknown entity type 'service'"),
         (json.dumps([good, good]), "Payloads 1 and 2 are for the same child entity"),

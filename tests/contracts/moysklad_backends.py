@@ -11,7 +11,7 @@ from imgsync.domain.accounts import Account, TokenKind
 from imgsync.domain.ports.moysklad import MoySkladFactory
 from tests.fakes.moysklad import HOST, FakeFactory, FakeMoySklad
 
-ACCOUNT = Account("shop", "Shop", TokenKind.SOLUTION, "token")
+ACCOUNT = Account("0a3ee49e-7d12-4f0c-8b8e-64b7f4d4c9a1", "Shop", TokenKind.SOLUTION, "token")
 Images = Sequence[tuple[str, bytes]]
 
 
@@ -59,11 +59,9 @@ class HttpBackend:
 
     def __init__(self, server: EmulatorServer) -> None:
         self._server = server
-        self._account = server.emulator.add_account(ACCOUNT.name)
+        self._account = server.emulator.add_account(ACCOUNT.name, id=ACCOUNT.id)
         self._account.add_user(token=ACCOUNT.secret)
-        self.factory: MoySkladFactory = HttpMoySkladFactory(
-            server.api_url, ["127.0.0.1"], SystemClock()
-        )
+        self.factory: MoySkladFactory = HttpMoySkladFactory(server.api_url, [], SystemClock())
 
     def add(self, kind: str, name: str, images: Images = (), **codes: str) -> str:
         return self._account.add_entity(

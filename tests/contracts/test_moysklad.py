@@ -80,7 +80,7 @@ async def test_entities_come_with_their_fields_and_images(
     entity_id = backend.add("product", "Lamp", THREE, external_code="x", code="c", article="a")
     backend.add("bundle", "Set")
     pages = [page async for page in port.list_entities(PRODUCT, with_images=True)]
-    ((entity,),) = pages
+    (entity,) = (entity for page in pages for entity in page.entities)
     assert (entity.id, entity.name) == (entity_id, "Lamp")
     assert (entity.external_code, entity.code, entity.article) == ("x", "c", "a")
     assert list(entity.images) == await port.list_images(PRODUCT, entity_id)
@@ -92,8 +92,8 @@ async def test_every_entity_comes_once_in_pages(
 ) -> None:
     ids = [backend.add("product", str(n)) for n in range(205)]
     found = [page async for page in port.list_entities(PRODUCT, with_images=with_images)]
-    assert [len(page) for page in found] == pages
-    assert [entity.id for page in found for entity in page] == ids
+    assert [len(page.entities) for page in found] == pages
+    assert [entity.id for page in found for entity in page.entities] == ids
 
 
 async def test_an_account_without_entities_has_no_pages(port: MoySkladPort) -> None:

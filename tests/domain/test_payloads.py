@@ -6,7 +6,14 @@ import pytest
 
 from imgsync.domain.errors import PayloadError, PluginError
 from imgsync.domain.images import SourceImage
-from imgsync.domain.payloads import BATCH, LEGACY, PayloadFormats, batch_payload
+from imgsync.domain.payloads import (
+    BATCH,
+    LEGACY,
+    PayloadFormats,
+    RawPayload,
+    SyncRequest,
+    batch_payload,
+)
 
 FORMATS = PayloadFormats([BATCH, LEGACY])
 IDS = {
@@ -35,6 +42,48 @@ def test_batch() -> None:
         SourceImage("https://api.moysklad.ru/x", "a.png"),
         SourceImage("https://api.moysklad.ru/x", "a.png", 5, "u"),
     )
+
+
+def test_a_batch_without_images_asks_for_an_empty_list() -> None:
+    request = FORMATS.parse({**IDS, "images": []})
+    assert request.images == ()
+    assert FORMATS.parse(batch_payload(request)) == request
+
+
+def test_a_legacy_payload_needs_its_image() -> None:
+    with pytest.raises(PayloadError, match="field 'image_url'"):
+        FORMATS.parse({**IDS, "image_url": "", "filename": "a.png"})
+
+
+@pytest.mark.parametrize(
+    ("value", "name"), [("Lamp", "Lamp"), (None, ""), (5, ""), ({"a": "b"}, ""), ([], "")]
+)
+def test_a_name_is_for_messages_and_spoils_no_payload(value: object, name: str) -> None:
+    request = FORMATS.parse({**IDS, "images": [IMAGE], "name": value})
+    assert request.name == name
+    assert FORMATS.parse(batch_payload(request)).name == name
+
+
+class Failing:
+    """A format of a broken plugin, as its guard shows it."""
+
+    name = "failing"
+
+    def matches(self, payload: RawPayload) -> bool:
+        raise PluginError("plugin 'p' failed in matches")
+
+    def parse(self, payload: RawPayload) -> SyncRequest:
+        raise AssertionError("parse without a match")
+
+
+def test_a_format_that_fails_is_passed_over() -> None:
+    formats = PayloadFormats([Failing(), BATCH, LEGACY])
+    assert formats.parse({**IDS, "images": [IMAGE]}).main_entity_id == "p1"
+
+
+def test_its_error_is_told_where_no_other_format_takes_the_payload() -> None:
+    with pytest.raises(PluginError, match="plugin 'p' failed in matches"):
+        PayloadFormats([Failing(), BATCH]).parse({**IDS, "acme": "x"})
 
 
 def test_legacy() -> None:
@@ -66,7 +115,6 @@ def test_a_stored_batch_payload_reads_back_as_the_same_request() -> None:
         ({"parent_entity_type": None}, "parent_entity_type"),
         ({"parent_entity_id": 7}, "parent_entity_id"),
         ({"child_entity_id": "../../account"}, "child_entity_id"),
-        ({"images": []}, "images"),
         ({"images": "x"}, "images"),
         ({"images": [IMAGE, {"filename": "a"}]}, "images.1.meta"),
         ({"images": [{"meta": {}, "filename": "a"}]}, "images.0.meta.downloadHref"),

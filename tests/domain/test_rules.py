@@ -1,18 +1,26 @@
 """Small rules: settings, retry schedule, rate weights, names, formats, daily schedule."""
 
 from datetime import UTC, datetime, time, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imgsync.domain.accounts import MOSCOW_TIME, Account, TokenKind, request_weight
+from imgsync.domain.accounts import (
+    MOSCOW_TIME,
+    Account,
+    AccountRole,
+    TokenKind,
+    check_roles,
+    request_weight,
+)
 from imgsync.domain.entity_types import EntityType, EntityTypes, MatchField
-from imgsync.domain.errors import PluginError, UnknownEntityTypeError
+from imgsync.domain.errors import PluginError, UnknownEntityTypeError, WrongAccountError
 from imgsync.domain.filenames import safe_suffix, upload_name
 from imgsync.domain.formats import image_format
 from imgsync.domain.images import ImageFingerprint, SourceImage
-from imgsync.domain.matching import CounterpartIndex, Entity
+from imgsync.domain.matching import CounterpartIndex, Entity, FieldMatcher
 from imgsync.domain.records import SyncRecord
 from imgsync.domain.retry import retry_delay
 from imgsync.domain.schedule import DailySchedule
@@ -23,15 +31,24 @@ NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 
 def test_images_are_off_by_default() -> None:
     assert ChildSettings() == ChildSettings(sync_images=False, sync_images_all=False)
-    assert ChildSettings().limit == 0
+    assert ChildSettings().limit_for(EntityType("product")) == 0
+    assert not ChildSettings().enabled
 
 
 def test_setting_one_switch_clears_the_other() -> None:
     first = ChildSettings().with_first_only(True)
-    assert (first.sync_images, first.sync_images_all, first.limit) == (True, False, 1)
+    assert (first.sync_images, first.sync_images_all) == (True, False)
     both = first.with_all(True)
-    assert (both.sync_images, both.sync_images_all, both.limit) == (False, True, 10)
+    assert (both.sync_images, both.sync_images_all) == (False, True)
     assert both.with_first_only(True) == first
+
+
+@pytest.mark.parametrize("maximum", [10, 15])
+def test_all_means_as_many_as_the_type_may_have(maximum: int) -> None:
+    entity_type = EntityType("contentcard", maximum)
+    assert ChildSettings(sync_images_all=True).limit_for(entity_type) == maximum
+    assert ChildSettings(sync_images=True).limit_for(entity_type) == 1
+    assert ChildSettings(sync_images=True).enabled
 
 
 def test_clearing_one_switch_leaves_the_other() -> None:
@@ -89,6 +106,40 @@ def test_incomplete_credentials_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=r"token|login"):
         Account("1", "Main", kind, secret, login)
+
+
+def account(account_id: str, role: AccountRole | None) -> Account:
+    return Account(account_id, f"Shop {account_id}", TokenKind.SOLUTION, "t", role=role)
+
+
+@pytest.mark.parametrize("main", [None, AccountRole.MAIN])
+@pytest.mark.parametrize("child", [None, AccountRole.CHILD])
+def test_accounts_on_their_sides(main: AccountRole | None, child: AccountRole | None) -> None:
+    check_roles(account("m", main), account("c", child))
+
+
+@pytest.mark.parametrize(
+    ("main", "child", "wrong"),
+    [
+        (AccountRole.CHILD, None, "'Shop m' (m) is a child account"),
+        (None, AccountRole.MAIN, "'Shop c' (c) is a main account"),
+        (AccountRole.CHILD, AccountRole.MAIN, "'Shop m' (m) is a child account"),
+    ],
+)
+def test_accounts_on_the_wrong_sides_are_named_with_a_way_out(
+    main: AccountRole | None, child: AccountRole | None, wrong: str
+) -> None:
+    with pytest.raises(WrongAccountError) as caught:
+        check_roles(account("m", main), account("c", child))
+    assert wrong in str(caught.value)
+    assert "'Shop m' (m)" in str(caught.value)
+    assert "'Shop c' (c)" in str(caught.value)
+    assert "imgsync account add" in str(caught.value)
+
+
+def test_an_account_is_never_a_child_of_itself() -> None:
+    with pytest.raises(WrongAccountError, match=r"are the same: account 'Shop A1' \(A1\)"):
+        check_roles(account("A1", None), account("a1", None))
 
 
 @pytest.mark.parametrize(
@@ -172,7 +223,7 @@ def test_a_fingerprint_needs_id_size_and_time() -> None:
 
 
 def test_counterparts() -> None:
-    index = CounterpartIndex(MatchField.CODE, "product")
+    index = CounterpartIndex(FieldMatcher(MatchField.CODE), "product")
     index.add([Entity("1", "A", code="a"), Entity("2", "B", code="b"), Entity("3", "B", code="b")])
     index.add([Entity("4", "no code"), Entity("1", "A, listed again", code="a")])
     assert index.find(Entity("m", "A", code="a")) == ("1", "")
@@ -182,7 +233,7 @@ def test_counterparts() -> None:
 
 
 def test_a_counterpart_goes_to_the_first_main_entity_only() -> None:
-    index = CounterpartIndex(MatchField.CODE, "product")
+    index = CounterpartIndex(FieldMatcher(MatchField.CODE), "product")
     index.add([Entity("1", "A", code="a")])
     assert index.assign(Entity("m", "A", code="a")) == ("1", "")
     assert index.assign(Entity("n", "A", code="a")) == (
@@ -191,6 +242,29 @@ def test_a_counterpart_goes_to_the_first_main_entity_only() -> None:
     )
     assert index.assign(Entity("m", "A, listed again", code="a")) == ("1", "")
     assert index.assign(Entity("n", "C", code="c"))[1] == "no child entity has code 'c'"
+
+
+class ByCard:
+    name = "card name"
+
+    def key(self, entity: Entity) -> str | None:
+        card = entity.fields.get("cardContentName")
+        return card if isinstance(card, str) else None
+
+
+def test_a_matcher_of_a_type_reads_the_row() -> None:
+    index = CounterpartIndex(ByCard(), "contentcard")
+    index.add([Entity("1", "A", fields={"cardContentName": "x"}), Entity("2", "B")])
+    assert index.find(Entity("m", "C", fields={"cardContentName": "x"})) == ("1", "")
+    assert index.find(Entity("m", "C"))[1] == "it has no card name"
+    unknown = Entity("m", "C", fields={"cardContentName": "y"})
+    assert index.find(unknown)[1] == "no child entity has card name 'y'"
+
+
+@pytest.mark.parametrize("max_images", ["15", None, 0, -1])
+def test_a_type_needs_a_number_of_images(max_images: Any) -> None:
+    with pytest.raises(PluginError, match="contentcard"):
+        EntityType("contentcard", max_images)
 
 
 def test_entity_types() -> None:
@@ -215,3 +289,13 @@ def test_a_reordered_child_list_is_not_current() -> None:
     assert record.is_current([seen], ["a", "b"])
     assert not record.is_current([seen], ["b", "a"])
     assert not record.is_current([None], ["a", "b"])
+
+
+@pytest.mark.parametrize("secret", ["a\x00b", "\x00", "a\nb", "a\x1bb", "a\ud800"])
+def test_a_password_that_no_header_can_hold_is_refused(secret: str) -> None:
+    with pytest.raises(ValueError, match="control characters"):
+        Account("1", "Main", TokenKind.PASSWORD, secret, "admin@shop")
+
+
+def test_a_password_may_have_spaces_and_letters_of_any_script() -> None:
+    assert Account("1", "Main", TokenKind.PASSWORD, "пароль с 🙂", "admin@shop").secret

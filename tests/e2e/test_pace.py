@@ -11,8 +11,8 @@ SHORT = EmulatorLimits(rate_interval=1.0)
 def user_shop(server: EmulatorServer) -> Shop:
     """Accounts whose tokens are a user's: three units a request."""
     main, child = server.emulator.add_account("Main"), server.emulator.add_account("Child")
-    main.add_user(token=MAIN_TOKEN, weight=3)
-    child.add_user(token=CHILD_TOKEN, weight=3)
+    main.add_user(token=MAIN_TOKEN, kind="user")
+    child.add_user(token=CHILD_TOKEN, kind="user")
     return Shop(server, main, child)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from imgsync.adapters.emulator import Emulator, EmulatorLimits, EmulatorServer
+from imgsync.adapters.emulator import Dialect, Emulator, EmulatorLimits, EmulatorServer
 from tests.emulator.service import Service
 
 StartService = Callable[[EmulatorLimits], Service]
@@ -27,8 +27,9 @@ def shared_server() -> Iterator[EmulatorServer]:
 
 @pytest.fixture
 def service(shared_server: EmulatorServer) -> Iterator[Service]:
-    """An account of its own on the shared server, with the counters at zero and no faults."""
+    """An account of its own on the shared server, with counters at zero and no faults."""
     shared_server.emulator.faults.clear()
+    shared_server.emulator.dialect = Dialect()
     shared_server.emulator.reset_stats()
     service = _service(shared_server)
     with service.client:

@@ -65,6 +65,8 @@ def test_an_empty_array_removes_all(service: Service) -> None:
         ({"content": upload()["content"]}, 412, 51005),
         (upload(" "), 412, 51005),
         ("text", 400, 2005),
+        ({**upload(), "title": "a"}, 400, 2017),
+        (upload("x" * 252 + ".jpg"), 400, 3040),
     ],
 )
 def test_a_wrong_image_is_refused_and_changes_nothing(
@@ -187,7 +189,8 @@ def test_metas_must_name_images_of_the_entity(service: Service) -> None:
     product, other = service.product(*files(1)), service.product(*files(2))
     stranger = service.meta(other, 1)  # an image that only the other product has
     foreign = service.meta(other, 0)  # the product's image by the other product's address
-    elsewhere = {"meta": {"href": service.meta(product, 0)["meta"]["href"].replace("/1", "/2", 1)}}
+    own = service.meta(product, 0)["meta"]
+    elsewhere = {"meta": {**own, "href": own["href"].replace("/1", "/2", 1)}}
     for path in (images_path(product), f"{images_path(product)}/delete"):
         for element, status, code in (
             (stranger, 404, 1021),
@@ -195,6 +198,9 @@ def test_metas_must_name_images_of_the_entity(service: Service) -> None:
             (elsewhere, 400, 1059),
             ({"meta": {}}, 400, 2010),
             ({"meta": None}, 400, 2010),
+            ({"meta": {"href": own["href"]}}, 400, 2011),
+            ({"meta": {**own, "type": "product"}}, 400, 2024),
+            ({"meta": own, "content": upload()["content"]}, 400, 2017),
         ):
             response = service.client.post(path, json=[element])
             assert (response.status_code, codes(response)) == (status, [code])
@@ -215,24 +221,33 @@ def test_the_content_type_must_be_json(service: Service) -> None:
 
 def test_bulk_update_sets_lists_and_reports_errors_by_element(service: Service) -> None:
     first, second, third = (service.product(*files(2), name=f"P{n}") for n in range(3))
+    missing = {**service.entity_meta(first), "href": f"{service.server.api_url}/entity/product/x"}
     body = [
         {"meta": service.entity_meta(first), "images": []},
         {"meta": service.entity_meta(second), "images": [upload(content=b"bad")]},
         {"meta": service.entity_meta(third), "images": [service.meta(third, 1), upload("n.jpg")]},
-        {"meta": {"href": f"{service.server.api_url}/entity/product/missing"}, "images": []},
-        {"name": "new"},
+        {"meta": missing, "images": []},
+        {"code": "no name"},
+        {"name": "new", "images": [upload("new.jpg")]},
+        {"meta": service.entity_meta(second), "colour": "red"},
     ]
     response = service.client.post("entity/product?expand=images", json=body)
-    assert response.status_code == 200
+    assert response.status_code == 400
     answers = response.json()
-    assert [a.get("name") for a in answers] == ["P0", None, "P2", None, None]
-    assert [a["errors"][0]["code"] for a in answers if "errors" in a] == [51002, 1021, 1012]
+    assert [a.get("name") for a in answers] == ["P0", None, "P2", None, None, "new", None]
+    assert [a["errors"][0]["code"] for a in answers if "errors" in a] == [51002, 1021, 3000, 2017]
     assert filenames(answers[2]["images"]["rows"]) == ["1.jpg", "n.jpg"]
     assert [service.names(p) for p in (first, second, third)] == [
         [],
         ["0.jpg", "1.jpg"],
         ["1.jpg", "n.jpg"],
     ]
+    assert [e.name for e in service.account.entities("product")] == ["P0", "P1", "P2", "new"]
+
+
+def test_bulk_without_an_error_answers_200(service: Service) -> None:
+    body = [{"meta": service.entity_meta(service.product(*files(2))), "images": []}] * 2
+    assert service.client.post("entity/product", json=body).status_code == 200
 
 
 def test_an_update_without_images_keeps_them(service: Service) -> None:

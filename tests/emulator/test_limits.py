@@ -7,9 +7,10 @@ import httpx
 import pytest
 
 from imgsync.adapters.emulator import EmulatorLimits
+from imgsync.adapters.emulator.abuse import AbuseMonitor
 from imgsync.adapters.emulator.rate import RateBucket
 from tests.emulator.conftest import StartService
-from tests.emulator.service import Service, codes, files, images_path, upload, uploads
+from tests.emulator.service import Service, codes, entity_path, files, images_path, upload, uploads
 
 
 def statuses(client: httpx.Client, count: int) -> list[int]:
@@ -20,7 +21,7 @@ def test_defaults_are_the_documented_limits() -> None:
     limits = EmulatorLimits()
     assert (limits.rate_units, limits.rate_interval) == (45, 3.0)
     assert (limits.max_parallel_per_user, limits.max_parallel_per_account) == (5, 20)
-    assert (limits.max_body_bytes, limits.max_image_bytes) == (20_000_000, 10_485_760)
+    assert (limits.max_body_bytes, limits.max_puts_per_minute) == (20_000_000, 100)
 
 
 def test_the_bucket_is_a_sliding_window() -> None:
@@ -158,6 +159,30 @@ def test_old_failures_are_forgotten(start_service: StartService) -> None:
     assert service.user.api_access
     service.client.get("entity/product?limit=0")
     assert not service.user.api_access
+
+
+def test_over_100_puts_to_one_entity_in_a_minute_end_access(service: Service) -> None:
+    products = [service.product(), service.product()]
+    for product in products:
+        for number in range(100):
+            path = f"{entity_path(product)}{'/' * (number % 2)}"
+            assert service.client.put(path, json={"code": str(number)}).status_code == 200
+    assert service.user.api_access
+    service.client.put(entity_path(products[0]), json={})
+    assert service.client.get("entity/product").status_code == 403
+    service.user.api_access = True  # begins the count anew
+    assert service.client.put(entity_path(products[0]), json={}).status_code == 200
+    assert service.user.api_access
+
+
+def test_old_puts_are_forgotten() -> None:
+    now = 0.0
+    monitor = AbuseMonitor(EmulatorLimits(max_puts_per_minute=2), lambda: now)
+    assert [monitor.record(404, n, "entity") for n in range(3)] == [False, False, True]
+    now = 60.0
+    assert [monitor.record(200, n, "entity") for n in range(3)] == [False, False, True]
+    assert not monitor.record(200, 0, "other")
+    assert not monitor.record(200, 0)
 
 
 def body_of(size: int) -> bytes:

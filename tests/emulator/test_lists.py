@@ -38,6 +38,7 @@ def test_an_entity_document(service: Service) -> None:
         "externalCode": "ext",
         "code": "c",
         "article": "art",
+        "archived": False,
     }
 
 
@@ -97,7 +98,24 @@ def test_filters(service: Service) -> None:
     assert names(service, filter="externalCode=E1") == []
 
 
-@pytest.mark.parametrize("condition", ["images=1", "images>1", "name", "name~a", "=a"])
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "images=1",
+        "images>1",
+        "name",
+        "=a",
+        "name~a",
+        "name~=a",
+        "name=~a",
+        "name!~a",
+        "name>a",
+        "id>1",
+        "owner=x",
+        "name=a;name!=b",
+        "updated=2026-01-01 00:00:00;updated>2026-01-01 00:00:00",
+    ],
+)
 def test_other_filters_are_refused(service: Service, condition: str) -> None:
     response = service.client.get("entity/product", params={"filter": condition})
     assert (response.status_code, codes(response)) == (400, [1034])
@@ -196,24 +214,80 @@ def test_one_supported_fields_value_a_request(service: Service, query: str) -> N
         assert (response.status_code, codes(response)) == (400, [3042])
 
 
+@pytest.mark.parametrize(("condition", "code"), [("archived=x", 1041), ("updated>now", 1035)])
+def test_wrong_values_of_filters_are_refused(service: Service, condition: str, code: int) -> None:
+    response = service.client.get("entity/product", params={"filter": condition})
+    assert (response.status_code, codes(response)) == (400, [code])
+
+
 @pytest.mark.parametrize(
     ("condition", "found"),
     [
-        ("name>b", ["c"]),
-        ("name>=b", ["b", "c"]),
-        ("name<b", ["a"]),
-        ("name<=b", ["a", "b"]),
         ("name!=b", ["a", "c"]),
         ("name!=a;name!=b", ["c"]),
-        ("code=1;name>a", ["b"]),
-        ("updated>2000-01-01 00:00:00", ["a", "b", "c"]),
-        ("updated<2000-01-01 00:00:00", []),
+        ("code=1;name!=a", ["b"]),
+        ("updated>2026-01-02 10:00", ["c"]),
+        ("updated>=2026-01-02 10:00:00", ["b", "c"]),
+        ("updated<2026-01-02 10:00:00.001", ["a", "b"]),
+        ("updated<=2026-01-01 10:00", ["a"]),
+        ("updated>2026-01-01 10:00;updated>2026-01-02 10:00", ["b", "c"]),  # the first counts
+        ("updated=2026-01-02 10:00:00", ["b"]),
     ],
 )
 def test_comparisons(service: Service, condition: str, found: list[str]) -> None:
-    for name, code in (("a", "1"), ("b", "1"), ("c", "2")):
-        service.product(name=name, code=code)
+    for day, (name, code) in enumerate((("a", "1"), ("b", "1"), ("c", "2")), 1):
+        product = service.product(name=name, code=code)
+        product.updated = f"2026-01-0{day} 10:00:00.000"
     assert names(service, filter=condition) == found
+
+
+def test_many_ids_are_found_at_once(service: Service) -> None:
+    products = [service.product(name=str(number)) for number in range(101)]
+    condition = ";".join(f"id={product.id}" for product in products[:100])
+    assert names(service, filter=condition) == [str(number) for number in range(100)]
+
+
+def test_archived_entities_are_listed_on_request_only(service: Service) -> None:
+    sold, gone = service.product(name="sold"), service.product(name="gone", archived=True)
+    assert names(service) == ["sold"]
+    assert names(service, filter="archived=false") == ["sold"]
+    assert names(service, filter="archived=true") == ["gone"]
+    assert names(service, filter="archived=true;archived=false") == ["sold", "gone"]
+    assert names(service, filter=f"id={gone.id};id={sold.id}") == ["sold"]
+    assert service.client.get(entity_path(gone)).json()["archived"] is True
+
+
+@pytest.mark.parametrize(
+    ("query", "code"),
+    [
+        ("order=name", 1096),
+        ("search=a", 1040),
+        ("async=true", 1040),
+        ("limit=1&limit=2", 1040),
+        ("namedfilter=x", 1040),
+    ],
+)
+def test_parameters_that_are_not_played_are_refused(
+    service: Service, query: str, code: int
+) -> None:
+    product = service.product(*files(1))
+    for path in ("entity/product", entity_path(product), images_path(product)):
+        response = service.client.get(f"{path}?{query}")
+        assert (response.status_code, codes(response)) == (400, [code])
+
+
+def test_requests_that_take_no_parameters_refuse_them(service: Service) -> None:
+    product = service.product(*files(1))
+    for method, path in (
+        ("GET", f"download/{product.images[0].id}"),
+        ("GET", "context/application"),
+        ("GET", "entity/organization"),
+        ("POST", f"{images_path(product)}/delete"),
+        ("DELETE", f"{images_path(product)}/{product.images[0].id}"),
+        ("DELETE", entity_path(product)),
+    ):
+        assert codes(service.client.request(method, f"{path}?expand=images")) == [1040]
+    assert service.names(product) == ["0.jpg"]
 
 
 def test_links_to_other_pages_repeat_the_query(service: Service) -> None:

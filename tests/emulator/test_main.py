@@ -11,6 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
+from imgsync.adapters.emulator import Dialect
+from imgsync.adapters.emulator.process import emulator_process
 from tests.emulator.service import JPEG, PNG
 
 SEED = {
@@ -115,6 +117,8 @@ def test_generated_images_are_the_same_every_time(tmp_path: Path) -> None:
     [
         ({"accounts": [{}]}, "name"),
         ({"accounts": [{"name": "M", "other": 1}]}, "other"),
+        ({"accounts": [], "dialect": {"head": "yes"}}, "head is one of"),
+        ({"accounts": [{"name": "M", "users": [{"token": "t", "kind": "boss"}]}]}, "draft"),
         ({"accounts": [{"name": "M", "entities": [{"name": "P", "type": "x"}]}]}, "unknown entity"),
         (
             {
@@ -130,6 +134,58 @@ def test_a_wrong_seed_is_explained(shared_server: Any, seed: Any, problem: str) 
     response = httpx.post(f"{shared_server.control_url}/seed", json=seed)
     assert response.status_code == 400
     assert problem in response.json()["error"]
+
+
+def test_the_dialect_comes_from_the_command_line_and_the_seed(tmp_path: Path) -> None:
+    state = tmp_path / "state.json"
+    entities = [
+        {"name": None, "nulls": ["images"]},
+        {"name": "Old", "archived": True},
+        {"type": "contentcard", "name": "Card", "objects": {"salesChannels": [1]}},
+    ]
+    users = [{"token": "main", "kind": "user", "login": "anna"}]
+    account = {"name": "Main", "login": "shop", "users": users, "entities": entities}
+    seed = {"dialect": {"head": False}, "accounts": [account]}
+    state.write_text(json.dumps(seed), encoding="utf-8")
+    arguments = (
+        "--state",
+        str(state),
+        "--dialect",
+        "storage_host=127.0.0.1",
+        "--dialect=nulls=yes",
+    )
+    with running(*arguments) as (client, storage_url, _):
+        told = httpx.get(control(client, "dialect")).json()
+        assert told == Dialect(head=False, nulls=True, storage_host="127.0.0.1").as_dict()
+        assert storage_url.startswith("http://127.0.0.1:")
+        assert client.get("context/employee").json()["uid"] == "anna@shop"
+        (row,) = client.get("entity/product").json()["rows"]
+        assert (row["name"], row["images"]) == (None, None)
+        (card,) = client.get("entity/contentcard").json()["rows"]
+        assert card["salesChannels"] == [1]
+
+
+def test_a_process_is_controlled_by_its_handle() -> None:
+    with emulator_process(SEED) as emulator:
+        headers = {"Authorization": "Bearer main"}
+        emulator.change_dialect(rate_headers="none")
+        emulator.add_fault(status=503, times=9)
+        answers = [httpx.get(f"{emulator.api_url}/entity/product", headers=headers)]
+        emulator.clear_faults()
+        answers.append(httpx.get(f"{emulator.api_url}/entity/product", headers=headers))
+        assert [a.status_code for a in answers] == [503, 200]
+        assert "X-RateLimit-Limit" not in answers[1].headers
+        with pytest.raises(httpx.HTTPStatusError):
+            emulator.change_dialect(head=7)
+
+
+@pytest.mark.parametrize("switch", ["head=maybe", "colour=red"])
+def test_a_wrong_switch_is_explained(switch: str) -> None:
+    command = [sys.executable, "-m", "imgsync.adapters.emulator", "--dialect", switch]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
+    assert result.returncode == 1
+    assert result.stderr.startswith("dialect: ")
+    assert "Traceback" not in result.stderr
 
 
 def test_a_start_that_fails_is_explained(tmp_path: Path) -> None:

@@ -63,6 +63,33 @@ def test_an_occupied_port_is_a_clear_error() -> None:
             EmulatorServer(Emulator(), storage_port=port).start()
 
 
+def test_the_storage_answers_whatever_localhost_means(service: Service) -> None:
+    location = httpx.URL(service.download_location(service.product(("a.jpg", JPEG))))
+    _, _, _, _, addresses = zip(*socket.getaddrinfo("localhost", 0), strict=True)
+    hosts = {"127.0.0.1", *(str(address[0]) for address in addresses)}
+    if _has_ipv6():
+        hosts.add("::1")
+    for host in hosts:
+        assert httpx.get(location.copy_with(host=host)).content == JPEG
+
+
+def test_a_port_that_is_occupied_on_ipv6_alone_is_a_clear_error() -> None:
+    if not _has_ipv6():
+        pytest.skip("no IPv6")
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as occupied:
+        port = occupied.getsockname()[1]
+        with pytest.raises(EmulatorServerError, match=rf"cannot listen on \[::1\]:{port}"):
+            EmulatorServer(Emulator(), storage_port=port).start()
+
+
+def _has_ipv6() -> bool:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
 def test_urls_are_unknown_before_the_start() -> None:
     with pytest.raises(EmulatorServerError, match="not been started"):
         print(EmulatorServer(Emulator()).api_url)

@@ -4,10 +4,10 @@ import base64
 import hashlib
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from imgsync.adapters.moysklad.body import base64_chunks
-from imgsync.domain.accounts import Account
+from imgsync.domain.accounts import Account, Identity, TokenKind
 from imgsync.domain.encoding import Element, Keep, array_size
 from imgsync.domain.entity_types import EntityType
 from imgsync.domain.errors import (
@@ -16,6 +16,7 @@ from imgsync.domain.errors import (
     ImageRejectedError,
     ImageTooLargeError,
     NotFoundError,
+    UnavailableError,
 )
 from imgsync.domain.formats import image_format
 from imgsync.domain.images import RemoteImage, last_segment
@@ -25,7 +26,7 @@ from imgsync.domain.limits import (
     MAX_REQUEST_BYTES,
     PLAIN_PAGE_SIZE,
 )
-from imgsync.domain.matching import Entity
+from imgsync.domain.matching import Entity, EntityPage
 from imgsync.domain.ports.moysklad import ReadContent, WritePermit
 
 HOST = "https://fake.example"
@@ -41,6 +42,7 @@ class FakeMoySklad:
     request_sizes: list[int] = field(default_factory=list)
     fail: Callable[[str], Exception | None] = lambda _: None
     knows_lengths: bool = True
+    unreadable_rows: list[str] = field(default_factory=list)
 
     def add(
         self,
@@ -72,12 +74,12 @@ class FakeMoySklad:
 
     async def list_entities(
         self, entity_type: EntityType, *, with_images: bool
-    ) -> AsyncIterator[list[Entity]]:
+    ) -> AsyncIterator[EntityPage]:
         size = EXPANDED_PAGE_SIZE if with_images else PLAIN_PAGE_SIZE
         entities = list(self.entities.get(entity_type.name, {}).values())
         for start in range(0, len(entities), size):
             self._note("list_entities")
-            yield entities[start : start + size]
+            yield EntityPage(entities[start : start + size], self.unreadable_rows)
 
     async def list_images(self, entity_type: EntityType, entity_id: str) -> list[RemoteImage]:
         self._note("list_images")
@@ -143,6 +145,7 @@ class FakeMoySklad:
         write: Callable[[bytes], None],
         restart: Callable[[], None],
         max_bytes: int,
+        size: int | None = None,
     ) -> None:
         self._note(f"download {url}")
         content = self._blob(url)
@@ -150,6 +153,8 @@ class FakeMoySklad:
             raise ImageError("404")
         if len(content) > max_bytes:
             raise ImageTooLargeError(len(content), max_bytes)
+        if size and len(content) != size:
+            raise UnavailableError(f"{len(content)} bytes came in place of its {size}")
         restart()
         for start in range(0, len(content), 1000):
             write(content[start : start + 1000])
@@ -168,14 +173,7 @@ class FakeMoySklad:
     def _replace(
         self, entity_type: EntityType, entity: Entity, images: Sequence[RemoteImage]
     ) -> None:
-        self.entities[entity_type.name][entity.id] = Entity(
-            entity.id,
-            entity.name,
-            entity.external_code,
-            entity.code,
-            entity.article,
-            tuple(images),
-        )
+        self.entities[entity_type.name][entity.id] = replace(entity, images=tuple(images))
 
     def _store(
         self, entity_type: str, entity_id: str, filename: str, content: bytes
@@ -205,6 +203,10 @@ class FakeFactory:
 
     def for_account(self, account: Account) -> FakeMoySklad:
         return self.accounts[account.id]
+
+    async def identify(self, secret: str, login: str | None = None) -> Identity:
+        kind = TokenKind.USER if login is None else TokenKind.PASSWORD
+        return Identity(secret, f"name of {secret}", kind)
 
     async def close(self) -> None:
         return

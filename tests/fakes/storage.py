@@ -46,9 +46,11 @@ class MemoryWorkspace:
 
 @dataclass
 class MemoryFileStorage:
-    """Implements `FileStorage`; `made` counts the workspaces ever made."""
+    """Implements `FileStorage`; `made` counts the workspaces ever made. `workspaces` are those
+    whose owner lives, `left_over` those of the dead."""
 
     workspaces: dict[str, MemoryWorkspace] = field(default_factory=dict)
+    left_over: dict[str, MemoryWorkspace] = field(default_factory=dict)
     made: int = 0
 
     @contextmanager
@@ -64,7 +66,7 @@ class MemoryFileStorage:
     def stale(self, before: datetime) -> list[StaleFile]:
         return [
             StaleFile(f"{name}/{file.key}", file.size, file.modified)
-            for name, workspace in self.workspaces.items()
+            for name, workspace in self.left_over.items()
             for file in workspace.files.values()
             if file.modified < before
         ]
@@ -73,6 +75,12 @@ class MemoryFileStorage:
         name, _, key = file.path.partition("/")
         if not name.startswith("task-") or "/" in key or key in ("", ".", ".."):
             raise UnsafePathError(file.path)
-        if name not in self.workspaces or key not in self.workspaces[name].files:
+        if name not in self.left_over or key not in self.left_over[name].files:
             return 0
-        return self.workspaces[name].files.pop(key).size
+        return self.left_over[name].files.pop(key).size
+
+    def leave_behind(self, data: bytes) -> None:
+        """A file whose worker was killed."""
+        self.made += 1
+        workspace = self.left_over[f"task-{self.made:032x}"] = MemoryWorkspace()
+        workspace.create("a.png").write(data)

@@ -7,6 +7,7 @@ import httpx
 
 from imgsync.adapters.moysklad.client import MoySkladClient
 from imgsync.adapters.moysklad.downloads import Downloader
+from imgsync.adapters.moysklad.owner import OwnerCheck
 from imgsync.adapters.moysklad.pacer import Pacer
 from imgsync.adapters.moysklad.transport import ApiTransport
 from imgsync.domain.accounts import Account, TokenKind, request_weight
@@ -17,7 +18,8 @@ API = "https://api.moysklad.ru/api/remap/1.2"
 STORAGE = "https://files.selcdn.ru"
 PRODUCT = EntityType("product")
 SECRET = "very-secret-token"
-ACCOUNT = Account("acc", "Main shop", TokenKind.SOLUTION, SECRET)
+ACCOUNT_ID = "b2d1e8a4-0c5d-4e0f-9a55-0242ac120002"
+ACCOUNT = Account(ACCOUNT_ID, "Main shop", TokenKind.SOLUTION, SECRET)
 
 
 @dataclass
@@ -42,23 +44,31 @@ class Harness:
     time: FakeTime
     downloads: list[bytes] = field(default_factory=list)
 
-    async def download(self, url: str, max_bytes: int = 1000) -> bytes:
+    async def download(self, url: str, max_bytes: int = 1000, size: int | None = None) -> bytes:
         await self.client.download(
-            url, self.downloads.append, self.downloads.clear, max_bytes=max_bytes
+            url, self.downloads.append, self.downloads.clear, max_bytes, size
         )
         return b"".join(self.downloads)
 
 
-def build(account: Account, api: httpx.AsyncClient, storage: httpx.AsyncClient) -> Harness:
+def build(
+    account: Account,
+    api: httpx.AsyncClient,
+    storage: httpx.AsyncClient,
+    *,
+    url: str = API,
+    owner_is_known: bool = True,
+    download_seconds: float = 60.0,
+) -> Harness:
     time = FakeTime()
-    policy = DownloadPolicy.create(API, ["*.moysklad.ru", "*.selcdn.ru"])
+    policy = DownloadPolicy.create(url, ["*.moysklad.ru", "*.selcdn.ru"])
     weight = request_weight(account.token_kind, datetime(2026, 11, 24, tzinfo=UTC))
-    pacer = Pacer(lambda: weight, monotonic=time.monotonic, sleep=time.sleep)
+    pacer = Pacer(lambda: weight, monotonic=time.monotonic, sleep=time.sleep, name=account.name)
     transport = ApiTransport(
         account, policy, api, pacer, sleep=time.sleep, monotonic=time.monotonic
     )
-    return Harness(
-        MoySkladClient(transport, Downloader(transport, policy, storage, timeout=0.3)),
-        transport,
-        time,
-    )
+    owner = OwnerCheck(account)
+    if owner_is_known:
+        owner.saw(account.id)
+    downloader = Downloader(transport, policy, storage, seconds=download_seconds)
+    return Harness(MoySkladClient(transport, downloader, owner), transport, time)

@@ -1,6 +1,7 @@
 """Downloads: redirects, hosts, credentials, sizes, repetition."""
 
 import asyncio
+import gzip
 from collections.abc import AsyncIterator
 
 import httpx
@@ -8,8 +9,8 @@ import pytest
 import respx
 
 from imgsync.adapters.clock import SystemClock
-from imgsync.adapters.moysklad.downloads import DOWNLOAD_TIMEOUT_SECONDS
 from imgsync.adapters.moysklad.factory import HttpMoySkladFactory
+from imgsync.adapters.moysklad.times import DOWNLOAD_SECONDS
 from imgsync.domain.errors import (
     AuthorisationError,
     ForbiddenUrlError,
@@ -17,7 +18,7 @@ from imgsync.domain.errors import (
     ImageTooLargeError,
     UnavailableError,
 )
-from tests.moysklad.harness import ACCOUNT, API, SECRET, STORAGE, Harness
+from tests.moysklad.harness import ACCOUNT, API, SECRET, STORAGE, Harness, build
 
 pytestmark = pytest.mark.anyio
 HREF = f"{API}/download/i1"
@@ -43,13 +44,16 @@ async def test_the_temporary_address_is_fetched_without_credentials(
 @pytest.mark.parametrize(
     "location",
     [
-        "https://evil.example/x",
         "http://files.selcdn.ru/x",
         "http://127.0.0.1/x",
+        "https://127.0.0.1/x",
+        "https://169.254.169.254/latest/meta-data",
+        "https://[::ffff:10.0.0.1]/x",
+        "https://user:pass@evil.example/x",
         "file:///etc/passwd",
     ],
 )
-async def test_a_redirect_off_the_allow_list_is_refused_unfetched(
+async def test_a_redirect_of_the_api_that_is_not_trusted_is_refused_unfetched(
     harness: Harness, network: respx.MockRouter, location: str
 ) -> None:
     network.get(HREF).mock(return_value=redirect(location))
@@ -57,6 +61,41 @@ async def test_a_redirect_off_the_allow_list_is_refused_unfetched(
     with pytest.raises(ForbiddenUrlError):
         await harness.download(HREF)
     assert not anything.called
+
+
+async def test_the_storage_that_the_api_names_needs_no_list(
+    harness: Harness, network: respx.MockRouter
+) -> None:
+    first = "https://storage.files.mow1.cloud.servers.ru:8080/a/goodimage/b"
+    second = "https://else.example:444/b"
+    network.get(HREF).mock(return_value=redirect(first))
+    hops = [network.get(first), network.get(second)]
+    hops[0].mock(return_value=redirect(second))
+    hops[1].respond(content=b"image")
+    assert await harness.download(HREF) == b"image"
+    for hop in hops:
+        assert "Authorization" not in hop.calls.last.request.headers
+
+
+async def test_the_redirect_of_an_address_from_a_payload_is_held_to_the_list(
+    harness: Harness, network: respx.MockRouter
+) -> None:
+    network.get(FILE).mock(return_value=redirect("https://evil.example/x"))
+    evil = network.route(host="evil.example").respond(content=b"x")
+    with pytest.raises(ForbiddenUrlError, match="allow list"):
+        await harness.download(FILE)
+    assert not evil.called
+
+
+async def test_a_storage_that_redirects_back_to_the_api_gains_no_credentials(
+    harness: Harness, network: respx.MockRouter
+) -> None:
+    back = f"{API}/entity/product"
+    network.get(HREF).mock(return_value=redirect(FILE))
+    network.get(FILE).mock(return_value=redirect(back))
+    api = network.get(back).respond(content=b"x")
+    await harness.download(HREF)
+    assert "Authorization" not in api.calls.last.request.headers
 
 
 async def test_an_address_off_the_allow_list_is_refused_unfetched(
@@ -112,20 +151,90 @@ async def test_a_file_of_exactly_the_limit_passes(
     assert len(await harness.download(FILE, max_bytes=1000)) == 1000
 
 
-async def test_a_slow_download_times_out_and_begins_anew(
+async def test_a_file_of_another_size_is_fetched_again_and_then_retryable(
     harness: Harness, network: respx.MockRouter
 ) -> None:
-    async def stalls() -> AsyncIterator[bytes]:
-        yield b"half"
-        await asyncio.sleep(30)
+    whole, cut = httpx.Response(200, content=b"whole"), httpx.Response(200, content=b"who")
+    network.get(FILE).mock(side_effect=[cut, whole])
+    assert await harness.download(FILE, size=5) == b"whole"
+    network.get(FILE).respond(content=b"who")
+    with pytest.raises(UnavailableError, match="3 bytes came in place of its 5") as caught:
+        await harness.download(FILE, size=5)
+    assert caught.value.retryable
 
-    network.get(FILE).mock(
-        side_effect=[
-            httpx.Response(200, content=stalls()),
-            httpx.Response(200, content=b"whole"),
-        ]
-    )
-    assert await harness.download(FILE) == b"whole"
+
+@pytest.mark.parametrize("status", [201, 202, 203, 204, 206, 226, 300, 304])
+async def test_an_answer_other_than_200_is_no_picture(
+    harness: Harness, network: respx.MockRouter, status: int
+) -> None:
+    network.get(FILE).respond(status, content=b"part")
+    with pytest.raises(UnavailableError, match=f"answered {status} in place of the file"):
+        await harness.download(FILE)
+    assert harness.downloads == []
+
+
+async def test_a_body_of_another_length_than_told_is_not_whole(
+    harness: Harness, network: respx.MockRouter
+) -> None:
+    network.get(FILE).respond(content=b"half", headers={"Content-Length": "8"})
+    with pytest.raises(UnavailableError, match="4 bytes came, its Content-Length is 8"):
+        await harness.download(FILE)
+
+
+@pytest.mark.parametrize("length", ["x", "-1", "1" * 5000])
+async def test_a_length_that_is_no_number_is_not_known(
+    harness: Harness, network: respx.MockRouter, length: str
+) -> None:
+    network.head(FILE).respond(headers={"Content-Length": length})
+    assert await harness.client.content_length(FILE) is None
+
+
+@pytest.mark.parametrize("status", [204, 206, 304])
+async def test_the_length_of_an_answer_other_than_200_is_not_that_of_the_file(
+    harness: Harness, network: respx.MockRouter, status: int
+) -> None:
+    network.head(FILE).respond(status, headers={"Content-Length": "9"})
+    assert await harness.client.content_length(FILE) is None
+
+
+async def test_an_api_without_head_is_asked_once(
+    harness: Harness, network: respx.MockRouter
+) -> None:
+    route = network.head(url__startswith=f"{API}/download/").respond(405)
+    for number in range(100):
+        assert await harness.client.content_length(f"{API}/download/i{number}") is None
+    assert route.call_count == 1
+
+
+async def test_a_compressed_file_is_bounded_when_it_is_decompressed(
+    harness: Harness, network: respx.MockRouter
+) -> None:
+    headers = {"Content-Encoding": "gzip"}
+    network.get(FILE).respond(content=gzip.compress(b"image"), headers=headers)
+    assert await harness.download(FILE) == b"image"
+    network.get(FILE).respond(content=gzip.compress(b"x" * 10_000_000), headers=headers)
+    with pytest.raises(ImageTooLargeError):
+        await harness.download(FILE, max_bytes=100_000)
+    assert sum(map(len, harness.downloads)) <= 100_000
+
+
+async def test_the_tries_of_a_download_share_its_time() -> None:
+    tries = 0
+
+    async def stalls(_: httpx.Request) -> httpx.Response:
+        nonlocal tries
+        tries += 1
+        await asyncio.sleep(30)
+        return httpx.Response(200)
+
+    with respx.mock(assert_all_called=False) as network:
+        network.get(FILE).mock(side_effect=stalls)
+        async with httpx.AsyncClient() as client:
+            harness = build(ACCOUNT, client, client, download_seconds=0.3)
+            async with asyncio.timeout(5):
+                with pytest.raises(UnavailableError, match="timed out"):
+                    await harness.download(FILE)
+    assert tries == 1
 
 
 async def test_a_storage_that_stays_down_is_retryable(
@@ -226,17 +335,18 @@ async def test_an_api_that_refuses_a_download_is_an_image_error(
         await harness.download(HREF)
 
 
-async def test_an_api_that_stalls_before_the_redirect_times_out(
-    harness: Harness, network: respx.MockRouter
-) -> None:
+async def test_an_api_that_stalls_before_the_redirect_times_out() -> None:
     async def stalls(_: httpx.Request) -> httpx.Response:
         await asyncio.sleep(30)
         return redirect(FILE)
 
-    network.get(HREF).mock(side_effect=stalls)
-    async with asyncio.timeout(10):
-        with pytest.raises(UnavailableError, match="timed out"):
-            await harness.download(HREF)
+    with respx.mock(assert_all_called=False) as network:
+        network.get(HREF).mock(side_effect=stalls)
+        async with httpx.AsyncClient() as client:
+            harness = build(ACCOUNT, client, client, download_seconds=0.3)
+            async with asyncio.timeout(5):
+                with pytest.raises(UnavailableError, match="timed out"):
+                    await harness.download(HREF)
 
 
 async def test_the_size_of_a_compressed_answer_is_not_that_of_the_file(
@@ -268,4 +378,4 @@ async def test_a_cookie_of_the_api_never_reaches_the_storage() -> None:
 
 
 def test_the_documented_download_time() -> None:
-    assert DOWNLOAD_TIMEOUT_SECONDS == 60
+    assert DOWNLOAD_SECONDS == 60

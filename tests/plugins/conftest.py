@@ -35,7 +35,8 @@ def run_imgsync(tmp_path: Path) -> RunImgsync:
             "IMGSYNC_TEMP_DIR": str(tmp_path / "temp"),
         }
         if site:
-            base["PYTHONPATH"] = str(site)
+            paths = [str(site), *base.get("PYTHONPATH", "").split(os.pathsep)]
+            base["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
         return subprocess.run(
             [sys.executable, "-m", "imgsync", *arguments],
             env=base | env,

@@ -1,6 +1,13 @@
 """Plugins join by entry point: a real installed package, and broken ones."""
 
+import contextlib
 import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -76,6 +83,16 @@ HEADER = "from imgsync.plugins import *\n"
         ("import no_such_module", "plugin 'broken' cannot be loaded"),
         (HEADER + "@hookimpl\ndef imgsync_nonsense(): pass", "plugin 'broken' cannot be loaded"),
         (HEADER + "@hookimpl\ndef imgsync_entity_types(): 1 / 0", "plugin 'broken' failed"),
+        (HEADER + "raise SystemExit(0)", "plugin 'broken' cannot be loaded: SystemExit: 0"),
+        (HEADER + "raise KeyboardInterrupt", "plugin 'broken' cannot be loaded: KeyboardInterrupt"),
+        (
+            HEADER + "@hookimpl\ndef imgsync_entity_types(): raise SystemExit(0)",
+            "plugin 'broken' failed in imgsync_entity_types: SystemExit: 0",
+        ),
+        (
+            HEADER + "@hookimpl\ndef imgsync_entity_types(): return [EntityType('a b')]",
+            "plugin 'broken' failed in imgsync_entity_types: entity type name 'a b'",
+        ),
         (HEADER + "@hookimpl\ndef imgsync_entity_types(): return ['x']", "not an EntityType"),
         (
             HEADER + "@hookimpl\ndef imgsync_entity_types(): return [EntityType('product')]",
@@ -96,22 +113,81 @@ def test_a_broken_plugin_is_named(
     assert "Traceback" not in done.stderr
 
 
-def test_a_plugins_entity_type_is_copied(
+def platform(server: EmulatorServer, number: int) -> dict[str, object]:
+    href = f"{server.api_url}/entity/saleplatform/0f9b8b4c-4597-4772-b896-c8aff047a11{number}"
+    return {"salePlatform": {"meta": {"href": href, "type": "saleplatform"}}}
+
+
+def test_content_cards_are_copied_by_what_can_be_equal_in_two_accounts(
     run_imgsync: RunImgsync, installed_sample: Path, tmp_path: Path
+) -> None:
+    images = pictures(15)
+    with EmulatorServer(Emulator()) as server:
+        shop = Shop.on(server)
+        one, two = platform(server, 1), platform(server, 2)
+        shop.main.add_entity("contentcard", name="Lamp", images=images, objects=one)
+        lost = shop.main.add_entity("contentcard", name="Lost", images=images[:1], objects=one)
+        card = shop.child.add_entity("contentcard", name="Lamp", objects=one)
+        others = [
+            shop.child.add_entity("contentcard", name="Lamp", images=images[:1], objects=two),
+            shop.child.add_entity("contentcard", name="Lamp shade", objects=one),
+        ]
+        env = {"IMGSYNC_API_URL": server.api_url}
+        main, child = shop.main.id, shop.child.id
+        for account_id, token in ((main, MAIN_TOKEN), (child, CHILD_TOKEN)):
+            added = run_imgsync("account", "add", account_id, IMGSYNC_TOKEN=token, **env)
+            assert added.returncode == 0, added.stderr
+        run_imgsync("settings", "set", "--child", child, "--sync-images-all")
+        both = ("--main", main, "--child", child)
+        without = run_imgsync("sync", *both, "--type", "contentcard", **env)
+        assert "unknown entity type 'contentcard'" in without.stderr
+        done = run_imgsync("sync", *both, "--json", site=installed_sample, **env)
+        assert done.returncode == 0, done.stderr
+        plan, run = (json.loads(done.stdout)[part] for part in ("plan", "run"))
+        assert shop.images(card) == images
+        assert [len(shop.images(other)) for other in others] == [1, 0]
+        assert run["warnings"] == []
+        (skipped,) = plan["skipped"]
+        assert skipped["name"] == lost.name
+        assert "no child entity has cardContentName, name and salePlatform" in skipped["reason"]
+        again = run_imgsync("sync", *both, "--json", site=installed_sample, **env)
+        assert json.loads(again.stdout)["run"]["outcomes"] == {"unchanged": 1}
+
+
+def test_a_card_that_lost_its_images_loses_them_on_the_child(
+    run_imgsync: RunImgsync, installed_sample: Path
 ) -> None:
     with EmulatorServer(Emulator()) as server:
         shop = Shop.on(server)
-        card = shop.pair("Card", pictures(3), kind="contentcard")
-        env = {"IMGSYNC_API_URL": server.api_url, "IMGSYNC_DOWNLOAD_HOSTS": "127.0.0.1"}
-        for name, token in (("main", MAIN_TOKEN), ("child", CHILD_TOKEN)):
-            run_imgsync("account", "add", name, IMGSYNC_TOKEN=token)
-        run_imgsync("settings", "set", "--child", "child", "--sync-images-all")
-        both = ("--main", "main", "--child", "child")
-        without = run_imgsync("sync", *both, "--type", "contentcard", **env)
-        assert "unknown entity type 'contentcard'" in without.stderr
-        done = run_imgsync("sync", *both, site=installed_sample, **env)
+        objects = platform(server, 1)
+        source = shop.main.add_entity(
+            "contentcard", name="Lamp", images=pictures(2), objects=objects
+        )
+        card = shop.child.add_entity("contentcard", name="Lamp", objects=objects)
+        env = {"IMGSYNC_API_URL": server.api_url}
+        main, child = shop.main.id, shop.child.id
+        for account_id, token in ((main, MAIN_TOKEN), (child, CHILD_TOKEN)):
+            run_imgsync("account", "add", account_id, IMGSYNC_TOKEN=token, **env)
+        run_imgsync("settings", "set", "--child", child, "--sync-images-all")
+        sync = ("sync", "--main", main, "--child", child, "--json")
+        assert run_imgsync(*sync, site=installed_sample, **env).returncode == 0
+        assert shop.images(card) == pictures(2)
+        source.images = ()
+        done = run_imgsync(*sync, site=installed_sample, **env)
         assert done.returncode == 0, done.stderr
-        assert shop.images(card) == pictures(3)
+        assert json.loads(done.stdout)["plan"]["clears"] == 1
+        assert json.loads(done.stdout)["run"]["outcomes"] == {"cleared": 1}
+        assert shop.images(card) == []
+        assert json.loads(run_imgsync(*sync, site=installed_sample, **env).stdout)["plan"] == {
+            "entities": 0,
+            "images": 0,
+            "clears": 0,
+            "clears_refused": 0,
+            "created": 0,
+            "updated": 0,
+            "task_ids": [],
+            "skipped": [],
+        }
 
 
 def test_a_plugins_format_is_asked_before_the_built_in_ones(
@@ -136,3 +212,104 @@ def imgsync_payload_formats(): return [Mine()]
     payload.write_text(json.dumps({"images": []}))
     done = run_imgsync("enqueue", "--payload", str(payload), site=site)
     assert "read by the plugin" in done.stderr
+
+
+BATCH: dict[str, object] = {
+    "main_account_id": "nobody",
+    "child_account_id": "nobody",
+    "parent_entity_type": "product",
+    "parent_entity_id": "p1",
+    "child_entity_id": "c1",
+    "images": [],
+}
+FORMAT = (
+    HEADER
+    + """
+import pathlib, time
+class Mine:
+    name = "mine"
+    def matches(self, payload): {matches}
+    def parse(self, payload): {parse}
+
+@hookimpl
+def imgsync_payload_formats(): return [Mine()]
+"""
+)
+
+
+@pytest.mark.parametrize(
+    "failure", ["raise ValueError('oops')", "raise SystemExit(0)", "raise KeyboardInterrupt"]
+)
+@pytest.mark.parametrize("method", ["matches", "parse"])
+def test_a_format_that_raises_is_named_and_other_tasks_go_on(
+    run_imgsync: RunImgsync, tmp_path: Path, failure: str, method: str
+) -> None:
+    site = tmp_path / "site"
+    site.mkdir()
+    methods = {"matches": "return 'acme' in payload", "parse": "raise AssertionError"}
+    source = FORMAT.format(**methods | {method: failure})
+    broken_plugin(site, source)
+    assert run_imgsync("queue", "status").returncode == 0
+    insert(tmp_path / "q.db", [{"acme": 1}, BATCH])
+    done = run_imgsync("worker", "--drain", "--json", site=site)
+    assert "Traceback" not in done.stderr
+    counts = json.loads(done.stdout)
+    errors = "\n".join(counts["errors"])
+    assert f"plugin 'broken' failed in {method} of payload format 'mine'" in errors
+    assert "Account 'nobody' is not configured" in errors  # read by the built-in format
+    passed_over = done.stderr.count("it is passed over")
+    assert passed_over == (1 if method == "matches" else 0)
+
+
+def insert(database: Path, payloads: list[dict[str, object]]) -> None:
+    """Queues payloads as another program does, unread."""
+    with contextlib.closing(sqlite3.connect(database)) as connection, connection:
+        connection.executemany(
+            "INSERT INTO sync_queue (payload) VALUES (?)", [(json.dumps(p),) for p in payloads]
+        )
+
+
+@pytest.mark.parametrize(
+    "hang",
+    ["time.sleep(1e6)", "exec('while True: pass')"],
+    ids=["asleep", "busy"],
+)
+@pytest.mark.parametrize("method", ["matches", "parse"])
+def test_sigterm_ends_a_worker_whatever_a_plugin_does(
+    run_imgsync: RunImgsync, tmp_path: Path, hang: str, method: str
+) -> None:
+    site, begun = tmp_path / "site", tmp_path / "begun"
+    site.mkdir()
+    hanging = f"pathlib.Path({str(begun)!r}).touch(); {hang}"
+    methods = {"matches": "return True", "parse": "raise AssertionError"}
+    broken_plugin(site, FORMAT.format(**methods | {method: hanging}))
+    assert run_imgsync("queue", "status").returncode == 0
+    insert(tmp_path / "q.db", [BATCH])
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("IMGSYNC_")}
+    environment |= {
+        "IMGSYNC_DATABASE_URL": f"sqlite:///{tmp_path / 'q.db'}",
+        "IMGSYNC_TEMP_DIR": str(tmp_path / "temp"),
+        "IMGSYNC_GRACE_SECONDS": "1",
+        "PYTHONPATH": os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")]),
+    }
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "imgsync", "worker"],
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        deadline = time.monotonic() + 30
+        while not begun.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert begun.exists()
+        told = time.monotonic()
+        worker.send_signal(signal.SIGTERM)
+        _, errors = worker.communicate(timeout=20)
+        assert time.monotonic() - told < 6, errors
+        assert "Traceback" not in errors
+    finally:
+        worker.kill()
+        worker.wait()
+    counts = json.loads(run_imgsync("queue", "status", "--json").stdout)
+    assert (counts["pending"], counts["failed"]) == (1, 0)  # given back, its attempt uncounted

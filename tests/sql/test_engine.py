@@ -1,7 +1,10 @@
 """Engines: which databases are accepted, and how a schema comes to be."""
 
+import os
+import socket
 import stat
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -9,10 +12,16 @@ import pytest
 from sqlalchemy import Engine, inspect, text
 
 from imgsync.adapters.sql.claiming import _next_due
-from imgsync.adapters.sql.engine import create_engine_for, create_schema
+from imgsync.adapters.sql.engine import create_engine_for
 from imgsync.adapters.sql.queue import SqlTaskQueue
+from imgsync.adapters.sql.schema import create_schema
 from imgsync.adapters.sql.transactions import DatabaseError
 from imgsync.adapters.sql.types import storable
+
+
+def bind_socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(str(path))
 
 
 @pytest.mark.parametrize(
@@ -40,12 +49,56 @@ def test_a_server_that_does_not_answer_is_named_without_its_password() -> None:
 
 
 def test_a_file_that_is_no_database_is_a_clear_error(tmp_path: Path) -> None:
-    path = tmp_path / "q.db"
+    path = tmp_path / "letter.txt"
     path.write_bytes(b"this is a letter, not a database" * 100)
+    path.chmod(0o644)
+    with pytest.raises(DatabaseError, match=r"letter\.txt is not a database"):
+        create_engine_for(f"sqlite:///{path}")
+    assert path.read_bytes().startswith(b"this is a letter")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+
+
+def test_a_database_that_is_damaged_further_on_is_a_clear_error(tmp_path: Path) -> None:
+    path = tmp_path / "q.db"
+    path.write_bytes(b"SQLite format 3\x00" + b"\xff" * 5000)
     engine = create_engine_for(f"sqlite:///{path}")
     with pytest.raises(DatabaseError, match="not a database"):
         create_schema(engine)
-    assert path.read_bytes().startswith(b"this is a letter")
+
+
+@pytest.mark.parametrize(
+    ("make", "kind"),
+    [(Path.mkdir, "folder"), (os.mkfifo, "pipe"), (bind_socket, "socket")],
+)
+def test_what_is_no_file_is_left_as_it_is(
+    tmp_path: Path, make: Callable[[Path], object], kind: str
+) -> None:
+    path = tmp_path / "thing"
+    make(path)
+    path.chmod(0o755)
+    with pytest.raises(DatabaseError, match=f"is a {kind}, not a file"):
+        create_engine_for(f"sqlite:///{path}")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o755
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_null_device_keeps_its_mode(tmp_path: Path) -> None:
+    link = tmp_path / "q.db"
+    link.symlink_to("/dev/null")
+    mode = Path("/dev/null").stat().st_mode
+    for path in ("/dev/null", link):
+        with pytest.raises(DatabaseError, match="is a device, not a file"):
+            create_engine_for(f"sqlite:///{path}")
+    assert Path("/dev/null").stat().st_mode == mode
+
+
+def test_an_empty_file_becomes_a_database(tmp_path: Path) -> None:
+    path = tmp_path / "q.db"
+    path.touch()
+    engine = create_engine_for(f"sqlite:///{path}")
+    create_schema(engine)
+    engine.dispose()
+    assert path.read_bytes().startswith(b"SQLite format 3")
 
 
 def test_the_sqlite_file_is_private_and_its_folder_is_made(tmp_path: Path) -> None:

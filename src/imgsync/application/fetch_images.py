@@ -1,4 +1,4 @@
-"""Downloads the images of one entity to temp files, in parallel."""
+"""Downloads the images of one entity to temp files, in parallel; only whole ones count."""
 
 import asyncio
 from collections.abc import Sequence
@@ -10,16 +10,20 @@ from imgsync.domain.errors import (
     ImageError,
     ImageTooLargeError,
     NotAnImageError,
+    TooManyPixelsError,
     UnavailableError,
 )
 from imgsync.domain.filenames import upload_name
-from imgsync.domain.formats import SIGNATURE_BYTES, image_format
+from imgsync.domain.formats import SIGNATURE_BYTES, PictureState, image_format
 from imgsync.domain.images import SourceImage
 from imgsync.domain.limits import MAX_IMAGE_BYTES, MAX_PARALLEL_REQUESTS
 from imgsync.domain.ports.moysklad import MoySkladPort
+from imgsync.domain.ports.pictures import PictureCheck
 from imgsync.domain.ports.storage import TempFile, Workspace
 
 Fetched = Element | Failure
+
+_TRIES_WITHOUT_SIZE = 2
 
 
 @dataclass(slots=True)
@@ -28,12 +32,14 @@ class ImageFetcher:
 
     main: MoySkladPort
     workspace: Workspace
+    pictures: PictureCheck
     max_image_bytes: int = MAX_IMAGE_BYTES
 
     async def fetch(self, images: Sequence[SourceImage | Keep]) -> list[Fetched]:
         """One result per image, in order; a `Keep` stays as it is and costs nothing.
 
-        AuthorisationError is raised: it concerns the account, not one image.
+        AuthorisationError and AccountParkedError are raised: they concern the account, not one
+        image.
         """
         gate = asyncio.Semaphore(MAX_PARALLEL_REQUESTS)
 
@@ -52,33 +58,48 @@ class ImageFetcher:
 
     async def _fetch(self, image: SourceImage) -> Upload | Failure:
         try:
-            size = image.size
-            if size is None:
-                size = await self.main.content_length(image.download_href)
-            if size is not None and size > self.max_image_bytes:
+            # A list that says 0 does not know.
+            size = image.size or await self.main.content_length(image.download_href)
+            if size and size > self.max_image_bytes:
                 raise ImageTooLargeError(size, self.max_image_bytes)
-            return await self._download(image)
+            return await self._whole(image, size or None)
         except ImageError as error:
             return Failure(str(error), error.retryable, error.settled)
         except UnavailableError as error:
             return Failure(str(error), error.retryable)
 
-    async def _download(self, image: SourceImage) -> Upload:
+    async def _whole(self, image: SourceImage, size: int | None) -> Upload:
+        """The image once it is known to be whole: by its size, else by its decoding."""
+        for _ in range(1 if size else _TRIES_WITHOUT_SIZE):
+            file = await self._download(image, size)
+            cut = await self._look(file, is_complete=size is not None)
+            if cut is None:
+                return Upload(file.key, upload_name(image.filename), file.size)
+        raise UnavailableError(f"the file is cut: {cut}")
+
+    async def _download(self, image: SourceImage, size: int | None) -> TempFile:
         file = self.workspace.create(image.filename)
         try:
             await self.main.download(
-                image.download_href, file.write, file.restart, self.max_image_bytes
+                image.download_href, file.write, file.restart, self.max_image_bytes, size
             )
         finally:
             file.close()
-        self._check_format(file, image.size)
-        return Upload(file.key, upload_name(image.filename), file.size)
+        return file
 
-    def _check_format(self, file: TempFile, listed_size: int | None) -> None:
+    async def _look(self, file: TempFile, *, is_complete: bool) -> str | None:
+        """Why the file may have been cut on its way; None where it is whole.
+
+        NotAnImageError and TooManyPixelsError for what no further download would change.
+        """
         head = next(self.workspace.read(file.key), b"")
-        if image_format(head[:SIGNATURE_BYTES]) is not None:
-            return
-        if listed_size not in (None, file.size):
-            # Such as an error page: the image itself may come another time.
-            raise UnavailableError(f"{file.size} bytes came in place of its {listed_size}")
-        raise NotAnImageError
+        if image_format(head[:SIGNATURE_BYTES]) is None:
+            raise NotAnImageError
+        report = await self.pictures.check(lambda: self.workspace.read(file.key))
+        if report.state is PictureState.HUGE:
+            raise TooManyPixelsError(report.detail)
+        if report.state is PictureState.BROKEN and is_complete:
+            raise NotAnImageError(report.detail)
+        if report.state is PictureState.WHOLE or is_complete:
+            return None
+        return report.detail

@@ -1,26 +1,37 @@
 """Finds what to copy: main entities with images and their counterparts in a child account."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
+from imgsync.domain.accounts import AccountRole, check_roles
 from imgsync.domain.entity_types import EntityType, EntityTypes, MatchField
-from imgsync.domain.errors import ImgsyncError
 from imgsync.domain.images import SourceImage
-from imgsync.domain.matching import CounterpartIndex, Entity
+from imgsync.domain.matching import CounterpartIndex, Entity, FieldMatcher
 from imgsync.domain.payloads import SyncRequest
 from imgsync.domain.ports.moysklad import MoySkladFactory, MoySkladPort
-from imgsync.domain.ports.repositories import AccountRepository
+from imgsync.domain.ports.repositories import AccountRepository, SyncRecordRepository
+
+
+def allowed_clears(compared: int) -> int:
+    """Of so many entities compared, how many may lose all of their images in one run unasked."""
+    return max(20, compared // 100)
 
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A main entity with images; without a counterpart `request` is None and `reason` says why."""
+    """A main entity whose counterpart is to get its images, or to lose them (`clears`).
+
+    Without a `request` nothing can be done, and `reason` says why; `name` is empty where a row of
+    a list could not be read, and `reason` names it then.
+    """
 
     entity_type: str
     name: str
     images: int
     request: SyncRequest | None
     reason: str = ""
+    clears: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +39,7 @@ class PlanSync:
     """Plans the copies from a main to a child account. Holds one page of entities at a time."""
 
     accounts: AccountRepository
+    records: SyncRecordRepository
     moysklad: MoySkladFactory
     entity_types: EntityTypes
 
@@ -39,45 +51,110 @@ class PlanSync:
         match_field: MatchField = MatchField.EXTERNAL_CODE,
         only_types: Sequence[str] = (),
     ) -> AsyncIterator[Planned]:
-        """Every main entity that has images, type by type.
+        """Every main entity that has images, type by type; after those of a type, every one that
+        has none although the record says that imgsync's stand on its counterpart.
 
-        Raises UnknownAccountError, UnknownEntityTypeError and the errors of the API.
+        A type with a matcher of its own does not heed `match_field`. Raises UnknownAccountError,
+        WrongAccountError, UnknownEntityTypeError and the errors of the API.
         """
-        if main_id == child_id:
-            raise ImgsyncError("the main and the child account are the same")
-        main = self.moysklad.for_account(self.accounts.get(main_id))
-        child = self.moysklad.for_account(self.accounts.get(child_id))
+        main_account = await asyncio.to_thread(self.accounts.get, main_id)
+        child_account = await asyncio.to_thread(self.accounts.get, child_id)
+        check_roles(main_account, child_account)
+        main = self.moysklad.for_account(main_account)
+        child = self.moysklad.for_account(child_account)
         for name in dict.fromkeys(only_types or self.entity_types.names):
             entity_type = self.entity_types.get(name)
-            index: CounterpartIndex | None = None
+            copied = await asyncio.to_thread(self.records.copied, child_id, name)
+            planner = _TypePlanner(main_id, child_id, entity_type, child, match_field, copied)
             async for page in main.list_entities(entity_type, with_images=True):
-                for entity in page:
-                    if not entity.images:
-                        continue
-                    index = index or await _index(child, entity_type, match_field)
-                    child_entity, reason = index.assign(entity)
-                    request = (
-                        _request(main_id, child_id, entity_type, entity, child_entity)
-                        if child_entity
-                        else None
-                    )
-                    yield Planned(name, entity.name, len(entity.images), request, reason)
+                for text in page.unreadable:
+                    yield planner.unreadable(f"main account: {text}")
+                for entity in page.entities:
+                    for planned in await planner.plan(entity):
+                        yield planned
+            for planned in planner.clears():
+                yield planned
+
+    async def note_roles(self, main_id: str, child_id: str) -> None:
+        """Notes which of two accounts is the main one and which the child, where that is new."""
+        for account_id, role in ((main_id, AccountRole.MAIN), (child_id, AccountRole.CHILD)):
+            account = await asyncio.to_thread(self.accounts.get, account_id)
+            if account.role is None:
+                await asyncio.to_thread(self.accounts.set_role, account_id, role)
 
 
-async def _index(
-    child: MoySkladPort, entity_type: EntityType, match_field: MatchField
-) -> CounterpartIndex:
-    index = CounterpartIndex(match_field, entity_type.name)
-    async for page in child.list_entities(entity_type, with_images=False):
-        index.add(page)
-    return index
+class _TypePlanner:
+    """Plans the entities of one type. `copied`: child entities with images of imgsync's."""
+
+    def __init__(
+        self,
+        main_id: str,
+        child_id: str,
+        entity_type: EntityType,
+        child: MoySkladPort,
+        match_field: MatchField,
+        copied: set[str],
+    ) -> None:
+        self._accounts = (main_id, child_id)
+        self._type = entity_type
+        self._child = child
+        self._copied = copied
+        matcher = entity_type.matcher or FieldMatcher(match_field)
+        self._index = CounterpartIndex(matcher, entity_type.name)
+        self._index_is_full = False
+        self._emptied: list[Entity] = []
+
+    async def plan(self, entity: Entity) -> list[Planned]:
+        found = [
+            self.unreadable(f"'{entity.name}': an image is left out: {text}")
+            for text in _unusable(entity)
+        ]
+        if not entity.images_known:
+            reason = "the main account does not tell its images"
+            return [*found, self._planned(entity, None, reason)]
+        may_clear = bool(self._copied) and not entity.unreadable
+        if not entity.images and not may_clear:
+            return found
+        if not self._index_is_full:
+            found += await self._read_child()
+        if entity.images and not SourceImage.all_listed(entity.images):
+            found.append(self._planned(entity, None, "none of its images can be copied"))
+        elif entity.images:
+            found.append(self._planned(entity, *self._index.assign(entity)))
+        elif self._index.find(entity)[0] in self._copied:
+            # Not planned now: an entity with images may come that has the same counterpart.
+            self._emptied.append(entity)
+        return found
+
+    def clears(self) -> list[Planned]:
+        """The entities without images whose counterparts no other entity has got."""
+        assigned = [(entity, *self._index.assign(entity)) for entity in self._emptied]
+        return [self._planned(entity, child) for entity, child, _ in assigned if child]
+
+    def unreadable(self, reason: str) -> Planned:
+        return Planned(self._type.name, "", 0, None, reason)
+
+    async def _read_child(self) -> list[Planned]:
+        """Fills the index; returns the rows that cannot be read."""
+        found = []
+        async for page in self._child.list_entities(self._type, with_images=False):
+            self._index.add(page.entities)
+            found += [self.unreadable(f"child account: {text}") for text in page.unreadable]
+        self._index_is_full = True
+        return found
+
+    def _planned(self, entity: Entity, child_entity_id: str | None, reason: str = "") -> Planned:
+        images = SourceImage.all_listed(entity.images)
+        request = None
+        if child_entity_id is not None:
+            main_id, child_id = self._accounts
+            kind, name = self._type.name, entity.name
+            request = SyncRequest(main_id, child_id, kind, entity.id, child_entity_id, images, name)
+        clears = request is not None and not entity.images
+        return Planned(self._type.name, entity.name, len(images), request, reason, clears)
 
 
-def _request(
-    main_id: str, child_id: str, entity_type: EntityType, entity: Entity, child_entity_id: str
-) -> SyncRequest:
-    images = tuple(
-        SourceImage(image.download_href, image.filename, image.size, image.updated)
-        for image in entity.images
-    )
-    return SyncRequest(main_id, child_id, entity_type.name, entity.id, child_entity_id, images)
+def _unusable(entity: Entity) -> list[str]:
+    """Why images of the entity cannot be copied, one text for each."""
+    unnamed = [i.filename for i in entity.images if not i.download_href]
+    return [*entity.unreadable, *(f"{name}: it has no download address" for name in unnamed)]

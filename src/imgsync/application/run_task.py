@@ -6,8 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
+from imgsync.application.daemon_thread import in_daemon_thread
 from imgsync.application.parking import AccountGate, CredentialsReplacedError, TaskParkedError
 from imgsync.application.sync_entity import SyncEntity
 from imgsync.application.uptime import uptime
@@ -132,7 +134,8 @@ class RunTask:
         try:
             if task.damage is not None:
                 raise DamagedTaskError(f"The row of the task cannot be read: {task.damage}")
-            request = self.formats.parse(task.payload)
+            # A plugin reads it, perhaps, and it may never end.
+            request = await in_daemon_thread(partial(self.formats.parse, task.payload))
             async with self._gate.passing(request):
                 return await self.sync(request, permit)
         except ImgsyncError as error:

@@ -1,26 +1,37 @@
 """Copies the images of one entity to its counterpart in a child account."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from imgsync.application.drive_replace import ReplaceDriver
 from imgsync.application.fetch_images import ImageFetcher
+from imgsync.domain.accounts import Account, check_roles
 from imgsync.domain.copying import ChildHistory, ImageCopy, conclude, wanted_elements
 from imgsync.domain.entity_types import EntityType, EntityTypes
-from imgsync.domain.errors import NotFoundError, PayloadError, UnknownEntityTypeError
-from imgsync.domain.images import SourceImage
+from imgsync.domain.errors import (
+    ApiError,
+    ChildChangedError,
+    NotFoundError,
+    PayloadError,
+    UnknownEntityTypeError,
+)
+from imgsync.domain.images import RemoteImage, SourceImage
 from imgsync.domain.limits import MAX_REQUEST_BYTES
 from imgsync.domain.payloads import SyncRequest
 from imgsync.domain.ports.moysklad import MoySkladFactory, MoySkladPort, WritePermit
+from imgsync.domain.ports.pictures import PictureCheck
 from imgsync.domain.ports.repositories import (
     AccountRepository,
     SettingsRepository,
     SyncRecordRepository,
 )
 from imgsync.domain.ports.storage import FileStorage
-from imgsync.domain.records import EntityKey
+from imgsync.domain.records import NOTHING_LEFT, EntityKey, SyncRecord
 from imgsync.domain.replace import ReplaceStrategy
 from imgsync.domain.tasks import SyncOutcome, SyncResult
+
+_DELETIONS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,32 +45,75 @@ class SyncEntity:
     storage: FileStorage
     entity_types: EntityTypes
     strategy: ReplaceStrategy
+    pictures: PictureCheck
     max_request_bytes: int = MAX_REQUEST_BYTES
 
     async def __call__(self, request: SyncRequest, permit: WritePermit) -> SyncResult:
         """What was done. Images that could not be copied are warnings.
 
-        Raises PayloadError, UnknownAccountError, AuthorisationError, NotFoundError, ApiError,
-        UnavailableError, ChildChangedError; NoImageUploadedError where the child got none of the
-        images.
+        A request without images clears those that imgsync left on the child; the main account is
+        asked anew right before, and where it has images by then, those are copied.
+
+        Raises PayloadError, UnknownAccountError, WrongAccountError, the errors of the API,
+        ChildChangedError, LeaseLostError; NoImageUploadedError where the child got none of the
+        images; ParkingError after what it let pass has been recorded.
         """
         entity_type = self._entity_type(request)
+        main_account, child_account = await asyncio.to_thread(self._accounts, request)
+        check_roles(main_account, child_account)
         settings = await asyncio.to_thread(self.settings.get, request.child_account_id)
         if not settings.enabled:
             return SyncResult(SyncOutcome.DISABLED)
-        main = await self._port(request.main_account_id)
-        child = await self._port(request.child_account_id)
-        limit = min(settings.limit, entity_type.max_images)
-        images = await _described(main, entity_type, request, request.images[:limit])
-        key = EntityKey(request.child_account_id, request.entity_type, request.child_entity_id)
-        record = await asyncio.to_thread(self.records.get, key)
-        current = await child.list_images(entity_type, request.child_entity_id)
+        link = _Link(
+            self.moysklad.for_account(main_account),
+            self.moysklad.for_account(child_account),
+            entity_type,
+            request,
+            permit,
+        )
+        images = request.images
+        if not images:
+            cleared, images = await self._clear(link)
+            if cleared is not None:
+                return cleared
+        limit = settings.limit_for(entity_type)
+        left_out = _left_out(len(images), limit) if settings.sync_images_all else ()
+        try:
+            result = await self._copy(link, images[:limit])
+        except ChildChangedError:
+            # At once from what is there now: the child may lack images meanwhile.
+            result = await self._copy(link, images[:limit])
+        return result.with_warnings(left_out)
+
+    async def _clear(self, link: "_Link") -> tuple[SyncResult | None, tuple[SourceImage, ...]]:
+        """(result, no images), or (None, the images that the main account has by now)."""
+        record = await asyncio.to_thread(self.records.get, link.key)
+        if record is None or not record.has_copies:
+            return SyncResult(SyncOutcome.UNCHANGED), ()
+        current = await link.child_images()
+        listed = await link.main.list_images(link.entity_type, link.request.main_entity_id)
+        if listed:
+            images = SourceImage.all_listed(listed)
+            if not images:
+                raise ApiError("the main account lists images without a download address")
+            return None, images
+        outcome = SyncOutcome.UNCHANGED
+        if record.left_any(image.id for image in current):
+            await link.delete(current)
+            outcome = SyncOutcome.CLEARED
+        await self._remember(link, NOTHING_LEFT)
+        return SyncResult(outcome), ()
+
+    async def _copy(self, link: "_Link", wanted: Sequence[SourceImage]) -> SyncResult:
+        images = await _described(link.main, link.entity_type, link.request, wanted)
+        record = await asyncio.to_thread(self.records.get, link.key)
+        current = await link.child_images()
         if record and record.is_current([i.fingerprint for i in images], [c.id for c in current]):
             return SyncResult(SyncOutcome.UNCHANGED, record.warnings, kept=len(current))
 
         history = ChildHistory.of(record, current)
         with self.storage.workspace() as workspace:
-            fetched = await ImageFetcher(main, workspace).fetch(
+            fetched = await ImageFetcher(link.main, workspace, self.pictures).fetch(
                 [history.same(image) or image for image in images]
             )
             copies = [
@@ -70,14 +124,26 @@ class SyncEntity:
                 wanted_elements(copies), [c.href for c in current], self.max_request_bytes
             )
             driver = ReplaceDriver(
-                child, entity_type, request.child_entity_id, workspace.read, permit
+                link.child,
+                link.entity_type,
+                link.request.child_entity_id,
+                workspace.read,
+                link.permit,
             )
             conclusion = conclude(copies, await driver.run(steps))
-        await asyncio.to_thread(self.records.put, key, conclusion.record)
+        await self._remember(link, conclusion.record)
+        if driver.parked_by is not None:
+            raise driver.parked_by
         return conclusion.result
 
-    async def _port(self, account_id: str) -> MoySkladPort:
-        return self.moysklad.for_account(await asyncio.to_thread(self.accounts.get, account_id))
+    async def _remember(self, link: "_Link", record: SyncRecord) -> None:
+        # A worker that lost its lease must not say what its heir has left.
+        await link.permit.confirm()
+        await asyncio.to_thread(self.records.put, link.key, record)
+
+    def _accounts(self, request: SyncRequest) -> tuple[Account, Account]:
+        main = self.accounts.get(request.main_account_id)
+        return main, self.accounts.get(request.child_account_id)
 
     def _entity_type(self, request: SyncRequest) -> EntityType:
         try:
@@ -86,11 +152,50 @@ class SyncEntity:
             raise PayloadError("parent_entity_type", str(error)) from error
 
 
+@dataclass(frozen=True, slots=True)
+class _Link:
+    """Both sides of one request, and the right to write."""
+
+    main: MoySkladPort
+    child: MoySkladPort
+    entity_type: EntityType
+    request: SyncRequest
+    permit: WritePermit
+
+    @property
+    def key(self) -> EntityKey:
+        request = self.request
+        return EntityKey(request.child_account_id, request.entity_type, request.child_entity_id)
+
+    async def child_images(self) -> list[RemoteImage]:
+        return await self.child.list_images(self.entity_type, self.request.child_entity_id)
+
+    async def delete(self, images: Sequence[RemoteImage]) -> None:
+        """Empties the child's list; ChildChangedError where images stay."""
+        for _ in range(_DELETIONS):
+            await self.child.delete_images(
+                self.entity_type,
+                self.request.child_entity_id,
+                [image.href for image in images],
+                self.permit,
+            )
+            images = await self.child_images()
+            if not images:
+                return
+        raise ChildChangedError(f"{len(images)} images are there after all were deleted")
+
+
+def _left_out(images: int, limit: int) -> tuple[str, ...]:
+    if images <= limit:
+        return ()
+    return (f"the main account has {images} images, of which only the first {limit} are copied",)
+
+
 async def _described(
     main: MoySkladPort,
     entity_type: EntityType,
     request: SyncRequest,
-    images: tuple[SourceImage, ...],
+    images: Sequence[SourceImage],
 ) -> list[SourceImage]:
     """The images with size and updated time, listed in one request where a payload lacks them.
 

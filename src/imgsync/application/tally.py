@@ -1,15 +1,18 @@
 """Totals of the tasks that a worker ran."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from imgsync.application.run_task import TaskEnd, TaskReport
+from imgsync.domain.tasks import Task
 
 
 @dataclass(slots=True)
 class Tally:
-    """Counts task ends and outcomes, images and bytes; keeps each warning and error with its id."""
+    """Counts task ends and outcomes, images and bytes; keeps each warning and error, with the id
+    of its task and what that is about."""
 
     ends: Counter[TaskEnd] = field(default_factory=Counter)
     outcomes: Counter[str] = field(default_factory=Counter)
@@ -27,13 +30,19 @@ class Tally:
             self.uploaded += result.uploaded
             self.kept += result.kept
             self.downloaded_bytes += result.downloaded_bytes
-            self.warnings += [f"Task {report.task.id}: {text}" for text in result.warnings]
+            label = task_label(report.task)
+            self.warnings += [f"{label}: {text}" for text in result.warnings]
         elif report.error is not None:
-            self.errors.append(f"Task {report.task.id}: {report.error}")
+            self.errors.append(f"{task_label(report.task)}: {report.error}")
 
     @property
     def failed(self) -> int:
         return self.ends[TaskEnd.FAILED]
+
+    @property
+    def parked(self) -> int:
+        """Times that a task was put off because an account takes no requests."""
+        return self.ends[TaskEnd.PARKED]
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -45,3 +54,17 @@ class Tally:
             "warnings": self.warnings,
             "errors": self.errors,
         }
+
+
+def task_label(task: Task) -> str:
+    """Such as ``Task 7 (product 'Lamp')``, as far as its payload tells."""
+    payload = task.payload if isinstance(task.payload, Mapping) else {}
+    kind = payload.get("parent_entity_type") or payload.get("entity_type")
+    name, entity_id = payload.get("name"), payload.get("parent_entity_id")
+    if not isinstance(kind, str):
+        return f"Task {task.id}"
+    if isinstance(name, str) and name:
+        return f"Task {task.id} ({kind} '{name}')"
+    return (
+        f"Task {task.id} ({kind} {entity_id})" if isinstance(entity_id, str) else f"Task {task.id}"
+    )

@@ -1,9 +1,12 @@
 """MoySklad accounts and what their credentials cost in rate units."""
 
 import re
+import unicodedata
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from enum import StrEnum
+
+from imgsync.domain.errors import WrongAccountError
 
 MOSCOW_TIME = timezone(timedelta(hours=3))
 """MoySklad's dates are Moscow dates."""
@@ -72,8 +75,32 @@ class Account:
         is_password = self.token_kind is TokenKind.PASSWORD
         if not is_password and not re.fullmatch(r"[!-~]+", self.secret):
             raise ValueError("the token has spaces, line breaks or other than ASCII characters")
+        if any(unicodedata.category(c) in ("Cc", "Cs") for c in self.secret):
+            raise ValueError("the password has control characters")
         if is_password != (self.login is not None):
             raise ValueError("a login goes with a password, and only with a password")
+
+
+def check_roles(main: Account, child: Account) -> None:
+    """WrongAccountError where these two cannot be the main and the child account of a copy."""
+    if main.id.casefold() == child.id.casefold():
+        raise WrongAccountError(
+            f"the main and the child account are the same: {_named(main)} and {_named(child)}"
+        )
+    for account, role, other in (
+        (main, AccountRole.MAIN, child),
+        (child, AccountRole.CHILD, main),
+    ):
+        if account.role not in (None, role):
+            raise WrongAccountError(
+                f"{_named(account)} is a {account.role} account and cannot be the {role} account "
+                f"beside {_named(other)}; if it should be, say so with "
+                f"'imgsync account add {account.id} --role {role}'"
+            )
+
+
+def _named(account: Account) -> str:
+    return f"account '{account.name}' ({account.id})"
 
 
 _USER_WEIGHTS = (

@@ -3,9 +3,13 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING, Protocol
 
 from imgsync.domain.errors import PluginError, UnknownEntityTypeError
 from imgsync.domain.limits import MAX_IMAGES
+
+if TYPE_CHECKING:
+    from imgsync.domain.matching import Entity
 
 
 class MatchField(StrEnum):
@@ -17,16 +21,39 @@ class MatchField(StrEnum):
     NAME = "name"
 
 
+class EntityMatcher(Protocol):
+    """How the counterpart of an entity is found where its type has no field of `MatchField`."""
+
+    @property
+    def name(self) -> str:
+        """What it compares, for messages such as ``no child entity has {name} 'x'``."""
+        ...
+
+    def key(self, entity: "Entity") -> str | None:
+        """Equal for an entity and its counterpart; None where there is nothing to compare.
+
+        `Entity.fields` is the row as the API gives it. Ids of one account mean nothing in another.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class EntityType:
-    """An entity type: its `name` in payloads and, as ``entity/{name}``, in the API."""
+    """An entity type: its `name` in payloads and, as ``entity/{name}``, in the API.
+
+    `max_images`: images that the API allows on one. `matcher` stands in for the field that
+    configuration names.
+    """
 
     name: str
     max_images: int = MAX_IMAGES
+    matcher: EntityMatcher | None = None
 
     def __post_init__(self) -> None:
-        if not (self.name.isascii() and self.name.isalnum()):
+        if not isinstance(self.name, str) or not (self.name.isascii() and self.name.isalnum()):
             raise PluginError(f"entity type name {self.name!r} is not ASCII letters and digits")
+        if not isinstance(self.max_images, int):
+            raise PluginError(f"entity type '{self.name}': max_images is no whole number")
         if self.max_images < 1:
             raise PluginError(f"entity type '{self.name}' allows no image")
 

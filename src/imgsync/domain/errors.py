@@ -107,12 +107,18 @@ class ImageTooLargeError(ImageError):
 
 
 class NotAnImageError(ImageError):
-    """A downloaded file is neither JPEG nor PNG."""
+    """A downloaded file is neither JPEG nor PNG, or does not decode although it is complete."""
 
     settled = True
 
-    def __init__(self) -> None:
-        super().__init__("it is neither a JPEG nor a PNG file")
+    def __init__(self, text: str = "it is neither a JPEG nor a PNG file") -> None:
+        super().__init__(text)
+
+
+class TooManyPixelsError(ImageError):
+    """A picture has more pixels than are decoded: a decompression bomb, or a giant."""
+
+    settled = True
 
 
 class ForbiddenUrlError(ImageError):
@@ -131,6 +137,13 @@ class NoImageUploadedError(ImgsyncError):
 
 class ClearLimitError(ImgsyncError):
     """A run would clear the images of more entities than it may."""
+
+    def __init__(self, clears: int, allowed: int) -> None:
+        super().__init__(
+            f"The images of {clears} child entities would be cleared, as the main account has none "
+            f"there any more; that is over the limit of {allowed}, so none are. "
+            f"If it is meant, say --max-clear {clears}"
+        )
 
 
 class NoRoomError(ImgsyncError):

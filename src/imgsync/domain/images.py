@@ -1,9 +1,11 @@
 """Images as the API lists them and as task payloads name them."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+_NAMELESS = "image"
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
@@ -11,8 +13,8 @@ _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 class RemoteImage:
     """An image of an entity as GET …/images lists it.
 
-    `href` is meta.href (needed to keep the image), `size` is bytes, `updated` the API's own text,
-    such as ``2019-01-24 16:55:24.567`` (Moscow time).
+    `href` is meta.href (needed to keep the image), `size` is bytes (0 where the API does not tell),
+    `updated` the API's own text, such as ``2019-01-24 16:55:24.567`` (Moscow time; '' untold).
     """
 
     href: str
@@ -57,13 +59,24 @@ class SourceImage:
     @property
     def fingerprint(self) -> ImageFingerprint | None:
         """The fingerprint, or None while any part of it is unknown."""
-        if self.id is None or self.size is None or self.updated is None:
+        if self.id is None or not self.size or not self.updated:
             return None
         return ImageFingerprint(self.id, self.size, self.updated)
 
+    @classmethod
+    def all_listed(cls, images: Iterable[RemoteImage]) -> "tuple[SourceImage, ...]":
+        """The images that the main account lists, but those that cannot be downloaded."""
+        return tuple(
+            cls(image.download_href, image.filename or _NAMELESS).described_by(image)
+            for image in images
+            if image.download_href
+        )
+
     def described_by(self, listed: RemoteImage) -> "SourceImage":
         """This image with size and updated time as the main account lists them."""
-        return SourceImage(self.download_href, self.filename, listed.size, listed.updated)
+        return SourceImage(
+            self.download_href, self.filename, listed.size or None, listed.updated or None
+        )
 
 
 def last_segment(url: str) -> str:

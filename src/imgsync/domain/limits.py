@@ -26,6 +26,27 @@ MAX_PARALLEL_REQUESTS = 5
 MAX_RATE_REJECTIONS_PER_MINUTE = 200
 """Answers 429 in a minute after which MoySklad switches the user's API access off."""
 
+MAX_FAILURES_PER_MINUTE = 60
+"""Failing requests of an account in a minute after which imgsync sends no more of them.
+
+MoySklad switches the user's API access off after 200 identical ones; three hosts may share it.
+"""
+
+LONGEST_WAIT_SECONDS = 300.0
+"""The longest that imgsync waits because an answer asks it to."""
+
+MAX_ANSWER_BYTES = 32_000_000
+"""Bytes of one answer of the API, decompressed. A page of 1000 large products has about 10 MB."""
+
+MAX_ANSWER_MARKS = 1_500_000
+"""Brackets, commas and colons of one answer: they bound the objects that reading it makes."""
+
+MAX_ERROR_BYTES = 64 * 1024
+"""Bytes that are read of an answer which tells an error."""
+
+MAX_PICTURE_PIXELS = 100_000_000
+"""Pixels of one picture; a small file may claim any number."""
+
 EXPANDED_PAGE_SIZE = 100
 """Largest page for which `expand` works."""
 

@@ -1,17 +1,24 @@
 """Finding the child's counterpart of a main entity."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
-from imgsync.domain.entity_types import MatchField
+from imgsync.domain.entity_types import EntityMatcher, MatchField
 from imgsync.domain.images import RemoteImage
+
+_NO_FIELDS: Mapping[str, object] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
 class Entity:
     """A product, bundle, variant or plugin type as the API lists it.
 
-    `images` is filled only where they were asked for.
+    `images` is filled only where they were asked for, in order. `unreadable` names those of its
+    images that the API gave in a shape that cannot be read. `images_known` is False where the API
+    does not tell the list (null): `images` is empty then, but the entity may well have some.
+    `fields`: the whole row, for a type with a matcher of its own only, so that a large catalogue
+    takes little memory.
     """
 
     id: str
@@ -20,6 +27,9 @@ class Entity:
     code: str | None = None
     article: str | None = None
     images: tuple[RemoteImage, ...] = ()
+    unreadable: tuple[str, ...] = ()
+    images_known: bool = True
+    fields: Mapping[str, object] = field(default_factory=lambda: _NO_FIELDS, compare=False)
 
     def key(self, match_field: MatchField) -> str | None:
         """Value of the field, None where it is missing or blank."""
@@ -32,11 +42,34 @@ class Entity:
         return value if value and value.strip() else None
 
 
+@dataclass(frozen=True, slots=True)
+class EntityPage:
+    """Part of a list of entities. `unreadable`: a text for each row that cannot be read, which
+    names its entity by name, code or id."""
+
+    entities: list[Entity]
+    unreadable: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class FieldMatcher:
+    """Matches by the value of a field; implements `EntityMatcher`."""
+
+    field: MatchField
+
+    @property
+    def name(self) -> str:
+        return self.field.value
+
+    def key(self, entity: Entity) -> str | None:
+        return entity.key(self.field)
+
+
 @dataclass(slots=True)
 class CounterpartIndex:
-    """Child entities of one type by the value of one field."""
+    """Child entities of one type by what a matcher compares."""
 
-    match_field: MatchField
+    matcher: EntityMatcher
     type_name: str
     _ids: dict[str, str] = field(default_factory=dict)
     _ambiguous: set[str] = field(default_factory=set)
@@ -44,7 +77,7 @@ class CounterpartIndex:
 
     def add(self, entities: Iterable[Entity]) -> None:
         for entity in entities:
-            key = entity.key(self.match_field)
+            key = self.matcher.key(entity)
             if key is None:
                 continue
             if self._ids.setdefault(key, entity.id) != entity.id:
@@ -52,13 +85,13 @@ class CounterpartIndex:
 
     def find(self, entity: Entity) -> tuple[str | None, str]:
         """(id of the counterpart, '') or (None, why there is none)."""
-        key = entity.key(self.match_field)
+        key, name = self.matcher.key(entity), self.matcher.name
         if key is None:
-            return None, f"it has no {self.match_field}"
+            return None, f"it has no {name}"
         if key in self._ambiguous:
-            return None, f"several child entities have {self.match_field} '{key}'"
+            return None, f"several child entities have {name} '{key}'"
         if key not in self._ids:
-            return None, f"no child entity has {self.match_field} '{key}'"
+            return None, f"no child entity has {name} '{key}'"
         return self._ids[key], ""
 
     def assign(self, entity: Entity) -> tuple[str | None, str]:

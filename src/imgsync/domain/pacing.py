@@ -8,6 +8,8 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from imgsync.domain.limits import (
+    LONGEST_WAIT_SECONDS,
+    MAX_FAILURES_PER_MINUTE,
     MAX_RATE_REJECTIONS_PER_MINUTE,
     RATE_INTERVAL_SECONDS,
     RATE_LIMIT_UNITS,
@@ -17,6 +19,7 @@ _MINUTE = 60.0
 _HOSTS_ON_ONE_TOKEN = 8
 _REJECTION_CEILING = MAX_RATE_REJECTIONS_PER_MINUTE // _HOSTS_ON_ONE_TOKEN
 _LONGEST_HOLD = 30.0
+_LARGEST_LIMIT = 1_000_000
 
 
 @dataclass(slots=True)
@@ -68,13 +71,15 @@ class RateBucket:
         """Takes over the server's view: X-RateLimit-Limit, -Remaining and the interval (seconds).
 
         The headers count units, or whole requests where the limit shrinks with the weight; what
-        others spent on the same account is added to our own.
+        others spent on the same account is added to our own. Numbers that no server means are
+        brought into bounds, so that they can neither stop an account nor free it of every pace.
         """
+        limit, remaining = min(limit, _LARGEST_LIMIT), max(0, min(remaining, limit))
         scale = weight if limit * weight <= RATE_LIMIT_UNITS else 1
         if limit > 0:
             self.limit = limit * scale
         if interval:
-            self.interval = interval
+            self.interval = min(interval, LONGEST_WAIT_SECONDS)
         self._expire(now)
         known = self._in_flight + sum(units for _, units in self._spent)
         unknown = self.limit - remaining * scale - known
@@ -86,8 +91,10 @@ class RateBucket:
 
         Then one request at a time goes out until one is accepted, and each further rejection
         doubles the hold, as other hosts may be using the token. A share of MoySklad's 200 a
-        minute, which cost the user the API, holds for the rest of the minute.
+        minute, which cost the user the API, holds for the rest of the minute. No hold is longer
+        than LONGEST_WAIT_SECONDS.
         """
+        retry_after = min(retry_after, LONGEST_WAIT_SECONDS)
         if now >= self._held_until:
             retry_after = min(retry_after * 2**self._streak, max(retry_after, _LONGEST_HOLD))
             self._streak += 1
@@ -105,3 +112,23 @@ class RateBucket:
     def _expire(self, now: float) -> None:
         while self._spent and self._spent[0][0] <= now - self.interval:
             self._spent.popleft()
+
+
+@dataclass(slots=True)
+class FailureBucket:
+    """Failing requests of one account within a minute, far below the number that costs the API."""
+
+    limit: int = MAX_FAILURES_PER_MINUTE
+    _failures: deque[float] = field(default_factory=deque)
+
+    def failed(self, now: float) -> None:
+        """Counts an answer 4xx or 5xx."""
+        self._failures.append(now)
+
+    def wait(self, now: float) -> float:
+        """Seconds until the minute has room for another failure; 0 while it has."""
+        while self._failures and self._failures[0] <= now - _MINUTE:
+            self._failures.popleft()
+        if len(self._failures) < self.limit:
+            return 0.0
+        return self._failures[-self.limit] + _MINUTE - now

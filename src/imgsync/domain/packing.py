@@ -13,15 +13,14 @@ from imgsync.domain.encoding import (
 
 
 def next_batch(
-    wanted: Sequence[Element], max_bytes: int, alone: frozenset[str] = frozenset()
+    wanted: Sequence[Element], max_bytes: int, max_uploads: int | None = None
 ) -> list[Element]:
     """Elements of the next array request towards the list `wanted`.
 
     Every `Keep` goes in, wherever it stands, because an array request removes what it leaves out;
-    so does the earlier copy of an upload that waits. Uploads go in by order while the encoded
-    JSON stays within `max_bytes`; one whose key is in `alone` shares its request with no other
-    upload. The result keeps the order of `wanted` and has no upload when even the first does not
-    fit.
+    so does the earlier copy of an upload that waits. Uploads go in by order, at most
+    `max_uploads`, while the encoded JSON stays within `max_bytes`. The result keeps the order of
+    `wanted` and has no upload when even the first does not fit.
     """
     waiting = [e if isinstance(e, Keep) else e.stand_in for e in wanted]
     total = len(ARRAY_OPEN) + len(ARRAY_CLOSE) + sum(map(_size, waiting))
@@ -29,7 +28,7 @@ def next_batch(
     for element in wanted:
         if isinstance(element, Keep):
             continue
-        if chosen and (element.key in alone or chosen & alone):
+        if len(chosen) == max_uploads:
             break
         # The array has one separator fewer than elements, hence the allowance of one.
         total += _size(element) - _size(element.stand_in)

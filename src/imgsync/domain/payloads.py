@@ -1,12 +1,13 @@
 """Task payloads: the batch format, the legacy one-image format, and the registry plugins extend."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Protocol, TypeVar
 
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     StringConstraints,
@@ -45,9 +46,21 @@ def _http_address(value: str) -> str:
 Address = Annotated[Text, AfterValidator(_http_address)]
 
 
+def _text_or_nothing(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+Name = Annotated[str, BeforeValidator(_text_or_nothing)]
+"""A name for messages only, so that no value of it spoils a payload."""
+
+
 @dataclass(frozen=True, slots=True)
 class SyncRequest:
-    """What a payload asks for: copy `images`, in order, from the main entity to the child's."""
+    """What a payload asks for: copy `images`, in order, from the main entity to the child's.
+
+    No images: the child's are to be cleared, as far as they are imgsync's. `name` is the main
+    entity's, for messages; empty where it is not known.
+    """
 
     main_account_id: str
     child_account_id: str
@@ -55,6 +68,7 @@ class SyncRequest:
     main_entity_id: str
     child_entity_id: str
     images: tuple[SourceImage, ...]
+    name: str = field(default="", compare=False)
 
     @property
     def dedupe_key(self) -> str:
@@ -71,7 +85,7 @@ class PayloadFormat(Protocol):
         ...
 
     def matches(self, payload: RawPayload) -> bool:
-        """True where the payload is of this format, valid or not. Must not raise."""
+        """True where the payload is of this format, valid or not."""
         ...
 
     def parse(self, payload: RawPayload) -> SyncRequest:
@@ -94,12 +108,24 @@ class PayloadFormats:
         return [f.name for f in self._formats]
 
     def parse(self, payload: object) -> SyncRequest:
-        """The request in a decoded JSON value; PayloadError where no format fits it."""
+        """The request in a decoded JSON value; PayloadError where no format fits it.
+
+        A format whose `matches` fails with PluginError is passed over; its error is raised where
+        no other format takes the payload.
+        """
         if not isinstance(payload, Mapping):
             raise PayloadError("payload", f"must be a JSON object, not {type(payload).__name__}")
+        failed: PluginError | None = None
         for payload_format in self._formats:
-            if payload_format.matches(payload):
+            try:
+                takes_it = payload_format.matches(payload)
+            except PluginError as error:
+                failed = failed or error
+                continue
+            if takes_it:
                 return payload_format.parse(payload)
+        if failed is not None:
+            raise failed
         raise PayloadError("images", "missing (or 'image_url' in the legacy format)")
 
 
@@ -124,6 +150,7 @@ class _Request(_Model):
     parent_entity_type: Text
     parent_entity_id: EntityId
     child_entity_id: EntityId
+    name: Name = ""
 
     def request(self, images: tuple[SourceImage, ...]) -> SyncRequest:
         return SyncRequest(
@@ -133,6 +160,7 @@ class _Request(_Model):
             self.parent_entity_id,
             self.child_entity_id,
             images,
+            self.name,
         )
 
 
@@ -140,7 +168,7 @@ _M = TypeVar("_M", bound=_Request)
 
 
 class _Batch(_Request):
-    images: Annotated[tuple[_Image, ...], Field(min_length=1)]
+    images: tuple[_Image, ...]
 
 
 class _Legacy(_Request):
@@ -177,8 +205,9 @@ class _KeyedFormat:
 
 BATCH: PayloadFormat = _KeyedFormat("batch", "images", _read_batch)
 """``{main_account_id, child_account_id, parent_entity_type, parent_entity_id, child_entity_id,
-images: [{meta: {downloadHref}, filename, size?, updated?}]}``; size in bytes, updated as the API
-gives it. `entity_type` is read where `parent_entity_type` is missing."""
+images: [{meta: {downloadHref}, filename, size?, updated?}], name?}``; size in bytes, updated as
+the API gives it, name for messages. No images: to be cleared. `entity_type` is read where
+`parent_entity_type` is missing."""
 
 LEGACY: PayloadFormat = _KeyedFormat("legacy", "image_url", _read_legacy)
 """The same ids with one ``image_url`` and ``filename``."""
@@ -201,6 +230,7 @@ def batch_payload(request: SyncRequest) -> dict[str, Any]:
             }
             for image in request.images
         ],
+        "name": request.name,
     }
 
 

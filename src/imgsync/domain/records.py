@@ -1,6 +1,6 @@
 """Records of earlier syncs: they make an unchanged entity cost nothing."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from imgsync.domain.images import ImageFingerprint
@@ -38,6 +38,15 @@ class SyncRecord:
     settled: bool
     warnings: tuple[str, ...] = ()
 
+    @property
+    def has_copies(self) -> bool:
+        """True where the sync left images on the child, all of which were then imgsync's."""
+        return bool(self.child_image_ids)
+
+    def left_any(self, child_ids: Iterable[str]) -> bool:
+        """True where any of these images of the child is one that the sync left."""
+        return not set(self.child_image_ids).isdisjoint(child_ids)
+
     def is_current(
         self, selected: Sequence[ImageFingerprint | None], child_ids: Sequence[str]
     ) -> bool:
@@ -51,3 +60,7 @@ class SyncRecord:
     def child_image_of(self, source: ImageFingerprint) -> str | None:
         """Child image made from exactly this version of a source image."""
         return next((c.child_image_id for c in self.copied if c.source == source), None)
+
+
+NOTHING_LEFT = SyncRecord((), (), (), settled=True)
+"""The record of a child entity without any image of imgsync's."""

@@ -5,11 +5,12 @@ It returns what became of every wanted image, and does no I/O itself. `Rejected`
 answer only a `SetImages` with uploads; a failure of any other action ends the strategy.
 """
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from imgsync.domain.encoding import Element, Keep, Upload
+from imgsync.domain.errors import ChildChangedError
 from imgsync.domain.packing import next_batch
 
 
@@ -32,16 +33,23 @@ Action = SetImages | DeleteImages
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The action succeeded. `hrefs`: the child's list after it, one per element sent."""
+    """The action succeeded.
+
+    `hrefs`: what became of each element sent, in their order. `listed`: the child's list where it
+    stands in another order.
+    """
 
     hrefs: tuple[str, ...] = ()
+    listed: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """The API refused an image of the request; the list is as it was."""
+    """The API refused an image of the request. `listed`: the child's list after that, as no
+    document says that it stays as it was."""
 
     reason: str
+    listed: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,54 +87,117 @@ def atomic(wanted: Sequence[Element], current: Sequence[str], max_bytes: int) ->
     """One array request where it fits; later ones repeat the metas of the earlier.
 
     The child never has an empty list in between: the first request already holds images.
-    A rejected request of several uploads is repeated with each of them alone, so that one bad
-    image costs only itself. The earlier copy of an image stays until the image is there.
+    A refused request of several uploads is repeated with half as many at a time, so that one bad
+    image costs only itself, and so does a request that is too large for the API. The earlier copy
+    of an image stays until the image is there.
+
+    ChildChangedError where the child has lost an image to keep, whose file is not at hand, or
+    does not keep the order that was set.
     """
     result = Replacement(final_hrefs=tuple(current))
-    slots: list[Element] = list(wanted)
-    alone: frozenset[str] = frozenset()
+    slots = _Slots.of(wanted)
+    max_uploads: int | None = None
     while slots:
-        batch = next_batch(slots, max_bytes, alone)
-        uploads = [e for e in batch if isinstance(e, Upload)]
-        pending = [e for e in slots if isinstance(e, Upload)]
-        if not pending and result.final_hrefs == tuple(
-            e.href for e in slots if isinstance(e, Keep)
-        ):
+        pending = slots.pending
+        if not pending and result.final_hrefs == slots.kept:
             break
+        batch = next_batch(slots.elements, max_bytes, max_uploads)
+        uploads = [e for e in batch if isinstance(e, Upload)]
         if pending and not uploads:
             result.rejected[pending[0].key] = f"it does not fit a request of {max_bytes} bytes"
-            slots = _without(slots, pending[0])
+            slots.give_up(pending[0].key)
             continue
-        outcome = yield SetImages(tuple(batch))
-        match outcome:
-            case Done(hrefs):
-                result.final_hrefs = hrefs
-                new = {
-                    e.key: href
-                    for e, href in zip(batch, hrefs, strict=True)
-                    if isinstance(e, Upload)
-                }
-                result.placed |= new
-                slots = [
-                    Keep(new[e.key]) if isinstance(e, Upload) and e.key in new else e for e in slots
-                ]
-                if len(new) == len(pending):
-                    break
-            case Rejected(reason) if len(uploads) == 1:
-                result.rejected[uploads[0].key] = reason
-                slots = _without(slots, uploads[0])
-            case Rejected():
-                alone |= {e.key for e in uploads}
+        match (yield SetImages(tuple(batch))):
+            case Done(hrefs, listed):
+                result.final_hrefs = hrefs if listed is None else listed
+                slots.place(dict(zip(batch, hrefs, strict=True)))
+                if not uploads and result.final_hrefs != slots.kept:
+                    raise ChildChangedError("the child does not keep the order that was set")
+            case Rejected(reason, listed):
+                result.final_hrefs = listed
+                slots.survive(listed)
+                if len(uploads) == 1:
+                    result.rejected[uploads[0].key] = reason
+                    slots.give_up(uploads[0].key)
+                else:
+                    max_uploads = len(uploads) // 2
             case Stopped(reason):
-                result.stopped |= {e.key: reason for e in pending}
+                result.stopped = {e.key: reason for e in pending}
                 break
+    result.placed = slots.placed
     return result
 
 
-def _without(slots: Sequence[Element], refused: Upload) -> list[Element]:
-    """The wanted list with the earlier copy, or nothing, in place of an upload."""
-    changed = [refused.stand_in if slot == refused else slot for slot in slots]
-    return [slot for slot in changed if slot is not None]
+@dataclass(slots=True)
+class _Slot:
+    """A place in the wanted list: `href` of what stands there, `upload` where its file is at hand.
+
+    Without `href` the upload waits, with its earlier copy standing in for it if there is one.
+    """
+
+    upload: Upload | None
+    href: str | None
+
+
+@dataclass(slots=True)
+class _Slots:
+    """The wanted list while it comes true."""
+
+    slots: list[_Slot]
+
+    @classmethod
+    def of(cls, wanted: Sequence[Element]) -> "_Slots":
+        return cls([_Slot(None, e.href) if isinstance(e, Keep) else _Slot(e, None) for e in wanted])
+
+    def __bool__(self) -> bool:
+        return bool(self.slots)
+
+    @property
+    def elements(self) -> list[Element]:
+        found = [Keep(slot.href) if slot.href is not None else slot.upload for slot in self.slots]
+        return [element for element in found if element is not None]
+
+    @property
+    def pending(self) -> list[Upload]:
+        return [e for e in self.elements if isinstance(e, Upload)]
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        return tuple(e.href for e in self.elements if isinstance(e, Keep))
+
+    @property
+    def placed(self) -> dict[str, str]:
+        """Hrefs by upload key."""
+        return {s.upload.key: s.href for s in self.slots if s.upload and s.href is not None}
+
+    def place(self, hrefs: Mapping[Element, str]) -> None:
+        """Notes what became of the elements of a request."""
+        for slot in self.slots:
+            if slot.href is None and slot.upload is not None:
+                slot.href = hrefs.get(slot.upload)
+
+    def survive(self, listed: Sequence[str]) -> None:
+        """Goes on from the list that a refused request has left.
+
+        What this run had placed waits anew; ChildChangedError where an image to keep is gone.
+        """
+        for slot in self.slots:
+            if slot.upload is None:
+                if slot.href not in listed:
+                    raise ChildChangedError("a refused request removed an image to keep")
+                continue
+            if slot.href not in listed:
+                slot.href = None
+            if slot.upload.replaces not in listed:
+                slot.upload = replace(slot.upload, replaces=None)
+
+    def give_up(self, key: str) -> None:
+        """The earlier copy, or nothing, in place of an upload."""
+        for slot in self.slots:
+            if slot.upload is not None and slot.upload.key == key:
+                slot.href = slot.upload.replaces
+                slot.upload = None
+        self.slots = [s for s in self.slots if s.upload is not None or s.href is not None]
 
 
 def delete_then_upload(wanted: Sequence[Element], current: Sequence[str], max_bytes: int) -> Steps:

@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
-from imgsync.domain.limits import MAX_IMAGES
+from imgsync.domain.entity_types import EntityType
 
 
 @dataclass(frozen=True, slots=True)
 class ChildSettings:
-    """Which images a child receives: none (the default), the first only, or up to 10.
+    """Which images a child receives: none (the default), the first only, or all.
 
     The two switches exclude each other; use `with_first_only` and `with_all` to change them.
     """
@@ -19,16 +19,15 @@ class ChildSettings:
         if self.sync_images and self.sync_images_all:
             raise ValueError("sync_images and sync_images_all exclude each other")
 
-    @property
-    def limit(self) -> int:
-        """Images to copy per entity: 0, 1 or 10."""
+    def limit_for(self, entity_type: EntityType) -> int:
+        """Images to copy per entity: 0, 1, or as many as the type may have."""
         if self.sync_images_all:
-            return MAX_IMAGES
+            return entity_type.max_images
         return 1 if self.sync_images else 0
 
     @property
     def enabled(self) -> bool:
-        return self.limit > 0
+        return self.sync_images or self.sync_images_all
 
     def with_first_only(self, on: bool) -> "ChildSettings":
         """Sets `sync_images`; turning it on clears `sync_images_all`."""

@@ -1,6 +1,7 @@
 """Tasks of the queue and what becomes of them."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -57,6 +58,7 @@ class SyncOutcome(StrEnum):
     UNCHANGED = "unchanged"
     COMPLETED = "completed"
     COMPLETED_WITH_WARNINGS = "completed with warnings"
+    CLEARED = "cleared"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,3 +70,11 @@ class SyncResult:
     uploaded: int = 0
     kept: int = 0
     downloaded_bytes: int = 0
+
+    def with_warnings(self, warnings: Sequence[str]) -> "SyncResult":
+        """With these in front."""
+        if not warnings:
+            return self
+        completed = self.outcome is SyncOutcome.COMPLETED
+        outcome = SyncOutcome.COMPLETED_WITH_WARNINGS if completed else self.outcome
+        return replace(self, outcome=outcome, warnings=(*warnings, *self.warnings))

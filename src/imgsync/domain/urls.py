@@ -1,4 +1,9 @@
-"""Which addresses images may be downloaded from, and which may see credentials."""
+"""Which addresses images may be downloaded from, and which may see credentials.
+
+Two rules. An address that a payload names needs an allow list, as payloads come from other
+programs. An address that the authenticated API itself gave in a redirect needs none: the API knows
+its storage hosts, and no list of ours does. Neither may lead into the network that imgsync runs in.
+"""
 
 import ipaddress
 from collections.abc import Iterable
@@ -11,6 +16,11 @@ MAX_URL_LENGTH = 8192
 """Characters; the API refuses longer headers, and so longer addresses."""
 
 _DEFAULT_PORTS = {"https": 443, "http": 80}
+
+
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_AZURE_HOST = ipaddress.ip_address("168.63.129.16")
+_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 def is_loopback(host: str) -> bool:
@@ -29,9 +39,23 @@ def origin(url: str) -> tuple[str, str, int]:
     return parts.scheme, parts.hostname or "", parts.port or _DEFAULT_PORTS[parts.scheme]
 
 
+def is_public(address: str) -> bool:
+    """True for an IP address of the public internet; one that holds an IPv4 address counts as that.
+
+    False for private, loopback, link-local (cloud metadata is there), multicast, reserved,
+    unspecified and shared addresses, and for what is no IP address.
+    """
+    found = _address(address)
+    if found is None or found == _AZURE_HOST:
+        return False
+    if isinstance(found, ipaddress.IPv6Address) and found.is_site_local:
+        return False
+    return found.is_global and not (found.is_multicast or found.is_reserved)
+
+
 @dataclass(frozen=True, slots=True)
 class DownloadPolicy:
-    """https on hosts of an allow list; http for loopback hosts of that list only.
+    """https only; http and loopback hosts where the API itself is on loopback.
 
     `hosts` holds host names, or ``*.example.com`` for every host below example.com.
     The API's own host is always allowed; credentials go to the API's origin and no other.
@@ -45,27 +69,62 @@ class DownloadPolicy:
         return cls(api_url, frozenset(h.strip().lower() for h in hosts if h.strip()))
 
     def check(self, url: str) -> None:
-        """Raises ForbiddenUrlError unless the URL may be downloaded from."""
-        parts = _split(url)
-        host = parts.hostname or ""
-        if parts.username is not None or parts.password is not None:
-            raise ForbiddenUrlError(f"address with credentials in it, host '{host}'")
+        """Raises ForbiddenUrlError unless a payload may name this URL."""
+        host = self._check_form(url)
         if not self._listed(host):
             raise ForbiddenUrlError(
                 f"host '{host}' is not on the allow list (setting download_hosts)"
             )
-        if parts.scheme == "http" and not is_loopback(host):
-            raise ForbiddenUrlError(f"plain http from host '{host}'; only https is allowed")
+
+    def check_given(self, url: str) -> None:
+        """Raises ForbiddenUrlError unless the API may redirect to this URL."""
+        self._check_form(url)
+
+    def permits(self, address: str) -> bool:
+        """True where a download may connect to this IP address, whatever name led to it."""
+        if is_public(address):
+            return True
+        found = _address(address)
+        return found is not None and found.is_loopback and self._is_local
 
     def may_authorise(self, url: str) -> bool:
         """True where the Authorization header may be sent."""
         return origin(url) == origin(self.api_url)
+
+    @property
+    def _is_local(self) -> bool:
+        return is_loopback(_split(self.api_url).hostname or "")
+
+    def _check_form(self, url: str) -> str:
+        """The host of a URL whose scheme and spelling are allowed."""
+        parts = _split(url)
+        host = parts.hostname or ""
+        if parts.username is not None or parts.password is not None:
+            raise ForbiddenUrlError(f"address with credentials in it, host '{host}'")
+        if parts.scheme == "http" and not (is_loopback(host) and self._is_local):
+            raise ForbiddenUrlError(f"plain http from host '{host}'; only https is allowed")
+        if _address(host) is not None and not self.permits(host):
+            raise ForbiddenUrlError(f"host '{host}' is not on the public internet")
+        return host
 
     def _listed(self, host: str) -> bool:
         if host == _split(self.api_url).hostname or host in self.hosts:
             return True
         labels = host.split(".")
         return any("*." + ".".join(labels[i:]) in self.hosts for i in range(1, len(labels)))
+
+
+def _address(text: str) -> _Address | None:
+    """The IP address, or the IPv4 address that an IPv6 address stands for; None for a name."""
+    try:
+        found = ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    if isinstance(found, ipaddress.IPv4Address):
+        return found
+    if found in _NAT64:
+        return ipaddress.IPv4Address(found.packed[-4:])
+    return found.ipv4_mapped or found.sixtofour or found
 
 
 def _split(url: str) -> SplitResult:

@@ -9,11 +9,13 @@ from sqlalchemy import Engine
 from imgsync.adapters.clock import SystemClock
 from imgsync.adapters.files.local import LocalFileStorage
 from imgsync.adapters.moysklad.factory import HttpMoySkladFactory
+from imgsync.adapters.pictures.pillow import PillowCheck
 from imgsync.adapters.plugins.registry import load_plugins
 from imgsync.adapters.sql.accounts import SqlAccountRepository
-from imgsync.adapters.sql.engine import create_engine_for, create_schema
+from imgsync.adapters.sql.engine import create_engine_for
 from imgsync.adapters.sql.queue import SqlTaskQueue
 from imgsync.adapters.sql.records import SqlSyncRecordRepository
+from imgsync.adapters.sql.schema import create_schema
 from imgsync.adapters.sql.settings import SqlSettingsRepository
 from imgsync.application.cleanup import CleanupTemp
 from imgsync.application.plan_sync import PlanSync
@@ -54,9 +56,12 @@ class Container(containers.DeclarativeContainer):
         HttpMoySkladFactory, config.provided.api_url, config.provided.download_hosts, clock
     )
     strategy = providers.Singleton(_strategy, config.provided.replace_strategy)
+    pictures = providers.Singleton(PillowCheck)
     lease = providers.Singleton(timedelta, seconds=config.provided.lease_seconds)
 
-    plan_sync = providers.Factory(PlanSync, accounts, moysklad, plugins.provided.entity_types)
+    plan_sync = providers.Factory(
+        PlanSync, accounts, records, moysklad, plugins.provided.entity_types
+    )
     sync_entity = providers.Factory(
         SyncEntity,
         accounts,
@@ -66,6 +71,7 @@ class Container(containers.DeclarativeContainer):
         storage,
         plugins.provided.entity_types,
         strategy,
+        pictures,
     )
     run_task = providers.Factory(
         RunTask, queue, accounts, plugins.provided.payload_formats, sync_entity, clock, lease

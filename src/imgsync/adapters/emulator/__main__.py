@@ -8,6 +8,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+from imgsync.adapters.emulator.dialect import SWITCHES, parse_switch
 from imgsync.adapters.emulator.limits import EmulatorLimits
 from imgsync.adapters.emulator.seeding import Seed
 from imgsync.adapters.emulator.server import EmulatorServer, EmulatorServerError
@@ -22,6 +23,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(number, lambda *_: stopped.set())
     emulator = Emulator(EmulatorLimits(rate_interval=options.rate_interval))
     try:
+        for text in options.dialect:
+            emulator.dialect = emulator.dialect.changed(parse_switch(text))
         if options.state is not None:
             Seed.model_validate_json(options.state.read_bytes()).apply(emulator)
         with EmulatorServer(
@@ -43,6 +46,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--state", type=Path, help="JSON file in the form of POST /_emulator/seed")
     parser.add_argument(
         "--rate-interval", type=float, default=EmulatorLimits().rate_interval, help="seconds"
+    )
+    switches = ", ".join(SWITCHES)
+    parser.add_argument(
+        "--dialect",
+        action="append",
+        default=[],
+        metavar="SWITCH=VALUE",
+        help=f"how to play what is documented nowhere; may be repeated. Switches: {switches}",
     )
     return parser
 

@@ -13,7 +13,7 @@ _TOO_MANY_REQUESTS = 429
 
 
 class AbuseMonitor:
-    """Counts a user's answers 429 and its identical failing requests."""
+    """Counts a user's answers 429, its identical failing requests and its PUTs to one entity."""
 
     def __init__(self, limits: EmulatorLimits, clock: Callable[[], float] = time.monotonic) -> None:
         self._limits = limits
@@ -21,10 +21,25 @@ class AbuseMonitor:
         self._failures: deque[tuple[float, Hashable, int]] = deque()
         self._identical: Counter[Hashable] = Counter()
         self._rejections = 0
+        self._puts: deque[tuple[float, Hashable]] = deque()
+        self._puts_of: Counter[Hashable] = Counter()
 
-    def record(self, status: int, request: Hashable) -> bool:
-        """Records an answer to `request` (its identity); True where access is to end."""
+    def record(self, status: int, request: Hashable, put_to: Hashable | None = None) -> bool:
+        """Records an answer to `request` (its identity); True where access is to end.
+
+        `put_to`: the entity of a PUT, which counts however it is answered.
+        """
         self._expire()
+        return self._too_many_puts(put_to) | self._too_many_failures(status, request)
+
+    def _too_many_puts(self, entity: Hashable | None) -> bool:
+        if entity is None:
+            return False
+        self._puts.append((self._clock(), entity))
+        self._puts_of[entity] += 1
+        return self._puts_of[entity] > self._limits.max_puts_per_minute
+
+    def _too_many_failures(self, status: int, request: Hashable) -> bool:
         if status < 400:
             return False
         self._failures.append((self._clock(), request, status))
@@ -40,6 +55,8 @@ class AbuseMonitor:
         self._failures.clear()
         self._identical.clear()
         self._rejections = 0
+        self._puts.clear()
+        self._puts_of.clear()
 
     def _expire(self) -> None:
         start = self._clock() - self._limits.abuse_interval
@@ -49,3 +66,8 @@ class AbuseMonitor:
             self._identical[request] -= 1
             if not self._identical[request]:
                 del self._identical[request]
+        while self._puts and self._puts[0][0] <= start:
+            _, entity = self._puts.popleft()
+            self._puts_of[entity] -= 1
+            if not self._puts_of[entity]:
+                del self._puts_of[entity]

@@ -3,14 +3,18 @@
 Every change of a list is atomic: it is checked as a whole before anything is stored.
 """
 
+import re
 import threading
 import uuid
 from collections import Counter
-from collections.abc import Collection, Hashable, Iterable, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 from imgsync.adapters.emulator.abuse import AbuseMonitor
 from imgsync.adapters.emulator.content import ContentStore
+from imgsync.adapters.emulator.dialect import DialectSwitch
+from imgsync.adapters.emulator.entity_rules import RULES
 from imgsync.adapters.emulator.errors import api_error, not_found
 from imgsync.adapters.emulator.images import (
     ImageElement,
@@ -26,18 +30,40 @@ from imgsync.adapters.emulator.rate import RateBucket, Slots
 SeedImage = tuple[str, bytes]
 """(filename, content)"""
 
+UserKind = Literal["user", "solution", "draft"]
+"""Whose credentials they are: a user's, a published solution's, one's in draft or moderation."""
+
+_WEIGHTS: Mapping[UserKind, int] = {"user": 3, "solution": 1, "draft": 4}
+"""Units of one request (section Restrictions, until 2026-12-01)."""
+
+NULLABLE = frozenset(
+    {"name", "images", "images.rows", "miniature.downloadHref", "code", "article", "description"}
+)
+"""Paths that the vendor's schema lets be null in an entity's document."""
+
 
 class EmulatedUser:
     """A user or solution: credentials, rate bucket and parallel slots.
 
-    `api_access` may be set; giving it back clears the counts that took it away.
+    `uid`: ``login@account`` of a user, ``alias.vendor@account`` of a solution. `api_access` may
+    be set; giving it back clears the counts that took it away.
     """
 
-    def __init__(self, account: "EmulatedAccount", weight: int, limits: EmulatorLimits) -> None:
+    def __init__(
+        self,
+        account: "EmulatedAccount",
+        weight: int,
+        limits: EmulatorLimits,
+        *,
+        kind: UserKind,
+        login: str,
+    ) -> None:
         if not 1 <= weight <= limits.rate_units:
             raise ValueError(f"weight {weight} is not between 1 and {limits.rate_units}")
         self.id = str(uuid.uuid4())
         self.account = account
+        self.kind: UserKind = kind
+        self.uid = login if "@" in login else f"{login}@{account.login}"
         self.weight = weight
         self.bucket = RateBucket(limits.rate_units, limits.rate_interval)
         self.slots = Slots(limits.max_parallel_per_user)
@@ -55,37 +81,59 @@ class EmulatedUser:
         if on:
             self._monitor.clear()
 
-    def record(self, status: int, request: Hashable) -> None:
-        """Takes note of an answer; may switch access off."""
-        if self._monitor.record(status, request):
+    def record(self, status: int, request: Hashable, put_to: Hashable | None = None) -> None:
+        """Takes note of an answer; may switch access off. `put_to`: the entity of a PUT."""
+        if self._monitor.record(status, request, put_to):
             self._api_access = False
 
 
 @dataclass(eq=False, slots=True)
 class EmulatedEntity:
-    """A product, bundle, variant or content card. `images` is in order and may repeat one."""
+    """A product, bundle, variant or content card. `images` is in order and may repeat one.
+
+    A content card has no `external_code`, `code`, `article`. `objects`: fields that are objects
+    or arrays, as they were sent; an entity among them stands for its meta, None for some meta.
+    `nulls`: paths of `NULLABLE` that its document gives as null.
+    """
 
     id: str
     type: str
-    name: str
-    external_code: str
+    name: str | None
+    external_code: str | None = None
     code: str | None = None
     article: str | None = None
+    description: str | None = None
+    card_content_name: str | None = None
+    archived: bool = False
     ui_uuid: str | None = None
+    objects: dict[str, Any] = field(default_factory=dict)
+    nulls: frozenset[str] = frozenset()
     updated: str = field(default_factory=now_text)
     images: tuple[StoredImage, ...] = ()
 
-    def value_of(self, field_name: str) -> str:
-        """Value of a filter field; empty where there is none."""
-        values = {
-            "id": self.id,
-            "name": self.name,
-            "externalCode": self.external_code,
-            "code": self.code,
-            "article": self.article,
-            "updated": self.updated,
-        }
-        return values[field_name] or ""
+    def values(self) -> dict[str, str | bool | None]:
+        """The stored values by their names in the API."""
+        values = {name: getattr(self, attribute) for name, attribute in _ATTRIBUTES.items()}
+        return {name: values[name] for name in RULES[self.type].values}
+
+    def assign(self, values: Mapping[str, Any]) -> None:
+        """Sets stored values, by their names in the API, and objects."""
+        for name, value in values.items():
+            if name in _ATTRIBUTES:
+                setattr(self, _ATTRIBUTES[name], value)
+            else:
+                self.objects[name] = value
+
+
+_ATTRIBUTES = {
+    "name": "name",
+    "externalCode": "external_code",
+    "code": "code",
+    "article": "article",
+    "description": "description",
+    "cardContentName": "card_content_name",
+    "archived": "archived",
+}
 
 
 class Credentials:
@@ -99,6 +147,9 @@ class Credentials:
             raise ValueError("another user has these credentials")
         self._users[scheme, secret] = user
 
+    def remove(self, user: EmulatedUser) -> None:
+        self._users = {key: known for key, known in self._users.items() if known is not user}
+
     def find(self, scheme: str, secret: str) -> EmulatedUser | None:
         return self._users.get((scheme, secret))
 
@@ -106,7 +157,8 @@ class Credentials:
 class EmulatedAccount:
     """An account. `storage_quota` is in bytes (None: unlimited) and may be changed.
 
-    `permanent_links`: whether its plan gives downloadPermanentHref.
+    `permanent_links`: whether its plan gives downloadPermanentHref, where the dialect has it.
+    `login`: its name in `uid` and `appUid`, made of `name` by default.
     """
 
     def __init__(
@@ -120,13 +172,17 @@ class EmulatedAccount:
         lock: threading.RLock,
         storage_quota: int | None,
         permanent_links: bool,
+        switch: DialectSwitch,
+        login: str | None = None,
     ) -> None:
         self.id = str(uuid.UUID(account_id))
         self.name = name
+        self.login = login or _login(name) or f"a{self.id[:8]}"
         self.storage_quota = storage_quota
         self.permanent_links = permanent_links
         self.slots = Slots(limits.max_parallel_per_account)
         self._limits = limits
+        self._switch = switch
         self._content = content
         self._credentials = credentials
         self._lock = lock
@@ -141,55 +197,122 @@ class EmulatedAccount:
         token: str | None = None,
         login: str | None = None,
         password: str | None = None,
+        kind: UserKind | None = None,
         weight: int | None = None,
     ) -> EmulatedUser:
-        """Adds a user with a Bearer token (weight 1 by default) or a login and password (3).
+        """Adds a user or solution with a Bearer token, or a user with a login and password.
 
-        `weight`: rate units of one request. ValueError on wrong or repeated credentials.
+        `kind`: by default a published solution's token. `login`: also the login of the user whose
+        token it is, or the solution's ``alias.vendor``. `weight`: rate units of one request, by
+        default those of the kind. ValueError on wrong or repeated credentials.
         """
-        if (token is None) == (login is None) or (login is None) != (password is None):
+        if (token is None) == (password is None) or (token is None and login is None):
             raise ValueError("give a token, or a login and a password")
-        default_weight = 1 if token is not None else 3
-        user = EmulatedUser(self, default_weight if weight is None else weight, self._limits)
+        kind = kind or ("user" if token is None else "solution")
+        if token is None and kind != "user":
+            raise ValueError("a solution has a token")
+        user = EmulatedUser(
+            self,
+            _WEIGHTS[kind] if weight is None else weight,
+            self._limits,
+            kind=kind,
+            login=login or ("admin" if kind == "user" else "emulated.vendor"),
+        )
         if token is not None:
             self._credentials.add("bearer", token, user)
         else:
             self._credentials.add("basic", f"{login}:{password}", user)
         return user
 
+    def remove_user(self, user: EmulatedUser) -> None:
+        """Ends a token or password, as a newer token or a suspended solution does (1056)."""
+        self._credentials.remove(user)
+
     def add_entity(
         self,
         type_name: str,
         *,
-        name: str,
+        name: str | None,
         external_code: str | None = None,
         code: str | None = None,
         article: str | None = None,
+        description: str | None = None,
+        archived: bool = False,
         ui_uuid: str | None = None,
         images: Iterable[SeedImage] = (),
+        objects: Mapping[str, Any] | None = None,
+        nulls: Iterable[str] = (),
         id: str | None = None,  # noqa: A002 (the field's name in the API)
     ) -> EmulatedEntity:
-        """Adds an entity with images, to which no limit applies. ValueError on a bad type or id."""
-        if type_name not in self._limits.max_images:
-            raise ValueError(f"unknown entity type '{type_name}'")
+        """Adds an entity with images, to which no limit applies. `name` None is a null name.
+
+        A content card gets what it must have: its name as that of its content, and the ids of an
+        assortment and a sale platform, unless `objects` has them. ValueError on a bad type, id,
+        field or path.
+        """
+        self._check_new(type_name, external_code, code, article, archived)
+        null_paths = frozenset(nulls) | ({"name"} if name is None else set())
+        if unknown := null_paths - NULLABLE:
+            raise ValueError(f"'{min(unknown)}' is never null")
         entity = EmulatedEntity(
             id=str(uuid.uuid4() if id is None else uuid.UUID(id)),
             type=type_name,
             name=name,
-            external_code=uuid.uuid4().hex if external_code is None else external_code,
+            external_code=external_code,
             code=code,
             article=article,
+            description=description,
+            archived=archived,
             ui_uuid=ui_uuid,
+            objects=dict(objects or {}),
+            nulls=null_paths,
         )
         new = [NewImage.create(filename, content) for filename, content in images]
+        self._fill(entity)
         with self._lock:
-            if entity.id in self._entities.setdefault(type_name, {}):
-                raise ValueError(f"entity {entity.id} exists already")
-            self._entities[type_name][entity.id] = entity
-            if ui_uuid is not None:
-                self._by_ui_uuid[type_name, ui_uuid] = entity
+            self._insert(entity)
             self._replace(entity, [self._image(element) for element in new], new)
         return entity
+
+    def create_entity(
+        self, type_name: str, fields: Mapping[str, Any], elements: Sequence[ImageElement]
+    ) -> EmulatedEntity:
+        """Creates an entity as the API does. ApiError 51003 or 51006 creates nothing."""
+        entity = EmulatedEntity(id=str(uuid.uuid4()), type=type_name, name=None)
+        entity.assign(fields)
+        self._fill(entity)
+        with self._lock:
+            images = self._checked(entity, elements)
+            self._insert(entity)
+            self._replace(entity, images, [e for e in elements if isinstance(e, NewImage)])
+            return replace(entity)
+
+    def update_entity(
+        self,
+        entity: EmulatedEntity,
+        fields: Mapping[str, Any],
+        elements: Sequence[ImageElement] | None,
+    ) -> EmulatedEntity:
+        """Sets fields, and the image list unless it is None; a copy as this change leaves it.
+
+        ApiError as `set_images`, which changes nothing.
+        """
+        with self._lock:
+            if elements is not None:
+                self.set_images(entity, elements)
+            entity.assign(fields)
+            if fields:
+                entity.updated = now_text()
+            return replace(entity)
+
+    def delete_entity(self, entity: EmulatedEntity) -> None:
+        """Deletes an entity with its images. ApiError 1021 where it is gone."""
+        with self._lock:
+            if self._entities.get(entity.type, {}).pop(entity.id, None) is None:
+                raise not_found(entity.type, entity.id)
+            if entity.ui_uuid is not None:
+                self._by_ui_uuid.pop((entity.type, entity.ui_uuid), None)
+            self._replace(entity, [], [])
 
     def entities(self, type_name: str) -> list[EmulatedEntity]:
         """Entities of a type in the order in which they were added."""
@@ -210,7 +333,8 @@ class EmulatedAccount:
         """Appends an image; the entity as it then is. ApiError 51003 or 51006 changes nothing."""
         with self._lock:
             kept = [KeptImage(present.id) for present in entity.images]
-            return self.set_images(entity, [*kept, image])
+            self._replace(entity, self._checked(entity, [*kept, image]), [image])
+            return replace(entity)
 
     def set_images(
         self, entity: EmulatedEntity, elements: Sequence[ImageElement]
@@ -220,19 +344,16 @@ class EmulatedAccount:
         ApiError 1021, 51003 or 51006 changes nothing.
         """
         with self._lock:
-            maximum = self._limits.max_images[entity.type]
-            if len(elements) > maximum:
-                raise api_error(51006, maximum=maximum)
-            present = {image.id: image for image in entity.images}
-            images = [
-                self._kept(element, present)
-                if isinstance(element, KeptImage)
-                else self._image(element)
-                for element in elements
-            ]
-            self._check_quota(entity, images)
+            images = self._checked(entity, elements)
+            if self._switch.dialect.keeping_moves_updated:
+                self._renew({e.id for e in elements if isinstance(e, KeptImage)})
             self._replace(entity, images, [e for e in elements if isinstance(e, NewImage)])
             return replace(entity)
+
+    def drop_images(self, entity: EmulatedEntity) -> None:
+        """Empties the list, as one dialect does where it refuses an array."""
+        with self._lock:
+            self._replace(entity, [], [])
 
     def delete_images(self, entity: EmulatedEntity, image_ids: Iterable[str]) -> None:
         """Deletes the first image of each id. ApiError 1021 changes nothing."""
@@ -245,6 +366,60 @@ class EmulatedAccount:
                 left.remove(found)
             self._replace(entity, left, [])
 
+    def _check_new(
+        self,
+        type_name: str,
+        external_code: str | None,
+        code: str | None,
+        article: str | None,
+        archived: bool,
+    ) -> None:
+        if type_name not in self._limits.max_images or type_name not in RULES:
+            raise ValueError(f"unknown entity type '{type_name}'")
+        given = {
+            "externalCode": external_code,
+            "code": code,
+            "article": article,
+            "archived": archived or None,
+        }
+        for name, value in given.items():
+            if value is not None and name not in RULES[type_name].values:
+                raise ValueError(f"a {type_name} has no {name}")
+
+    def _fill(self, entity: EmulatedEntity) -> None:
+        """Gives an entity what the API would give it."""
+        rules = RULES[entity.type]
+        if "externalCode" in rules.values and entity.external_code is None:
+            entity.external_code = uuid.uuid4().hex
+        if entity.type == "contentcard":
+            entity.description = entity.description or ""
+            entity.card_content_name = entity.card_content_name or entity.name
+            unset: dict[str, Any] = {"assortment": None, "salePlatform": None, "salesChannels": []}
+            entity.objects = unset | entity.objects
+
+    def _insert(self, entity: EmulatedEntity) -> None:
+        entities = self._entities.setdefault(entity.type, {})
+        if entity.id in entities:
+            raise ValueError(f"entity {entity.id} exists already")
+        entities[entity.id] = entity
+        if entity.ui_uuid is not None:
+            self._by_ui_uuid[entity.type, entity.ui_uuid] = entity
+
+    def _checked(
+        self, entity: EmulatedEntity, elements: Sequence[ImageElement]
+    ) -> list[StoredImage]:
+        """The images of a new list. ApiError 1021, 51003 or 51006."""
+        maximum = self._limits.max_images[entity.type]
+        if len(elements) > maximum:
+            raise api_error(51006, maximum=maximum)
+        present = {image.id: image for image in entity.images}
+        images = [
+            self._kept(element, present) if isinstance(element, KeptImage) else self._image(element)
+            for element in elements
+        ]
+        self._check_quota(entity, images)
+        return images
+
     def _image(self, element: NewImage) -> StoredImage:
         """Equal filename and content in the account give the same id (section Images)."""
         name = f"{element.digest}/{element.filename}"
@@ -254,7 +429,7 @@ class EmulatedAccount:
             element.filename,
             element.digest,
             len(element.content),
-            image_type(element.content) or "application/octet-stream",
+            image_type(element.content, more_formats=True) or "application/octet-stream",
             now_text(),
         )
 
@@ -273,6 +448,10 @@ class EmulatedAccount:
         used |= {image.id: image.size for image in images}
         if sum(used.values()) > self.storage_quota:
             raise api_error(51003)
+
+    def _renew(self, image_ids: Iterable[str]) -> None:
+        for image_id in image_ids:
+            self._images[image_id] = replace(self._images[image_id], updated=now_text())
 
     def _replace(
         self,
@@ -294,4 +473,9 @@ class EmulatedAccount:
                 self._content.release(image.digest)
         # Equal uploads of one request are one image.
         entity.images = tuple(self._images[image.id] for image in images)
-        entity.updated = now_text()
+        if self._switch.dialect.images_move_updated:
+            entity.updated = now_text()
+
+
+def _login(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")

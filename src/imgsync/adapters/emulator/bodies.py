@@ -12,7 +12,7 @@ from imgsync.adapters.emulator.limits import EmulatorLimits
 
 
 async def read_json(request: Request, limits: EmulatorLimits) -> Any:
-    """The JSON of the body. ApiError 1037, 1044, 2001 or 2007.
+    """The JSON of the body. ApiError 1037, 1044, 2001, 2006 or 2007.
 
     Also leaves the body's checksum in ``request.state.body_checksum``.
     """
@@ -31,7 +31,17 @@ async def read_json(request: Request, limits: EmulatorLimits) -> Any:
     data = await asyncio.to_thread(_parse, bytes(body))
     if isinstance(data, list) and len(data) > limits.max_array_elements:
         raise api_error(2007, maximum=limits.max_array_elements)
+    if _is_deeper(data, limits.max_depth):
+        raise api_error(2006)
     return data
+
+
+def _is_deeper(data: Any, levels: int) -> bool:
+    """Whether objects and arrays stand within one another on more than `levels` levels."""
+    if not isinstance(data, dict | list):
+        return False
+    parts = data.values() if isinstance(data, dict) else data
+    return levels == 0 or any(_is_deeper(part, levels - 1) for part in parts)
 
 
 def _parse(body: bytes) -> Any:

@@ -4,39 +4,105 @@ import re
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypedDict, Unpack
+
+from imgsync.adapters.emulator.hostile import Body
 
 Where = Literal["api", "storage"]
+Framing = Literal["length", "chunked", "close"]
+ANY_METHOD = "ANY"
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Fault:
     """Conditions and effect of a fault; `remaining` counts down from `times`.
 
-    Effects in this order: sleep `delay` seconds; `drop_connection` before anything is done; or
-    answer `status` (with an API error body where `code` is given, with plain text otherwise);
-    or, with `drop_after_bytes`, do the work and cut the connection after that many bytes of the
-    answer's body (0: nothing of the answer is sent).
+    It meets requests of `method` ("ANY": of every one) in whose URL path `path` is found.
+
+    Effects in this order: sleep `delay` seconds; `drop_connection` before anything is done, or
+    `never` answer, or send the bytes `raw` verbatim and close. Else `status` is answered without
+    doing the work (with an API error body where `code` is given, with plain text otherwise), or
+    the work is done. Then the answer is changed:
+
+    - `headers` are added to it, or replace those it has;
+    - `answer_status` is its status;
+    - `body` replaces its body, by bytes or by a kind of `hostile_body`;
+    - `cut_to`: only that many bytes of the body are sent, as if they were all;
+    - `framing`: the body's end is told by Content-Length, by chunks, or by closing the connection;
+      `content_length` is the number that is told, whatever is sent;
+    - `endless`: the body is repeated until the client leaves;
+    - `bytes_per_second`: the pace of the body;
+    - `twice`: the whole answer is sent two times;
+    - `drop_after_bytes`: the connection is cut after that many bytes of the body (0: nothing of
+      the answer is sent), however its length is told.
     """
 
-    method: str
-    path: re.Pattern[str]
-    where: Where
-    remaining: int
-    status: int | None = None
-    code: int | None = None
+    method: str = "GET"
+    path: re.Pattern[str] = field(default_factory=lambda: re.compile(""))
+    where: Where = "api"
+    remaining: int = 1
     delay: float = 0.0
     drop_connection: bool = False
-    drop_after_bytes: int | None = None
+    never: bool = False
+    raw: bytes | None = None
+    status: int | None = None
+    code: int | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    answer_status: int | None = None
+    body: Body | bytes | None = None
+    cut_to: int | None = None
+    framing: Framing | None = None
+    content_length: int | str | None = None
+    endless: bool = False
+    bytes_per_second: float | None = None
+    twice: bool = False
+    drop_after_bytes: int | None = None
 
     def matches(self, where: Where, method: str, path: str) -> bool:
         return (
             self.remaining > 0
             and self.where == where
-            and self.method == method
+            and self.method in (method, ANY_METHOD)
             and self.path.search(path) is not None
         )
+
+    @property
+    def shapes_answer(self) -> bool:
+        """Whether the answer is sent otherwise than a server would."""
+        return any(getattr(self, name) != getattr(_PLAIN, name) for name in _SHAPES)
+
+
+_SHAPES = (
+    "answer_status",
+    "body",
+    "cut_to",
+    "framing",
+    "content_length",
+    "endless",
+    "bytes_per_second",
+    "twice",
+)
+_PLAIN = Fault()
+
+
+class Effects(TypedDict, total=False):
+    """Effects of a `Fault`, as it documents them."""
+
+    delay: float
+    drop_connection: bool
+    never: bool
+    raw: bytes | None
+    status: int | None
+    code: int | None
+    answer_status: int | None
+    body: Body | bytes | None
+    cut_to: int | None
+    framing: Framing | None
+    content_length: int | str | None
+    endless: bool
+    bytes_per_second: float | None
+    twice: bool
+    drop_after_bytes: int | None
 
 
 class Faults:
@@ -51,27 +117,19 @@ class Faults:
         *,
         method: str = "GET",
         path_regex: str = "",
-        status: int | None = None,
-        code: int | None = None,
         times: int = 1,
         where: Where = "api",
-        delay: float = 0.0,
-        drop_connection: bool = False,
-        drop_after_bytes: int | None = None,
         headers: Mapping[str, str] | None = None,
+        **effects: Unpack[Effects],
     ) -> Fault:
         """Adds a fault for the next `times` requests whose URL path `path_regex` is found in."""
         fault = Fault(
-            method.upper(),
-            re.compile(path_regex),
-            where,
-            times,
-            status,
-            code,
-            delay,
-            drop_connection,
-            drop_after_bytes,
-            dict(headers or {}),
+            method=method.upper(),
+            path=re.compile(path_regex),
+            where=where,
+            remaining=times,
+            headers=dict(headers or {}),
+            **effects,
         )
         with self._lock:
             self._faults.append(fault)
@@ -80,6 +138,11 @@ class Faults:
     def clear(self) -> None:
         with self._lock:
             self._faults.clear()
+
+    def waiting(self) -> int:
+        """Requests that will still meet a fault."""
+        with self._lock:
+            return sum(fault.remaining for fault in self._faults)
 
     def take(self, where: Where, method: str, path: str) -> Fault | None:
         """The fault of this request, counted down; None for most requests."""

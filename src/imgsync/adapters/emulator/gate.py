@@ -48,6 +48,7 @@ class ApiGate:
         if scope["path"].startswith(CONTROL_PREFIX + "/"):
             await self._control(scope, receive, send)
             return
+        scope = {**scope, "path": scope["path"].rstrip("/") or "/"}
         visit = _Visit(self._emulator, scope, self._routes)
         exchange = Exchange(
             scope,
@@ -98,17 +99,20 @@ class _Visit:
         if not (user.slots.free and user.account.slots.free):
             raise api_error(1073)
         if not user.bucket.try_spend(user.weight):
-            raise _rate_error(user)
+            raise self._rate_error(user)
         self._take_slots(user)
         check_accept(headers)
 
     def headers(self) -> Mapping[str, str]:
         """Rate headers; those of a full bucket where the user is unknown."""
-        limits = self._limits
+        limits, counted = self._limits, self._emulator.dialect.rate_headers
+        if counted == "none":
+            return {}
         bucket = self._user.bucket if self._user else RateBucket(limits.rate_units, 0)
+        unit = self._user.weight if self._user and counted == "requests" else 1
         return {
-            "X-RateLimit-Limit": str(limits.rate_units),
-            "X-RateLimit-Remaining": str(bucket.remaining),
+            "X-RateLimit-Limit": str(limits.rate_units // unit),
+            "X-RateLimit-Remaining": str(bucket.remaining // unit),
             "X-Lognex-Retry-TimeInterval": str(round(limits.rate_interval * 1000)),
         }
 
@@ -119,7 +123,8 @@ class _Visit:
             user.slots.give_back()
             user.account.slots.give_back()
         if user is not None and exchange.status is not None:
-            user.record(exchange.status, self._identity())
+            put_to = exchange.path if exchange.method == "PUT" else None
+            user.record(exchange.status, self._identity(), put_to)
         self._emulator.recorder.record_api(
             exchange.method,
             self._route(),
@@ -127,6 +132,12 @@ class _Visit:
             exchange.bytes_in,
             exchange.bytes_out,
         )
+
+    def _rate_error(self, user: EmulatedUser) -> ApiError:
+        if self._emulator.dialect.rate_headers == "none":
+            return api_error(1049)
+        wait = str(user.bucket.milliseconds_until(user.weight))
+        return api_error(1049, headers={"X-Lognex-Reset": wait, "X-Lognex-Retry-After": wait})
 
     def _authenticate(self, headers: Headers) -> EmulatedUser:
         credentials = parse_authorization(headers.get("authorization"))
@@ -153,8 +164,3 @@ class _Visit:
             if route.matches(self._scope)[0] is not Match.NONE:
                 return route.path.removeprefix(API_PREFIX + "/")
         return "(unknown)"
-
-
-def _rate_error(user: EmulatedUser) -> ApiError:
-    wait = str(user.bucket.milliseconds_until(user.weight))
-    return api_error(1049, headers={"X-Lognex-Reset": wait, "X-Lognex-Retry-After": wait})

@@ -1,5 +1,6 @@
 """Images: stored ones, and the elements of a new image list."""
 
+import re
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from pathlib import PurePath
@@ -8,7 +9,8 @@ from typing import NamedTuple
 from imgsync.adapters.emulator.content import digest_of
 
 _MOSCOW_TIME = timezone(timedelta(hours=3))
-_SIGNATURES = {b"\xff\xd8\xff": "image/jpeg", b"\x89PNG\r\n\x1a\n": "image/png"}
+_SIGNATURES = {rb"\xff\xd8\xff": "image/jpeg", rb"\x89PNG\r\n\x1a\n": "image/png"}
+_MORE_SIGNATURES = {rb"GIF8[79]a": "image/gif", b"BM": "image/bmp", rb"RIFF.{4}WEBP": "image/webp"}
 
 
 def now_text() -> str:
@@ -16,14 +18,18 @@ def now_text() -> str:
     return datetime.now(_MOSCOW_TIME).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
 
 
-def image_type(content: bytes) -> str | None:
-    """Media type by signature; None for anything but jpg and png."""
-    return next((kind for start, kind in _SIGNATURES.items() if content.startswith(start)), None)
+def image_type(content: bytes, *, more_formats: bool = False) -> str | None:
+    """Media type by signature; None for anything but jpg, png and, with `more_formats`, GIF, BMP
+    and WEBP.
+    """
+    signatures = _SIGNATURES | _MORE_SIGNATURES if more_formats else _SIGNATURES
+    matches = (kind for start, kind in signatures.items() if re.match(start, content, re.DOTALL))
+    return next(matches, None)
 
 
 @dataclass(frozen=True, slots=True)
 class StoredImage:
-    """An image of an account. `updated` is the time of its first upload."""
+    """An image of an account. `updated` is the time of its first upload, in most dialects."""
 
     id: str
     filename: str

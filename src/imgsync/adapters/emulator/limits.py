@@ -12,7 +12,8 @@ class EmulatorLimits:
     """The documented limits by default. Times are seconds, sizes bytes.
 
     `max_images` also lists the entity types that exist. The documentation does not define its
-    "MB": a body is measured in decimal megabytes, an image in binary ones.
+    "MB": a body is measured in decimal megabytes. The largest image is a matter of the `Dialect`.
+    `max_depth`: objects and arrays within one another in a body; `max_text`: characters of a name.
     """
 
     rate_units: int = 45
@@ -21,11 +22,13 @@ class EmulatorLimits:
     max_parallel_per_account: int = 20
     max_rejections_per_minute: int = 200
     max_identical_failures_per_minute: int = 200
+    max_puts_per_minute: int = 100
     abuse_interval: float = 60.0
     max_header_bytes: int = 8 * 1024
     max_body_bytes: int = 20_000_000
     max_array_elements: int = 1000
-    max_image_bytes: int = 10 * 1024 * 1024
+    max_depth: int = 10
+    max_text: int = 255
     max_images: Mapping[str, int] = field(default_factory=lambda: dict(_MAX_IMAGES))
     max_page: int = 1000
     max_expanded_page: int = 100

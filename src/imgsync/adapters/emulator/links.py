@@ -8,6 +8,7 @@ import time
 from urllib.parse import urlencode
 
 from imgsync.adapters.emulator.accounts import EmulatedAccount, EmulatedEntity
+from imgsync.adapters.emulator.dialect import DialectSwitch
 from imgsync.adapters.emulator.errors import api_error, not_found
 
 API_PREFIX = "/api/remap/1.2"
@@ -17,12 +18,18 @@ _IMAGE_PATH = re.compile(r"/entity/([^/?]+)/([^/?]+)/images/([^/?]+)/?")
 
 
 class Links:
-    """URLs below `api_url` (…/api/remap/1.2) and `storage_url`."""
+    """URLs below `api_url` (…/api/remap/1.2) and those of the storage at `storage_port`."""
 
-    def __init__(self, api_url: str, storage_url: str) -> None:
+    def __init__(self, api_url: str, storage_port: int, switch: DialectSwitch) -> None:
         self.api_url = api_url
-        self.storage_url = storage_url
+        self._storage_port = storage_port
+        self._switch = switch
         self._key = secrets.token_bytes(32)
+
+    @property
+    def storage_url(self) -> str:
+        """Base of the storage's URLs; the dialect names its host."""
+        return f"http://{self._switch.dialect.storage_host}:{self._storage_port}"
 
     def listing(self, type_name: str) -> str:
         return f"{self.api_url}/entity/{type_name}"

@@ -30,8 +30,23 @@ class EmulatorProcess:
         answer: dict[str, Any] = httpx.get(f"{self._control_url}/stats", trust_env=False).json()
         return answer
 
+    def change_dialect(self, **switches: Any) -> None:
+        """Plays some switches of `Dialect` otherwise from the next request on."""
+        self._post("dialect", switches)
+
+    def add_fault(self, **order: Any) -> None:
+        """Adds a fault (see `imgsync.adapters.emulator.orders`)."""
+        self._post("faults", order)
+
+    def clear_faults(self) -> None:
+        httpx.delete(f"{self._control_url}/faults", trust_env=False).raise_for_status()
+
     def reset_stats(self) -> None:
-        httpx.post(f"{self._control_url}/stats/reset", trust_env=False).raise_for_status()
+        self._post("stats/reset", {})
+
+    def _post(self, path: str, body: dict[str, Any]) -> None:
+        answer = httpx.post(f"{self._control_url}/{path}", json=body, trust_env=False)
+        answer.raise_for_status()
 
 
 @contextmanager

@@ -1,27 +1,38 @@
 """Query parameters of lists: limit, offset, filter, expand, fields (section General)."""
 
+import contextlib
 import operator
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
 from starlette.datastructures import QueryParams
 
-from imgsync.adapters.emulator.accounts import EmulatedEntity
+from imgsync.adapters.emulator.entity_rules import EntityRules
 from imgsync.adapters.emulator.errors import api_error
 from imgsync.adapters.emulator.limits import EmulatorLimits
 
-FILTER_FIELDS = ("externalCode", "code", "article", "name", "id", "updated")
+LIST_PARAMETERS = frozenset({"limit", "offset", "filter", "expand", "fields"})
+PAGE_PARAMETERS = frozenset({"limit", "offset"})
+ENTITY_PARAMETERS = frozenset({"limit", "offset", "expand", "fields"})
+"""Of one entity; the vendor's own examples send limit with expand here too."""
 
-_COMPARISONS = {
+_COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
     "!=": operator.ne,
     ">=": operator.ge,
     "<=": operator.le,
     ">": operator.gt,
     "<": operator.lt,
 }
-_CONDITION = re.compile(r"([A-Za-z]+)(!=|>=|<=|=|>|<)(.*)", re.DOTALL)
+# A value that begins with a tilde is an operator of likeness, which is not played.
+_CONDITION = re.compile(r"([A-Za-z]+)(!=|>=|<=|=|>|<)(?!~)(.*)", re.DOTALL)
 _SEPARATOR = re.compile(r"(?<!\\);")
+_MOMENTS = ("%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M:%S.%f")
+
+
+Value = str | datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,18 +51,46 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Allowed values by field, and comparisons; equal fields are joined by OR, the rest by AND."""
+    """Conditions of a list: equal ones of one field are joined by OR, the rest by AND.
 
-    equal: Mapping[str, frozenset[str]]
-    comparisons: Sequence[tuple[str, str, str]]
+    `equal`: allowed values by field; `comparisons`: (field, operator, value).
+    """
 
-    def accepts(self, entity: EmulatedEntity) -> bool:
+    equal: Mapping[str, frozenset[Value]]
+    comparisons: Sequence[tuple[str, str, Value]]
+
+    @property
+    def names_archived(self) -> bool:
+        """Without it archived entities are left out."""
+        return "archived" in self.equal or any(
+            name == "archived" for name, _, _ in self.comparisons
+        )
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.equal and not self.comparisons
+
+    def accepts(self, document: Mapping[str, Any]) -> bool:
+        """Whether the document of an entity meets every condition."""
+        if not self.names_archived and document.get("archived"):
+            return False
         return all(
-            entity.value_of(name) in allowed for name, allowed in self.equal.items()
+            _value(document, name) in allowed for name, allowed in self.equal.items()
         ) and all(
-            _COMPARISONS[sign](entity.value_of(name), value)
+            _COMPARISONS[sign](_value(document, name), value)
             for name, sign, value in self.comparisons
         )
+
+
+def check_parameters(params: QueryParams, allowed: Collection[str]) -> None:
+    """ApiError 1096 for order, 1040 for any other parameter that is not played, or comes twice."""
+    for name in params:
+        if name == "order" and name not in allowed:
+            raise api_error(1096, parameter=name)
+        repeated = name != "fields" and len(params.getlist(name)) > 1
+        if name not in allowed or repeated:
+            detail = f"{name} twice" if repeated else f"the emulator does not play '{name}'"
+            raise api_error(1040, parameter=name, detail=detail)
 
 
 def parse_page(params: QueryParams, limits: EmulatorLimits) -> Page:
@@ -83,22 +122,61 @@ def parse_images_view(params: QueryParams, limits: EmulatorLimits) -> View:
     return View(permanent=parse_view(params, limits, 1).permanent)
 
 
-def parse_filter(params: QueryParams) -> Filter:
-    r"""``field=value;field>value`` with ``\;`` for a semicolon in a value. ApiError 1034."""
-    equal: dict[str, frozenset[str]] = {}
-    comparisons = []
-    for condition in _SEPARATOR.split(";".join(params.getlist("filter"))):
+def parse_filter(params: QueryParams, rules: EntityRules) -> Filter:
+    r"""``field=value;field>value`` with ``\;`` for a semicolon in a value.
+
+    Of several comparisons of one field by the same operator the first counts (section Filter).
+    ApiError 1034, 1035 or 1041.
+    """
+    equal: dict[str, frozenset[Value]] = {}
+    comparisons: dict[tuple[str, str, Value], Value] = {}
+    for condition in _SEPARATOR.split(params.get("filter", "")):
         if not condition:
             continue
-        match = _CONDITION.fullmatch(condition)
-        if match is None or match[1] not in FILTER_FIELDS:
-            raise api_error(1034, parameter="filter", detail=condition)
-        name, sign, value = match[1], match[2], match[3].replace("\\;", ";")
+        name, sign, value = _condition(condition, rules)
         if sign == "=":
             equal[name] = equal.get(name, frozenset()) | {value}
         else:
-            comparisons.append((name, sign, value))
-    return Filter(equal, comparisons)
+            comparisons.setdefault((name, sign, value if sign == "!=" else ""), value)
+    for name, _, _ in comparisons:
+        if name in equal:
+            raise api_error(1034, parameter="filter", detail=f"{name} is equal and unequal")
+    found = [(name, sign, value) for (name, sign, _), value in comparisons.items()]
+    return Filter(equal, found)
+
+
+def _condition(condition: str, rules: EntityRules) -> tuple[str, str, Value]:
+    match = _CONDITION.fullmatch(condition)
+    if match is None or match[2] not in rules.filters.get(match[1], ()):
+        raise api_error(1034, parameter="filter", detail=condition)
+    name, sign, text = match[1], match[2], match[3].replace("\\;", ";")
+    if name == "archived" and text not in ("true", "false"):
+        raise api_error(1041, parameter=name, detail=text)
+    if name != "updated":
+        return name, sign, text
+    moment = _moment(text)
+    if moment is None:
+        raise api_error(1035, parameter=name, detail=text)
+    return name, sign, moment
+
+
+def _value(document: Mapping[str, Any], name: str) -> Value:
+    """What a condition compares: a moment, or text, empty where there is no value."""
+    value = document.get(name)
+    if name == "updated":
+        return datetime.strptime(str(value), _MOMENTS[-1])  # noqa: DTZ007 (Moscow time)
+    if isinstance(value, dict):
+        return str(value["meta"]["href"])
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value or "")
+
+
+def _moment(text: str) -> datetime | None:
+    for pattern in _MOMENTS:
+        with contextlib.suppress(ValueError):
+            return datetime.strptime(text, pattern)  # noqa: DTZ007 (both are Moscow time)
+    return None
 
 
 def _integer(params: QueryParams, name: str, default: int) -> int:

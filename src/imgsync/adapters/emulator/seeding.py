@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from imgsync.adapters.emulator.accounts import EmulatedAccount, SeedImage
+from imgsync.adapters.emulator.accounts import EmulatedAccount, SeedImage, UserKind
 from imgsync.adapters.emulator.pictures import SMALLEST_PNG_BYTES, padded_png
 from imgsync.adapters.emulator.state import Emulator
 
@@ -50,27 +50,33 @@ class SeedUser(_Model):
     token: str | None = None
     login: str | None = None
     password: str | None = None
+    kind: UserKind | None = None
     weight: int | None = None
 
 
 class SeedEntity(_Model):
     type: str = "product"
     id: str | None = None
-    name: str
+    name: str | None
     external_code: str | None = None
     code: str | None = None
     article: str | None = None
+    description: str | None = None
+    archived: bool = False
+    objects: dict[str, Any] = {}
+    nulls: list[str] = []
     ui_uuid: str | None = None
     images: list[SeedFile] = []
 
     def add_to(self, account: EmulatedAccount) -> str:
         fields = self.model_dump(exclude={"type", "images"})
-        images = [image.load(self.external_code or self.name) for image in self.images]
+        images = [image.load(self.external_code or self.name or "") for image in self.images]
         return account.add_entity(self.type, **fields, images=images).id
 
 
 class SeedAccount(_Model):
     name: str
+    login: str | None = None
     id: str | None = None
     storage_quota: int | None = None
     permanent_links: bool = True
@@ -79,16 +85,22 @@ class SeedAccount(_Model):
 
 
 class Seed(_Model):
-    """``{"accounts": [{"name", "id"?, "users": [...], "entities": [...]}]}``."""
+    """``{"dialect": {...}, "accounts": [{"name", "id"?, "users": [...], "entities": [...]}]}``.
+
+    `dialect`: values of some switches of `Dialect`.
+    """
 
     accounts: list[SeedAccount]
+    dialect: dict[str, Any] = {}
 
     def apply(self, emulator: Emulator) -> dict[str, Any]:
-        """Adds everything; an account whose id exists gets the users and entities added.
+        """Changes the dialect and adds everything; an account whose id exists gets the users and
+        entities added.
 
         Answers ``{"accounts": [{"id", "name", "entities": [id, …]}]}``. Raises ValueError and
         OSError; what came before the error stays.
         """
+        emulator.dialect = emulator.dialect.changed(self.dialect)
         return {"accounts": [_apply(emulator, account) for account in self.accounts]}
 
 
@@ -97,6 +109,7 @@ def _apply(emulator: Emulator, seed: SeedAccount) -> dict[str, Any]:
     if account is None:
         account = emulator.add_account(
             seed.name,
+            login=seed.login,
             id=seed.id,
             storage_quota=seed.storage_quota,
             permanent_links=seed.permanent_links,

@@ -2,9 +2,12 @@
 
 import asyncio
 import contextlib
+import errno
 import socket
 import threading
 import time
+from collections.abc import Sequence
+from itertools import chain
 from types import TracebackType
 from typing import Self
 
@@ -13,13 +16,15 @@ from starlette.types import ASGIApp
 
 from imgsync.adapters.emulator.api import Api
 from imgsync.adapters.emulator.connections import Connections
-from imgsync.adapters.emulator.control import control_application
+from imgsync.adapters.emulator.control import Control
 from imgsync.adapters.emulator.gate import ApiGate
 from imgsync.adapters.emulator.links import API_PREFIX, Links
 from imgsync.adapters.emulator.state import Emulator
 from imgsync.adapters.emulator.storage import Storage
 
 _HOST = "127.0.0.1"
+_HOST_IPV6 = "::1"
+"""What "localhost", the storage's name, means first on many machines."""
 _START_SECONDS = 5.0
 _STOP_SECONDS = 5.0
 
@@ -51,21 +56,22 @@ class EmulatorServer:
 
     @property
     def storage_url(self) -> str:
-        """``http://127.0.0.1:PORT``"""
+        """``http://localhost:PORT``, or as the dialect has it."""
         return self._running_links().storage_url
 
     @property
     def control_url(self) -> str:
-        """Base of stats, stats/reset and seed."""
+        """Base of stats, stats/reset, seed, dialect and faults."""
         return self.api_url.removesuffix(API_PREFIX) + "/_emulator"
 
     def start(self) -> None:
         """Returns when both ports answer. EmulatorServerError where they cannot."""
         if self._thread is not None:
             raise EmulatorServerError("the emulator runs already")
-        sockets = _listen(self._ports)
-        api, storage = (f"http://{_HOST}:{sock.getsockname()[1]}" for sock in sockets)
-        self._links = Links(api + API_PREFIX, storage)
+        sockets = self._listen()
+        port, storage_port = (group[0].getsockname()[1] for group in sockets)
+        api_url = f"http://{_HOST}:{port}{API_PREFIX}"
+        self._links = Links(api_url, storage_port, self.emulator.switch)
         self._failure = None
         self._servers = [
             _uvicorn_server(app, connections)
@@ -102,32 +108,41 @@ class EmulatorServer:
         self.stop()
 
     def _apps(self, links: Links) -> tuple[ASGIApp, ASGIApp]:
-        api = Api(self.emulator.limits, links)
+        api = Api(self.emulator, links)
         gate = ApiGate(
             self.emulator,
             api.application(),
             api.routes(),
-            control_application(self.emulator),
+            Control(self.emulator).application(),
             self._connections[0],
         )
         return gate, Storage(self.emulator, links, self._connections[1])
 
-    def _run(self, sockets: list[socket.socket]) -> None:
+    def _listen(self) -> tuple[list[socket.socket], list[socket.socket]]:
+        api = _listen(self._ports[0])
+        try:
+            return api, _listen(self._ports[1], also_ipv6=True)
+        except EmulatorServerError:
+            for sock in api:
+                sock.close()
+            raise
+
+    def _run(self, sockets: Sequence[list[socket.socket]]) -> None:
         try:
             asyncio.run(self._serve(sockets))
         except BaseException as error:
             self._failure = error
         finally:
-            for sock in sockets:
+            for sock in chain.from_iterable(sockets):
                 sock.close()
 
-    async def _serve(self, sockets: list[socket.socket]) -> None:
+    async def _serve(self, sockets: Sequence[list[socket.socket]]) -> None:
         self._loop = asyncio.get_running_loop()
         try:
             await asyncio.gather(
                 *(
-                    server.serve(sockets=[sock])
-                    for server, sock in zip(self._servers, sockets, strict=True)
+                    server.serve(sockets=group)
+                    for server, group in zip(self._servers, sockets, strict=True)
                 )
             )
         finally:
@@ -159,21 +174,42 @@ class EmulatorServer:
         return self._links
 
 
-def _listen(ports: tuple[int, int]) -> list[socket.socket]:
-    sockets: list[socket.socket] = []
-    for port in ports:
-        # asyncio turns Nagle's delay off only where the protocol is named.
-        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-        sockets.append(sock)
-        try:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.bind((_HOST, port))
-            sock.listen()
-        except OSError as error:
-            for opened in sockets:
-                opened.close()
-            raise EmulatorServerError(f"cannot listen on {_HOST}:{port}: {error}") from error
+def _listen(port: int, *, also_ipv6: bool = False) -> list[socket.socket]:
+    """A socket on 127.0.0.1 and, where there is IPv6, one on the same port of ::1.
+
+    Port 0 takes a free one. EmulatorServerError where the port is not free.
+    """
+    try:
+        sockets = [_bound(socket.AF_INET, _HOST, port)]
+    except OSError as error:
+        raise EmulatorServerError(f"cannot listen on {_HOST}:{port}: {error}") from error
+    if not also_ipv6:
+        return sockets
+    try:
+        sockets.append(_bound(socket.AF_INET6, _HOST_IPV6, sockets[0].getsockname()[1]))
+    except OSError as error:
+        # Someone else's port there would be taken for ours by a client that tries ::1 first.
+        if error.errno == errno.EADDRINUSE:
+            sockets[0].close()
+            if port == 0:
+                return _listen(0, also_ipv6=True)
+            raise EmulatorServerError(f"cannot listen on [::1]:{port}: {error}") from error
     return sockets
+
+
+def _bound(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
+    # asyncio turns Nagle's delay off only where the protocol is named.
+    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind((host, port))
+        sock.listen()
+    except OSError:
+        sock.close()
+        raise
+    return sock
 
 
 def _uvicorn_server(app: ASGIApp, connections: Connections) -> uvicorn.Server:

@@ -5,6 +5,7 @@ import uuid
 
 from imgsync.adapters.emulator.accounts import Credentials, EmulatedAccount, EmulatedEntity
 from imgsync.adapters.emulator.content import ContentStore
+from imgsync.adapters.emulator.dialect import Dialect, DialectSwitch
 from imgsync.adapters.emulator.faults import Faults
 from imgsync.adapters.emulator.images import ImageCopy, StoredImage
 from imgsync.adapters.emulator.limits import EmulatorLimits
@@ -14,25 +15,41 @@ from imgsync.adapters.emulator.stats import Stats, StatsRecorder
 class Emulator:
     """Accounts, image files, faults and counters. Thread-safe; `EmulatorServer` serves it.
 
-    `storage_quota`: default quota of an account, in bytes; None for none.
+    `storage_quota`: default quota of an account, in bytes; None for none. `dialect` may be changed
+    at any time, and holds for the next request.
     """
 
     def __init__(
-        self, limits: EmulatorLimits | None = None, *, storage_quota: int | None = None
+        self,
+        limits: EmulatorLimits | None = None,
+        *,
+        storage_quota: int | None = None,
+        dialect: Dialect | None = None,
     ) -> None:
         self.limits = limits or EmulatorLimits()
         self.faults = Faults()
         self.recorder = StatsRecorder()
         self.content = ContentStore()
         self.credentials = Credentials()
+        self.switch = DialectSwitch(dialect or Dialect())
         self._storage_quota = storage_quota
         self._lock = threading.RLock()
         self._accounts: dict[str, EmulatedAccount] = {}
+
+    @property
+    def dialect(self) -> Dialect:
+        """How what no source says is played."""
+        return self.switch.dialect
+
+    @dialect.setter
+    def dialect(self, dialect: Dialect) -> None:
+        self.switch.dialect = dialect
 
     def add_account(
         self,
         name: str,
         *,
+        login: str | None = None,
         id: str | None = None,  # noqa: A002 (the field's name in the API)
         storage_quota: int | None = None,
         permanent_links: bool = True,
@@ -47,6 +64,8 @@ class Emulator:
             lock=self._lock,
             storage_quota=self._storage_quota if storage_quota is None else storage_quota,
             permanent_links=permanent_links,
+            switch=self.switch,
+            login=login,
         )
         with self._lock:
             if account.id in self._accounts:

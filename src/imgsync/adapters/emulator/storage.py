@@ -57,6 +57,9 @@ class Storage:
         fault = self._emulator.faults.take("storage", exchange.method, exchange.path)
         if fault is not None and await exchange.inject(fault):
             return
+        if exchange.method == "HEAD" and not self._emulator.dialect.head:
+            await exchange.run(_refusal(405, "HEAD is not allowed"))
+            return
         await exchange.run(self._app)
 
     async def _temporary(self, request: Request) -> Response:

@@ -1,5 +1,6 @@
 """Temp files on the local disk."""
 
+import os
 import re
 import shutil
 import uuid
@@ -9,7 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from imgsync.domain.errors import UnsafePathError
+from imgsync.adapters.files.locks import LOCK_NAME, if_abandoned, make_held
+from imgsync.domain.errors import NoRoomError, UnsafePathError
 from imgsync.domain.filenames import safe_suffix
 from imgsync.domain.ports.storage import StaleFile
 
@@ -20,7 +22,8 @@ _WORKSPACE = re.compile(r"task-[0-9a-f]{32}")
 class LocalFileStorage:
     """Implements the port `FileStorage` below one folder, which it creates as private (0700).
 
-    It touches only its own ``task-…`` folders, so a shared folder such as /tmp is safe.
+    It touches only its own ``task-…`` folders, so a shared folder such as /tmp is safe. The
+    process that uses such a folder holds a lock in it; what is locked is no left-over.
     """
 
     def __init__(self, root: Path) -> None:
@@ -28,7 +31,6 @@ class LocalFileStorage:
 
     @contextmanager
     def workspace(self) -> Iterator["LocalWorkspace"]:
-        self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
         workspace = LocalWorkspace(self._root / f"task-{uuid.uuid4().hex}")
         try:
             yield workspace
@@ -37,10 +39,10 @@ class LocalFileStorage:
 
     def stale(self, before: datetime) -> list[StaleFile]:
         found = []
-        for path in sorted(self._own_files()):
+        for path in sorted(self._left_over()):
             try:
                 stat = path.lstat()
-            except FileNotFoundError:  # its worker deleted it meanwhile
+            except FileNotFoundError:  # another cleanup deleted it meanwhile
                 continue
             modified = datetime.fromtimestamp(stat.st_mtime, UTC)
             if modified < before:
@@ -54,22 +56,37 @@ class LocalFileStorage:
         if not inside or path.name == ".." or not _WORKSPACE.fullmatch(path.parent.name):
             raise UnsafePathError(f"'{file.path}' is outside the temp folder")
         try:
-            size = path.lstat().st_size
-            path.unlink()
-        except FileNotFoundError:
+            with if_abandoned(path.parent) as abandoned:
+                return _delete(path) if abandoned else 0
+        except (FileNotFoundError, NotADirectoryError):
             return 0
-        with suppress(OSError):  # not empty, or its worker removed it meanwhile
-            path.parent.rmdir()
-        return size
 
-    def _own_files(self) -> Iterator[Path]:
+    def _left_over(self) -> Iterator[Path]:
         if not self._root.is_dir():
             return
         for folder in self._root.iterdir():
             if not _WORKSPACE.fullmatch(folder.name) or folder.is_symlink():
                 continue
             with suppress(FileNotFoundError, NotADirectoryError):  # removed by its worker
-                yield from (path for path in folder.iterdir() if not path.is_dir())
+                yield from _left_over_in(folder)
+
+
+def _left_over_in(folder: Path) -> list[Path]:
+    with if_abandoned(folder) as abandoned:
+        if not abandoned:
+            return []
+        files = [path for path in folder.iterdir() if not path.is_dir()]
+    # The lock goes with the last of the files; alone, it is left-over itself.
+    return [path for path in files if path.name != LOCK_NAME] or files
+
+
+def _delete(path: Path) -> int:
+    size = path.lstat().st_size
+    path.unlink()
+    with suppress(OSError):  # not empty, or its worker removed it meanwhile
+        if {left.name for left in path.parent.iterdir()} <= {LOCK_NAME}:
+            shutil.rmtree(path.parent)
+    return size
 
 
 class LocalWorkspace:
@@ -78,11 +95,15 @@ class LocalWorkspace:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._files: dict[str, LocalTempFile] = {}
+        self._lock: int | None = None
 
     def create(self, filename: str) -> "LocalTempFile":
-        self._folder.mkdir(mode=0o700, exist_ok=True)
         key = f"{len(self._files):04d}{safe_suffix(filename)}"
-        file = LocalTempFile(key, self._folder / key)
+        with _room_for(self._folder):
+            if self._lock is None:
+                self._folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                self._lock = make_held(self._folder)
+            file = LocalTempFile(key, self._folder / key)
         self._files[key] = file
         return file
 
@@ -94,8 +115,12 @@ class LocalWorkspace:
     def remove(self) -> None:
         """Closes the files and deletes the folder."""
         for file in self._files.values():
-            file.close()
+            with suppress(NoRoomError):  # it was not whole, and is not wanted any more
+                file.close()
         shutil.rmtree(self._folder, ignore_errors=True)
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
 
 class LocalTempFile:
@@ -105,7 +130,8 @@ class LocalTempFile:
         self._key = key
         self.path = path
         self._size = 0
-        self._file: BinaryIO = path.open("xb")
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        self._file: BinaryIO = os.fdopen(descriptor, "wb")
 
     @property
     def key(self) -> str:
@@ -116,19 +142,38 @@ class LocalTempFile:
         return self._size
 
     def write(self, chunk: bytes) -> None:
-        self._file.write(chunk)
+        with _room_for(self.path.parent):
+            self._file.write(chunk)
         self._size += len(chunk)
 
     def restart(self) -> None:
-        self._file.seek(0)
-        self._file.truncate()
+        with _room_for(self.path.parent):
+            self._file.seek(0)
+            self._file.truncate()
         self._size = 0
 
     def close(self) -> None:
-        self._file.close()
+        with _room_for(self.path.parent):
+            self._file.close()
+
+
+@contextmanager
+def _room_for(folder: Path) -> Iterator[None]:
+    """Whatever keeps a temp file from being written or read is no task's fault."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise NoRoomError(f"No room for temp files in {folder.parent}: {reason}") from error
 
 
 def _chunks(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
+    with _room_for(path.parent):
+        file = path.open("rb")
+    with file:
+        while True:
+            with _room_for(path.parent):
+                chunk = file.read(_CHUNK_BYTES)
+            if not chunk:
+                return
             yield chunk

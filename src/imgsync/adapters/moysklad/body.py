@@ -1,8 +1,11 @@
 """Request bodies that are streamed: base64 of files on disk, never whole in memory."""
 
 import base64
+import hashlib
+import json
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from imgsync.domain.encoding import (
     ARRAY_CLOSE,
@@ -20,20 +23,34 @@ from imgsync.domain.ports.moysklad import ReadContent
 
 @dataclass(frozen=True, slots=True)
 class StreamedBody:
-    """A JSON body of exactly `length` bytes; `chunks` begins anew for every repetition."""
+    """A JSON body of exactly `length` bytes; `chunks` begins anew for every repetition.
+
+    The last chunk is small and completes the body: without it the API does nothing. `digest`
+    tells equal bodies; None where it would cost reading the files.
+    """
 
     length: int
-    chunks: Callable[[], AsyncIterator[bytes]]
+    chunks: Callable[[], Iterator[bytes]]
+    digest: bytes | None = None
+
+    async def guarded(self, check: Callable[[], None]) -> AsyncIterator[bytes]:
+        """The chunks, with a call of `check` right before each; its error ends the body."""
+        for chunk in self.chunks():
+            check()
+            yield chunk
 
 
 def image_array(elements: Sequence[Element], read: ReadContent) -> StreamedBody:
     """Body of the array request that sets an image list to `elements`."""
+    return StreamedBody(array_size(elements), lambda: _array(elements, read))
 
-    async def chunks() -> AsyncIterator[bytes]:
-        for chunk in _array(elements, read):
-            yield chunk
 
-    return StreamedBody(array_size(elements), chunks)
+def small_body(value: Any) -> StreamedBody:
+    """Body of a value that is small."""
+    data = json.dumps(value, separators=(",", ":")).encode("ascii")
+    return StreamedBody(
+        len(data), lambda: iter((data[:-1], data[-1:])), hashlib.sha256(data).digest()
+    )
 
 
 def base64_chunks(chunks: Iterable[bytes]) -> Iterator[bytes]:

@@ -1,26 +1,37 @@
-"""Image downloads: redirects hop by hop, credentials for the API's origin only."""
+"""Image downloads: redirects hop by hop, credentials for the API's origin only, whole files."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import httpx
 
+from imgsync.adapters.moysklad.answers import (
+    CutError,
+    TooLongError,
+    content_length,
+    pieces,
+    read_start,
+)
 from imgsync.adapters.moysklad.errors import TransientError
+from imgsync.adapters.moysklad.times import DOWNLOAD_SECONDS, Allowance
 from imgsync.adapters.moysklad.transport import ApiTransport, network_errors
 from imgsync.domain.errors import (
     ApiError,
     ImageError,
+    ImageRejectedError,
     ImageTooLargeError,
     NotFoundError,
+    PermissionDeniedError,
     UnavailableError,
 )
+from imgsync.domain.limits import MAX_ERROR_BYTES
 from imgsync.domain.urls import DownloadPolicy
 
-DOWNLOAD_TIMEOUT_SECONDS = 60.0
 MAX_REDIRECTS = 5
 _LONGEST_WAIT_SECONDS = 60.0
 _EXPIRED = frozenset({401, 403, 404, 410})
+_NO_HEAD = frozenset({405, 501})
+_REFUSALS = (ApiError, ImageRejectedError, NotFoundError, PermissionDeniedError)
 
 
 class Downloader:
@@ -32,22 +43,29 @@ class Downloader:
         policy: DownloadPolicy,
         storage: httpx.AsyncClient,
         *,
-        timeout: float = DOWNLOAD_TIMEOUT_SECONDS,
+        seconds: float = DOWNLOAD_SECONDS,
     ) -> None:
         self._transport = transport
         self._policy = policy
         self._storage = storage
-        self._timeout = timeout
+        self._seconds = seconds
+        self._has_head = True
 
     async def content_length(self, url: str) -> int | None:
         """Bytes by one HEAD; None where it fails or names no length: the GET will tell."""
+        self._policy.check(url)
+        if not self._has_head:
+            return None  # each try would be a failing request
         try:
-            async with self._follow("HEAD", url) as response:
-                if not response.is_success or response.headers.get("Content-Encoding"):
+            async with self._follow("HEAD", url, Allowance(self._seconds)) as response:
+                if response.status_code in _NO_HEAD and self._policy.may_authorise(url):
+                    self._has_head = False
+                if response.status_code != httpx.codes.OK:
                     return None
-                length = response.headers.get("Content-Length", "")
-                return int(length) if length.isdecimal() else None
-        except (ApiError, NotFoundError, UnavailableError):
+                if response.headers.get("Content-Encoding"):
+                    return None
+                return content_length(response) or None
+        except (*_REFUSALS, UnavailableError):
             return None
 
     async def download(
@@ -56,52 +74,85 @@ class Downloader:
         write: Callable[[bytes], None],
         restart: Callable[[], None],
         max_bytes: int,
+        size: int | None = None,
     ) -> None:
         """See `MoySkladPort.download`."""
+        allowance = Allowance(self._seconds)
 
         async def once() -> None:
             restart()
             received = 0
-            async with self._follow("GET", url) as response:
-                length = response.headers.get("Content-Length", "")
-                if length.isdecimal() and int(length) > max_bytes:
-                    raise ImageTooLargeError(int(length), max_bytes)
-                async for chunk in response.aiter_bytes():
-                    received += len(chunk)
-                    if received > max_bytes:
-                        raise ImageTooLargeError(None, max_bytes)
-                    write(chunk)
+            async with self._follow("GET", url, allowance) as response:
+                _check_picture(response)
+                told = content_length(response)
+                if told is not None and told > max_bytes:
+                    raise ImageTooLargeError(told, max_bytes)
+                try:
+                    async for piece in pieces(response, max_bytes):
+                        write(piece)
+                        received += len(piece)
+                except TooLongError:
+                    raise ImageTooLargeError(None, max_bytes) from None
+                except CutError as error:
+                    raise TransientError(f"the file did not come whole: {error}") from None
+            if size and received != size:
+                raise TransientError(
+                    f"the file did not come whole: {received} bytes came in place of its {size}"
+                )
 
         try:
-            await self._transport.repeat(once)
-        except (ApiError, NotFoundError) as error:
+            await self._transport.repeat(once, allowance)
+        except _REFUSALS as error:
             raise ImageError(str(error)) from error
 
     @asynccontextmanager
-    async def _follow(self, method: str, url: str) -> AsyncIterator[httpx.Response]:
-        """The final answer behind the redirects of an address. Each address is checked."""
-        target = url
+    async def _follow(
+        self, method: str, url: str, allowance: Allowance
+    ) -> AsyncIterator[httpx.Response]:
+        """The final answer behind the redirects of an address.
+
+        What the API itself redirects to is trusted, and what that redirects to; an address that
+        came from elsewhere, and its redirects, must be on the allow list. Whoever has left the
+        API gets no credentials any more.
+        """
+        self._policy.check(url)
+        given = self._policy.may_authorise(url)
+        target, hop = url, self._ask if given else self._fetch
         for _ in range(MAX_REDIRECTS + 1):
-            self._policy.check(target)
             _check_address(target)
-            async with self._hop(method, target) as response:
+            async with hop(method, target, allowance) as response:
                 if not response.has_redirect_location:
                     yield response
                     return
                 target = _location(response)
+                if method != "HEAD":
+                    await read_start(response, MAX_ERROR_BYTES)  # keeps the connection open
+            if given:
+                self._policy.check_given(target)
+            else:
+                self._policy.check(target)
+            hop = self._fetch
         raise ImageError(f"more than {MAX_REDIRECTS} redirects")
 
     @asynccontextmanager
-    async def _hop(self, method: str, url: str) -> AsyncIterator[httpx.Response]:
-        if self._policy.may_authorise(url):
-            async with self._transport.exchange(method, url, seconds=self._timeout) as response:
+    async def _ask(
+        self, method: str, url: str, allowance: Allowance
+    ) -> AsyncIterator[httpx.Response]:
+        """A hop to the API."""
+        async with self._transport.exchange(method, url, allowance=allowance) as response:
+            if method != "HEAD":
                 await self._transport.fail(response)
-                yield response
-            return
+            yield response
+
+    @asynccontextmanager
+    async def _fetch(
+        self, method: str, url: str, allowance: Allowance
+    ) -> AsyncIterator[httpx.Response]:
+        """A hop to a storage, without credentials."""
         headers = {"Accept": "*/*", "Accept-Encoding": "identity"}
         async with (
             network_errors(),
-            asyncio.timeout(self._timeout),
+            allowance.spend(),
             self._storage.stream(method, url, headers=headers, follow_redirects=False) as response,
         ):
             if method != "HEAD":
@@ -125,6 +176,13 @@ def _check_storage(response: httpx.Response) -> None:
         raise TransientError(f"storage host '{host}' answered {status}", wait)
     if response.is_error:
         raise ImageError(f"storage host '{host}' answered {status}")
+
+
+def _check_picture(response: httpx.Response) -> None:
+    """Part of a file (206), nothing (204) and 'not modified' (304) are no picture."""
+    if response.status_code != httpx.codes.OK:
+        host = response.request.url.host
+        raise TransientError(f"host '{host}' answered {response.status_code} in place of the file")
 
 
 def _location(response: httpx.Response) -> str:

@@ -1,22 +1,30 @@
 """Paces the requests of one account: rate bucket and parallel limit."""
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import httpx
 
-from imgsync.domain.limits import MAX_PARALLEL_REQUESTS, RATE_INTERVAL_SECONDS
+from imgsync.domain.limits import (
+    LONGEST_WAIT_SECONDS,
+    MAX_PARALLEL_REQUESTS,
+    RATE_INTERVAL_SECONDS,
+)
 from imgsync.domain.pacing import RateBucket
 
 _CODE_PARALLEL_PAUSE = 0.2
+_WORTH_TELLING_SECONDS = 30.0
+_log = logging.getLogger(__name__)
 
 
 class Pacer:
     """Admits requests so that neither limit of the account is passed.
 
-    `weight` gives the units a request costs now; `monotonic` and `sleep` are seconds.
+    `weight` gives the units a request costs now; `monotonic` and `sleep` are seconds. `name`: of
+    the account, for the log.
     """
 
     def __init__(
@@ -25,8 +33,11 @@ class Pacer:
         *,
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        name: str = "",
     ) -> None:
-        self._weight = weight
+        self.weight = weight
+        self._name = name
+        self._told = False
         self._monotonic = monotonic
         self._sleep = sleep
         self._bucket = RateBucket()
@@ -37,7 +48,7 @@ class Pacer:
     async def slot(self) -> AsyncIterator[None]:
         """Waits until a request may be sent and counts it until the block ends."""
         async with self._parallel:
-            weight = self._weight()
+            weight = self.weight()
             async with self._turn:
                 while (wait := self._bucket.delay(self._monotonic(), weight)) > 0:
                     await self._sleep(wait)
@@ -56,15 +67,30 @@ class Pacer:
         if limit is not None and remaining is not None:
             self._bucket.observe(
                 now,
-                self._weight(),
+                self.weight(),
                 limit=int(limit),
                 remaining=int(remaining),
                 interval=interval / 1000 if interval else None,
             )
         if response.status_code == httpx.codes.TOO_MANY_REQUESTS:
-            self._bucket.rejected(now, _retry_after(headers))
+            self._hold(now, _retry_after(headers))
         else:
+            self._told = False
             self._bucket.accepted()
+
+    def _hold(self, now: float, seconds: float) -> None:
+        self._bucket.rejected(now, seconds)
+        if seconds < _WORTH_TELLING_SECONDS or self._told:
+            return
+        self._told = True  # until an answer is accepted
+        wait = min(seconds, LONGEST_WAIT_SECONDS)
+        asked = "" if seconds == wait else f" (it asks for {seconds:.3g} s)"
+        _log.warning(
+            "MoySklad account '%s': the API asks to wait; nothing is sent for %.0f s%s",
+            self._name,
+            wait,
+            asked,
+        )
 
 
 def _retry_after(headers: httpx.Headers) -> float:

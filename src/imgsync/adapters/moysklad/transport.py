@@ -1,4 +1,4 @@
-"""Requests to one account's API: credentials, pacing, repetition."""
+"""Requests to one account's API: credentials, pacing, permits, repetition, bounds."""
 
 import asyncio
 import base64
@@ -9,11 +9,22 @@ from typing import Any, TypeVar
 
 import httpx
 
+from imgsync.adapters.moysklad.answers import TooLongError, decode, read_json, read_start
 from imgsync.adapters.moysklad.body import StreamedBody
-from imgsync.adapters.moysklad.errors import ThrottledError, TransientError, error_of
+from imgsync.adapters.moysklad.errors import (
+    LASTING,
+    AnswerTooLongError,
+    ThrottledError,
+    TransientError,
+    error_of,
+)
+from imgsync.adapters.moysklad.gate import AccountGate, FailureMemory, RequestKey
 from imgsync.adapters.moysklad.pacer import Pacer
+from imgsync.adapters.moysklad.times import EXCHANGE_SECONDS, Allowance, WriteWindow, boot_time
 from imgsync.domain.accounts import Account, TokenKind
-from imgsync.domain.errors import ApiError, UnavailableError
+from imgsync.domain.errors import ApiError, AuthorisationError, LeaseLostError, UnavailableError
+from imgsync.domain.limits import MAX_ERROR_BYTES
+from imgsync.domain.ports.moysklad import WritePermit
 from imgsync.domain.retry import REQUEST_RETRY_DELAYS
 from imgsync.domain.urls import DownloadPolicy
 
@@ -37,6 +48,8 @@ class ApiTransport:
         *,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         monotonic: Callable[[], float] = time.monotonic,
+        boot: Callable[[], float] = boot_time,
+        seconds: float = EXCHANGE_SECONDS,
     ) -> None:
         self._account = account
         self._policy = policy
@@ -44,7 +57,11 @@ class ApiTransport:
         self._pacer = pacer
         self._sleep = sleep
         self._monotonic = monotonic
+        self._boot = boot
+        self._seconds = seconds
         self._authorisation = _authorisation(account)
+        self._gate = AccountGate(account, monotonic)
+        self._memory = FailureMemory(monotonic)
 
     async def json(
         self,
@@ -52,27 +69,30 @@ class ApiTransport:
         path: str,
         *,
         params: Mapping[str, str | int] | None = None,
-        json: Any = None,
         body: StreamedBody | None = None,
+        permit: WritePermit | None = None,
+        may_be_empty: bool = False,
     ) -> Any:
         """Decoded answer to a request on a path below the API's base; repeats what may pass.
 
+        `permit` is confirmed right before each time that the request goes out.
         Raises the errors of `imgsync.adapters.moysklad.errors.error_of`, UnavailableError after
-        the last repetition, ApiError for an answer that is not JSON.
+        the last repetition, AccountParkedError where nothing may be sent, LeaseLostError.
         """
         url = f"{self._policy.api_url}/{path}"
 
         async def once() -> Any:
             target = url
             async with self.exchange(
-                method, target, params=params, json=json, body=body
+                method, target, params=params, body=body, permit=permit
             ) as response:
                 if response.status_code not in _REDIRECTS:
-                    return await self._read(response)
+                    return await self._read(response, may_be_empty=may_be_empty)
                 target = _location(response)
+                await read_start(response, MAX_ERROR_BYTES)  # so that the connection stays open
             # A UUID of the user interface answers 308 with the address by API id.
-            async with self.exchange(method, target, json=json, body=body) as response:
-                return await self._read(response)
+            async with self.exchange(method, target, body=body, permit=permit) as response:
+                return await self._read(response, may_be_empty=may_be_empty)
 
         return await self.repeat(once)
 
@@ -83,40 +103,74 @@ class ApiTransport:
         url: str,
         *,
         params: Mapping[str, str | int] | None = None,
-        json: Any = None,
         body: StreamedBody | None = None,
-        seconds: float | None = None,
+        permit: WritePermit | None = None,
+        allowance: Allowance | None = None,
     ) -> AsyncIterator[httpx.Response]:
         """One paced request; the answer is open for reading and no status is an error yet.
 
-        `seconds`: time for the whole exchange, without the wait for the account's pace.
+        `allowance`: time for the whole exchange, without the wait for the account's pace.
         """
         if not self._policy.may_authorise(url):
             raise ApiError(f"refusing to send credentials to {httpx.URL(url).host}")
         headers = _HEADERS | {"Authorization": self._authorisation}
-        content: AsyncIterator[bytes] | None = None
         if body is not None:
             headers |= {"Content-Type": "application/json", "Content-Length": str(body.length)}
-            content = body.chunks()
-        async with self._pacer.slot(), network_errors(), asyncio.timeout(seconds):
+        key = _key(self._client.build_request(method, url, params=params), body)
+        self._memory.check(key)
+        async with self._gate.one_by_one(), self._pacer.slot():
+            # An identical request may have failed, or the credentials been refused, meanwhile.
+            self._memory.check(key)
+            self._gate.check()
+            window = await WriteWindow.open(permit, self._boot) if permit else None
             request = self._client.build_request(
-                method, url, params=params, json=json, content=content, headers=headers
+                method,
+                url,
+                params=params,
+                content=body.guarded(window.check if window else _always) if body else None,
+                headers=headers,
             )
-            response = await self._client.send(request, stream=True, follow_redirects=False)
-            try:
-                self._pacer.observe(response)
-                yield response
-            finally:
-                await response.aclose()
+            request.extensions[_KEY] = key
+            async with (
+                network_errors(),
+                _within(window),
+                (allowance or Allowance(self._seconds)).spend(),
+            ):
+                response = await self._client.send(request, stream=True, follow_redirects=False)
+                try:
+                    self._observe(response)
+                    yield response
+                finally:
+                    await response.aclose()
 
     async def fail(self, response: httpx.Response) -> None:
         """Raises the error of an answer other than a success or redirect."""
-        if response.is_error:
-            await response.aread()
-            raise error_of(response, self._account.name)
+        if not response.is_error:
+            return
+        try:
+            body = decode(await read_start(response, MAX_ERROR_BYTES))
+        except TransientError:
+            body = None
+        error = error_of(response, body, self._account.name, self._account.id)
+        if isinstance(error, AuthorisationError):
+            self._gate.refused(error)
+        elif isinstance(error, LASTING):
+            key: RequestKey | None = response.request.extensions.get(_KEY)
+            if key is not None and response.status_code < httpx.codes.INTERNAL_SERVER_ERROR:
+                self._memory.remember(key, error)
+        raise error
 
-    async def repeat(self, operation: Callable[[], Awaitable[_T]]) -> _T:
-        """Runs an operation again after 429 (as long as told) and after what may pass."""
+    def forget_failures(self, path: str) -> None:
+        """Drops what is remembered of failing requests on a path and below it."""
+        self._memory.forget(f"{self._policy.api_url}/{path}")
+
+    async def repeat(
+        self, operation: Callable[[], Awaitable[_T]], allowance: Allowance | None = None
+    ) -> _T:
+        """Runs an operation again after 429 (as long as told) and after what may pass.
+
+        UnavailableError after the last repetition, and where `allowance` is used up.
+        """
         started, failures = self._monotonic(), 0
         while True:
             try:
@@ -127,21 +181,66 @@ class ApiTransport:
             except TransientError as error:
                 if failures == len(REQUEST_RETRY_DELAYS):
                     raise UnavailableError(str(error)) from error
-                await self._sleep(max(REQUEST_RETRY_DELAYS[failures], error.wait))
+                wait = max(REQUEST_RETRY_DELAYS[failures], error.wait)
+                if allowance is not None and not allowance.take(wait):
+                    raise UnavailableError(str(error)) from error
+                await self._sleep(wait)
                 failures += 1
 
-    async def _read(self, response: httpx.Response) -> Any:
+    def _observe(self, response: httpx.Response) -> None:
+        self._pacer.observe(response)
+        if response.is_error:
+            if response.status_code != httpx.codes.TOO_MANY_REQUESTS:
+                self._gate.failed()
+        else:
+            self._gate.accepted()
+
+    async def _read(self, response: httpx.Response, *, may_be_empty: bool) -> Any:
         await self.fail(response)
-        await response.aread()
-        if not response.content:
-            return None
+        where = f"MoySklad account '{self._account.name}': {response.request.url.path}"
         try:
-            return response.json()
-        except ValueError:
-            raise ApiError(
-                f"MoySklad account '{self._account.name}': the answer of "
-                f"{response.request.url.path} is not JSON"
+            answer = await read_json(response)
+        except TooLongError:
+            raise AnswerTooLongError(
+                f"{where}: the answer is longer than any that is read"
             ) from None
+        except TransientError as error:
+            raise TransientError(f"{where}: {error}") from None
+        if answer is None and not may_be_empty:
+            raise TransientError(f"{where}: the answer is empty")
+        return answer
+
+
+_KEY = "imgsync_request"
+
+
+def _key(request: httpx.Request, body: StreamedBody | None) -> RequestKey | None:
+    """What tells an identical request; None where the body would have to be read for it."""
+    if body is not None and body.digest is None:
+        return None
+    return request.method, str(request.url), b"" if body is None else body.digest or b""
+
+
+def _always() -> None:
+    """A body without a permit may be sent at any time."""
+
+
+@asynccontextmanager
+async def _within(window: WriteWindow | None) -> AsyncIterator[None]:
+    """Ends a write that outlasts its window: LeaseLostError, and its connection is closed."""
+    if window is None:
+        yield
+        return
+    ending = asyncio.timeout(window.left)
+    try:
+        async with ending:
+            yield
+    except TimeoutError:
+        if not ending.expired():
+            raise
+        raise LeaseLostError(
+            "the write was broken off, as it would have outlasted the lease of its task"
+        ) from None
 
 
 @asynccontextmanager

@@ -1,15 +1,17 @@
 """Loads plugins and gathers what they register."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from importlib.metadata import entry_points, version
+from functools import partial
+from importlib.metadata import Distribution, EntryPoint, entry_points, version
 from itertools import chain
 
 import pluggy
 
 from imgsync.adapters.plugins import builtin
+from imgsync.adapters.plugins.guard import PluginGuard, guarded_formats, guarded_types
 from imgsync.adapters.plugins.hookspecs import PROJECT, Hooks
 from imgsync.domain.entity_types import EntityType, EntityTypes
-from imgsync.domain.errors import ImgsyncError, PluginError
 from imgsync.domain.payloads import PayloadFormat, PayloadFormats
 
 
@@ -48,16 +50,11 @@ def load_plugins() -> PluginRegistry:
     manager = pluggy.PluginManager(PROJECT)
     manager.add_hookspecs(Hooks)
     manager.register(builtin, name="builtin")
-    origins = {"builtin": ("imgsync", version("imgsync"))}
+    found = [_builtin()]
     for entry_point in sorted(entry_points(group=PROJECT), key=lambda e: e.name):
-        try:
-            manager.register(entry_point.load(), name=entry_point.name)
-            manager.check_pending()
-        except Exception as error:
-            raise PluginError(f"plugin '{entry_point.name}' cannot be loaded: {error}") from error
-        dist = entry_point.dist
-        origins[entry_point.name] = (dist.name, dist.version) if dist else ("?", "?")
-    found = [_contribution(manager, name, *origins[name]) for name in origins]
+        guard = PluginGuard(entry_point.name)
+        guard.load(partial(_register, manager, entry_point))
+        found.append(_contribution(manager, guard, entry_point.dist))
     return PluginRegistry(
         plugins=tuple(c.info for c in found),
         entity_types=EntityTypes(chain.from_iterable(c.entity_types for c in found)),
@@ -67,30 +64,41 @@ def load_plugins() -> PluginRegistry:
     )
 
 
+def _register(manager: pluggy.PluginManager, entry_point: EntryPoint) -> None:
+    manager.register(entry_point.load(), name=entry_point.name)
+    manager.check_pending()
+
+
+def _builtin() -> _Contribution:
+    """What imgsync itself registers, which needs no guard."""
+    types = tuple(builtin.imgsync_entity_types())
+    formats = tuple(builtin.imgsync_payload_formats())
+    return _Contribution(
+        _info("builtin", "imgsync", version("imgsync"), types, formats), types, formats
+    )
+
+
 def _contribution(
-    manager: pluggy.PluginManager, name: str, distribution: str, release: str
+    manager: pluggy.PluginManager, guard: PluginGuard, distribution: Distribution | None
 ) -> _Contribution:
-    others = [plugin for other, plugin in manager.list_name_plugin() if other != name]
-    types_hook = manager.subset_hook_caller("imgsync_entity_types", others)
-    formats_hook = manager.subset_hook_caller("imgsync_payload_formats", others)
-    try:
-        types = tuple(chain.from_iterable(types_hook()))
-        formats = tuple(chain.from_iterable(formats_hook()))
-    except ImgsyncError:
-        raise
-    except Exception as error:
-        raise PluginError(f"plugin '{name}' failed: {error}") from error
-    for value in types:
-        if not isinstance(value, EntityType):
-            raise PluginError(f"plugin '{name}': {value!r} is not an EntityType")
-    for value in formats:
-        if not all(hasattr(value, part) for part in ("name", "matches", "parse")):
-            raise PluginError(f"plugin '{name}': {value!r} is not a PayloadFormat")
-    info = PluginInfo(
+    others = [plugin for other, plugin in manager.list_name_plugin() if other != guard.plugin]
+    types = guarded_types(guard, manager.subset_hook_caller("imgsync_entity_types", others))
+    formats = guarded_formats(guard, manager.subset_hook_caller("imgsync_payload_formats", others))
+    origin = (distribution.name, distribution.version) if distribution else ("?", "?")
+    return _Contribution(_info(guard.plugin, *origin, types, formats), types, formats)
+
+
+def _info(
+    name: str,
+    distribution: str,
+    release: str,
+    types: Iterable[EntityType],
+    formats: Iterable[PayloadFormat],
+) -> PluginInfo:
+    return PluginInfo(
         name,
         distribution,
         release,
         tuple(t.name for t in types),
         tuple(f.name for f in formats),
     )
-    return _Contribution(info, types, formats)

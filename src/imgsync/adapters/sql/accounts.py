@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import Engine, Row, select, update
+from sqlalchemy import Connection, Engine, LargeBinary, Row, cast, select, update
 
 from imgsync.adapters.sql.tables import accounts
 from imgsync.adapters.sql.transactions import DatabaseError, now_of, transaction
@@ -41,14 +41,14 @@ class SqlAccountRepository:
 
     def get(self, account_id: str) -> Account:
         with transaction(self._engine) as connection:
-            row = connection.execute(_rows().where(accounts.c.id == account_id)).first()
+            row = connection.execute(_rows(connection).where(accounts.c.id == account_id)).first()
         if row is None:
             raise UnknownAccountError(account_id)
         return _account(row)
 
     def all(self) -> list[Account]:
         with transaction(self._engine) as connection:
-            rows = connection.execute(_rows()).all()
+            rows = connection.execute(_rows(connection)).all()
         return sorted(map(_account, rows), key=lambda account: (account.name, account.id))
 
     def set_role(self, account_id: str, role: AccountRole) -> None:
@@ -76,23 +76,38 @@ class SqlAccountRepository:
             connection.execute(this.values(values))
 
 
-def _rows() -> Any:
-    return select(*(accounts.c[name] for name in _STORED))
+def _rows(connection: Connection) -> Any:
+    """The columns of `_STORED`, as text that no driver fails to decode."""
+    columns = [accounts.c[name] for name in _STORED]
+    if connection.dialect.name == "sqlite":
+        return select(*(cast(column, LargeBinary).label(column.name) for column in columns))
+    return select(*columns)
 
 
 def _account(row: Row[Any]) -> Account:
     """The account in a row, which another program may have written."""
+    values = dict(row._mapping)
     try:
+        texts = {name: _text(value) for name, value in values.items()}
+        role = texts["role"]
         return Account(
-            row.id,
-            row.name,
-            TokenKind(row.token_kind),
-            row.secret,
-            row.login,
-            None if row.role is None else AccountRole(row.role),
+            texts["id"] or "",
+            texts["name"] or "",
+            TokenKind(texts["token_kind"] or ""),
+            texts["secret"] or "",
+            texts["login"],
+            None if role is None else AccountRole(role),
         )
-    except (ValueError, TypeError, AttributeError) as error:
+    except ValueError as error:
+        shown = values["id"]
+        if isinstance(shown, bytes):
+            shown = shown.decode("utf-8", "replace")
+        reason = "it is no UTF-8 text" if isinstance(error, UnicodeDecodeError) else error
         raise DatabaseError(
-            f"The stored account {row.id!a} is damaged: {error}; "
+            f"The stored account {shown!a} is damaged: {reason}; "
             "add it anew with 'imgsync account add'"
         ) from None
+
+
+def _text(value: str | bytes | None) -> str | None:
+    return value.decode("utf-8") if isinstance(value, bytes) else value

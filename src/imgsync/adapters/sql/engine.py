@@ -3,18 +3,18 @@
 import json
 import os
 import sqlite3
+import stat
 import time
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError
 
-from imgsync.adapters.sql.tables import metadata
-from imgsync.adapters.sql.transactions import DatabaseError, failure
+from imgsync.adapters.sql.transactions import DatabaseError
 
 _BUSY_SECONDS = 30.0
-_SCHEMA_LOCK = 0x696D6773796E63  # "imgsync"
+_SQLITE_HEADER = b"SQLite format 3\x00"
 _PATIENCE = {
     "connect_timeout": 10,
     "tcp_user_timeout": 30_000,
@@ -42,24 +42,12 @@ def create_engine_for(url: str) -> Engine:
             raise DatabaseError(f"database_url: '{other}' is neither sqlite nor postgresql")
 
 
-def create_schema(engine: Engine) -> None:
-    """Creates what is missing of the tables. Hosts that start at once wait for one another."""
-    try:
-        with engine.begin() as connection:
-            if engine.dialect.name == "postgresql":
-                connection.execute(
-                    text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _SCHEMA_LOCK}
-                )
-            metadata.create_all(connection)
-    except SQLAlchemyError as error:
-        raise failure(engine, error) from error
-
-
 def _sqlite(url: URL) -> Engine:
     name = url.database or ""
     if name in ("", ":memory:") or name.startswith("file:"):
         raise DatabaseError("database_url: an SQLite queue needs a file, such as sqlite:///q.db")
     path = Path(name).expanduser()
+    _check_file(path)
     _make_private(path)
     engine = create_engine(
         url.set(drivername="sqlite+pysqlite", database=str(path)),
@@ -81,6 +69,27 @@ def _postgresql(url: URL) -> Engine:
         raise DatabaseError(
             f"PostgreSQL needs the package '{error.name}': pip install 'imgsync[postgresql]'"
         ) from error
+
+
+def _check_file(path: Path) -> None:
+    """DatabaseError for what is there and is no SQLite database; nothing is touched before."""
+    try:
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode):
+            raise DatabaseError(f"The database {path} is {_kind(mode)}, not a file")
+        with path.open("rb") as file:
+            head = file.read(len(_SQLITE_HEADER))
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        raise DatabaseError(f"Cannot read the database file {path}: {error.strerror}") from error
+    if head and head != _SQLITE_HEADER:
+        raise DatabaseError(f"The file {path} is not a database of SQLite; it was left as it is")
+
+
+def _kind(mode: int) -> str:
+    kinds = ((stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket"))
+    return next((name for is_one, name in kinds if is_one(mode)), "a device")
 
 
 def _make_private(path: Path) -> None:

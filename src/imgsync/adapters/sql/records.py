@@ -2,8 +2,8 @@
 
 from dataclasses import asdict
 
-from pydantic import TypeAdapter, ValidationError
-from sqlalchemy import Engine, select
+from pydantic import TypeAdapter
+from sqlalchemy import ColumnElement, Engine, case, func, select
 
 from imgsync.adapters.sql.tables import sync_records
 from imgsync.adapters.sql.transactions import transaction
@@ -24,14 +24,26 @@ class SqlSyncRecordRepository:
         query = select(columns.record).where(
             *(columns[name] == value for name, value in asdict(key).items())
         )
-        with transaction(self._engine) as connection:
-            row = connection.execute(query).first()
-        if row is None:
-            return None
         try:
-            return _RECORD.validate_python(row.record)
-        except ValidationError:
-            return None  # of another version: the entity is copied anew
+            with transaction(self._engine) as connection:
+                row = connection.execute(query).first()
+            return None if row is None else _RECORD.validate_python(row.record)
+        except (ValueError, RecursionError):
+            return None  # damaged, or of another version: the entity is copied anew
+
+    def copied(self, child_account_id: str, entity_type: str) -> set[str]:
+        columns = sync_records.c
+        # By the database, as there may be a record for each entity of a large catalogue.
+        left: ColumnElement[str] = columns.record["child_image_ids"].as_string()
+        if self._engine.dialect.name == "sqlite":  # which stores anything, and fails on reading it
+            left = case((func.json_valid(columns.record) == 1, left))
+        query = select(columns.child_entity_id).where(
+            columns.child_account_id == child_account_id,
+            columns.entity_type == entity_type,
+            left != "[]",
+        )
+        with transaction(self._engine) as connection:
+            return set(connection.execute(query).scalars())
 
     def put(self, key: EntityKey, record: SyncRecord) -> None:
         values = {**asdict(key), "record": _RECORD.dump_python(record, mode="json")}

@@ -112,8 +112,10 @@ class _Reader:
         return value.encode("utf-8", "surrogatepass") if isinstance(value, str) else value
 
     def _shown(self, name: str) -> str:
-        text = self.text(name)
-        return "NULL" if text is None else ascii(text[:_SHOWN])[1:-1]
+        value = self._value(name)
+        if value is None:
+            return "NULL"
+        return ascii(value.decode("utf-8", "replace")[:_SHOWN])[1:-1]
 
     def _note(self, text: str) -> None:
         self.damage = self.damage or text

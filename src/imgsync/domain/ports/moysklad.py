@@ -3,11 +3,11 @@
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Protocol
 
-from imgsync.domain.accounts import Account
+from imgsync.domain.accounts import Account, Identity
 from imgsync.domain.encoding import Element
 from imgsync.domain.entity_types import EntityType
 from imgsync.domain.images import RemoteImage
-from imgsync.domain.matching import Entity
+from imgsync.domain.matching import EntityPage
 
 ReadContent = Callable[[str], Iterator[bytes]]
 """Bytes of the file of an `Upload`, by its key, in chunks; called anew for every repetition."""
@@ -25,17 +25,28 @@ class WritePermit(Protocol):
 
 
 class MoySkladPort(Protocol):
-    """The API of one account. Errors: AuthorisationError, NotFoundError, ApiError,
-    UnavailableError after the adapter's own retries."""
+    """The API of one account. Errors: AuthorisationError, AccountParkedError, NotFoundError,
+    PermissionDeniedError, ApiError, UnavailableError after the adapter's own retries.
+
+    An identical request that was refused for good within the last ten minutes is not sent again:
+    its error is raised anew.
+    """
 
     def list_entities(
         self, entity_type: EntityType, *, with_images: bool
-    ) -> AsyncIterator[list[Entity]]:
-        """Pages of all entities of a type; pages of 100 with images, of 1000 without."""
+    ) -> AsyncIterator[EntityPage]:
+        """Pages of all entities of a type; pages of 100 with images, of 1000 without.
+
+        Each entity comes once. ApiError for a list that repeats itself, ends before the size that
+        it names or goes on without end. WrongAccountError where the rows are another account's.
+        """
         ...
 
     async def list_images(self, entity_type: EntityType, entity_id: str) -> list[RemoteImage]:
-        """The entity's images in order."""
+        """The entity's images in order. A row that cannot be read is left out and logged.
+
+        ApiError where the list has rows and none can be read, or does not tell whether it has any.
+        """
         ...
 
     async def set_images(
@@ -74,20 +85,38 @@ class MoySkladPort(Protocol):
         ...
 
     async def download(
-        self, url: str, write: Callable[[bytes], None], restart: Callable[[], None], max_bytes: int
+        self,
+        url: str,
+        write: Callable[[bytes], None],
+        restart: Callable[[], None],
+        max_bytes: int,
+        size: int | None = None,
     ) -> None:
         """Streams a file into `write`; calls `restart` before it begins anew after a failure.
 
-        ImageTooLargeError past `max_bytes`, ImageError where the image is gone,
-        ForbiddenUrlError, and UnavailableError after 60 s or repeated failures.
+        `size`: bytes that the file has where that is known; a file of another size begins anew,
+        and at last is an UnavailableError that names both. ImageTooLargeError past `max_bytes`,
+        ImageError where the image is gone, ForbiddenUrlError, and UnavailableError after 60 s or
+        repeated failures.
         """
         ...
 
 
 class MoySkladFactory(Protocol):
-    """Gives the port of an account, one and the same for one account (they share its pace)."""
+    """Gives the port of an account, one and the same for the same id and credentials.
+
+    Accounts share no connection; those with the same credentials share a pace.
+    """
 
     def for_account(self, account: Account) -> MoySkladPort: ...
+
+    async def identify(self, secret: str, login: str | None = None) -> Identity:
+        """Whose credentials these are: a token, or a password with its login.
+
+        AuthorisationError where they are refused, ApiError where the API shows no entity that
+        tells the account, UnavailableError where it cannot be asked.
+        """
+        ...
 
     async def close(self) -> None:
         """Closes every connection."""

@@ -8,10 +8,13 @@ from typing import Protocol
 
 
 class Workspace(Protocol):
-    """Temp files of one task. Keys are the workspace's own; file names never become paths."""
+    """Temp files of one task. Keys are the workspace's own; file names never become paths.
+
+    NoRoomError of any of its methods: the disk is full, cannot be written, or the folder is gone.
+    """
 
     def create(self, filename: str) -> "TempFile":
-        """A new empty file; of `filename` only a plain suffix is used."""
+        """A new empty file, private to its owner; of `filename` only a plain suffix is used."""
         ...
 
     def read(self, key: str) -> Iterator[bytes]:
@@ -56,11 +59,12 @@ class FileStorage(Protocol):
         ...
 
     def stale(self, before: datetime) -> list[StaleFile]:
-        """Files last changed before that moment."""
+        """Files last changed before that moment whose worker is dead. Those of a worker that lives,
+        however old, are none of them."""
         ...
 
     def delete(self, file: StaleFile) -> int:
-        """Deletes one and returns the bytes freed, 0 where it was gone already.
+        """Deletes one and returns the bytes freed, 0 where it was gone or is used after all.
 
         UnsafePathError for a path outside the temp folder.
         """

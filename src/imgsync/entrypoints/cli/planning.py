@@ -6,9 +6,10 @@ from typing import Any
 
 import click
 
-from imgsync.application.plan_sync import Planned
+from imgsync.application.plan_sync import Planned, allowed_clears
 from imgsync.domain.entity_types import MatchField
-from imgsync.domain.payloads import batch_payload
+from imgsync.domain.errors import ClearLimitError
+from imgsync.domain.payloads import SyncRequest, batch_payload
 from imgsync.entrypoints.cli.output import say
 from imgsync.entrypoints.container import Container
 
@@ -20,6 +21,8 @@ match_option = click.option(
 types_option = click.option(
     "--type", "types", multiple=True, help="Only this entity type; may be repeated."
 )
+
+
 max_clear_option = click.option(
     "--max-clear",
     type=click.IntRange(0),
@@ -30,20 +33,35 @@ max_clear_option = click.option(
 
 @dataclass(slots=True)
 class PlanOutcome:
-    """What a plan found, and the ids of the tasks it queued."""
+    """What a plan found, and the ids of the tasks it queued.
+
+    `entities`: those whose images are copied; `clears`: those whose counterparts lose theirs;
+    `clears_refused`: those that would, were they not more than `clears_allowed`.
+    """
 
     entities: int = 0
     images: int = 0
+    clears: int = 0
+    clears_refused: int = 0
+    clears_allowed: int = 0
     created: int = 0
     updated: int = 0
     task_ids: list[int] = field(default_factory=list)
     skipped: list[Planned] = field(default_factory=list)
-    clears_refused: int = 0
+
+    @property
+    def clear_limit_error(self) -> ClearLimitError | None:
+        """Why the images of no entity are cleared."""
+        if not self.clears_refused:
+            return None
+        return ClearLimitError(self.clears_refused, self.clears_allowed)
 
     def as_dict(self) -> dict[str, Any]:
         return {
             "entities": self.entities,
             "images": self.images,
+            "clears": self.clears,
+            "clears_refused": self.clears_refused,
             "created": self.created,
             "updated": self.updated,
             "task_ids": self.task_ids,
@@ -67,11 +85,23 @@ async def plan_and_queue(
 ) -> PlanOutcome:
     """Plans main → child and queues one task per entity (none in a dry run).
 
-    `outcome` is filled as the planning goes on, so that it tells what was queued where the
-    planning ends early.
+    What clears a child's images comes last, once all is compared: none where it is more than
+    `max_clear`, or than `allowed_clears`. `outcome` is filled as the planning goes on, so that it
+    tells what was queued where the planning ends early.
     """
     outcome = PlanOutcome() if outcome is None else outcome
-    plan = container.plan_sync()(
+    plan_sync = container.plan_sync()
+    clears: list[SyncRequest] = []
+
+    def queue(request: SyncRequest) -> None:
+        if dry_run:
+            return
+        queued = container.queue().enqueue(batch_payload(request), dedupe_key=request.dedupe_key)
+        outcome.task_ids.append(queued.task_id)
+        outcome.created += queued.created
+        outcome.updated += not queued.created
+
+    plan = plan_sync(
         main_id,
         child_id,
         match_field=MatchField(match_by) if match_by else container.config().match_by,
@@ -81,21 +111,29 @@ async def plan_and_queue(
         progress(planned)
         if planned.request is None:
             outcome.skipped.append(planned)
-            continue
-        outcome.entities += 1
-        outcome.images += planned.images
-        if dry_run:
-            continue
-        queued = container.queue().enqueue(
-            batch_payload(planned.request),
-            dedupe_key=planned.request.dedupe_key,
-        )
-        outcome.task_ids.append(queued.task_id)
-        outcome.created += queued.created
-        outcome.updated += not queued.created
+        elif planned.clears:
+            clears.append(planned.request)
+        else:
+            outcome.entities += 1
+            outcome.images += planned.images
+            queue(planned.request)
+    compared = outcome.entities + len(clears)
+    outcome.clears_allowed = allowed_clears(compared) if max_clear is None else max_clear
+    if len(clears) > outcome.clears_allowed:
+        outcome.clears_refused = len(clears)
+    else:
+        outcome.clears = len(clears)
+        for request in clears:
+            queue(request)
+    if not dry_run:
+        await plan_sync.note_roles(main_id, child_id)
     return outcome
 
 
 def print_skipped(outcome: PlanOutcome) -> None:
+    """Says on stderr what a plan leaves out, and why."""
     for p in outcome.skipped:
-        say(f"Skipped {p.entity_type} '{p.name}': {p.reason}", err=True)
+        what = f"{p.entity_type} '{p.name}'" if p.name else p.entity_type
+        say(f"Skipped {what}: {p.reason}", err=True)
+    if outcome.clear_limit_error is not None:
+        say(str(outcome.clear_limit_error), err=True)

@@ -37,7 +37,7 @@ def show(container: Container, child_id: str | None, as_json: bool) -> None:
     print_table(
         ("Account", "Name", "sync_images", "sync_images_all", "Images per entity"),
         (
-            (a.id, a.name, _on(s.sync_images), _on(s.sync_images_all), str(s.limit))
+            (a.id, a.name, _on(s.sync_images), _on(s.sync_images_all), _per_entity(s))
             for a, s in found
         ),
     )
@@ -46,7 +46,7 @@ def show(container: Container, child_id: str | None, as_json: bool) -> None:
 @settings.command("set")
 @child_option
 @click.option("--sync-images/--no-sync-images", default=None, help="Copy the first image only.")
-@click.option("--sync-images-all/--no-sync-images-all", default=None, help="Copy up to 10 images.")
+@click.option("--sync-images-all/--no-sync-images-all", default=None, help="Copy all images.")
 @json_option
 @pass_container
 def set_settings(
@@ -90,9 +90,19 @@ def _make_child(container: Container, account: Account) -> None:
 
 
 def _describe(settings: ChildSettings) -> str:
-    return {0: "no images", 1: "the first image"}.get(
-        settings.limit, f"up to {settings.limit} images"
-    )
+    if settings.sync_images_all:
+        return "all images"
+    return "the first image" if settings.sync_images else "no images"
+
+
+def _limit(settings: ChildSettings) -> int | None:
+    """Images per entity; None for all that the entity's type may have."""
+    return None if settings.sync_images_all else int(settings.sync_images)
+
+
+def _per_entity(settings: ChildSettings) -> str:
+    limit = _limit(settings)
+    return "all" if limit is None else str(limit)
 
 
 def _as_dict(account_id: str, settings: ChildSettings) -> dict[str, object]:
@@ -100,7 +110,7 @@ def _as_dict(account_id: str, settings: ChildSettings) -> dict[str, object]:
         "account": account_id,
         "sync_images": settings.sync_images,
         "sync_images_all": settings.sync_images_all,
-        "limit": settings.limit,
+        "limit": _limit(settings),
     }
 
 

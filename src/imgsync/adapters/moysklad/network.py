@@ -1,0 +1,130 @@
+"""Connections for downloads: only to addresses that the policy permits, whatever name led there.
+
+A name is resolved once, every address it has is checked, and the connection goes to one of exactly
+these, so that a name which leads to another address a moment later (DNS rebinding) gains nothing.
+TLS and the Host header keep the name.
+"""
+
+import asyncio
+import socket
+import ssl
+import urllib.request
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+
+import httpcore
+import httpx
+
+from imgsync.domain.errors import ForbiddenUrlError
+
+Resolve = Callable[[str, int], Awaitable[list[str]]]
+"""IP addresses of a host name, or the address itself; OSError where there are none."""
+
+
+_NEXT_ADDRESS_SECONDS = 5.0
+
+
+async def resolve(host: str, port: int) -> list[str]:
+    """As the system resolves, spellings such as 0x7f.1 included."""
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(address[0]) for *_, address in found))
+
+
+class CheckedBackend(httpcore.AsyncNetworkBackend):
+    """Connects to permitted addresses only. ForbiddenUrlError before a byte is sent."""
+
+    def __init__(self, permits: Callable[[str], bool], resolver: Resolve = resolve) -> None:
+        self._permits = permits
+        self._resolve = resolver
+        self._backend = httpcore.AnyIOBackend()
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109 (the signature of httpcore)
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        try:
+            async with asyncio.timeout(timeout):
+                addresses = await self._resolve(host, port)
+        except TimeoutError as error:
+            raise httpcore.ConnectTimeout(f"the name {host} was not resolved in time") from error
+        except (OSError, UnicodeError) as error:
+            raise httpcore.ConnectError(f"the name {host} cannot be resolved") from error
+        for address in addresses:
+            if not self._permits(address):
+                raise ForbiddenUrlError(
+                    f"host '{host}' leads to {address}, which is not on the public internet"
+                )
+        failure: Exception = httpcore.ConnectError(f"the name {host} has no address")
+        for position, address in enumerate(addresses):
+            is_last = position == len(addresses) - 1
+            try:
+                return await self._backend.connect_tcp(
+                    address,
+                    port,
+                    timeout if is_last else _NEXT_ADDRESS_SECONDS,
+                    local_address,
+                    socket_options,
+                )
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+                failure = error
+        raise failure
+
+    async def connect_unix_socket(self, *args: Any, **kwargs: Any) -> httpcore.AsyncNetworkStream:
+        raise ForbiddenUrlError("downloads use no socket files")
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+class CheckedTransport(httpx.AsyncHTTPTransport):
+    """httpx over `CheckedBackend`. httpx has no parameter for it, so its pool is replaced."""
+
+    def __init__(self, permits: Callable[[str], bool], resolver: Resolve = resolve) -> None:
+        super().__init__(trust_env=False)
+        self._pool = httpcore.AsyncConnectionPool(
+            ssl_context=ssl_context(),
+            network_backend=CheckedBackend(permits, resolver),
+        )
+
+
+class ProxiedTransport(httpx.AsyncBaseTransport):
+    """Through the environment's proxies where they apply to a host, else directly and checked.
+
+    A proxy resolves and connects by itself, so the check of the connected address cannot be made:
+    what remains is that of the URL (https, no private IP address in it), and what the proxy, which
+    is the administrator's own gate to the network, lets through.
+    """
+
+    def __init__(self, direct: httpx.AsyncBaseTransport, proxies: dict[str, str]) -> None:
+        self._direct = direct
+        self._proxies = {
+            scheme: httpx.AsyncHTTPTransport(proxy=url if "://" in url else f"http://{url}")
+            for scheme, url in proxies.items()
+            if scheme in ("http", "https", "all") and url
+        }
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        proxy = self._proxies.get(request.url.scheme) or self._proxies.get("all")
+        if proxy is None or urllib.request.proxy_bypass(request.url.host):
+            return await self._direct.handle_async_request(request)
+        return await proxy.handle_async_request(request)
+
+    async def aclose(self) -> None:
+        for transport in (self._direct, *self._proxies.values()):
+            await transport.aclose()
+
+
+def storage_transport(
+    permits: Callable[[str], bool], *, use_proxies: bool
+) -> httpx.AsyncBaseTransport:
+    """The transport of a client that downloads without credentials."""
+    direct = CheckedTransport(permits)
+    return ProxiedTransport(direct, urllib.request.getproxies()) if use_proxies else direct
+
+
+def ssl_context() -> ssl.SSLContext:
+    return httpx.create_ssl_context()

@@ -1,0 +1,1 @@
+"""Pictures, looked into with Pillow."""

@@ -1,0 +1,214 @@
+"""Calls into plugins: whatever goes wrong inside becomes a `PluginError` that names the plugin."""
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any, Generic, TypeVar
+
+from imgsync.domain.entity_types import EntityMatcher, EntityType
+from imgsync.domain.errors import ImgsyncError, PayloadError, PluginError
+from imgsync.domain.matching import Entity
+from imgsync.domain.payloads import BATCH, PayloadFormat, RawPayload, SyncRequest, batch_payload
+
+_log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+CALL_SECONDS = 10.0
+"""How long a plugin may take to answer one call."""
+
+LOAD_SECONDS = 60.0
+"""How long the import of a plugin may take."""
+
+
+@dataclass(slots=True)
+class PluginGuard:
+    """Calls into one plugin.
+
+    Each runs in a daemon thread of its own and within `seconds`. So one that never ends holds up
+    neither its caller nor the end of the process; and as signals reach the main thread only, a
+    KeyboardInterrupt there is the user's and one in here the plugin's own. A plugin that was late
+    once is asked no more, as each such call leaves a thread behind.
+    """
+
+    plugin: str
+    seconds: float = CALL_SECONDS
+    _late: str = ""
+    _warned: bool = False
+
+    def load(self, function: Callable[[], None]) -> None:
+        """Runs what imports the plugin."""
+        self._run("cannot be loaded", function, LOAD_SECONDS)
+
+    def call(self, where: str, function: Callable[[], _T]) -> _T:
+        """The result of `function`; PayloadError passes, anything else becomes a PluginError.
+
+        `where` names the hook or method in errors.
+        """
+        return self._run(f"failed in {where}", function, self.seconds)
+
+    def error(self, where: str, problem: str) -> PluginError:
+        return self._error(f"failed in {where}", problem)
+
+    def _error(self, what: str, problem: str) -> PluginError:
+        return PluginError(f"plugin '{self.plugin}' {what}: {problem}")
+
+    def _run(self, what: str, function: Callable[[], _T], seconds: float) -> _T:
+        if self._late:
+            raise self._error(self._late, "it did not answer and is asked no more")
+        answer: _Answer[_T] = _Answer()
+        run = threading.Thread(target=answer.find, args=(function,), daemon=True)
+        run.name = f"plugin {self.plugin}"
+        run.start()
+        if not answer.there.wait(seconds):
+            self._late = what
+            raise self._error(what, f"no answer within {seconds:g} seconds")
+        if answer.payload_error is not None:
+            raise answer.payload_error
+        if answer.failure is not None:
+            raise self._error(what, answer.failure)
+        return answer.values[0]
+
+    def warn(self, error: PluginError) -> None:
+        """Logs that the plugin is passed over; once, however many tasks there are."""
+        if not self._warned:
+            self._warned = True
+            _log.warning("%s; it is passed over wherever it fails", error)
+
+
+@dataclass(slots=True)
+class _Answer(Generic[_T]):
+    """What a call came to; complete once `there` is set."""
+
+    there: threading.Event = field(default_factory=threading.Event)
+    values: list[_T] = field(default_factory=list)
+    payload_error: PayloadError | None = None
+    failure: str | None = None
+
+    def find(self, function: Callable[[], _T]) -> None:
+        try:
+            self.values.append(function())
+        except BaseException as error:
+            # SystemExit and KeyboardInterrupt too: here they can only be the plugin's.
+            self._note(error)
+        finally:
+            self.there.set()
+
+    def _note(self, error: BaseException) -> None:
+        name = type(error).__name__
+        try:
+            text = str(error)
+        except BaseException:
+            self.failure = f"{name}, which cannot be shown"
+            return
+        if isinstance(error, PayloadError):
+            self.payload_error = error
+        elif isinstance(error, ImgsyncError):
+            self.failure = text
+        else:
+            self.failure = f"{name}: {text}" if text else name
+
+
+@dataclass(frozen=True, slots=True)
+class GuardedFormat:
+    """A plugin's payload format; implements `PayloadFormat`."""
+
+    name: str
+    guard: PluginGuard
+    inner: PayloadFormat
+
+    def matches(self, payload: RawPayload) -> bool:
+        try:
+            answer = self._call("matches", lambda: self.inner.matches(payload))
+            if not isinstance(answer, bool):
+                problem = f"gave {_kind(answer)} in place of True or False"
+                raise self.guard.error(self._what("matches"), problem)
+        except PluginError as error:
+            self.guard.warn(error)
+            raise
+        return answer
+
+    def parse(self, payload: RawPayload) -> SyncRequest:
+        request = self._call("parse", lambda: self.inner.parse(payload))
+        what = self._what("parse")
+        if not isinstance(request, SyncRequest):
+            raise self.guard.error(what, f"gave {_kind(request)} in place of a SyncRequest")
+        try:
+            # By the rules of the built-in format, as every part of it goes on to the API.
+            return BATCH.parse(batch_payload(request))
+        except PayloadError as error:
+            raise self.guard.error(what, f"gave a wrong SyncRequest: {error}") from None
+        except (AttributeError, TypeError) as error:
+            raise self.guard.error(what, f"gave a wrong SyncRequest: {error}") from None
+
+    def _call(self, method: str, function: Callable[[], Any]) -> Any:
+        return self.guard.call(self._what(method), function)
+
+    def _what(self, method: str) -> str:
+        return f"{method} of payload format '{self.name}'"
+
+
+@dataclass(frozen=True, slots=True)
+class GuardedMatcher:
+    """A plugin's matcher of an entity type; implements `EntityMatcher`."""
+
+    name: str
+    guard: PluginGuard
+    inner: EntityMatcher
+
+    def key(self, entity: Entity) -> str | None:
+        what = f"key of matcher '{self.name}'"
+        key: Any = self.guard.call(what, lambda: self.inner.key(entity))
+        if key is not None and not isinstance(key, str):
+            raise self.guard.error(what, f"gave {_kind(key)} in place of a text or None")
+        return key if key and key.strip() else None
+
+
+def guarded_types(guard: PluginGuard, hook: Callable[[], Any]) -> tuple[EntityType, ...]:
+    """What a plugin's hook `imgsync_entity_types` gives, its matchers guarded."""
+
+    def read() -> list[EntityType]:
+        return [_guarded_type(guard, value) for value in _values(hook)]
+
+    return tuple(guard.call("imgsync_entity_types", read))
+
+
+def guarded_formats(guard: PluginGuard, hook: Callable[[], Any]) -> tuple[GuardedFormat, ...]:
+    """What a plugin's hook `imgsync_payload_formats` gives, guarded."""
+
+    def read() -> list[GuardedFormat]:
+        return [_guarded_format(guard, value) for value in _values(hook)]
+
+    return tuple(guard.call("imgsync_payload_formats", read))
+
+
+def _values(hook: Callable[[], Any]) -> list[Any]:
+    """The values of a hook, of which a plugin may implement several."""
+    return [value for values in hook() for value in values]
+
+
+def _guarded_type(guard: PluginGuard, value: Any) -> EntityType:
+    if not isinstance(value, EntityType):
+        raise PluginError(f"{_kind(value)} is not an EntityType")
+    # Anew, so that a subclass brings no code of its own along.
+    plain = EntityType(value.name, value.max_images)
+    if value.matcher is None:
+        return plain
+    _check_parts(value.matcher, "EntityMatcher", "key")
+    return replace(plain, matcher=GuardedMatcher(value.matcher.name, guard, value.matcher))
+
+
+def _guarded_format(guard: PluginGuard, value: Any) -> GuardedFormat:
+    _check_parts(value, "PayloadFormat", "matches", "parse")
+    return GuardedFormat(value.name, guard, value)
+
+
+def _check_parts(value: Any, kind: str, *methods: str) -> None:
+    named = isinstance(getattr(value, "name", None), str) and value.name.isprintable()
+    if not named or not all(callable(getattr(value, method, None)) for method in methods):
+        parts = ", ".join(methods)
+        raise PluginError(f"{_kind(value)} is not a {kind}: it needs a name and {parts}")
+
+
+def _kind(value: Any) -> str:
+    return "None" if value is None else f"a value of type {type(value).__name__}"

@@ -1,0 +1,185 @@
+"""Accounts that refuse everything: their tasks wait, and cost next to nothing."""
+
+import asyncio
+import logging
+from datetime import timedelta
+
+import pytest
+
+from imgsync.application.run_task import TaskEnd, TaskReport
+from imgsync.domain.accounts import Account, Parking, TokenKind
+from imgsync.domain.errors import (
+    AccountParkedError,
+    AuthorisationError,
+    ImgsyncError,
+    NotFoundError,
+    StorageFullError,
+)
+from imgsync.domain.payloads import batch_payload
+from imgsync.domain.tasks import TaskStatus
+from tests.application.world import World, png
+
+pytestmark = pytest.mark.anyio
+HOUR = timedelta(hours=1)
+
+
+async def queue_many(world: World, count: int) -> None:
+    for n in range(count):
+        world.main.add("product", f"P{n}", [(f"{n}.png", png(n))], external_code=f"x{n}")
+        world.child.add("product", f"P{n}", external_code=f"x{n}")
+    async for planned in world.plan("main", "child"):
+        assert planned.request
+        world.put(batch_payload(planned.request), planned.request.dedupe_key)
+    world.main.calls.clear()
+    world.child.calls.clear()
+
+
+async def drain(world: World, concurrency: int = 4) -> list[TaskReport]:
+    reports: list[TaskReport] = []
+    await world.worker(concurrency).run(drain=True, report=reports.append)
+    return reports
+
+
+def refuse(world: World, side: str, error: ImgsyncError) -> None:
+    fake = world.child if side == "child" else world.main
+    fake.fail = lambda _: error
+
+
+def free_all(world: World) -> None:
+    world.child.fail = world.main.fail = lambda _: None
+
+
+@pytest.mark.parametrize("side", ["main", "child"])
+async def test_a_refused_token_costs_a_request_for_each_task_at_once_not_for_each_task(
+    world: World, side: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    await queue_many(world, 60)
+    refuse(world, side, AuthorisationError(f"MoySklad account '{side}': 401", side))
+    with caplog.at_level(logging.INFO):
+        reports = await drain(world, concurrency=4)
+    assert [report.end for report in reports] == [TaskEnd.PARKED] * 60
+    refused = world.child if side == "child" else world.main
+    assert 1 <= len(refused.calls) <= 4
+    assert world.queue.parked() == 60
+    tasks = world.queue.find()
+    assert {task.status for task in tasks} == {TaskStatus.PENDING}
+    assert {task.attempts for task in tasks} == {0}
+    assert {task.scheduled_at for task in tasks} == {world.clock.moment + HOUR}
+    assert {task.parked_for for task in tasks} == {side}
+    assert f"waits for account '{side}': MoySklad account" in (tasks[0].error or "")
+    said = [r.getMessage() for r in caplog.records if f"account '{side}'" in r.getMessage()]
+    assert len(said) == 1
+    assert "2026-11-24 13:00:00 UTC" in said[0]
+
+
+async def test_a_new_token_lets_the_tasks_run_again(world: World) -> None:
+    await queue_many(world, 6)
+    refuse(world, "child", AuthorisationError("401", "child"))
+    await drain(world)
+    free_all(world)
+    assert await drain(world) == []
+    world.accounts.add(Account("child", "child", TokenKind.SOLUTION, "new-token"))
+    assert world.queue.unpark("child") == 6
+    assert [report.end for report in await drain(world)] == [TaskEnd.COMPLETED] * 6
+    assert {task.attempts for task in world.queue.find()} == {1}
+
+
+async def test_a_token_refused_that_was_replaced_meanwhile_parks_nothing(world: World) -> None:
+    await queue_many(world, 1)
+
+    def replaced(_: str) -> ImgsyncError | None:
+        world.accounts.add(Account("child", "child", TokenKind.SOLUTION, "new-token"))
+        free_all(world)
+        return AuthorisationError("401", "child")
+
+    world.child.fail = replaced
+    assert [r.end for r in await drain(world)] == [TaskEnd.GIVEN_BACK, TaskEnd.COMPLETED]
+    assert world.accounts.parking("child") is None
+    assert world.queue.find()[0].attempts == 1
+
+
+async def test_after_the_parking_one_task_tries_for_all(world: World) -> None:
+    await queue_many(world, 12)
+    refuse(world, "child", AuthorisationError("401", "child"))
+    worker, reports = world.worker(concurrency=4), list[TaskReport]()
+    await worker.run(drain=True, report=reports.append)
+    world.child.calls.clear()
+    world.clock.moment += HOUR
+    await worker.run(drain=True, report=reports.append)
+    assert len(world.child.calls) == 1
+    assert world.queue.parked() == 12
+    world.clock.moment += HOUR
+    free_all(world)
+    async with asyncio.timeout(10):
+        await worker.run(drain=True, report=reports.append)
+    assert world.queue.counts()[TaskStatus.COMPLETED] == 12
+
+
+async def test_a_try_that_fails_for_another_reason_ends_the_wait(world: World) -> None:
+    await queue_many(world, 4)
+    refuse(world, "child", AuthorisationError("401", "child"))
+    worker = world.worker(concurrency=2)
+    await worker.run(drain=True)
+    world.clock.moment += HOUR
+    refuse(world, "child", NotFoundError("the entity is gone"))
+    async with asyncio.timeout(10):
+        await worker.run(drain=True)
+    assert world.queue.counts()[TaskStatus.FAILED] == 4
+
+
+async def test_full_storage_parks_the_child_even_where_it_is_not_named(world: World) -> None:
+    await queue_many(world, 3)
+    world.child.fail = lambda call: (
+        StorageFullError("storage full (51003)") if call == "set_images" else None
+    )
+    assert {r.end for r in await drain(world, 1)} == {TaskEnd.PARKED}
+    assert world.child.count("set_images") == 1
+    assert world.accounts.parking("child") == Parking(
+        "storage full (51003)", world.clock.moment + HOUR
+    )
+    assert world.accounts.parking("main") is None
+
+
+async def test_an_account_held_back_by_the_adapter_waits_a_minute(world: World) -> None:
+    await queue_many(world, 3)
+    refuse(world, "main", AccountParkedError("too many failing requests", "main"))
+    assert {r.end for r in await drain(world)} == {TaskEnd.PARKED}
+    parking = world.accounts.parking("main")
+    assert parking is not None
+    assert parking.until == world.clock.moment + timedelta(minutes=1)
+    # A parking that is known already is not made shorter by it.
+    later = Parking("401", world.clock.moment + HOUR)
+    world.accounts.park("child", later)
+    refuse(world, "child", AccountParkedError("too many", "child"))
+    world.clock.moment += timedelta(minutes=1)
+    await drain(world)
+    assert world.accounts.parking("child") == later
+
+
+async def test_a_parking_noted_by_another_host_costs_no_request(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    await queue_many(world, 5)
+    world.accounts.park("main", Parking("401", world.clock.moment + HOUR))
+    assert {r.end for r in await drain(world)} == {TaskEnd.PARKED}
+    assert world.main.calls == world.child.calls == []
+    assert caplog.text.count("account 'main': 401") == 1
+
+
+async def test_a_refusal_of_nobody_in_particular_fails_its_task(world: World) -> None:
+    await queue_many(world, 1)
+    refuse(world, "child", AuthorisationError("401"))
+    assert [r.end for r in await drain(world)] == [TaskEnd.FAILED]
+
+
+async def test_thousands_of_tasks_of_a_refused_account_settle_quickly(world: World) -> None:
+    await queue_many(world, 1)
+    (task,) = world.queue.find()
+    for n in range(999):
+        world.put(task.payload, f"child/product/{n}")
+    refuse(world, "child", AuthorisationError("401", "child"))
+    async with asyncio.timeout(60):
+        reports = await drain(world)
+    assert len(reports) == 1000
+    assert len(world.child.calls) <= 4
+    assert world.queue.parked() == 1000

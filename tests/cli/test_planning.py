@@ -1,0 +1,163 @@
+"""Planning and queueing: how many child entities may lose their images in one run."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from imgsync.domain.accounts import AccountRole
+from imgsync.domain.payloads import BATCH
+from imgsync.domain.tasks import TaskStatus
+from imgsync.entrypoints.cli.planning import PlanOutcome, plan_and_queue, print_skipped
+from imgsync.entrypoints.config import Config
+from imgsync.entrypoints.container import Container
+from tests.application.world import World, png
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def world(sqlite_engine: Engine) -> World:
+    return World(sqlite_engine)
+
+
+@pytest.fixture
+def container(world: World, tmp_path: Path) -> Iterator[Container]:
+    config = Config(database_url=f"sqlite:///{tmp_path / 'unused.db'}", temp_dir=tmp_path)
+    made = Container(config=config)
+    for name in ("queue", "accounts", "settings", "records"):
+        getattr(made, name).override(getattr(world, name))
+    made.plan_sync.override(world.plan)
+    yield made
+    made.shutdown_resources()
+
+
+async def shop_with_emptied(world: World, emptied: int, full: int = 1) -> list[str]:
+    """Child entities whose copies the main account has removed since; `full` others have images."""
+    for n in range(emptied + full):
+        world.main.add("product", f"P{n}", [(f"{n}.png", png(n))], external_code=str(n))
+        world.child.add("product", f"P{n}", external_code=str(n))
+    planned = [p async for p in world.plan("main", "child")]
+    requests = [p.request for p in planned if p.request]
+    for request in requests[:emptied]:
+        await world.sync(request)
+        entity = world.main.entities["product"][request.main_entity_id]
+        world.main.entities["product"][entity.id] = replace(entity, images=())
+    return [r.child_entity_id for r in requests[:emptied]]
+
+
+async def plan(
+    container: Container, *, max_clear: int | None = None, dry_run: bool = False
+) -> PlanOutcome:
+    return await plan_and_queue(
+        container,
+        "main",
+        "child",
+        match_by=None,
+        types=(),
+        max_clear=max_clear,
+        dry_run=dry_run,
+    )
+
+
+async def test_a_few_clears_are_queued_after_the_copies(world: World, container: Container) -> None:
+    emptied = await shop_with_emptied(world, 2)
+    outcome = await plan(container)
+    assert (outcome.entities, outcome.clears, outcome.clears_refused) == (1, 2, 0)
+    assert outcome.clear_limit_error is None
+    requests = [BATCH.parse(world.task(task_id).payload) for task_id in outcome.task_ids]
+    assert [len(r.images) for r in requests] == [1, 0, 0]
+    assert [r.child_entity_id for r in requests[1:]] == emptied
+
+
+@pytest.mark.parametrize(("emptied", "max_clear"), [(21, None), (3, 2), (1, 0)])
+async def test_over_the_limit_none_is_cleared_and_the_copies_go_on(
+    world: World,
+    container: Container,
+    emptied: int,
+    max_clear: int | None,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    await shop_with_emptied(world, emptied)
+    outcome = await plan(container, max_clear=max_clear)
+    assert (outcome.entities, outcome.clears, outcome.clears_refused) == (1, 0, emptied)
+    assert len(outcome.task_ids) == 1
+    assert outcome.as_dict()["clears_refused"] == emptied
+    allowed = 20 if max_clear is None else max_clear
+    print_skipped(outcome)
+    message = capsys.readouterr().err
+    assert f"The images of {emptied} child entities would be cleared" in message
+    assert f"over the limit of {allowed}" in message
+    assert f"--max-clear {emptied}" in message
+
+
+@pytest.mark.parametrize(("emptied", "max_clear"), [(20, None), (21, 21), (0, 0)])
+async def test_up_to_the_limit_all_are_cleared(
+    world: World, container: Container, emptied: int, max_clear: int | None
+) -> None:
+    await shop_with_emptied(world, emptied)
+    outcome = await plan(container, max_clear=max_clear)
+    assert (outcome.clears, outcome.clears_refused) == (emptied, 0)
+    assert len(outcome.task_ids) == emptied + 1
+
+
+async def test_the_limit_grows_with_the_entities_compared(
+    world: World, container: Container
+) -> None:
+    await shop_with_emptied(world, 21, full=2100 - 21)
+    assert (await plan(container)).clears == 21
+
+
+async def test_a_dry_run_tells_the_clears_and_changes_nothing(
+    world: World, container: Container
+) -> None:
+    await shop_with_emptied(world, 2)
+    assert (await plan(container, dry_run=True)).as_dict() == {
+        "entities": 1,
+        "images": 1,
+        "clears": 2,
+        "clears_refused": 0,
+        "created": 0,
+        "updated": 0,
+        "task_ids": [],
+        "skipped": [],
+    }
+    assert world.queue.counts()[TaskStatus.PENDING] == 0
+    assert world.accounts.get("main").role is None
+
+
+async def test_a_plan_that_breaks_off_clears_nothing(world: World, container: Container) -> None:
+    await shop_with_emptied(world, 1, full=150)
+    asked = 0
+
+    def fail(call: str) -> Exception | None:
+        nonlocal asked
+        asked += call == "list_entities"
+        return OSError("gone half-way") if asked == 2 else None
+
+    world.main.fail = fail
+    outcome = PlanOutcome()
+    with pytest.raises(OSError, match="half-way"):
+        await plan_and_queue(container, "main", "child", match_by=None, types=(), outcome=outcome)
+    assert outcome.task_ids
+    assert all(world.task(task_id).payload["images"] for task_id in outcome.task_ids)
+    assert world.accounts.get("main").role is None
+
+
+async def test_a_plan_notes_which_account_is_which(world: World, container: Container) -> None:
+    await shop_with_emptied(world, 0)
+    await plan(container)
+    assert world.accounts.get("main").role is AccountRole.MAIN
+    assert world.accounts.get("child").role is AccountRole.CHILD
+
+
+async def test_rows_that_cannot_be_read_are_told(
+    world: World, container: Container, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await shop_with_emptied(world, 0)
+    world.main.unreadable_rows = ["product 'Bad': id: missing"]
+    print_skipped(await plan(container))
+    told = "Skipped product: main account: product 'Bad': id: missing\n"
+    assert capsys.readouterr().err == told

@@ -1,0 +1,45 @@
+CREATE TABLE accounts (
+  id TEXT NOT NULL,
+  name TEXT NOT NULL,
+  token_kind VARCHAR(20) NOT NULL,
+  secret TEXT NOT NULL,
+  login TEXT,
+  PRIMARY KEY (id)
+);
+CREATE TABLE child_settings (
+  child_account_id TEXT NOT NULL,
+  sync_images BOOLEAN NOT NULL,
+  sync_images_all BOOLEAN NOT NULL,
+  PRIMARY KEY (child_account_id),
+  CONSTRAINT child_settings_exclusive CHECK (NOT (sync_images AND sync_images_all))
+);
+CREATE TABLE sync_queue (
+  id BIGSERIAL NOT NULL,
+  entity_type VARCHAR(50) DEFAULT 'image_sync' NOT NULL,
+  priority INTEGER DEFAULT '50' NOT NULL,
+  status VARCHAR(20) DEFAULT 'pending' NOT NULL,
+  payload JSON NOT NULL,
+  attempts INTEGER DEFAULT '0' NOT NULL,
+  max_attempts INTEGER DEFAULT '3' NOT NULL,
+  scheduled_at TIMESTAMP WITH TIME ZONE DEFAULT CURRENT_TIMESTAMP NOT NULL,
+  lease_token VARCHAR(32),
+  lease_expires_at TIMESTAMP WITH TIME ZONE,
+  dedupe_key TEXT,
+  result TEXT,
+  error TEXT,
+  warnings JSON DEFAULT '[]' NOT NULL,
+  created_at TIMESTAMP WITH TIME ZONE DEFAULT CURRENT_TIMESTAMP NOT NULL,
+  updated_at TIMESTAMP WITH TIME ZONE DEFAULT CURRENT_TIMESTAMP NOT NULL,
+  PRIMARY KEY (id),
+  CONSTRAINT sync_queue_status CHECK (status IN ('pending', 'processing', 'completed', 'failed'))
+);
+CREATE INDEX sync_queue_due ON sync_queue (entity_type, status, priority DESC, scheduled_at, id);
+CREATE UNIQUE INDEX sync_queue_one_pending ON sync_queue (dedupe_key) WHERE status = 'pending';
+CREATE UNIQUE INDEX sync_queue_one_processing ON sync_queue (dedupe_key) WHERE status = 'processing';
+CREATE TABLE sync_records (
+  child_account_id TEXT NOT NULL,
+  entity_type TEXT NOT NULL,
+  child_entity_id TEXT NOT NULL,
+  record JSON NOT NULL,
+  PRIMARY KEY (child_account_id, entity_type, child_entity_id)
+);

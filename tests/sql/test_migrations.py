@@ -1,0 +1,206 @@
+"""Databases of earlier versions are brought up to date and keep their rows.
+
+``schema_0001_*.sql`` is what imgsync made before it noted revisions.
+"""
+
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine, event, inspect, text
+
+from imgsync.adapters.sql.accounts import SqlAccountRepository
+from imgsync.adapters.sql.engine import create_engine_for
+from imgsync.adapters.sql.migrations import FIRST, HEAD
+from imgsync.adapters.sql.queue import SqlTaskQueue
+from imgsync.adapters.sql.records import SqlSyncRecordRepository
+from imgsync.adapters.sql.schema import create_schema
+from imgsync.adapters.sql.settings import SqlSettingsRepository
+from imgsync.adapters.sql.tables import metadata
+from imgsync.adapters.sql.transactions import DatabaseError
+from imgsync.domain.accounts import Account, TokenKind
+from imgsync.domain.records import EntityKey
+from imgsync.domain.settings import ChildSettings
+from imgsync.domain.tasks import TaskStatus
+
+MIGRATIONS = "imgsync.adapters.sql:migrations"
+ROWS = """
+INSERT INTO accounts VALUES ('m', 'Main', 'password', 's3cret', 'admin@shop');
+INSERT INTO child_settings VALUES ('c', false, true);
+INSERT INTO sync_records VALUES ('c', 'product', 'e',
+  '{"selected": [], "copied": [], "child_image_ids": ["i"], "settled": true, "warnings": []}');
+INSERT INTO sync_queue (payload, dedupe_key, attempts) VALUES ('{"n": 1}', 'k', 1);
+INSERT INTO sync_queue (payload, status, error) VALUES ('{"n": 2}', 'failed', '503');
+"""
+START = """
+import sys
+from imgsync.adapters.sql.engine import create_engine_for
+from imgsync.adapters.sql.schema import create_schema
+create_schema(create_engine_for(sys.argv[1]))
+"""
+
+
+@pytest.fixture
+def old_url(database_url: str) -> str:
+    """A database that the first version made and used."""
+    engine = create_engine_for(database_url)
+    ddl = (Path(__file__).parent / f"schema_0001_{engine.dialect.name}.sql").read_text()
+    with engine.begin() as connection:
+        for statement in (ddl + ROWS).split(";\n"):
+            if statement.strip():
+                connection.exec_driver_sql(statement)
+    engine.dispose()
+    return database_url
+
+
+@pytest.fixture
+def old(old_url: str) -> Iterator[Engine]:
+    engine = create_engine_for(old_url)
+    yield engine
+    engine.dispose()
+
+
+def revision(engine: Engine) -> str:
+    with engine.begin() as connection:
+        return str(connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one())
+
+
+def test_a_database_of_the_first_version_keeps_its_rows(old: Engine) -> None:
+    create_schema(old)
+    assert revision(old) == HEAD
+    queue = SqlTaskQueue(old)
+    failed, pending = queue.find()
+    assert (failed.payload, failed.status, failed.error) == ({"n": 2}, TaskStatus.FAILED, "503")
+    assert (pending.payload, pending.dedupe_key, pending.attempts) == ({"n": 1}, "k", 1)
+    assert (pending.crashes, pending.check_again, pending.damage) == (0, False, None)
+    assert SqlAccountRepository(old).all() == [
+        Account("m", "Main", TokenKind.PASSWORD, "s3cret", "admin@shop")
+    ]
+    assert SqlSettingsRepository(old).get("c") == ChildSettings(sync_images_all=True)
+    record = SqlSyncRecordRepository(old).get(EntityKey("c", "product", "e"))
+    assert record is not None
+    assert record.child_image_ids == ("i",)
+    task = queue.claim(lease=timedelta(minutes=1))
+    assert task is not None
+    queue.complete(task, result="done", warnings=[])
+
+
+def test_a_migrated_database_has_the_tables_of_the_program(old: Engine) -> None:
+    create_schema(old)
+    assert_current(old)
+
+
+def test_a_new_database_has_the_tables_of_the_program(engine: Engine) -> None:
+    assert_current(engine)
+
+
+def assert_current(engine: Engine) -> None:
+    with engine.begin() as connection:
+        # PostgreSQL cannot compare a default of type JSON.
+        defaults = engine.dialect.name == "sqlite"
+        context = MigrationContext.configure(connection, opts={"compare_server_default": defaults})
+        assert compare_metadata(context, metadata) == []
+    constraints = {c["name"] for c in inspect(engine).get_check_constraints("sync_queue")}
+    indexes = {i["name"] for i in inspect(engine).get_indexes("sync_queue")}
+    on_sqlite = engine.dialect.name == "sqlite"
+    assert constraints == {c for c in expected_constraints() if on_sqlite or "format" not in c}
+    assert indexes == {i.name for i in metadata.tables["sync_queue"].indexes}
+
+
+def expected_constraints() -> set[str]:
+    times = ("scheduled_at", "lease_expires_at", "created_at", "updated_at")
+    return {"sync_queue_status", *(f"sync_queue_{name}_format" for name in times)}
+
+
+def test_the_newest_revision_is_the_program_s() -> None:
+    config = Config()
+    config.set_main_option("script_location", MIGRATIONS)
+    config.set_main_option("path_separator", "os")
+    scripts = ScriptDirectory.from_config(config)
+    assert scripts.get_heads() == [HEAD]
+    assert scripts.get_base() == FIRST
+
+
+def test_a_database_of_a_newer_version_is_refused_and_left_as_it_is(engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(DatabaseError, match=r"revision 9999.*update imgsync"):
+        create_schema(engine)
+    assert revision(engine) == "9999"
+
+
+def test_a_start_with_nothing_to_do_is_one_query(engine: Engine) -> None:
+    queries: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        queries.append(statement)
+
+    event.listen(engine, "before_cursor_execute", note)
+    create_schema(engine)
+    assert [q for q in queries if not q.startswith("BEGIN")] == [
+        "SELECT version_num FROM alembic_version"
+    ]
+
+
+def test_alembic_is_not_loaded_where_nothing_is_to_be_done(
+    engine: Engine, database_url: str
+) -> None:
+    code = START + "assert 'alembic' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code, database_url], check=True, timeout=60)
+
+
+def test_processes_that_start_at_once_upgrade_once(old_url: str) -> None:
+    processes = [
+        subprocess.Popen([sys.executable, "-c", START, old_url], stderr=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    errors = [process.communicate(timeout=60)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0, 0], errors
+    engine = create_engine_for(old_url)
+    assert revision(engine) == HEAD
+    assert len(SqlTaskQueue(engine).find()) == 2
+    engine.dispose()
+
+
+def test_threads_that_start_at_once_upgrade_once(old_url: str) -> None:
+    barrier, errors = threading.Barrier(4), []
+
+    def start() -> None:
+        engine = create_engine_for(old_url)
+        barrier.wait()
+        try:
+            create_schema(engine)
+        except BaseException as error:
+            errors.append(error)
+        engine.dispose()
+
+    threads = [threading.Thread(target=start) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+
+
+def test_an_upgrade_that_fails_leaves_the_database_as_it_was(
+    old: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if "CREATE INDEX sync_queue_parked" in statement:
+            raise RuntimeError("power cut")
+
+    event.listen(old, "before_cursor_execute", refuse)
+    with pytest.raises(RuntimeError, match="power cut"):
+        create_schema(old)
+    event.remove(old, "before_cursor_execute", refuse)
+    assert "crashes" not in {c["name"] for c in inspect(old).get_columns("sync_queue")}
+    create_schema(old)
+    assert revision(old) == HEAD
