@@ -24,7 +24,7 @@ class SqlSyncRecordRepository:
         query = select(columns.record).where(
             *(columns[name] == value for name, value in asdict(key).items())
         )
-        with transaction(self._engine) as connection:
+        with transaction(self._engine, reads=True) as connection:
             row = connection.execute(query).first()
         if row is None:
             return None
