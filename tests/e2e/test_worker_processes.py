@@ -30,7 +30,7 @@ def test_a_worker_killed_with_signal_9_loses_nothing(
     host.run("enqueue", *BOTH)
     hold_downloads(shop, 60)
     victim = host.start("worker", IMGSYNC_LEASE_SECONDS="2")
-    wait_until(lambda: len(list((tmp_path / "temp").glob("task-*/*"))) == 3)
+    wait_until(lambda: len(list((tmp_path / "temp").glob("task-*/*.png"))) == 3)
     victim.kill()
     victim.wait()
     shop.emulator.faults.clear()
@@ -40,8 +40,9 @@ def test_a_worker_killed_with_signal_9_loses_nothing(
     heir = host.start("worker", IMGSYNC_LEASE_SECONDS="2")
     wait_until(lambda: queue.counts()[TaskStatus.COMPLETED] == 1)
     assert "attempt" not in terminate(heir)
-    (task,) = queue.find()
-    assert (task.attempts, task.result) == (2, "completed")
+    check, task = queue.find()
+    assert (task.attempts, task.crashes, task.result) == (1, 1, "completed")
+    assert (check.status, check.payload) == (TaskStatus.PENDING, task.payload)
     assert shop.images(lamp) == THREE
     assert host.json("cleanup-temp", "--hours", "0")["files"] == 3
     assert list((tmp_path / "temp").iterdir()) == []
@@ -75,7 +76,7 @@ def test_after_the_grace_time_the_task_is_given_back_uncounted(
     host.run("enqueue", *BOTH)
     hold_downloads(shop, 60)
     worker = host.start("worker", IMGSYNC_GRACE_SECONDS="0.1")
-    wait_until(lambda: bool(list((tmp_path / "temp").glob("task-*/*"))))
+    wait_until(lambda: bool(list((tmp_path / "temp").glob("task-*/*.png"))))
     terminate(worker)
     (task,) = queue.find()
     assert (task.status, task.attempts) == (TaskStatus.PENDING, 0)
@@ -120,7 +121,7 @@ def test_a_second_signal_gives_the_task_back_at_once(
     host.run("enqueue", *BOTH)
     hold_downloads(shop, 60)
     worker = host.start("worker")
-    wait_until(lambda: bool(list((tmp_path / "temp").glob("task-*/*"))))
+    wait_until(lambda: bool(list((tmp_path / "temp").glob("task-*/*.png"))))
     assert worker.stderr is not None
     worker.send_signal(number)
     while "stopping" not in worker.stderr.readline():
