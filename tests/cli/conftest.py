@@ -38,11 +38,19 @@ class Cli:
         assert isinstance(result.exception, SystemExit)
         return result.stderr
 
+    def failed_json(self, *arguments: str, status: int = 1, **env: str) -> Any:
+        """The one document that a command prints which does not end with 0."""
+        result = self.run(*arguments, "--json", **env)
+        assert result.exit_code == status, result.output
+        document = json.loads(result.stdout)
+        assert document["exit_status"] == status
+        return document
+
 
 @pytest.fixture(autouse=True)
 def _own_log_levels(caplog: pytest.LogCaptureFixture) -> None:
     """The command sets levels of the whole process; they end with the test."""
-    for name in ("httpx", "httpcore"):
+    for name in ("httpx", "httpcore", None):
         caplog.set_level(logging.WARNING, logger=name)
 
 
@@ -68,7 +76,12 @@ def shop() -> Iterator[Shop]:
 def ready(cli: Cli, shop: Shop, sqlite_url: str, tmp_path: Path) -> Cli:
     """The command line with both accounts stored and all images switched on."""
     cli.env |= shop.environment(sqlite_url, str(tmp_path / "temp"))
-    cli.ok("account", "add", "main", "--name", "Main", IMGSYNC_TOKEN=MAIN_TOKEN)
-    cli.ok("account", "add", "child", "--name", "Child", IMGSYNC_TOKEN=CHILD_TOKEN)
-    cli.ok("settings", "set", "--child", "child", "--sync-images-all")
+    for account, token in ((shop.main, MAIN_TOKEN), (shop.child, CHILD_TOKEN)):
+        store(cli, account.id, account.name, token)
+    cli.ok("settings", "set", "--child", "Child", "--sync-images-all")
     return cli
+
+
+def store(cli: Cli, account_id: str, name: str, token: str) -> None:
+    """Stores an account without asking the API for it."""
+    cli.ok("account", "add", account_id, "--name", name, "--offline", IMGSYNC_TOKEN=token)

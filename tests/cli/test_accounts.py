@@ -1,55 +1,230 @@
 """imgsync account and imgsync settings."""
 
+import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine
 
+from imgsync.adapters.moysklad.factory import HttpMoySkladFactory
 from imgsync.adapters.sql.accounts import SqlAccountRepository
-from tests.cli.conftest import Cli
+from imgsync.adapters.sql.queue import SqlTaskQueue
+from imgsync.domain.accounts import Account, AccountRole, Identity, Parking, TokenKind
+from imgsync.domain.errors import AuthorisationError, ImgsyncError, UnavailableError
+from tests.cli.conftest import Cli, store
 
 SECRET = "hush-hush-token"
+ID = "0a1b2c3d-0000-11ee-0a80-000000000001"
+SHOP = Identity(ID, "Shop", TokenKind.SOLUTION)
+
+
+class Api:
+    """What the API says of credentials, as `MoySkladFactory.identify` tells it."""
+
+    def __init__(self) -> None:
+        self.answers: dict[tuple[str, str | None], Identity | ImgsyncError] = {
+            (SECRET, None): SHOP,
+            ("user-token", None): Identity(ID, "Shop", TokenKind.USER),
+            (SECRET, "admin@shop"): Identity(ID, "Shop", TokenKind.PASSWORD),
+        }
+        self.asked = 0
+
+    def identify(self, secret: str, login: str | None) -> Identity:
+        self.asked += 1
+        answer = self.answers.get((secret, login))
+        if answer is None:
+            raise AuthorisationError("401 Unauthorized (code 1056)")
+        if isinstance(answer, ImgsyncError):
+            raise answer
+        return answer
+
+
+@pytest.fixture(autouse=True)
+def api(monkeypatch: pytest.MonkeyPatch) -> Api:
+    fake = Api()
+
+    async def identify(
+        _factory: HttpMoySkladFactory, secret: str, login: str | None = None
+    ) -> Identity:
+        return fake.identify(secret, login)
+
+    monkeypatch.setattr(HttpMoySkladFactory, "identify", identify, raising=False)
+    return fake
 
 
 @pytest.mark.parametrize("way", ["environment", "stdin", "prompt"])
 def test_a_token_is_read_without_being_an_argument(cli: Cli, way: str) -> None:
     if way == "environment":
-        said = cli.ok("account", "add", "m1", "--name", "Shop", IMGSYNC_TOKEN=SECRET)
+        said = cli.ok("account", "add", IMGSYNC_TOKEN=SECRET)
     else:
         options = ["--token-stdin"] if way == "stdin" else []
-        said = cli.ok("account", "add", "m1", "--name", "Shop", *options, stdin=f"{SECRET}\n")
+        said = cli.ok("account", "add", *options, stdin=f"{SECRET}\n")
     assert "Account 'Shop' is stored." in said
+    assert f"ID {ID}, the token of a solution." in said
     assert SECRET not in said
-    assert cli.json("account", "list") == [
-        {"id": "m1", "name": "Shop", "kind": "solution", "login": None}
-    ]
+    (listed,) = cli.json("account", "list")
+    assert listed == {
+        "id": ID,
+        "name": "Shop",
+        "kind": "solution",
+        "login": None,
+        "role": None,
+        "parked": None,
+    }
 
 
 def test_the_list_shows_no_token(cli: Cli) -> None:
     assert "No accounts yet" in cli.ok("account", "list")
-    password = ["--kind", "password", "--login", "admin@shop"]
-    cli.ok("account", "add", "m1", "--name", "[bold]Shop", *password, IMGSYNC_TOKEN=SECRET)
+    cli.ok("account", "add", "--name", "[bold]Shop", "--login", "admin@shop", IMGSYNC_TOKEN=SECRET)
     listed = cli.ok("account", "list")
-    for part in ("m1", "[bold]Shop", "password", "admin@shop"):
+    for part in (ID, "[bold]Shop", "password", "admin@shop"):
         assert part in listed
     assert SECRET not in listed + cli.ok("account", "list", "--json")
+
+
+def test_a_script_is_told_what_was_learnt(cli: Cli) -> None:
+    told = cli.json("account", "add", "--role", "main", IMGSYNC_TOKEN="user-token")
+    assert told == {
+        "id": ID,
+        "name": "Shop",
+        "kind": "user",
+        "login": None,
+        "role": "main",
+        "checked": True,
+        "woken": 0,
+        "exit_status": 0,
+        "status": "done",
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "token", "message"),
+    [
+        (["other-id"], SECRET, f"of account '{ID}' (Shop), not of 'other-id'"),
+        (["--kind", "user"], SECRET, "the token of a solution (--kind solution), not the token"),
+        (["--kind", "solution"], "user-token", "the token of a user (--kind user), not"),
+        (["--kind", "draft"], "user-token", "not the token of a solution in draft (--kind draft)"),
+        ([], "revoked", "MoySklad refuses these credentials, so nothing is stored: 401"),
+        ([ID, "--name", "X"], "revoked", "nothing is stored"),
+    ],
+)
+def test_credentials_of_someone_else_are_not_stored(
+    cli: Cli, arguments: list[str], token: str, message: str
+) -> None:
+    assert message in cli.fail("account", "add", *arguments, IMGSYNC_TOKEN=token)
+    told = cli.failed_json("account", "add", *arguments, IMGSYNC_TOKEN=token)
+    assert message in told["error"]
+    assert token not in json.dumps(told)
+    assert cli.json("account", "list") == []
+
+
+def test_refused_credentials_do_not_replace_good_ones(cli: Cli, sqlite_engine: Engine) -> None:
+    cli.ok("account", "add", IMGSYNC_TOKEN=SECRET)
+    cli.fail("account", "add", ID, IMGSYNC_TOKEN="revoked")
+    assert SqlAccountRepository(sqlite_engine).get(ID).secret == SECRET
+
+
+def test_behind_an_outage_an_account_is_stored_unchecked_on_demand(cli: Cli, api: Api) -> None:
+    api.answers[SECRET, None] = UnavailableError("no answer from the API")
+    said = cli.fail("account", "add", ID, IMGSYNC_TOKEN=SECRET)
+    assert "could not be asked whose credentials these are, so nothing is stored" in said
+    assert "no answer from the API" in said
+    assert "--offline" in said
+    assert cli.json("account", "list") == []
+    asked = api.asked
+    result = cli.run("account", "add", ID, "--offline", IMGSYNC_TOKEN=SECRET)
+    assert result.exit_code == 0
+    assert "Warning: nobody has checked" in result.stderr
+    assert api.asked == asked
+    assert cli.json("account", "list")[0]["kind"] == "solution"
+    assert "--offline needs the ID" in cli.fail(
+        "account", "add", "--offline", status=2, IMGSYNC_TOKEN=SECRET
+    )
+
+
+def test_an_account_that_shows_nothing_is_not_stored(cli: Cli, api: Api) -> None:
+    api.answers[SECRET, None] = ImgsyncError("no entity tells the account")
+    assert "Error: Nothing is stored: no entity tells" in cli.fail(
+        "account", "add", IMGSYNC_TOKEN=SECRET
+    )
+
+
+def test_an_id_is_compared_as_an_uuid(cli: Cli) -> None:
+    cli.ok("account", "add", ID.upper(), IMGSYNC_TOKEN=SECRET)
+    assert cli.json("account", "list")[0]["id"] == ID
+
+
+def test_a_draft_is_told_by_the_user_and_kept(cli: Cli) -> None:
+    cli.ok("account", "add", "--kind", "draft", IMGSYNC_TOKEN=SECRET)
+    result = cli.run("account", "add", IMGSYNC_TOKEN=SECRET)
+    assert "Kept as a solution in draft" in result.stderr
+    assert cli.json("account", "list")[0]["kind"] == "draft"
+    cli.ok("account", "add", "--kind", "solution", IMGSYNC_TOKEN=SECRET)
+    assert cli.json("account", "list")[0]["kind"] == "solution"
+
+
+def test_a_hostile_name_from_the_api_is_stored_harmless(cli: Cli, api: Api) -> None:
+    api.answers[SECRET, None] = Identity(ID, "A\x1b[31m\u202eB\u00a0C\n", TokenKind.SOLUTION)
+    cli.ok("account", "add", IMGSYNC_TOKEN=SECRET)
+    assert cli.json("account", "list")[0]["name"] == r"A\x1b[31m\u202eB C"
+    api.answers[SECRET, None] = Identity(ID, "", TokenKind.SOLUTION)
+    cli.ok("account", "add", IMGSYNC_TOKEN=SECRET)
+
+
+@pytest.fixture
+def parked(cli: Cli, sqlite_engine: Engine) -> Cli:
+    """A parked account with two tasks that wait for it."""
+    cli.ok("account", "add", "--name", "Mine", "--role", "child", IMGSYNC_TOKEN=SECRET)
+    until = datetime.now(UTC) + timedelta(hours=1)
+    SqlAccountRepository(sqlite_engine).park(ID, Parking("storage \x1b[31mfull", until))
+    queue = SqlTaskQueue(sqlite_engine)
+    for number in range(2):
+        queue.enqueue({"n": number})
+        task = queue.claim(lease=timedelta(minutes=1))
+        assert task is not None
+        queue.park(task, account_id=ID, until=until, error="parked")
+    return cli
+
+
+def test_a_parked_account_is_shown_with_its_reason(parked: Cli) -> None:
+    said = parked.ok("account", "list")
+    assert r"UTC: storage \x1b[31mfull" in said
+    assert "child" in said
+    (listed,) = parked.json("account", "list")
+    assert listed["parked"]["reason"] == "storage \x1b[31mfull"
+    assert datetime.fromisoformat(listed["parked"]["until"]) > datetime.now(UTC)
+    counts = parked.json("queue", "status")
+    assert (counts["pending"], counts["parked"]) == (2, 2)
+    assert "pending    2 (2 parked)" in parked.ok("queue", "status")
+
+
+def test_new_credentials_wake_the_tasks_and_keep_role_and_name(parked: Cli) -> None:
+    said = parked.ok("account", "add", IMGSYNC_TOKEN="user-token")
+    assert "2 tasks that waited for it run again." in said
+    (listed,) = parked.json("account", "list")
+    assert (listed["kind"], listed["role"], listed["name"]) == ("user", "child", "Mine")
+    assert listed["parked"] is None
+    assert parked.json("queue", "status")["parked"] == 0
+    assert parked.json("account", "add", IMGSYNC_TOKEN="user-token")["woken"] == 0
 
 
 @pytest.mark.parametrize(
     ("options", "token", "message"),
     [
         (["--kind", "password"], SECRET, "a login goes with a password"),
-        (["--login", "me"], SECRET, "a login goes with a password"),
+        (["--kind", "user", "--login", "me"], SECRET, "a login goes with a password"),
         ([], " ", "the token or password is empty"),
         (["--kind", "nonsense"], SECRET, "Invalid value for '--kind'"),
     ],
 )
 def test_incomplete_accounts_are_refused(
-    cli: Cli, options: list[str], token: str, message: str
+    cli: Cli, api: Api, options: list[str], token: str, message: str
 ) -> None:
-    said = cli.fail("account", "add", "m1", *options, status=2, IMGSYNC_TOKEN=token)
+    said = cli.fail("account", "add", *options, status=2, IMGSYNC_TOKEN=token)
     assert message in said
     assert cli.json("account", "list") == []
+    assert api.asked == 0
 
 
 def test_an_empty_id_is_refused(cli: Cli) -> None:
@@ -58,7 +233,7 @@ def test_an_empty_id_is_refused(cli: Cli) -> None:
 
 @pytest.fixture
 def child(cli: Cli) -> Cli:
-    cli.ok("account", "add", "c1", "--name", "Branch", IMGSYNC_TOKEN=SECRET)
+    store(cli, "c1", "Branch", SECRET)
     return cli
 
 
@@ -109,7 +284,8 @@ def test_the_database_is_private(child: Cli, tmp_path: Path) -> None:
 
 
 def test_standard_input_wins_over_the_environment(cli: Cli, sqlite_engine: Engine) -> None:
-    cli.ok("account", "add", "m1", "--token-stdin", stdin="given\n", IMGSYNC_TOKEN="other")
+    add = ("account", "add", "m1", "--offline", "--token-stdin")
+    cli.ok(*add, stdin="given\n", IMGSYNC_TOKEN="other")
     assert SqlAccountRepository(sqlite_engine).get("m1").secret == "given"
 
 
@@ -135,7 +311,7 @@ def test_what_no_request_or_terminal_can_hold_is_refused(
 def test_long_names_are_shown_whole_where_a_script_reads_them(cli: Cli) -> None:
     ids = [f"3f8a1c2e-1111-2222-3333-44445555666{n}" for n in range(2)]
     for account_id in ids:
-        cli.ok("account", "add", account_id, "--name", "N" * 70, IMGSYNC_TOKEN=SECRET)
+        store(cli, account_id, "N" * 70, SECRET)
     for command in (["account", "list"], ["settings", "show"]):
         shown = cli.ok(*command)
         assert all(account_id in shown for account_id in ids)
@@ -145,3 +321,47 @@ def test_long_names_are_shown_whole_where_a_script_reads_them(cli: Cli) -> None:
 
 def test_an_id_that_is_no_text_is_one_line(cli: Cli) -> None:
     assert cli.fail("settings", "show", "--child", "\udcff").startswith("Error: ")
+
+
+def test_an_account_is_named_by_id_or_name(child: Cli) -> None:
+    for given in ("c1", "Branch", "branch", "C1"):
+        assert child.json("settings", "show", "--child", given)[0]["account"] == "c1"
+
+
+def test_an_id_wins_over_a_name(child: Cli) -> None:
+    store(child, "c2", "c1", SECRET)
+    assert child.json("settings", "show", "--child", "c1")[0]["account"] == "c1"
+
+
+def test_a_name_of_several_accounts_is_refused_with_their_ids(child: Cli) -> None:
+    store(child, "c2", "Branch", SECRET)
+    for command in (["settings", "show"], ["sync", "--main", "c1"], ["enqueue", "--main", "c1"]):
+        said = child.fail(*command, "--child", "Branch")
+        assert said.strip() == "Error: 2 accounts are called 'Branch'; give the ID: c1, c2"
+
+
+def test_an_unknown_name_is_answered_with_the_nearest(child: Cli) -> None:
+    said = child.fail("settings", "show", "--child", "Brunch")
+    assert "Account 'Brunch' is not configured" in said
+    assert "(did you mean 'Branch'?)" in said
+
+
+def test_a_main_account_never_receives_images(child: Cli, sqlite_engine: Engine) -> None:
+    SqlAccountRepository(sqlite_engine).set_role("c1", AccountRole.MAIN)
+    said = child.fail("settings", "set", "--child", "c1", "--sync-images")
+    assert "'Branch' is a main account" in said
+    assert child.json("settings", "show")[0]["limit"] == 0
+    child.ok("settings", "set", "--child", "c1", "--no-sync-images")
+
+
+def test_settings_make_an_account_a_child(child: Cli, sqlite_engine: Engine) -> None:
+    child.ok("settings", "set", "--child", "c1", "--no-sync-images")
+    assert child.json("account", "list")[0]["role"] is None
+    child.ok("settings", "set", "--child", "c1", "--sync-images")
+    assert child.json("account", "list")[0]["role"] == "child"
+    add = ("account", "add", "c1", "--offline", "--role", "main")
+    said = child.fail(*add, IMGSYNC_TOKEN=SECRET)
+    assert "'c1' receives images, so it cannot be a main account" in said
+    assert child.json("account", "list")[0]["role"] == "child"
+    stored: Account = SqlAccountRepository(sqlite_engine).get("c1")
+    assert stored.role is AccountRole.CHILD

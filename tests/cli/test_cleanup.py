@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from imgsync.adapters.files.local import LocalFileStorage
+from imgsync.domain.ports.storage import StaleFile
 from tests.cli.conftest import Cli
 
 
@@ -32,11 +34,8 @@ def test_a_progress_bar_is_shown(cli: Cli, left_over: Path) -> None:
 
 
 def test_the_age_is_an_option(cli: Cli, left_over: Path) -> None:
-    assert cli.json("cleanup-temp", "--hours", "1") == {
-        "dry_run": False,
-        "files": 2,
-        "freed_bytes": 1_500_010,
-    }
+    told = cli.json("cleanup-temp", "--hours", "1")
+    assert (told["dry_run"], told["files"], told["freed_bytes"]) == (False, 2, 1_500_010)
     assert not left_over.exists()
 
 
@@ -57,3 +56,32 @@ def test_a_negative_age_is_refused(cli: Cli) -> None:
 @pytest.mark.parametrize("hours", ["nan", "inf", "1e9", "1e300"])
 def test_an_age_that_no_date_can_hold_is_refused(cli: Cli, hours: str) -> None:
     assert "Invalid value for '--hours'" in cli.fail("cleanup-temp", "--hours", hours, status=2)
+
+
+def test_ctrl_c_half_way_tells_what_was_deleted(
+    cli: Cli, left_over: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    delete = LocalFileStorage.delete
+    seen: list[StaleFile] = []
+
+    def interrupted(storage: LocalFileStorage, file: StaleFile) -> int:
+        seen.append(file)
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        return delete(storage, file)
+
+    monkeypatch.setattr(LocalFileStorage, "delete", interrupted)
+    told = cli.failed_json("cleanup-temp", "--hours", "1", status=3)
+    assert (told["files"], told["status"]) == (1, "part")
+    assert len(list(left_over.iterdir())) == 1
+
+
+def test_ctrl_c_before_anything_was_deleted_is_one_line(
+    cli: Cli, left_over: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_storage: LocalFileStorage, _file: StaleFile) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(LocalFileStorage, "delete", interrupted)
+    said = cli.fail("cleanup-temp", "--hours", "1", status=1)
+    assert said.strip() == "Error: told to stop before the end"

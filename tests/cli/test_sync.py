@@ -11,10 +11,10 @@ import pytest
 from sqlalchemy import Engine
 
 from imgsync.adapters.sql.queue import SqlTaskQueue
-from tests.cli.conftest import Cli
+from tests.cli.conftest import Cli, store
 from tests.shop import CHILD_TOKEN, MAIN_TOKEN, Shop, pictures
 
-BOTH = ("--main", "main", "--child", "child")
+BOTH = ("--main", "Main", "--child", "Child")
 THREE = pictures(3)
 
 
@@ -24,8 +24,8 @@ def payload(shop: Shop, **changes: Any) -> dict[str, Any]:
     hrefs = [f"{shop.server.api_url}/download/{image.id}" for image in source.images]
     names = [image.filename for image in source.images]
     return {
-        "main_account_id": "main",
-        "child_account_id": "child",
+        "main_account_id": shop.main.id,
+        "child_account_id": shop.child.id,
         "parent_entity_type": "product",
         "parent_entity_id": source.id,
         "child_entity_id": target.id,
@@ -51,6 +51,7 @@ def test_enqueue_then_worker_copies_products_bundles_and_variants(ready: Cli, sh
         "processing": 0,
         "completed": 3,
         "failed": 0,
+        "parked": 0,
     }
     for kind, count in (("product", 10), ("bundle", 2), ("variant", 1)):
         assert shop.images(entities[kind]) == pictures(count)
@@ -96,12 +97,12 @@ def test_the_match_field_and_the_types_are_options(ready: Cli, shop: Shop) -> No
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
-        (["enqueue"], 2, "give --main ID and --child ID"),
-        (["enqueue", "--main", "main"], 2, "give --main ID and --child ID"),
-        (["enqueue", "--main", "main", "--child", "main"], 1, "are the same"),
-        (["enqueue", "--main", "nobody", "--child", "child"], 1, "'nobody' is not configured"),
+        (["enqueue"], 2, "give --main ACCOUNT and --child ACCOUNT"),
+        (["enqueue", "--main", "Main"], 2, "give --main ACCOUNT and --child ACCOUNT"),
+        (["enqueue", "--main", "Main", "--child", "main"], 1, "are the same"),
+        (["enqueue", "--main", "nobody", "--child", "Child"], 1, "'nobody' is not configured"),
         (["sync", *BOTH, "--type", "service"], 1, "unknown entity type 'service'"),
-        (["sync", "--main", "main"], 2, "Missing option '--child'"),
+        (["sync", "--main", "Main"], 2, "Missing option '--child'"),
         (["enqueue", *BOTH, "--payload", "-"], 2, "--payload stands alone"),
         (["queue", "retry", "99"], 1, "Not retried"),
         (["queue", "retry", "9" * 20], 2, "is not in the range"),
@@ -142,20 +143,55 @@ def test_sync_copies_and_a_second_sync_costs_nothing(ready: Cli, shop: Shop) -> 
 
 def test_the_first_image_only(ready: Cli, shop: Shop) -> None:
     lamp = shop.pair("Lamp", THREE)
-    ready.ok("settings", "set", "--child", "child", "--sync-images")
+    ready.ok("settings", "set", "--child", "Child", "--sync-images")
     ready.ok("sync", *BOTH)
     assert shop.images(lamp) == THREE[:1]
     assert shop.emulator.stats.downloads == 1
 
 
-def test_a_disabled_child_is_noted_and_its_tasks_complete(ready: Cli, shop: Shop) -> None:
+@pytest.mark.parametrize("command", [["sync"], ["sync", "--dry-run"], ["enqueue"]])
+def test_where_sync_is_off_nothing_is_read_or_queued(
+    ready: Cli, shop: Shop, command: list[str]
+) -> None:
     lamp = shop.pair("Lamp", THREE)
-    ready.ok("settings", "set", "--child", "child", "--no-sync-images-all")
-    result = ready.run("sync", *BOTH)
-    assert result.exit_code == 0
-    assert "image sync is disabled for child 'child'" in result.stderr
-    assert "1 Image sync is disabled" in result.stdout
+    ready.ok("settings", "set", "--child", "Child", "--no-sync-images-all")
+    said = ready.fail(*command, *BOTH, status=4)
+    assert f"Image sync is off for child 'Child' ({shop.child.id}); nothing was done" in said
+    told = ready.failed_json(*command, *BOTH, status=4)
+    assert told["status"] == "off"
+    assert told.get("plan", told)["task_ids"] == []
+    assert sum(ready.json("queue", "status").values()) == 0
     assert shop.images(lamp) == []
+    assert shop.emulator.stats.api_calls == 0
+
+
+def test_payloads_of_a_child_whose_sync_is_off_are_not_queued(ready: Cli, shop: Shop) -> None:
+    shop.pair("Lamp", THREE)
+    ready.ok("settings", "set", "--child", "Child", "--no-sync-images-all")
+    result = ready.run("enqueue", "--payload", "-", stdin=json.dumps(payload(shop)))
+    assert result.exit_code == 4
+    assert "Image sync is off for child 'Child'" in result.stderr
+    store(ready, "other-id", "Other", "token")
+    ready.ok("settings", "set", "--child", "Other", "--sync-images")
+    both = [payload(shop), payload(shop, child_account_id="other-id")]
+    result = ready.run("enqueue", "--json", "--payload", "-", stdin=json.dumps(both))
+    assert result.exit_code == 3
+    told = json.loads(result.stdout)
+    assert (told["task_ids"], told["off"], told["status"]) == ([1], [shop.child.id], "part")
+
+
+def test_a_payload_for_an_unknown_child_names_it(ready: Cli, shop: Shop) -> None:
+    shop.pair("Lamp", THREE)
+    unknown = json.dumps(payload(shop, child_account_id="nobody"))
+    said = ready.fail("enqueue", "--payload", "-", stdin=unknown)
+    assert said.startswith("Error: Account 'nobody' is not configured")
+
+
+def test_sync_that_is_turned_off_meanwhile_is_no_success(ready: Cli, shop: Shop) -> None:
+    shop.pair("Lamp", THREE)
+    ready.ok("enqueue", *BOTH)
+    ready.ok("settings", "set", "--child", "Child", "--no-sync-images-all")
+    assert ready.failed_json("worker", "--drain", status=4)["completed"] == 1
 
 
 def test_images_that_fail_are_warnings(ready: Cli, shop: Shop) -> None:
@@ -167,29 +203,27 @@ def test_images_that_fail_are_warnings(ready: Cli, shop: Shop) -> None:
     assert shop.images(lamp) == THREE
 
 
-def test_refused_credentials_fail_the_task_clearly(ready: Cli, shop: Shop) -> None:
+def test_refused_credentials_are_told_and_a_new_token_ends_it(ready: Cli, shop: Shop) -> None:
     lamp = shop.pair("Lamp", THREE)
     ready.ok("enqueue", *BOTH)
-    ready.ok("account", "add", "child", "--name", "Child", IMGSYNC_TOKEN="revoked-secret")
-    assert ready.json("worker", "--drain")["failed"] == 1
-    (failed,) = ready.json("queue", "failed")
-    assert (failed["id"], failed["attempts"], failed["max_attempts"]) == (1, 1, 3)
-    assert "MoySklad account 'Child': 401" in failed["error"]
-    assert "(code 1056)" in failed["error"]
-    shown = ready.ok("queue", "failed")
-    assert "[GET" in shown
-    assert "revoked-secret" not in shown + json.dumps(failed)
-    ready.ok("account", "add", "child", "--name", "Child", IMGSYNC_TOKEN=CHILD_TOKEN)
-    assert ready.json("queue", "retry")["retried"] == [1]
+    store(ready, shop.child.id, "Child", "revoked-secret")
+    told = ready.failed_json("worker", "--drain", status=3)
+    assert told["failed"] + told["parked"] == 1
+    shown = ready.ok("queue", "failed") + ready.ok("account", "list")
+    assert "MoySklad account 'Child': 401" in shown
+    assert "(code 1056)" in shown
+    assert "revoked-secret" not in shown + json.dumps(told)
+    store(ready, shop.child.id, "Child", CHILD_TOKEN)
+    ready.ok("queue", "retry")
     ready.ok("worker", "--drain")
     assert shop.images(lamp) == THREE
     assert ready.ok("queue", "failed").strip() == "No failed tasks."
 
 
-def test_sync_ends_with_status_1_where_a_task_failed(ready: Cli, shop: Shop) -> None:
+def test_sync_is_done_in_part_where_a_task_failed(ready: Cli, shop: Shop) -> None:
     shop.pair("Lamp", [("a.gif", b"GIF89a...")])
     result = ready.run("sync", *BOTH)
-    assert result.exit_code == 1
+    assert result.exit_code == 3
     assert "1 tasks failed" in result.stdout
     assert "No image was uploaded: a.gif: it is neither a JPEG nor a PNG" in result.stderr
 
@@ -198,7 +232,7 @@ def test_a_passing_failure_is_left_to_the_worker(ready: Cli, shop: Shop) -> None
     shop.pair("Lamp", THREE)
     shop.emulator.faults.add(method="POST", path_regex="/images$", status=503, times=4)
     result = ready.run("sync", *BOTH)
-    assert result.exit_code == 0
+    assert result.exit_code == 3
     assert "1 tasks are left to 'imgsync worker'" in result.stdout
     assert ready.json("queue", "status")["pending"] == 1
 
@@ -293,7 +327,7 @@ def test_a_failed_payload_that_is_no_text_can_still_be_listed(
     ready: Cli, sqlite_engine: Engine
 ) -> None:
     SqlTaskQueue(sqlite_engine).enqueue({"images": "\ud800"})
-    ready.ok("worker", "--drain")
+    ready.fail("worker", "--drain", status=3)
     (failed,) = ready.json("queue", "failed")
     assert failed["payload"] == {"images": "\ud800"}
     assert "main_account_id" in ready.ok("queue", "failed")
@@ -343,7 +377,12 @@ def test_payloads_queued_are_listed_for_scripts(ready: Cli, shop: Shop, tmp_path
     shop.pair("Lamp", THREE)
     path = tmp_path / "payload.json"
     path.write_text(json.dumps(payload(shop)))
-    assert ready.json("enqueue", "--payload", str(path)) == {"task_ids": [1]}
+    assert ready.json("enqueue", "--payload", str(path)) == {
+        "task_ids": [1],
+        "off": [],
+        "exit_status": 0,
+        "status": "done",
+    }
 
 
 def test_images_of_more_than_one_request_repeat_the_earlier(ready: Cli, shop: Shop) -> None:
@@ -375,7 +414,7 @@ def test_proxies_that_cannot_be_used_are_one_line(ready: Cli) -> None:
 
 
 def test_an_unknown_child_is_an_error_and_no_note(ready: Cli) -> None:
-    said = ready.fail("enqueue", "--main", "main", "--child", "nobody")
+    said = ready.fail("enqueue", "--main", "Main", "--child", "nobody")
     assert said.strip() == (
         "Error: Account 'nobody' is not configured; add it with 'imgsync account add'"
     )

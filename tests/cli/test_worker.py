@@ -43,9 +43,9 @@ def test_every_end_of_a_task_is_logged(
 ) -> None:
     shop.pair("Good", [*pictures(2), ("a.gif", b"GIF89a")])
     shop.pair("Bad", [("b.gif", b"GIF89a")])
-    ready.ok("enqueue", "--main", "main", "--child", "child")
+    ready.ok("enqueue", "--main", "Main", "--child", "Child")
     caplog.set_level(logging.INFO)
-    ready.ok("worker", "--drain")
+    assert ready.failed_json("worker", "--drain", status=3)["status"] == "part"
     assert "task 1: completed with warnings, 2 uploaded, 0 kept" in caplog.text
     assert "task 1: a.gif: it is neither a JPEG nor a PNG file" in caplog.text
     assert "task 2, attempt 1: failed: No image was uploaded: b.gif" in caplog.text

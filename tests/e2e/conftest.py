@@ -87,9 +87,10 @@ def start_host(tmp_path: Path) -> Iterator[StartHost]:
         def start(shop: Shop, url: str) -> Host:
             env = shop.environment(url, str(tmp_path / "temp"))
             host = Host(env | {"IMGSYNC_POLL_SECONDS": "0.05"}, stack)
-            host.run("account", "add", "main", "--name", "Main", IMGSYNC_TOKEN=MAIN_TOKEN)
-            host.run("account", "add", "child", "--name", "Child", IMGSYNC_TOKEN=CHILD_TOKEN)
-            host.run("settings", "set", "--child", "child", "--sync-images-all")
+            for account, token in ((shop.main, MAIN_TOKEN), (shop.child, CHILD_TOKEN)):
+                add = ("account", "add", account.id, "--name", account.name, "--offline")
+                host.run(*add, IMGSYNC_TOKEN=token)
+            host.run("settings", "set", "--child", "Child", "--sync-images-all")
             return host
 
         yield start

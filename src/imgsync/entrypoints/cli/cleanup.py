@@ -6,9 +6,13 @@ from typing import Any
 
 import click
 
-from imgsync.entrypoints.cli.runtime import json_option, pass_container, print_json
+from imgsync.application.cleanup import CleanupTemp
+from imgsync.domain.ports.storage import StaleFile
+from imgsync.entrypoints.cli.output import print_json, say
+from imgsync.entrypoints.cli.runtime import in_part, json_option, pass_container, tell_trouble
 from imgsync.entrypoints.config import MAX_HOURS
 from imgsync.entrypoints.container import Container
+from imgsync.entrypoints.exit_status import ExitStatus
 
 
 class Hours(click.FloatRange):
@@ -35,19 +39,36 @@ class Hours(click.FloatRange):
 @click.option("--dry-run", is_flag=True, help="Only show what would be deleted.")
 @json_option
 @pass_container
-def cleanup_temp(container: Container, hours: float | None, dry_run: bool, as_json: bool) -> None:
-    """Delete temp files that killed workers left behind."""
+def cleanup_temp(
+    container: Container, hours: float | None, dry_run: bool, as_json: bool
+) -> ExitStatus:
+    """Delete temp files that killed workers left behind. Those of live workers are left alone."""
     age = timedelta(hours=container.config().cleanup_hours if hours is None else hours)
     cleanup = container.cleanup()
     files = cleanup.find(age)
-    if dry_run:
-        count, freed = len(files), sum(file.size for file in files)
-    else:
-        with click.progressbar(length=len(files), label="Deleting", hidden=as_json) as bar:
-            cleaned = cleanup.delete(files, lambda _: bar.update(1))
-        count, freed = cleaned.files, cleaned.freed_bytes
+    done: list[StaleFile] = files if dry_run else []
+    trouble = None
+    if not dry_run:
+        trouble = in_part(lambda: _delete(cleanup, files, done, quiet=as_json), lambda: bool(done))
+    status = ExitStatus.PART if trouble else ExitStatus.DONE
+    freed = sum(file.size for file in done)
+    tell_trouble(trouble)
     if as_json:
-        print_json({"dry_run": dry_run, "files": count, "freed_bytes": freed})
-        return
+        print_json({"dry_run": dry_run, "files": len(done), "freed_bytes": freed}, status)
+        return status
     verb, would = ("would be deleted", "to free") if dry_run else ("deleted", "freed")
-    click.echo(f"{count} files {verb}, {freed / 1e6:.1f} MB {would}.")
+    say(f"{len(done)} files {verb}, {freed / 1e6:.1f} MB {would}.")
+    return status
+
+
+def _delete(
+    cleanup: CleanupTemp, files: list[StaleFile], done: list[StaleFile], *, quiet: bool
+) -> None:
+    """Deletes them one by one into `done`, with a progress bar."""
+    with click.progressbar(length=len(files), label="Deleting", hidden=quiet) as bar:
+
+        def progress(file: StaleFile) -> None:
+            done.append(file)
+            bar.update(1)
+
+        cleanup.delete(files, progress)

@@ -2,27 +2,42 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, TextIO
 
 import click
 
 from imgsync.domain.errors import ImgsyncError
+from imgsync.domain.payloads import SyncRequest
+from imgsync.domain.ports.queue import Enqueued
+from imgsync.entrypoints.cli.output import print_json, say
 from imgsync.entrypoints.cli.planning import (
+    PlanOutcome,
     match_option,
+    max_clear_option,
     plan_and_queue,
     print_skipped,
     types_option,
-    warn_if_disabled,
 )
-from imgsync.entrypoints.cli.runtime import json_option, pass_container, print_json, run_async
+from imgsync.entrypoints.cli.resolve import find_account, off_message, receives_nothing
+from imgsync.entrypoints.cli.runtime import (
+    STATUSES,
+    in_part,
+    json_option,
+    pass_container,
+    run_async,
+    tell_trouble,
+)
 from imgsync.entrypoints.container import Container
+from imgsync.entrypoints.exit_status import ExitStatus
 
 
-@click.command()
-@click.option("--main", "main_id", metavar="ID", help="Main account.")
-@click.option("--child", "child_id", metavar="ID", help="Child account.")
+@click.command(epilog=STATUSES)
+@click.option("--main", "main_id", metavar="ACCOUNT", help="Main account, by ID or name.")
+@click.option("--child", "child_id", metavar="ACCOUNT", help="Child account, by ID or name.")
 @match_option
 @types_option
+@max_clear_option
 @click.option(
     "--payload",
     "payload_file",
@@ -37,58 +52,125 @@ def enqueue(
     child_id: str | None,
     match_by: str | None,
     types: tuple[str, ...],
+    max_clear: int | None,
     payload_file: TextIO | None,
     as_json: bool,
-) -> None:
-    """Queue one task per entity of the main account that has images and a counterpart."""
+) -> ExitStatus:
+    """Queue one task per entity of the main account that has images and a counterpart.
+
+    Where image sync is off for the child, nothing is queued.
+    """
     if payload_file is not None:
-        if main_id or child_id or match_by or types:
+        if main_id or child_id or match_by or types or max_clear is not None:
             raise click.UsageError("--payload stands alone; the payload names its accounts")
-        _enqueue_payloads(container, payload_file, as_json)
-        return
+        return _enqueue_payloads(container, payload_file, as_json)
     if not main_id or not child_id:
-        raise click.UsageError("give --main ID and --child ID, or --payload FILE")
-    warn_if_disabled(container, child_id)
-    outcome = run_async(
-        container,
-        lambda: plan_and_queue(container, main_id, child_id, match_by=match_by, types=types),
+        raise click.UsageError("give --main ACCOUNT and --child ACCOUNT, or --payload FILE")
+    accounts = container.accounts()
+    main, child = find_account(accounts, main_id), find_account(accounts, child_id)
+    plan = PlanOutcome()
+    if receives_nothing(container.settings(), main, child):
+        say(off_message(child), err=True)
+        return _print(plan, ExitStatus.OFF, None, as_json)
+    trouble = in_part(
+        lambda: run_async(
+            container,
+            lambda: plan_and_queue(
+                container,
+                main.id,
+                child.id,
+                match_by=match_by,
+                types=types,
+                max_clear=max_clear,
+                outcome=plan,
+            ),
+        ),
+        lambda: bool(plan.task_ids),
     )
+    status = ExitStatus.PART if trouble or plan.clears_refused else ExitStatus.DONE
+    return _print(plan, status, trouble, as_json)
+
+
+def _print(plan: PlanOutcome, status: ExitStatus, trouble: str | None, as_json: bool) -> ExitStatus:
+    tell_trouble(trouble)
     if as_json:
-        print_json(outcome.as_dict())
-        return
-    print_skipped(outcome)
-    click.echo(
-        f"Queued {outcome.entities} tasks with {outcome.images} images "
-        f"({outcome.created} new, {outcome.updated} updated); {len(outcome.skipped)} skipped."
+        print_json(plan.as_dict() | ({"error": trouble} if trouble else {}), status)
+        return status
+    print_skipped(plan)
+    say(
+        f"Queued {len(plan.task_ids)} tasks with {plan.images} images "
+        f"({plan.created} new, {plan.updated} updated); {len(plan.skipped)} skipped."
     )
+    return status
 
 
-def _enqueue_payloads(container: Container, file: TextIO, as_json: bool) -> None:
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """A payload that can be queued, and what it asks for."""
+
+    payload: Any
+    request: SyncRequest
+
+
+def _enqueue_payloads(container: Container, file: TextIO, as_json: bool) -> ExitStatus:
     """Queues payloads after all of them have been checked, so that none is half queued."""
-    payloads = _read_payloads(file)
+    checked = _check(container, _read_payloads(file))
+    wanted, off = _without_disabled(container, checked)
+    queued: list[Enqueued] = []
+
+    def put() -> None:
+        for item in wanted:
+            queued.append(  # noqa: PERF401 (an interrupted loop must know what it has queued)
+                container.queue().enqueue(item.payload, dedupe_key=item.request.dedupe_key)
+            )
+
+    trouble = in_part(put, lambda: bool(queued))
+    if off and not wanted:
+        status = ExitStatus.OFF
+    else:
+        status = ExitStatus.PART if off or trouble else ExitStatus.DONE
+    tell_trouble(trouble)
+    if as_json:
+        told = {"task_ids": [q.task_id for q in queued], "off": off}
+        print_json(told | ({"error": trouble} if trouble else {}), status)
+        return status
+    created = sum(q.created for q in queued)
+    say(f"Queued {len(queued)} tasks ({created} new, {len(queued) - created} updated).")
+    return status
+
+
+def _check(container: Container, payloads: Sequence[Any]) -> list[_Checked]:
     registry = container.plugins()
-    keys: dict[str, int] = {}
+    checked: list[_Checked] = []
+    positions: dict[str, int] = {}
     for position, payload in enumerate(payloads, start=1):
         try:
             request = registry.payload_formats.parse(payload)
             registry.entity_types.get(request.entity_type)
         except ImgsyncError as error:
             raise click.ClickException(f"Payload {position}: {error}") from error
-        first = keys.setdefault(request.dedupe_key, position)
+        first = positions.setdefault(request.dedupe_key, position)
         if first != position:
             raise click.ClickException(
                 f"Payloads {first} and {position} are for the same child entity; "
                 "put all of its images in one payload"
             )
-    queued = [
-        container.queue().enqueue(payload, dedupe_key=key)
-        for payload, key in zip(payloads, keys, strict=True)
-    ]
-    if as_json:
-        print_json({"task_ids": [q.task_id for q in queued]})
-        return
-    created = sum(q.created for q in queued)
-    click.echo(f"Queued {len(queued)} tasks ({created} new, {len(queued) - created} updated).")
+        checked.append(_Checked(payload, request))
+    return checked
+
+
+def _without_disabled(
+    container: Container, checked: Sequence[_Checked]
+) -> tuple[list[_Checked], list[str]]:
+    """The payloads whose child receives images, and the ids of the other children, which are
+    told. UnknownAccountError for a child that is not stored."""
+    off: list[str] = []
+    for child_id in dict.fromkeys(item.request.child_account_id for item in checked):
+        child = container.accounts().get(child_id)
+        if not container.settings().get(child_id).enabled:
+            off.append(child_id)
+            say(off_message(child), err=True)
+    return [item for item in checked if item.request.child_account_id not in off], off
 
 
 def _read_payloads(file: TextIO) -> Sequence[Any]:

@@ -1,8 +1,6 @@
 """The command group and its common options."""
 
-import io
 import logging
-import sys
 from pathlib import Path
 
 import click
@@ -13,7 +11,7 @@ from imgsync.entrypoints.cli.demo import demo
 from imgsync.entrypoints.cli.enqueue import enqueue
 from imgsync.entrypoints.cli.plugins import plugins
 from imgsync.entrypoints.cli.queue import queue
-from imgsync.entrypoints.cli.runtime import ImgsyncGroup
+from imgsync.entrypoints.cli.runtime import STATUSES, ImgsyncGroup
 from imgsync.entrypoints.cli.settings import settings
 from imgsync.entrypoints.cli.sync import sync
 from imgsync.entrypoints.cli.worker import worker
@@ -21,7 +19,11 @@ from imgsync.entrypoints.config import load_config
 from imgsync.entrypoints.container import Container
 
 
-@click.group(cls=ImgsyncGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=ImgsyncGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=STATUSES,
+)
 @click.version_option(package_name="imgsync")
 @click.option(
     "--config",
@@ -32,16 +34,8 @@ from imgsync.entrypoints.container import Container
 @click.pass_context
 def main(ctx: click.Context, config_path: Path | None) -> None:
     """Copy product, bundle and variant images from a main MoySklad account to child accounts."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # names from outside may not fit the terminal
-            stream.reconfigure(errors="backslashreplace")
     config = load_config(config_path)
-    logging.basicConfig(
-        level=config.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
-    # Their request lines would show the signed addresses of downloads.
-    for name in ("httpx", "httpcore"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger().setLevel(config.log_level)
     container = Container(config=config)
     ctx.obj = container
     ctx.call_on_close(container.shutdown_resources)

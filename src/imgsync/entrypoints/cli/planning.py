@@ -10,6 +10,7 @@ from imgsync.application.plan_sync import Planned, allowed_clears
 from imgsync.domain.entity_types import MatchField
 from imgsync.domain.errors import ClearLimitError
 from imgsync.domain.payloads import SyncRequest, batch_payload
+from imgsync.entrypoints.cli.output import say
 from imgsync.entrypoints.container import Container
 
 match_option = click.option(
@@ -20,8 +21,6 @@ match_option = click.option(
 types_option = click.option(
     "--type", "types", multiple=True, help="Only this entity type; may be repeated."
 )
-
-
 max_clear_option = click.option(
     "--max-clear",
     type=click.IntRange(0),
@@ -47,6 +46,11 @@ class PlanOutcome:
     updated: int = 0
     task_ids: list[int] = field(default_factory=list)
     skipped: list[Planned] = field(default_factory=list)
+
+    @property
+    def found(self) -> int:
+        """All that was planned, whatever becomes of it."""
+        return self.entities + self.clears + self.clears_refused + len(self.skipped)
 
     @property
     def clear_limit_error(self) -> ClearLimitError | None:
@@ -129,21 +133,10 @@ async def plan_and_queue(
     return outcome
 
 
-def warn_if_disabled(container: Container, child_id: str) -> None:
-    """Says on stderr that the child receives no images. UnknownAccountError for no account."""
-    container.accounts().get(child_id)
-    if not container.settings().get(child_id).enabled:
-        click.echo(
-            f"Note: image sync is disabled for child '{child_id}'; "
-            "tasks will complete without copying (see 'imgsync settings set').",
-            err=True,
-        )
-
-
 def print_skipped(outcome: PlanOutcome) -> None:
     """Says on stderr what a plan leaves out, and why."""
     for p in outcome.skipped:
         what = f"{p.entity_type} '{p.name}'" if p.name else p.entity_type
-        click.echo(f"Skipped {what}: {p.reason}", err=True)
+        say(f"Skipped {what}: {p.reason}", err=True)
     if outcome.clear_limit_error is not None:
-        click.echo(f"{outcome.clear_limit_error}", err=True)
+        say(str(outcome.clear_limit_error), err=True)

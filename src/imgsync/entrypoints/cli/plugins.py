@@ -3,9 +3,9 @@
 from dataclasses import asdict
 
 import click
-from rich.table import Table
 
-from imgsync.entrypoints.cli.runtime import json_option, pass_container, print_json, print_table
+from imgsync.entrypoints.cli.output import print_json, print_table
+from imgsync.entrypoints.cli.runtime import json_option, pass_container
 from imgsync.entrypoints.container import Container
 
 
@@ -18,12 +18,15 @@ def plugins(container: Container, as_json: bool) -> None:
     if as_json:
         print_json([asdict(plugin) for plugin in loaded])
         return
-    table = Table("Plugin", "Package", "Entity types", "Payload formats")
-    for p in loaded:
-        table.add_row(
-            p.name,
-            f"{p.distribution} {p.version}",
-            ", ".join(p.entity_types),
-            ", ".join(p.payload_formats),
-        )
-    print_table(table)
+    print_table(
+        ("Plugin", "Package", "Entity types", "Payload formats"),
+        (
+            (
+                p.name,
+                f"{p.distribution} {p.version}",
+                ", ".join(p.entity_types),
+                ", ".join(p.payload_formats),
+            )
+            for p in loaded
+        ),
+    )

@@ -1,19 +1,13 @@
-"""imgsync queue: look at the queue and retry failed tasks."""
+"""imgsync queue: look at the queue, retry failed tasks, free held ones."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import click
-from rich.table import Table
 
 from imgsync.domain.tasks import Task, TaskStatus
-from imgsync.entrypoints.cli.runtime import (
-    MAX_ID,
-    json_option,
-    pass_container,
-    print_json,
-    print_table,
-)
+from imgsync.entrypoints.cli.output import print_json, print_table, say
+from imgsync.entrypoints.cli.runtime import MAX_ID, CommandError, json_option, pass_container
 from imgsync.entrypoints.container import Container
 
 
@@ -26,13 +20,19 @@ def queue() -> None:
 @json_option
 @pass_container
 def status(container: Container, as_json: bool) -> None:
-    """Number of tasks by status."""
+    """Number of tasks by status.
+
+    Parked ones are pending too: their account takes no requests for now (see 'imgsync account
+    list').
+    """
     counts = {s.value: n for s, n in container.queue().counts().items()}
+    parked = container.queue().parked()
     if as_json:
-        print_json(counts)
+        print_json({**counts, "parked": parked})
         return
     for name, count in counts.items():
-        click.echo(f"{name:<10} {count}")
+        note = f" ({parked} parked)" if name == TaskStatus.PENDING and parked else ""
+        say(f"{name:<10} {count}{note}")
 
 
 @queue.command("failed")
@@ -46,18 +46,21 @@ def failed(container: Container, limit: int, as_json: bool) -> None:
         print_json([_as_dict(task) for task in tasks])
         return
     if not tasks:
-        click.echo("No failed tasks.")
+        say("No failed tasks.")
         return
-    table = Table("Task", "Entity", "Attempts", "Failed at (UTC)", "Error")
-    for task in tasks:
-        table.add_row(
-            str(task.id),
-            _entity(task),
-            f"{task.attempts}/{task.max_attempts}",
-            f"{task.updated_at:%Y-%m-%d %H:%M:%S}",
-            task.error or "",
-        )
-    print_table(table)
+    print_table(
+        ("Task", "Entity", "Attempts", "Failed at (UTC)", "Error"),
+        (
+            (
+                str(task.id),
+                _entity(task),
+                f"{task.attempts}/{task.max_attempts}",
+                f"{task.updated_at:%Y-%m-%d %H:%M:%S}",
+                task.error or "",
+            )
+            for task in tasks
+        ),
+    )
 
 
 @queue.command("retry")
@@ -67,15 +70,36 @@ def failed(container: Container, limit: int, as_json: bool) -> None:
 def retry(container: Container, ids: tuple[int, ...], as_json: bool) -> None:
     """Make failed tasks pending again: those with these IDs, or all of them."""
     changed = container.queue().retry(ids or None)
-    if as_json:
-        print_json({"retried": changed})
-    else:
-        click.echo(f"{len(changed)} tasks are pending again.")
-    if missing := sorted(set(ids) - set(changed)):
+    why = "not failed, or a newer task of the entity is pending"
+    _print_changed("retried", changed, ids, why, as_json=as_json)
+
+
+@queue.command("release")
+@click.argument("ids", metavar="[ID]...", nargs=-1, type=click.IntRange(1, MAX_ID))
+@json_option
+@pass_container
+def release(container: Container, ids: tuple[int, ...], as_json: bool) -> None:
+    """Take tasks from a worker that holds them: those with these IDs.
+
+    Without IDs, those held for longer than a day from now, which only a worker with a wrong clock
+    can have done. Give no ID of a task whose worker is alive; it would lose its work.
+    """
+    changed = container.queue().free(ids or None)
+    _print_changed("released", changed, ids, "no worker holds it", as_json=as_json)
+
+
+def _print_changed(
+    verb: str, changed: list[int], wanted: tuple[int, ...], why_not: str, *, as_json: bool
+) -> None:
+    """What became pending again; CommandError where that is not all that was wanted."""
+    missing = sorted(set(wanted) - set(changed))
+    if as_json and not missing:
+        print_json({verb: changed})
+    if not as_json:
+        say(f"{len(changed)} tasks are pending again.")
+    if missing:
         listed = ", ".join(map(str, missing))
-        raise click.ClickException(
-            f"Not retried (not failed, or a newer task of the entity is pending): {listed}"
-        )
+        raise CommandError(f"Not {verb} ({why_not}): {listed}", fields={verb: changed})
 
 
 def _entity(task: Task) -> str:

@@ -1,80 +1,195 @@
-"""What every command needs: error messages, the event loop, JSON output."""
+"""What every command needs: how it ends, the event loop, common options."""
 
 import asyncio
 import errno
-import json
+import io
+import logging
+import re
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import click
-from rich.console import Console
-from rich.table import Table
+from click.exceptions import NoArgsIsHelpError
 from sqlalchemy.exc import SQLAlchemyError
 
 from imgsync.domain.errors import ImgsyncError
+from imgsync.domain.text import shown_lines
+from imgsync.entrypoints.cli.logs import start_logging
+from imgsync.entrypoints.cli.output import print_json, say
+from imgsync.entrypoints.cli.signals import last_resort, sigterm_as_interrupt, stopped_by_signals
 from imgsync.entrypoints.container import Container
+from imgsync.entrypoints.exit_status import ExitStatus
 
+_log = logging.getLogger(__name__)
 _T = TypeVar("_T")
-_PIPE_WIDTH = 1000
+_JSON = "--json"
 MAX_ID = 2**63 - 1
 """Largest id that a database holds."""
+INTERRUPTED = "told to stop before the end"
 
 pass_container = click.pass_obj
 """Gives a command the `Container` that the group `main` made."""
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
-main_option = click.option("--main", "main_id", metavar="ID", help="Main account.", required=True)
-child_option = click.option(
-    "--child", "child_id", metavar="ID", help="Child account.", required=True
+json_option = click.option(_JSON, "as_json", is_flag=True, help="Print JSON for scripts.")
+main_option = click.option(
+    "--main", "main_id", metavar="ACCOUNT", help="Main account, by ID or name.", required=True
 )
+child_option = click.option(
+    "--child", "child_id", metavar="ACCOUNT", help="Child account, by ID or name.", required=True
+)
+STATUSES = "\b\nExit status:\n" + "\n".join(f"  {s.value}  {s.meaning}" for s in ExitStatus)
+"""Epilog of --help."""
+
+
+class CommandError(click.ClickException):
+    """What a command ends with: a line for the user, a status, more fields for its JSON."""
+
+    def __init__(
+        self,
+        message: str,
+        status: ExitStatus = ExitStatus.ERROR,
+        fields: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.fields = dict(fields or {})
 
 
 class ImgsyncGroup(click.Group):
-    """A group whose expected errors are one line on stderr and exit status 1."""
+    """A group of which every end is in the table of exit statuses: a command returns its status
+    (None is done), and every error is one line on stderr and, with --json, a document."""
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """As click's, which knows the statuses 0, 1 and 2 only and prints names as they are."""
+        arguments = list(sys.argv[1:] if args is None else args)
+
+        def run() -> Any:
+            return super(ImgsyncGroup, self).main(
+                arguments, prog_name, complete_var, standalone_mode=False, **extra
+            )
+
+        if not standalone_mode:
+            return run()
+        _let_streams_show_anything()
+        start_logging()
+        with sigterm_as_interrupt():
+            sys.exit(int(_ended(run, as_json=_JSON in arguments)))
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except ImgsyncError as error:
-            raise click.ClickException(str(error)) from error
-        except UnicodeError as error:
-            raise click.ClickException(f"Not valid text: {error}") from error
-        except SQLAlchemyError as error:
-            reason = getattr(error, "orig", None) or error
-            raise click.ClickException(f"The database failed: {reason}") from error
-        except OSError as error:
-            if error.errno == errno.EPIPE:
-                raise
-            raise click.ClickException(str(error)) from error
+        except KeyboardInterrupt:
+            raise CommandError(INTERRUPTED) from None
+
+
+def _ended(run: Callable[[], Any], *, as_json: bool) -> int:
+    """Runs a command; its exit status, after its error has been told."""
+    try:
+        ended = run()
+    except NoArgsIsHelpError as error:
+        error.show()
+        return ExitStatus.USAGE
+    except click.ClickException as error:
+        return _tell(error, as_json=as_json)
+    except click.Abort:
+        return _tell(CommandError(INTERRUPTED), as_json=as_json)
+    except Exception as error:
+        return _tell(CommandError(describe(error)), as_json=as_json)
+    return ended if isinstance(ended, int) else ExitStatus.DONE
+
+
+def _tell(error: click.ClickException, *, as_json: bool) -> int:
+    message = error.format_message()
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        click.echo(shown_lines(error.ctx.get_usage()), err=True)
+        say(f"Try '{error.ctx.command_path} --help' for help.", err=True)
+    say(f"Error: {message}", err=True)
+    fields: Mapping[str, Any] = {}
+    status = ExitStatus.USAGE if isinstance(error, click.UsageError) else ExitStatus.ERROR
+    if isinstance(error, CommandError):
+        fields, status = error.fields, error.status
+    if as_json:
+        print_json({**fields, "error": message}, status)
+    return status
+
+
+def describe(error: Exception) -> str:
+    """An error in one line for the user. What nobody expected is logged with its traceback."""
+    match error:
+        case click.ClickException():
+            text = error.format_message()
+        case ImgsyncError():
+            text = str(error)
+        case UnicodeError():
+            text = f"Not valid text: {error}"
+        case SQLAlchemyError():
+            text = f"The database failed: {getattr(error, 'orig', None) or error}"
+        case OSError():
+            text = str(error)
+        case _:
+            _log.error("unexpected error", exc_info=error)
+            text = f"Unexpected {type(error).__name__}: {error}"
+    return re.sub(r"\s*\n\s*", " ", text.strip())
+
+
+def in_part(work: Callable[[], object], begun: Callable[[], bool]) -> str | None:
+    """Does `work`. None where it came to its end; what stopped it where it had `begun` to change
+    something; before that, the error itself."""
+    try:
+        work()
+    except KeyboardInterrupt:
+        if not begun():
+            raise
+        return INTERRUPTED
+    except Exception as error:
+        if not begun() or (isinstance(error, OSError) and error.errno == errno.EPIPE):
+            raise
+        return describe(error)
+    return None
+
+
+def tell_trouble(trouble: str | None) -> None:
+    """What stopped a command half-way, on stderr."""
+    if trouble is not None:
+        say(f"Error: {trouble}", err=True)
 
 
 def run_async(container: Container, main: Callable[[], Awaitable[_T]]) -> _T:
-    """Runs a coroutine to its end and closes the connections it opened."""
+    """Runs a coroutine to its end and closes the connections it opened.
+
+    A signal that the coroutine does not heed itself cancels it: KeyboardInterrupt.
+    """
 
     async def run() -> _T:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 (for the type checker: a coroutine runs in a task)
+        grace = container.config().grace_seconds
+
+        def cancel() -> None:
+            task.cancel()
+
+        with stopped_by_signals(cancel, cancel, grace):
+            try:
+                return await main()
+            finally:
+                await container.moysklad().close()
+
+    with last_resort():
         try:
-            return await main()
-        finally:
-            await container.moysklad().close()
-
-    return asyncio.run(run())
+            return asyncio.run(run())
+        except asyncio.CancelledError:
+            raise KeyboardInterrupt from None
 
 
-def print_table(table: Table) -> None:
-    """Prints cells as they are and whole: brackets are no markup, and nothing is cut."""
-    console = Console(markup=False, highlight=False, emoji=False)
-    if not console.is_terminal:
-        console.width = _PIPE_WIDTH
-    for column in table.columns:
-        column.overflow = "fold"
-    console.print(table)
-
-
-def print_json(value: Any) -> None:
-    text = json.dumps(value, ensure_ascii=False, indent=2, default=str)
-    try:
-        text.encode(sys.stdout.encoding or "ascii")
-    except UnicodeEncodeError:
-        text = json.dumps(value, indent=2, default=str)
-    click.echo(text)
+def _let_streams_show_anything() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names from outside may not fit the terminal
+            stream.reconfigure(errors="backslashreplace")

@@ -1,15 +1,16 @@
 """imgsync settings: which images a child account receives."""
 
 import click
-from rich.table import Table
 
+from imgsync.domain.accounts import Account, AccountRole
 from imgsync.domain.settings import ChildSettings
+from imgsync.entrypoints.cli.output import print_json, print_table, say
+from imgsync.entrypoints.cli.resolve import find_account
 from imgsync.entrypoints.cli.runtime import (
+    CommandError,
     child_option,
     json_option,
     pass_container,
-    print_json,
-    print_table,
 )
 from imgsync.entrypoints.container import Container
 
@@ -20,21 +21,26 @@ def settings() -> None:
 
 
 @settings.command("show")
-@click.option("--child", "child_id", metavar="ID", help="One child account; all by default.")
+@click.option(
+    "--child", "child_id", metavar="ACCOUNT", help="One account, by ID or name; all by default."
+)
 @json_option
 @pass_container
 def show(container: Container, child_id: str | None, as_json: bool) -> None:
     """Show the image settings."""
     accounts = container.accounts()
-    chosen = [accounts.get(child_id)] if child_id else accounts.all()
+    chosen = [find_account(accounts, child_id)] if child_id else accounts.all()
     found = [(a, container.settings().get(a.id)) for a in chosen]
     if as_json:
         print_json([_as_dict(a.id, s) for a, s in found])
         return
-    table = Table("Account", "Name", "sync_images", "sync_images_all", "Images per entity")
-    for a, s in found:
-        table.add_row(a.id, a.name, _on(s.sync_images), _on(s.sync_images_all), _per_entity(s))
-    print_table(table)
+    print_table(
+        ("Account", "Name", "sync_images", "sync_images_all", "Images per entity"),
+        (
+            (a.id, a.name, _on(s.sync_images), _on(s.sync_images_all), _per_entity(s))
+            for a, s in found
+        ),
+    )
 
 
 @settings.command("set")
@@ -50,22 +56,37 @@ def set_settings(
     sync_images_all: bool | None,
     as_json: bool,
 ) -> None:
-    """Change the image settings of a child account. Turning one switch on clears the other."""
+    """Change the image settings of a child account. Turning one switch on clears the other.
+
+    A main account is refused: images are copied from it, never to it.
+    """
     if sync_images is None and sync_images_all is None:
         raise click.UsageError("give --sync-images or --sync-images-all (or a --no- form)")
     if sync_images and sync_images_all:
         raise click.UsageError("--sync-images and --sync-images-all exclude each other")
-    account = container.accounts().get(child_id)
+    account = find_account(container.accounts(), child_id)
     changed = container.settings().get(account.id)
     if sync_images is not None:
         changed = changed.with_first_only(sync_images)
     if sync_images_all is not None:
         changed = changed.with_all(sync_images_all)
+    if changed.enabled:
+        _make_child(container, account)
     container.settings().put(account.id, changed)
     if as_json:
         print_json(_as_dict(account.id, changed))
         return
-    click.echo(f"'{account.name}' now receives {_describe(changed)}.")
+    say(f"'{account.name}' now receives {_describe(changed)}.")
+
+
+def _make_child(container: Container, account: Account) -> None:
+    if account.role is AccountRole.MAIN:
+        raise CommandError(
+            f"'{account.name}' is a main account; images are copied from it, never to it "
+            f"('imgsync account add {account.id} --role child' makes it a child)"
+        )
+    if account.role is None:
+        container.accounts().set_role(account.id, AccountRole.CHILD)
 
 
 def _describe(settings: ChildSettings) -> str:

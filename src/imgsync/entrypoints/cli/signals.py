@@ -1,40 +1,113 @@
-"""SIGTERM and Ctrl-C: finish what has begun, or give it back."""
+"""SIGTERM and Ctrl-C: finish what has begun, or give it back; end in any case."""
 
 import asyncio
 import contextlib
 import logging
+import os
 import signal
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from types import FrameType
 
-from imgsync.application.worker import Worker
+from imgsync.entrypoints.exit_status import ExitStatus
 
 _log = logging.getLogger("imgsync.worker")
+STOPPING = "stopping: tasks under way may finish"
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_GIVE_BACK_SECONDS = 5.0
+"""For giving tasks back and closing connections, once nothing else is waited for."""
+
+
+class _LastResort:
+    """Ends the process where it does not end by itself: code that blocks the event loop, or a
+    database that does not answer, cannot be cancelled."""
+
+    def __init__(self) -> None:
+        self._timer: threading.Timer | None = None
+
+    def leave_in(self, seconds: float) -> None:
+        self.call_off()
+        self._timer = threading.Timer(seconds, self.leave)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def call_off(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def leave(self) -> None:
+        # Nothing but the system call is safe where other code may hang with any lock in hand.
+        os.write(
+            2, b"Error: ended the hard way; tasks under way run again when their lease lapses\n"
+        )
+        os._exit(ExitStatus.ERROR)
+
+
+_last_resort = _LastResort()
 
 
 @contextlib.contextmanager
-def stopped_by_signals(running: Worker, grace_seconds: float) -> Iterator[None]:
-    """First signal: finish; second signal or the end of the grace time: give tasks back."""
+def last_resort() -> Iterator[None]:
+    """Around an event loop: a last resort that was set in motion ends with it."""
+    try:
+        yield
+    finally:
+        _last_resort.call_off()
+
+
+@contextlib.contextmanager
+def stopped_by_signals(
+    stop: Callable[[], None],
+    abort: Callable[[], None],
+    grace_seconds: float,
+    notice: str | None = None,
+) -> Iterator[None]:
+    """First signal: `stop`; second signal or the end of the grace time: `abort`, in the event loop.
+
+    Where neither ends the loop, the process ends all the same; a third signal ends it at once.
+    `notice` is logged at the first. Contexts may be nested; the innermost hears the signals.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     loop = asyncio.get_running_loop()
-    signals = (signal.SIGTERM, signal.SIGINT)
     seen = 0
 
-    def on_signal() -> None:
+    def begin() -> None:
+        if notice:
+            _log.info("%s", notice)
+        stop()
+        loop.call_later(grace_seconds, abort)
+
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
         nonlocal seen
         seen += 1
-        if seen > 1:
-            running.abort()
-            return
-        _log.info("stopping: tasks under way may finish")
-        running.stop()
-        loop.call_later(grace_seconds, running.abort)
+        if seen == 1:
+            _last_resort.leave_in(grace_seconds + _GIVE_BACK_SECONDS)
+            loop.call_soon_threadsafe(begin)
+        elif seen == 2:
+            _last_resort.leave_in(_GIVE_BACK_SECONDS)
+            loop.call_soon_threadsafe(abort)
+        else:
+            _last_resort.leave()
 
-    def on_signal_frame(_number: int, _frame: FrameType | None) -> None:
-        loop.call_soon_threadsafe(on_signal)
-
-    previous = {number: signal.signal(number, on_signal_frame) for number in signals}
+    previous = {number: signal.signal(number, on_signal) for number in _SIGNALS}
     try:
         yield
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def sigterm_as_interrupt() -> Iterator[None]:
+    """SIGTERM ends what runs as Ctrl-C does: by KeyboardInterrupt, with everything put in order."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
 
 import click
 from rich.console import Console
@@ -9,33 +11,66 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from imgsync.application.run_task import TaskEnd, TaskReport
 from imgsync.application.tally import Tally
+from imgsync.domain.accounts import Account
+from imgsync.entrypoints.cli.output import print_json, say
 from imgsync.entrypoints.cli.planning import (
     PlanOutcome,
     match_option,
+    max_clear_option,
     plan_and_queue,
     print_skipped,
     types_option,
-    warn_if_disabled,
 )
+from imgsync.entrypoints.cli.resolve import find_account, off_message, receives_nothing
 from imgsync.entrypoints.cli.runtime import (
+    INTERRUPTED,
+    STATUSES,
     child_option,
+    in_part,
     json_option,
     main_option,
     pass_container,
-    print_json,
     run_async,
+    tell_trouble,
 )
-from imgsync.entrypoints.cli.signals import stopped_by_signals
+from imgsync.entrypoints.cli.signals import STOPPING, stopped_by_signals
 from imgsync.entrypoints.container import Container
+from imgsync.entrypoints.exit_status import Ends, ExitStatus
 
 _CLAIM_IDS = 500
 
 
-@click.command()
+@dataclass(slots=True)
+class _Run:
+    """What a sync has done so far."""
+
+    plan: PlanOutcome = field(default_factory=PlanOutcome)
+    tally: Tally = field(default_factory=Tally)
+    ends: Ends = field(default_factory=Ends)
+    trouble: str | None = None
+
+    @property
+    def left(self) -> int:
+        """Queued tasks that have not completed; those that failed among them."""
+        return len(set(self.plan.task_ids)) - self.ends.completed
+
+    @property
+    def status(self) -> ExitStatus:
+        if self.trouble or self.plan.clears_refused or self.left > 0:
+            return ExitStatus.PART
+        return self.ends.status
+
+    def report(self, ended: TaskReport) -> None:
+        self.tally.add(ended)
+        self.ends.add(ended)
+
+
+@click.command(epilog=STATUSES)
 @main_option
 @child_option
 @match_option
 @types_option
+@max_clear_option
 @click.option("--dry-run", is_flag=True, help="Only show what would be copied.")
 @json_option
 @pass_container
@@ -45,52 +80,67 @@ def sync(
     child_id: str,
     match_by: str | None,
     types: tuple[str, ...],
+    max_clear: int | None,
     dry_run: bool,
     as_json: bool,
-) -> None:
+) -> ExitStatus:
     """Plan the copies from a main to a child account and run them now.
 
     A task that fails for a passing reason stays in the queue for 'imgsync worker', and so does
-    the rest after Ctrl-C. Exit status 1 where a task failed for good.
+    the rest after Ctrl-C.
     """
-    warn_if_disabled(container, child_id)
-    tally = Tally()
+    accounts = container.accounts()
+    main, child = find_account(accounts, main_id), find_account(accounts, child_id)
+    run = _Run()
+    if receives_nothing(container.settings(), main, child):
+        say(off_message(child), err=True)
+        if as_json:
+            print_json({"plan": run.plan.as_dict(), "run": None}, ExitStatus.OFF)
+        return ExitStatus.OFF
 
-    async def run() -> PlanOutcome:
+    async def work() -> None:
         with _progress() as bar:
             planning = bar.add_task("Planning", total=None)
-            plan = await plan_and_queue(
+            await plan_and_queue(
                 container,
-                main_id,
-                child_id,
+                main.id,
+                child.id,
                 match_by=match_by,
                 types=types,
                 dry_run=dry_run,
+                max_clear=max_clear,
                 progress=lambda _: bar.advance(planning),
+                outcome=run.plan,
             )
-            bar.update(planning, total=plan.entities + len(plan.skipped))
+            bar.update(planning, total=run.plan.found)
             if not dry_run:
-                copying = bar.add_task("Copying", total=len(plan.task_ids))
+                await _copy(container, run, bar)
 
-                def report(ended: TaskReport) -> None:
-                    tally.add(ended)
-                    bar.advance(copying)
-
-                for start in range(0, len(plan.task_ids), _CLAIM_IDS):
-                    worker, ids = container.worker(), plan.task_ids[start : start + _CLAIM_IDS]
-                    with stopped_by_signals(worker, container.config().grace_seconds):
-                        await worker.run(drain=True, only=ids, report=report)
-                    if worker.stopped:
-                        break
-        return plan
-
-    plan = run_async(container, run)
+    stopped_by = in_part(lambda: run_async(container, work), lambda: bool(run.plan.task_ids))
+    run.trouble = stopped_by or run.trouble
+    tell_trouble(run.trouble)
     if as_json:
-        print_json({"plan": plan.as_dict(), "run": None if dry_run else tally.as_dict()})
+        print_json(_as_dict(run, dry_run), run.status)
     else:
-        _print(plan, tally, dry_run)
-    if tally.failed:
-        raise SystemExit(1)
+        _print(run, child, dry_run)
+    return run.status
+
+
+async def _copy(container: Container, run: _Run, bar: Progress) -> None:
+    copying = bar.add_task("Copying", total=len(run.plan.task_ids))
+
+    def report(ended: TaskReport) -> None:
+        run.report(ended)
+        bar.advance(copying)
+
+    grace = container.config().grace_seconds
+    for start in range(0, len(run.plan.task_ids), _CLAIM_IDS):
+        worker, ids = container.worker(), run.plan.task_ids[start : start + _CLAIM_IDS]
+        with stopped_by_signals(worker.stop, worker.abort, grace, STOPPING):
+            await worker.run(drain=True, only=ids, report=report)
+        if worker.stopped:
+            run.trouble = INTERRUPTED if run.left else None
+            break
 
 
 @contextmanager
@@ -100,24 +150,35 @@ def _progress() -> Iterator[Progress]:
         yield bar
 
 
-def _print(plan: PlanOutcome, tally: Tally, dry_run: bool) -> None:
+def _as_dict(run: _Run, dry_run: bool) -> dict[str, Any]:
+    told = {"plan": run.plan.as_dict(), "run": None if dry_run else run.tally.as_dict()}
+    return told | ({"error": run.trouble} if run.trouble else {})
+
+
+def _print(run: _Run, child: Account, dry_run: bool) -> None:
+    plan, tally = run.plan, run.tally
     print_skipped(plan)
     if dry_run:
-        click.echo(
-            f"Would check {plan.entities} entities with {plan.images} images; "
-            f"{len(plan.skipped)} skipped."
+        say(
+            f"Would check {plan.entities} entities with {plan.images} images"
+            + (f" and clear those of {plan.clears}" if plan.clears else "")
+            + f"; {len(plan.skipped)} skipped."
         )
         return
     for line in tally.warnings + tally.errors:
-        click.echo(line, err=True)
+        say(line, err=True)
     outcomes = ", ".join(f"{count} {name}" for name, count in sorted(tally.outcomes.items()))
-    click.echo(f"{tally.ends[TaskEnd.COMPLETED]} tasks completed ({outcomes or 'none'}).")
-    click.echo(
+    say(f"{run.ends.completed} tasks completed ({outcomes or 'none'}).")
+    say(
         f"{tally.uploaded} images uploaded, {tally.kept} kept, "
         f"{tally.downloaded_bytes / 1e6:.1f} MB downloaded."
     )
-    left = len(plan.task_ids) - tally.ends[TaskEnd.COMPLETED] - tally.failed
-    if left:
-        click.echo(f"{left} tasks are left to 'imgsync worker' (retries or taken by another).")
+    if run.ends.status is ExitStatus.OFF:
+        say(off_message(child), err=True)
+    waiting = run.left - tally.failed
+    if waiting > 0:
+        parked = tally.ends[TaskEnd.PARKED]
+        note = f", {parked} of them parked: see 'imgsync account list'" if parked else ""
+        say(f"{waiting} tasks are left to 'imgsync worker' (retries or taken by another{note}).")
     if tally.failed:
-        click.echo(f"{tally.failed} tasks failed; see 'imgsync queue failed'.")
+        say(f"{tally.failed} tasks failed; see 'imgsync queue failed'.")

@@ -9,47 +9,74 @@ import click
 
 from imgsync.application.daily import run_daily
 from imgsync.application.run_task import TaskEnd, TaskReport
-from imgsync.application.tally import Tally
+from imgsync.application.tally import Tally, task_label
 from imgsync.application.worker import Worker
-from imgsync.entrypoints.cli.runtime import json_option, pass_container, print_json, run_async
-from imgsync.entrypoints.cli.signals import stopped_by_signals
+from imgsync.entrypoints.cli.output import print_json
+from imgsync.entrypoints.cli.runtime import (
+    INTERRUPTED,
+    STATUSES,
+    CommandError,
+    in_part,
+    json_option,
+    pass_container,
+    run_async,
+    tell_trouble,
+)
+from imgsync.entrypoints.cli.signals import STOPPING, stopped_by_signals
 from imgsync.entrypoints.container import Container
+from imgsync.entrypoints.exit_status import Ends, ExitStatus
 
 _log = logging.getLogger("imgsync.worker")
 
 
-@click.command()
+@click.command(epilog=STATUSES)
 @click.option("--concurrency", type=click.IntRange(1, 64), help="Tasks run at once.")
 @click.option("--drain", is_flag=True, help="End when no task is due.")
 @json_option
 @pass_container
-def worker(container: Container, concurrency: int | None, drain: bool, as_json: bool) -> None:
+def worker(container: Container, concurrency: int | None, drain: bool, as_json: bool) -> ExitStatus:
     """Run queued tasks, and the cleanup of temp files daily (setting cleanup_at, 03:00).
 
     SIGTERM or Ctrl-C: take no new task and finish those under way; after grace_seconds, or at a
-    second signal, give them back to the queue.
+    second signal, give them back to the queue. A worker without --drain ends with 0 when it is
+    told to stop, whatever became of its tasks.
     """
-    tally = Tally()
+    tally, ends = Tally(), Ends()
     running = container.worker(concurrency=concurrency or container.config().concurrency)
-    # A service keeps no list of all that it ever did.
-    collect = tally.add if as_json else None
-    run_async(container, lambda: _serve(container, running, collect, drain=drain))
+
+    def collect(ended: TaskReport) -> None:
+        # A service keeps no list of all that it ever did.
+        if as_json:
+            tally.add(ended)
+        if drain:
+            ends.add(ended)
+
+    trouble = in_part(
+        lambda: run_async(container, lambda: _serve(container, running, collect, drain=drain)),
+        lambda: ends.begun,
+    )
+    if drain and running.stopped and trouble is None:
+        if not ends.begun:
+            raise CommandError(INTERRUPTED)
+        trouble = INTERRUPTED
+    status = ExitStatus.PART if trouble else ends.status
+    tell_trouble(trouble)
     if as_json:
-        print_json(tally.as_dict())
+        print_json(tally.as_dict() | ({"error": trouble} if trouble else {}), status)
+    return status
 
 
 async def _serve(
     container: Container,
     running: Worker,
-    collect: Callable[[TaskReport], None] | None,
+    collect: Callable[[TaskReport], None],
     *,
     drain: bool,
 ) -> None:
     config = container.config()
 
     def report(ended: TaskReport) -> None:
-        if collect:
-            collect(ended)
+        collect(ended)
         _log_end(ended)
 
     def clean() -> None:
@@ -61,7 +88,7 @@ async def _serve(
         run_daily(clean, config.cleanup_at, lambda: datetime.now().astimezone())
     )
     try:
-        with stopped_by_signals(running, config.grace_seconds):
+        with stopped_by_signals(running.stop, running.abort, config.grace_seconds, STOPPING):
             _log.info("worker started: %d tasks at once", running.concurrency)
             await running.run(drain=drain, report=report)
     finally:
@@ -80,7 +107,7 @@ def _log_end(ended: TaskReport) -> None:
             result.kept,
         )
         for warning in result.warnings:
-            _log.warning("task %d: %s", task.id, warning)
+            _log.warning("%s: %s", task_label(task), warning)
     elif ended.end in (TaskEnd.PARKED, TaskEnd.NO_ROOM):
         # Said once for all tasks of the account, or once for the disk.
         _log.debug("task %d: %s: %s", task.id, ended.end, ended.error)

@@ -1,0 +1,68 @@
+"""What commands print. Text from outside never steers the terminal."""
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import click
+from rich.box import SIMPLE
+from rich.cells import cell_len
+from rich.console import Console
+from rich.table import Table
+
+from imgsync.domain.text import shown, shown_json
+from imgsync.entrypoints.exit_status import ExitStatus
+
+
+def say(line: str, *, err: bool = False) -> None:
+    """Prints one line, with what could steer the terminal spelled."""
+    click.echo(shown(line), err=err)
+
+
+def print_table(
+    columns: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: bool = False
+) -> None:
+    """Prints cells as they are and whole: brackets are no markup, and nothing is cut.
+
+    A pipe gets plain columns. With `numbers` every column but the first stands to the right.
+    """
+    cells = [[shown(cell) for cell in row] for row in rows]
+    right = [numbers and at > 0 for at in range(len(columns))]
+    if sys.stdout.isatty():
+        _print_fitted(columns, cells, right)
+    else:
+        _print_plain([list(columns), *cells], right)
+
+
+def print_json(value: Any, status: ExitStatus | None = None) -> None:
+    """Prints one JSON document; an object also tells the exit status where one is given."""
+    if status is not None:
+        value = {**value, "exit_status": status.value, "status": status.text}
+    text = shown_json(json.dumps(value, ensure_ascii=False, indent=2, default=str))
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        text = json.dumps(value, indent=2, default=str)
+    click.echo(text)
+
+
+def _print_fitted(columns: Sequence[str], cells: list[list[str]], right: list[bool]) -> None:
+    table = Table(box=SIMPLE, padding=(0, 1))
+    for name, to_right in zip(columns, right, strict=True):
+        table.add_column(name, justify="right" if to_right else "left", overflow="fold")
+    for row in cells:
+        table.add_row(*row)
+    Console(markup=False, highlight=False, emoji=False).print(table)
+
+
+def _print_plain(cells: list[list[str]], right: list[bool]) -> None:
+    widths = [max(map(cell_len, column)) for column in zip(*cells, strict=True)]
+    for row in cells:
+        padded = (
+            " " * (width - cell_len(cell)) + cell
+            if to_right
+            else cell + " " * (width - cell_len(cell))
+            for cell, width, to_right in zip(row, widths, right, strict=True)
+        )
+        click.echo("  ".join(padded).rstrip())

@@ -1,0 +1,63 @@
+"""Exit statuses that scripts can rely on."""
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from imgsync.application.run_task import TaskEnd, TaskReport
+from imgsync.domain.tasks import SyncOutcome
+
+
+class ExitStatus(IntEnum):
+    """How a command ended; `text` is the field "status" of its JSON."""
+
+    text: str
+    meaning: str
+
+    def __new__(cls, value: int, text: str = "", meaning: str = "") -> "ExitStatus":
+        status = int.__new__(cls, value)
+        status._value_ = value
+        status.text = text
+        status.meaning = meaning
+        return status
+
+    DONE = 0, "done", "all done"
+    ERROR = 1, "error", "an error"
+    USAGE = 2, "usage", "wrong usage"
+    PART = (
+        3,
+        "part",
+        "done in part: a failed, parked or postponed task, Ctrl-C, the API gone half-way, more to "
+        "clear than allowed",
+    )
+    OFF = 4, "off", "nothing done because image sync is off for the child"
+
+
+@dataclass(slots=True)
+class Ends:
+    """How the tasks of a run stand: one that was put off and completed later is complete."""
+
+    completed: int = 0
+    disabled: int = 0
+    unfinished: set[int] = field(default_factory=set)
+
+    def add(self, report: TaskReport) -> None:
+        if report.end is not TaskEnd.COMPLETED:
+            self.unfinished.add(report.task.id)
+            return
+        self.unfinished.discard(report.task.id)
+        self.completed += 1
+        if report.result is not None and report.result.outcome is SyncOutcome.DISABLED:
+            self.disabled += 1
+
+    @property
+    def begun(self) -> bool:
+        """Whether any task has ended, well or not."""
+        return bool(self.completed or self.unfinished)
+
+    @property
+    def status(self) -> ExitStatus:
+        if self.unfinished:
+            return ExitStatus.PART
+        if self.completed and self.disabled == self.completed:
+            return ExitStatus.OFF
+        return ExitStatus.DONE

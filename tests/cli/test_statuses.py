@@ -1,0 +1,240 @@
+"""Exit statuses, and the one JSON document of every end."""
+
+import asyncio
+import json
+import signal
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+from sqlalchemy.exc import OperationalError
+
+from imgsync.adapters.plugins import registry
+from imgsync.adapters.sql.queue import SqlTaskQueue
+from imgsync.application.plan_sync import Planned, PlanSync
+from imgsync.application.worker import Worker
+from imgsync.domain.errors import PluginError, UnavailableError
+from imgsync.entrypoints.cli import enqueue, sync
+from imgsync.entrypoints.cli.planning import PlanOutcome
+from imgsync.entrypoints.exit_status import ExitStatus
+from tests.cli.conftest import Cli
+from tests.shop import Shop, pictures
+
+BOTH = ("--main", "Main", "--child", "Child")
+TABLE = (
+    (0, "all done"),
+    (1, "an error"),
+    (2, "wrong usage"),
+    (3, "done in part"),
+    (4, "nothing done because image sync is off"),
+)
+
+
+@pytest.mark.parametrize("command", [[], ["sync"], ["worker"], ["enqueue"]])
+def test_the_help_has_the_table(cli: Cli, command: list[str]) -> None:
+    text = cli.ok(*command, "--help")
+    for status, meaning in TABLE:
+        assert f"  {status}  {meaning}" in text
+
+
+def plan_that(monkeypatch: pytest.MonkeyPatch, after: Callable[[int], None]) -> None:
+    """Calls `after` with the number of entities planned so far, at each of them."""
+    plan = PlanSync.__call__
+
+    async def interrupted(self: PlanSync, *args: Any, **options: Any) -> AsyncIterator[Planned]:
+        count = 0
+        after(count)
+        async for planned in plan(self, *args, **options):
+            yield planned
+            count += 1
+            after(count)
+            await asyncio.sleep(0.01)  # in which a signal is heard
+
+    monkeypatch.setattr(PlanSync, "__call__", interrupted)
+
+
+def gone_after(planned: int) -> Callable[[int], None]:
+    def fail(count: int) -> None:
+        if count == planned:
+            raise UnavailableError("MoySklad does not answer")
+
+    return fail
+
+
+@pytest.mark.parametrize("command", ["sync", "enqueue"])
+def test_an_api_gone_at_the_beginning_is_an_error(
+    ready: Cli, shop: Shop, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    shop.pair("Lamp", pictures(1))
+    plan_that(monkeypatch, gone_after(0))
+    assert ready.failed_json(command, *BOTH, status=1) == {
+        "error": "MoySklad does not answer",
+        "exit_status": 1,
+        "status": "error",
+    }
+    assert "Error: MoySklad does not answer" in ready.fail(command, *BOTH, status=1)
+
+
+@pytest.mark.parametrize("command", ["sync", "enqueue"])
+def test_an_api_gone_half_way_is_done_in_part(
+    ready: Cli, shop: Shop, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    for name in "ABC":
+        shop.pair(name, pictures(1))
+    plan_that(monkeypatch, gone_after(2))
+    told = ready.failed_json(command, *BOTH, status=3)
+    assert told["error"] == "MoySklad does not answer"
+    assert len(told.get("plan", told)["task_ids"]) == 2
+    assert told["status"] == "part"
+    assert ready.json("queue", "status")["pending"] == 2
+    result = ready.run(command, *BOTH)
+    assert result.exit_code == 3
+    assert "Error: MoySklad does not answer" in result.stderr
+    assert ("2 tasks are left" if command == "sync" else "Queued 2 tasks") in result.stdout
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("command", ["sync", "enqueue"])
+def test_a_signal_while_planning_tells_what_was_queued(
+    ready: Cli,
+    shop: Shop,
+    monkeypatch: pytest.MonkeyPatch,
+    command: str,
+    number: signal.Signals,
+) -> None:
+    for name in "ABC":
+        shop.pair(name, pictures(1))
+    at = [2]
+    plan_that(monkeypatch, lambda count: signal.raise_signal(number) if count == at[0] else None)
+    told = ready.failed_json(command, *BOTH, status=3)
+    assert told["error"] == "told to stop before the end"
+    assert 1 <= len(told.get("plan", told)["task_ids"]) <= 2
+    at[0] = 0
+    said = ready.fail(command, *BOTH, status=1)
+    assert said.strip().splitlines()[-1] == "Error: told to stop before the end"
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("module", [sync, enqueue])
+def test_more_to_clear_than_allowed_is_done_in_part(
+    ready: Cli, shop: Shop, monkeypatch: pytest.MonkeyPatch, module: Any
+) -> None:
+    asked: list[int | None] = []
+
+    async def plan(*_: Any, max_clear: int | None, outcome: PlanOutcome, **__: Any) -> PlanOutcome:
+        asked.append(max_clear)
+        outcome.clears_refused = 21
+        return outcome
+
+    monkeypatch.setattr(module, "plan_and_queue", plan)
+    command = module.__name__.rpartition(".")[2]
+    assert ready.failed_json(command, *BOTH, "--max-clear", "7", status=3)["status"] == "part"
+    assert asked == [7]
+
+
+def test_a_task_that_is_put_off_is_done_in_part(ready: Cli, shop: Shop) -> None:
+    shop.pair("Lamp", pictures(1))
+    shop.emulator.faults.add(method="POST", path_regex="/images$", status=503, times=8)
+    told = ready.failed_json("sync", *BOTH, status=3)
+    assert (told["run"]["retrying"], told["status"]) == (1, "part")
+
+
+def test_a_worker_stopped_while_draining_is_done_in_part(
+    ready: Cli, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.pair("Lamp", pictures(1))
+    ready.ok("enqueue", *BOTH)
+    run = Worker.run
+
+    async def stopped(self: Worker, **options: Any) -> None:
+        await run(self, **options | {"drain": True})
+        self.stop()
+
+    monkeypatch.setattr(Worker, "run", stopped)
+    assert ready.failed_json("worker", "--drain", status=3)["completed"] == 1
+    assert ready.failed_json("worker", "--drain", status=1)["status"] == "error"
+    assert ready.json("worker")["status"] == "done"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["sync", "--main", "x"],
+        ["queue", "retry", "nonsense"],
+        ["nonsense"],
+        ["settings", "set", "--child", "Child"],
+    ],
+)
+def test_wrong_usage_is_a_document_too(ready: Cli, arguments: list[str]) -> None:
+    told = ready.failed_json(*arguments, status=2)
+    assert (told["status"], told["exit_status"]) == ("usage", 2)
+    assert told["error"]
+
+
+@pytest.mark.parametrize("verb", ["retry", "release"])
+def test_ids_that_are_left_are_in_the_one_document(ready: Cli, verb: str) -> None:
+    told = ready.failed_json("queue", verb, "7")
+    assert told["retried" if verb == "retry" else "released"] == []
+    assert "7" in told["error"]
+
+
+@pytest.mark.parametrize("command", [["worker"], ["worker", "--drain"], ["queue", "status"]])
+def test_a_database_that_fails_is_one_line(
+    ready: Cli, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        reason = Exception("connection failed:\n\tIs the server running?")
+        raise OperationalError("SELECT", {}, reason)
+
+    for method in ("claim", "counts"):
+        monkeypatch.setattr(SqlTaskQueue, method, fail)
+    monkeypatch.setattr(Worker, "run", fail)
+    said = ready.fail(*command)
+    assert said.strip() == ("Error: The database failed: connection failed: Is the server running?")
+
+
+def test_a_plugin_that_fails_is_one_line(ready: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise PluginError("plugin 'broken' failed: no\nluck")
+
+    monkeypatch.setattr(registry, "_contribution", fail)
+    for command in (["worker"], ["worker", "--drain"], ["plugins"], ["sync", *BOTH]):
+        said = ready.fail(*command).strip()
+        assert said.splitlines()[-1] == "Error: plugin 'broken' failed: no luck"
+        assert "Traceback" not in said
+
+
+def test_what_nobody_expected_is_one_line_and_in_the_log(
+    ready: Cli, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: Any) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(SqlTaskQueue, "counts", fail)
+    assert ready.fail("queue", "status").strip() == "Error: Unexpected ZeroDivisionError: a bug"
+    assert "Traceback" in caplog.text
+    assert ready.failed_json("queue", "status")["status"] == "error"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_a_short_command_is_one_line(
+    ready: Cli, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    monkeypatch.setattr(SqlTaskQueue, "counts", lambda _: signal.raise_signal(number))
+    assert ready.fail("queue", "status").strip() == "Error: told to stop before the end"
+    assert ready.failed_json("queue", "status")["error"] == "told to stop before the end"
+
+
+def test_a_configuration_that_is_wrong_is_a_document_too(cli: Cli) -> None:
+    assert "lease_seconds" in cli.failed_json("queue", "status", IMGSYNC_LEASE_SECONDS="x")["error"]
+
+
+def test_every_status_has_a_text_of_its_own() -> None:
+    assert [(s.value, s.text) for s in ExitStatus] == [
+        (0, "done"),
+        (1, "error"),
+        (2, "usage"),
+        (3, "part"),
+        (4, "off"),
+    ]
+    assert json.loads(json.dumps(ExitStatus.PART)) == 3

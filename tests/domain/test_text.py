@@ -1,0 +1,67 @@
+"""Text from outside on terminals and in logs."""
+
+import json
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from imgsync.domain.text import shown, shown_json, shown_lines
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("\x1b]0;owned\x07.png", r"\x1b]0;owned\x07.png"),
+        ("a\r\nb\tc", r"a\r\nb\tc"),
+        ("\x00\x7f\x9b\x85", r"\x00\x7f\x9b\x85"),
+        ("gnp.\u202eexe", r"gnp.\u202eexe"),
+        ("\u2066a\u2069\u200e\u061c", r"\u2066a\u2069\u200e\u061c"),
+        ("a\u200bb\ufeffc\u2060\u00add", r"a\u200bb\ufeffc\u2060\xadd"),
+        ("a\u2028b\u2029c", r"a\u2028b\u2029c"),
+        ("\ud800 \udcff", r"\ud800 \udcff"),
+        ("\u0378 \U000e0001", r"\u0378 \U000e0001"),
+        ("a\u034f\u3164\ufe01", r"a\u034f\u3164\ufe01"),
+        ("a\u200db \u200d", r"a\u200db \u200d"),
+        ("a\ufe0f", r"a\ufe0f"),
+    ],
+)
+def test_what_steers_or_hides_is_spelled(text: str, expected: str) -> None:
+    assert shown(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Лампа «Ёлка» № 5",
+        "й = и\u0306",
+        "日本語 עברית عربي हिन्दी",
+        "🙂 👍🏽 👨‍👩‍👧 ❤️‍🔥 🏳️‍🌈 👩🏽‍🚀 1️⃣",
+        "10\u00a0kg",
+        r"C:\x1b\n [red] [/] {0} %s",
+        "",
+    ],
+)
+def test_what_can_be_read_stays(text: str) -> None:
+    assert shown(text) == text
+
+
+@given(st.text())
+def test_nothing_that_steers_is_left_and_twice_is_once(text: str) -> None:
+    once = shown(text)
+    assert shown(once) == once
+    categories = {unicodedata.category(c) for c in once if c != "\u200d"}
+    assert not categories & {"Cc", "Cf", "Cs", "Cn", "Zl", "Zp"}
+    assert once.splitlines() == ([once] if once else [])
+
+
+def test_line_breaks_of_the_program_may_stay() -> None:
+    assert shown_lines("a\nb\r\x1bc\n") == "a\nb\\r\\x1bc\n"
+
+
+@given(st.text())
+def test_json_keeps_its_value(text: str) -> None:
+    document = shown_json(json.dumps({text: [text]}, ensure_ascii=False, indent=2))
+    assert json.loads(document) == {text: [text]}
+    assert shown_lines(document) == document
