@@ -15,7 +15,7 @@ from imgsync.adapters.sql.engine import create_engine_for
 from imgsync.adapters.sql.schema import create_schema
 
 for _name in list(os.environ):
-    _own = _name.startswith("IMGSYNC_") and _name != "IMGSYNC_TEST_POSTGRESQL_URL"
+    _own = _name.startswith("IMGSYNC_") and not _name.startswith("IMGSYNC_TEST_")
     if _own or _name.lower().endswith("_proxy"):
         del os.environ[_name]  # the tests, and what they start, touch nothing of the user's
 

@@ -28,16 +28,19 @@ async def drain(world: World, concurrency: int = 2) -> list[TaskReport]:
 def downloads_wait_for_a_renewal(
     world: World, on_download: Callable[[], None] = lambda: None
 ) -> asyncio.Event:
-    """Holds each download of the main account until a lease was renewed; the event says so."""
-    loop, renewed = asyncio.get_running_loop(), asyncio.Event()
+    """Holds each download of the main account until a lease is renewed; the event says so."""
+    loop, renewed, waiting = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
     renew, download = world.queue.renew, world.main.download
 
     def noted(*args: Any, **kwargs: Any) -> None:
+        counts = waiting.is_set()  # one from before the download shows nothing
         renew(*args, **kwargs)
-        loop.call_soon_threadsafe(renewed.set)
+        if counts:
+            loop.call_soon_threadsafe(renewed.set)
 
     async def waits(*args: Any, **kwargs: Any) -> None:
         on_download()
+        waiting.set()
         await renewed.wait()
         await download(*args, **kwargs)
 

@@ -915,3 +915,25 @@ async def test_a_list_that_turns_out_another_is_told_and_remembered_as_nothing(
     restore()
     assert (await world.sync(request)).uploaded == 3
     assert world.child.images("product", child_id) == THREE
+
+
+async def test_a_refusal_that_leaves_the_child_without_images_says_so(world: World) -> None:
+    _, child_id = world.pair([("bad.png", png(66))], old=2)
+    dropping(world, png(66))
+    with pytest.raises(NoImageUploadedError) as caught:
+        await world.sync(await world.request())
+    assert caught.value.reasons == [
+        "bad.png: 51002",
+        "the API removed 2 images of the child when it refused them",
+    ]
+    assert world.child.images("product", child_id) == []
+
+
+async def test_an_earlier_copy_that_a_refusal_drops_is_told(world: World) -> None:
+    main_id, child_id = world.pair(THREE)
+    await world.sync(await world.request())
+    touch(world, main_id, 0, 1, 2)
+    dropping(world, THREE[0][1])
+    result = await world.sync(await world.request())
+    assert result.warnings == ("0.png: 51002; its earlier copy is gone",)
+    assert world.child.images("product", child_id) == THREE[1:]

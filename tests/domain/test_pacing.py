@@ -1,9 +1,10 @@
 """The rate bucket never lets a window of the server overflow."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imgsync.domain.pacing import RateBucket
+from imgsync.domain.pacing import FailureBucket, RateBucket
 
 
 def spend(bucket: RateBucket, now: float, weight: int, times: int = 1) -> None:
@@ -153,3 +154,48 @@ def test_a_smaller_limit_in_units_is_not_scaled() -> None:
     bucket.observe(0.0, 3, limit=30, remaining=30, interval=3.0)
     spend(bucket, 0.0, 3, times=10)
     assert bucket.delay(0.0, 3) == 3.0
+
+
+@pytest.mark.parametrize("value", [10**9, 10**12, 10**15, 10**300])
+def test_numbers_that_no_server_means_hang_nothing(value: int) -> None:
+    bucket, now = RateBucket(), 0.0
+    bucket.observe(now, 1, limit=value, remaining=0, interval=float(min(value, 10**200)))
+    assert bucket.delay(now, 1) <= 300
+    bucket.rejected(now, float(min(value, 10**200)))
+    assert bucket.delay(now, 1) <= 300
+    for _ in range(5):
+        now += bucket.delay(now, 1)
+        bucket.rejected(now, 1e9)
+        assert bucket.delay(now, 1) <= 300
+
+
+def test_more_remaining_than_the_limit_frees_nothing() -> None:
+    bucket = RateBucket(limit=10)
+    bucket.observe(0.0, 1, limit=10, remaining=10**9, interval=3.0)
+    spend(bucket, 0.0, 1, times=10)
+    assert bucket.delay(0.0, 1) > 0
+    bucket.observe(10.0, 1, limit=10, remaining=-5, interval=3.0)
+    assert bucket.delay(10.0, 1) == 3.0
+
+
+def test_failures_hold_back_until_the_minute_has_room() -> None:
+    bucket = FailureBucket(limit=3)
+    for now in (0.0, 10.0, 20.0):
+        assert bucket.wait(now) == 0
+        bucket.failed(now)
+    assert bucket.wait(20.0) == 40.0
+    bucket.failed(21.0)  # one that was under way
+    assert bucket.wait(21.0) == 49.0
+    assert bucket.wait(60.0) == 10.0
+    assert bucket.wait(70.0) == 0.0
+
+
+@given(st.lists(st.floats(0, 5), min_size=1, max_size=300))
+def test_no_minute_holds_more_failures_than_the_limit(pauses: list[float]) -> None:
+    bucket, now, failures = FailureBucket(limit=60), 0.0, list[float]()
+    for pause in pauses:
+        now += pause
+        if bucket.wait(now) == 0:
+            bucket.failed(now)
+            failures.append(now)
+        assert sum(at > now - 60 for at in failures) <= 60

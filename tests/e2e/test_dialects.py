@@ -64,7 +64,7 @@ def test_the_child_gets_the_images_of_the_main_account(dialect: Dialect, tmp_pat
     with EmulatorServer(Emulator(LIMITS, dialect=dialect)) as server:
         shop = Shop.on(server)
         lamp = shop.pair("Lamp", pictures(3), pictures(2, 700))
-        shop.pair("Bare", [])
+        bare = shop.pair("Bare", [], pictures(1, 600))
         small, large = pictures(2, 800), ("large.png", png(7, 4_000_000))
         accepted = [*small, large] if dialect.image_megabytes > 3 else small
         chair = shop.pair("Chair", [TEXT, *small, large], pictures(1, 700), kind="bundle")
@@ -85,5 +85,10 @@ def test_the_child_gets_the_images_of_the_main_account(dialect: Dialect, tmp_pat
         shop.main.set_images(source, [new, KeptImage(source.images[2].id)])
         assert copy(shop, tmp_path).errors == []
         assert shop.images(lamp) == [(new.filename, new.content), pictures(3)[2]]
+
+        shop.main.set_images(source, [])
+        assert copy(shop, tmp_path).outcomes == {"cleared": 1, "unchanged": 1}
+        assert (shop.images(lamp), shop.images(bare)) == ([], pictures(1, 600))
+        assert copy(shop, tmp_path).outcomes == {"unchanged": 1}
         assert shop.emulator.stats.throttled == 0
         assert shop.emulator.stats.authorization_leaks == 0

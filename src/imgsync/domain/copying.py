@@ -94,53 +94,73 @@ class Conclusion:
 
 def conclude(copies: Sequence[ImageCopy], replacement: Replacement) -> Conclusion:
     """Sums up a replacement; NoImageUploadedError where none of the images is on the child."""
-    warnings: list[str] = []
-    copied: list[CopiedImage] = []
-    uploaded = kept = size = 0
-    settled = not replacement.stopped
-    for copy in copies:
-        reason, href, version = _placed(copy, replacement)
-        if isinstance(copy.element, Upload):
-            size += copy.element.size
-        if reason is None:
-            uploaded += isinstance(copy.element, Upload)
-            kept += isinstance(copy.element, Keep)
-        else:
-            stays = "; its earlier copy stays" if href else ""
-            warnings.append(_warning(copy.image, reason + stays))
-        settled = settled and (copy.failure is None or copy.failure.settled)
-        if href is not None and version is not None:
-            copied.append(CopiedImage(version, last_segment(href)))
-    if not uploaded and not kept:
-        raise _nothing(copies, warnings)
+    places = [_Place.of(copy, replacement) for copy in copies]
+    warnings = tuple(_warning(p.copy.image, p.problem) for p in places if p.problem is not None)
+    there = [p.copy.element for p in places if p.problem is None]
+    if not there:
+        raise _nothing(copies, [*warnings, *_lost(replacement)])
+    uploads = [copy.element for copy in copies if isinstance(copy.element, Upload)]
+    uploaded = sum(isinstance(element, Upload) for element in there)
     selected = tuple(c.image.fingerprint for c in copies if c.image.fingerprint)
     record = SyncRecord(
         selected=selected,
-        copied=tuple(copied),
+        copied=tuple(p.copied for p in places if p.copied is not None),
         child_image_ids=tuple(last_segment(href) for href in replacement.final_hrefs),
-        settled=settled and len(selected) == len(copies),
-        warnings=tuple(warnings),
+        settled=not replacement.stopped
+        and len(selected) == len(copies)
+        and all(copy.failure is None or copy.failure.settled for copy in copies),
+        warnings=warnings,
     )
-    outcome = SyncOutcome.COMPLETED_WITH_WARNINGS if warnings else SyncOutcome.COMPLETED
-    return Conclusion(SyncResult(outcome, tuple(warnings), uploaded, kept, size), record)
+    result = SyncResult(
+        SyncOutcome.COMPLETED_WITH_WARNINGS if warnings else SyncOutcome.COMPLETED,
+        warnings,
+        uploaded=uploaded,
+        kept=len(there) - uploaded,
+        downloaded_bytes=sum(upload.size for upload in uploads),
+    )
+    return Conclusion(result, record)
 
 
-def _placed(
-    copy: ImageCopy, replacement: Replacement
-) -> tuple[str | None, str | None, ImageFingerprint | None]:
-    """Why the image is not on the child (None where it is), and the href and version that are."""
-    reason = copy.failure.reason if copy.failure else None
-    if reason is None and isinstance(copy.element, Keep):
-        return None, copy.element.href, copy.image.fingerprint
-    if isinstance(copy.element, Upload):
-        href = replacement.placed.get(copy.element.key)
-        if href is not None:
-            return None, href, copy.image.fingerprint
-        reason = (replacement.rejected | replacement.stopped)[copy.element.key]
-    earlier = copy.earlier
-    if earlier is not None and earlier.href in replacement.final_hrefs:
-        return reason, earlier.href, earlier.version
-    return reason, None, None
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a source image ended: why it is not on the child (None where it is), and which copy of
+    it is there, of this version or an earlier one."""
+
+    copy: ImageCopy
+    problem: str | None
+    copied: CopiedImage | None
+
+    @classmethod
+    def of(cls, copy: ImageCopy, replacement: Replacement) -> "_Place":
+        element = copy.element
+        if copy.failure is not None:
+            return cls._without(copy, copy.failure.reason, replacement)
+        if isinstance(element, Upload) and element.key not in replacement.placed:
+            reasons = replacement.rejected | replacement.stopped
+            return cls._without(copy, reasons[element.key], replacement)
+        if element is None:
+            return cls(copy, None, None)
+        href = element.href if isinstance(element, Keep) else replacement.placed[element.key]
+        return cls(copy, None, _copied(copy.image.fingerprint, href))
+
+    @classmethod
+    def _without(cls, copy: ImageCopy, reason: str, replacement: Replacement) -> "_Place":
+        earlier = copy.earlier
+        if earlier is None:
+            return cls(copy, reason, None)
+        if earlier.href in replacement.final_hrefs:
+            stays = f"{reason}; its earlier copy stays"
+            return cls(copy, stays, _copied(earlier.version, earlier.href))
+        return cls(copy, f"{reason}; its earlier copy is gone", None)
+
+
+def _copied(version: ImageFingerprint | None, href: str) -> CopiedImage | None:
+    return None if version is None else CopiedImage(version, last_segment(href))
+
+
+def _lost(replacement: Replacement) -> list[str]:
+    lost = len(replacement.dropped - set(replacement.final_hrefs))
+    return [f"the API removed {lost} images of the child when it refused them"] if lost else []
 
 
 def _nothing(copies: Sequence[ImageCopy], reasons: list[str]) -> NoImageUploadedError:

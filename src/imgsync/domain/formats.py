@@ -17,8 +17,8 @@ def image_format(head: bytes) -> str | None:
 class PictureState(StrEnum):
     """Whether a picture is there to its end.
 
-    UNENDED decodes, but its end marker is missing; BROKEN does not decode, as it is cut or damaged;
-    HUGE has more pixels than are decoded.
+    UNENDED decodes, but the file does not end with its end marker; BROKEN does not decode, as it is
+    cut or damaged; HUGE has more pixels than are decoded.
     """
 
     WHOLE = "whole"

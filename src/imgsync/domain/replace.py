@@ -64,12 +64,16 @@ Outcome = Done | Rejected | Stopped
 
 @dataclass(slots=True)
 class Replacement:
-    """Result of a strategy: hrefs by upload key, the final list, and what failed and why."""
+    """Result of a strategy: hrefs by upload key, the final list, and what failed and why.
+
+    `dropped`: hrefs that refused requests took off the list.
+    """
 
     placed: dict[str, str] = field(default_factory=dict)
     final_hrefs: tuple[str, ...] = ()
     rejected: dict[str, str] = field(default_factory=dict)
     stopped: dict[str, str] = field(default_factory=dict)
+    dropped: frozenset[str] = frozenset()
 
 
 Steps = Generator[Action, Outcome, Replacement]
@@ -114,6 +118,7 @@ def atomic(wanted: Sequence[Element], current: Sequence[str], max_bytes: int) ->
                 if not uploads and result.final_hrefs != slots.kept:
                     raise ChildChangedError("the child does not keep the order that was set")
             case Rejected(reason, listed):
+                result.dropped |= set(result.final_hrefs) - set(listed)
                 result.final_hrefs = listed
                 slots.survive(listed)
                 if len(uploads) == 1:

@@ -19,6 +19,7 @@ MOST_DECODED_PIXELS = 25_000_000
 """Larger PNGs and progressive JPEGs would take over 100 MB when they are decoded as a whole."""
 
 _JPEG_END = b"\xff\xd9"
+_PNG_END = b"\0\0\0\0IEND\xae\x42\x60\x82"
 _PADDING = b"\x00\xff\r\n\t "
 _WHOLE = PictureReport(PictureState.WHOLE)
 
@@ -57,10 +58,12 @@ class PillowCheck:
         picture = PngImageFile(data)
         if report := self._huge(picture):
             return report
-        picture.verify()  # the checksums of every chunk, up to IEND
+        picture.verify()  # the checksums of every chunk before IEND
         if _pixels(picture) <= self._decoded_pixels:
             data.seek(0)
             PngImageFile(data).load()
+        if _PNG_END not in data.getvalue():
+            return PictureReport(PictureState.UNENDED, "it does not end as a PNG does")
         return _WHOLE
 
     def _look_at_jpeg(self, data: BytesIO) -> PictureReport:
@@ -71,9 +74,9 @@ class PillowCheck:
             # Reads the file to its end all the same, but makes an eighth of each side of it.
             picture.draft("L", (1, 1))
             picture.load()
-        # libjpeg needs no end marker, and Pillow does not ask for it.
-        if not _ends(data.getvalue()):
-            return PictureReport(PictureState.UNENDED, "the end marker of the JPEG is missing")
+        # What libjpeg has read may be complete before the file is.
+        if not data.getvalue().rstrip(_PADDING).endswith(_JPEG_END):
+            return PictureReport(PictureState.UNENDED, "it does not end as a JPEG does")
         return _WHOLE
 
     def _huge(self, picture: ImageFile.ImageFile) -> PictureReport | None:
@@ -84,13 +87,6 @@ class PillowCheck:
             PictureState.HUGE,
             f"it has {width} × {height} pixels, over the limit of {self._max_pixels}",
         )
-
-
-def _ends(data: bytes) -> bool:
-    """Whether a JPEG has its end marker, padding after it aside."""
-    tail = data.rstrip(_PADDING)
-    # The marker's own bytes are no padding, but 0xFF before it may be.
-    return tail.endswith(_JPEG_END)
 
 
 def _pixels(picture: ImageFile.ImageFile) -> int:

@@ -27,13 +27,14 @@ class PluginGuard:
 
     Each runs in a daemon thread of its own and within `seconds`. So one that never ends holds up
     neither its caller nor the end of the process; and as signals reach the main thread only, a
-    KeyboardInterrupt there is the user's and one in here the plugin's own. A plugin that was late
-    once is asked no more, as each such call leaves a thread behind.
+    KeyboardInterrupt there is the user's and one in here the plugin's own. A plugin that is late is
+    asked no more until its thread ends, so that not every task leaves a thread behind; the errors
+    of this kind are worth another attempt.
     """
 
     plugin: str
     seconds: float = CALL_SECONDS
-    _late: str = ""
+    _late: threading.Thread | None = None
     _warned: bool = False
 
     def load(self, function: Callable[[], None]) -> None:
@@ -50,19 +51,24 @@ class PluginGuard:
     def error(self, where: str, problem: str) -> PluginError:
         return self._error(f"failed in {where}", problem)
 
+    def _late_error(self, what: str, problem: str) -> PluginError:
+        error = self._error(what, problem)
+        error.retryable = True
+        return error
+
     def _error(self, what: str, problem: str) -> PluginError:
         return PluginError(f"plugin '{self.plugin}' {what}: {problem}")
 
     def _run(self, what: str, function: Callable[[], _T], seconds: float) -> _T:
-        if self._late:
-            raise self._error(self._late, "it did not answer and is asked no more")
+        if self._late is not None and self._late.is_alive():
+            raise self._late_error(what, "it is asked no more, as it does not end an earlier call")
         answer: _Answer[_T] = _Answer()
         run = threading.Thread(target=answer.find, args=(function,), daemon=True)
         run.name = f"plugin {self.plugin}"
         run.start()
         if not answer.there.wait(seconds):
-            self._late = what
-            raise self._error(what, f"no answer within {seconds:g} seconds")
+            self._late = run
+            raise self._late_error(what, f"no answer within {seconds:g} seconds")
         if answer.payload_error is not None:
             raise answer.payload_error
         if answer.failure is not None:

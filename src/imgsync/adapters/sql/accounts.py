@@ -40,14 +40,14 @@ class SqlAccountRepository:
         put_row(self._engine, accounts, values)
 
     def get(self, account_id: str) -> Account:
-        with transaction(self._engine) as connection:
+        with transaction(self._engine, reads=True) as connection:
             row = connection.execute(_rows(connection).where(accounts.c.id == account_id)).first()
         if row is None:
             raise UnknownAccountError(account_id)
         return _account(row)
 
     def all(self) -> list[Account]:
-        with transaction(self._engine) as connection:
+        with transaction(self._engine, reads=True) as connection:
             rows = connection.execute(_rows(connection)).all()
         return sorted(map(_account, rows), key=lambda account: (account.name, account.id))
 
@@ -64,7 +64,7 @@ class SqlAccountRepository:
         query = select(accounts.c.parked_reason, accounts.c.parked_until).where(
             accounts.c.id == account_id, accounts.c.parked_until.is_not(None)
         )
-        with transaction(self._engine) as connection:
+        with transaction(self._engine, reads=True) as connection:
             row = connection.execute(query).first()
             if row is None or row.parked_until <= now_of(connection, self._clock):
                 return None

@@ -78,6 +78,11 @@ def claim_next(
         )
 
 
+def some_due(connection: Connection, now: datetime, only: Sequence[int] | None) -> bool:
+    """Whether `claim_next` would find a task."""
+    return connection.execute(_next_due(connection, now, only)).first() is not None
+
+
 def _give_up(connection: Connection, task: Task, now: datetime) -> None:
     crashes = task.crashes + 1
     error = (

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 
-from imgsync.adapters.sql.transactions import DatabaseError
+from imgsync.adapters.sql.transactions import READS, DatabaseError
 
 _BUSY_SECONDS = 30.0
 _SQLITE_HEADER = b"SQLite format 3\x00"
@@ -55,7 +55,7 @@ def _sqlite(url: URL) -> Engine:
         json_deserializer=_lenient_json,
     )
     event.listen(engine, "connect", _prepare_sqlite)
-    event.listen(engine, "begin", _begin_immediate)
+    event.listen(engine, "begin", _begin_sqlite)
     return engine
 
 
@@ -125,9 +125,10 @@ def _use_write_ahead_log(cursor: Any) -> None:
             return
 
 
-def _begin_immediate(connection: Connection) -> None:
+def _begin_sqlite(connection: Connection) -> None:
     """Takes the write lock at once: a lock that is upgraded later would fail, not wait."""
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    reads = connection.get_execution_options().get(READS, False)
+    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
 
 def _lenient_json(value: str) -> Any:

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Engine, func, insert, literal, select, update
 from sqlalchemy.exc import IntegrityError
 
-from imgsync.adapters.sql.claiming import claim_next, counted
+from imgsync.adapters.sql.claiming import claim_next, counted, some_due
 from imgsync.adapters.sql.rows import raw_columns, task_of
 from imgsync.adapters.sql.tables import sync_queue
 from imgsync.adapters.sql.transactions import DatabaseError, now_of, transaction
@@ -81,7 +81,14 @@ class SqlTaskQueue:
         return self._transaction(put)
 
     def claim(self, *, lease: timedelta, only: Sequence[int] | None = None) -> Task | None:
+        if self._engine.dialect.name == "sqlite" and not self._some_due(only):
+            return None
         return self._transaction(lambda connection, now: claim_next(connection, now, lease, only))
+
+    def _some_due(self, only: Sequence[int] | None) -> bool:
+        """Asked again and again by idle workers, which must not hold SQLite's only write lock."""
+        with transaction(self._engine, reads=True) as connection:
+            return some_due(connection, now_of(connection, self._clock), only)
 
     def renew(self, task: Task, *, lease: timedelta) -> None:
         self._transaction(
@@ -150,7 +157,7 @@ class SqlTaskQueue:
 
     def parked(self) -> int:
         query = select(func.count()).where(_OWN, _PENDING, _task.parked_for.is_not(None))
-        with transaction(self._engine) as connection:
+        with transaction(self._engine, reads=True) as connection:
             return int(connection.execute(query).scalar_one())
 
     def free(self, ids: Sequence[int] | None) -> list[int]:
@@ -170,21 +177,21 @@ class SqlTaskQueue:
 
     def counts(self) -> dict[TaskStatus, int]:
         query = select(_task.status, func.count()).where(_OWN).group_by(_task.status)
-        with transaction(self._engine) as connection:
+        with transaction(self._engine, reads=True) as connection:
             found: dict[str, int] = {row[0]: row[1] for row in connection.execute(query)}
         return {status: found.get(status.value, 0) for status in TaskStatus}
 
     def find(
         self, status: TaskStatus | None = None, *, limit: int = 100, offset: int = 0
     ) -> list[Task]:
-        with transaction(self._engine) as connection:
+        with transaction(self._engine, reads=True) as connection:
             query = select(*raw_columns(connection)).where(_OWN).order_by(_task.id.desc())
             if status is not None:
                 query = query.where(_task.status == status.value)
             return [task_of(row) for row in connection.execute(query.limit(limit).offset(offset))]
 
     def get(self, task_id: int) -> Task | None:
-        with transaction(self._engine) as connection:
+        with transaction(self._engine, reads=True) as connection:
             query = select(*raw_columns(connection)).where(_OWN, _task.id == task_id)
             row = connection.execute(query).first()
         return task_of(row) if row else None

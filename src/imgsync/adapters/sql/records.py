@@ -25,7 +25,7 @@ class SqlSyncRecordRepository:
             *(columns[name] == value for name, value in asdict(key).items())
         )
         try:
-            with transaction(self._engine) as connection:
+            with transaction(self._engine, reads=True) as connection:
                 row = connection.execute(query).first()
             return None if row is None else _RECORD.validate_python(row.record)
         except (ValueError, RecursionError):
@@ -42,7 +42,7 @@ class SqlSyncRecordRepository:
             columns.entity_type == entity_type,
             left != "[]",
         )
-        with transaction(self._engine) as connection:
+        with transaction(self._engine, reads=True) as connection:
             return set(connection.execute(query).scalars())
 
     def put(self, key: EntityKey, record: SyncRecord) -> None:

@@ -6,7 +6,7 @@ from sqlalchemy import Connection, Engine, inspect, text
 from sqlalchemy.exc import ProgrammingError, SQLAlchemyError
 
 from imgsync.adapters.sql.migrations import FIRST, HEAD
-from imgsync.adapters.sql.transactions import DatabaseError, failure, transaction
+from imgsync.adapters.sql.transactions import READS, DatabaseError, failure, transaction
 
 _LOCK = 0x696D6773796E63  # "imgsync"
 _SCRIPTS = "imgsync.adapters.sql:migrations"
@@ -29,7 +29,7 @@ def create_schema(engine: Engine) -> None:
 
 def _noted(engine: Engine) -> str | None:
     try:
-        with engine.begin() as connection:
+        with engine.execution_options(**{READS: True}).begin() as connection:
             return connection.execute(_NOTED).scalar()
     except SQLAlchemyError as error:
         no_such_table = engine.dialect.name == "sqlite" or isinstance(error, ProgrammingError)

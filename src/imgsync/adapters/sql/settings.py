@@ -18,7 +18,7 @@ class SqlSettingsRepository:
         query = select(child_settings.c.sync_images, child_settings.c.sync_images_all).where(
             child_settings.c.child_account_id == child_account_id
         )
-        with transaction(self._engine) as connection:
+        with transaction(self._engine, reads=True) as connection:
             row = connection.execute(query).first()
         return ChildSettings(*row) if row else ChildSettings()
 

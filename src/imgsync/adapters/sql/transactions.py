@@ -18,6 +18,9 @@ _NOW = {
     # Not now(): that is the start of the transaction, which may have waited for a lock.
     "postgresql": text("SELECT clock_timestamp() AS now"),
 }
+READS = "imgsync_reads"
+"""Execution option of a transaction that writes nothing."""
+
 _FULL_SQLITE = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE)
 _FULL_POSTGRESQL = "53100"
 
@@ -29,13 +32,14 @@ class DatabaseError(ImgsyncError):
 
 
 @contextmanager
-def transaction(engine: Engine) -> Iterator[Connection]:
+def transaction(engine: Engine, *, reads: bool = False) -> Iterator[Connection]:
     """A transaction whose faults are DatabaseError, or NoRoomError where the disk is full.
 
-    An IntegrityError comes as it is: it is the statement's, not the database's.
+    An IntegrityError comes as it is: it is the statement's, not the database's. One that only
+    `reads` takes no lock of SQLite's: a process stopped in the midst of it keeps nobody waiting.
     """
     try:
-        with engine.begin() as connection:
+        with engine.execution_options(**{READS: reads}).begin() as connection:
             yield connection
     except IntegrityError:
         raise

@@ -21,8 +21,6 @@ match_option = click.option(
 types_option = click.option(
     "--type", "types", multiple=True, help="Only this entity type; may be repeated."
 )
-
-
 max_clear_option = click.option(
     "--max-clear",
     type=click.IntRange(0),
@@ -48,6 +46,11 @@ class PlanOutcome:
     updated: int = 0
     task_ids: list[int] = field(default_factory=list)
     skipped: list[Planned] = field(default_factory=list)
+
+    @property
+    def found(self) -> int:
+        """All that was planned, whatever becomes of it."""
+        return self.entities + self.clears + self.clears_refused + len(self.skipped)
 
     @property
     def clear_limit_error(self) -> ClearLimitError | None:

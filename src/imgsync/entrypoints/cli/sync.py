@@ -112,7 +112,7 @@ def sync(
                 progress=lambda _: bar.advance(planning),
                 outcome=run.plan,
             )
-            bar.update(planning, total=run.plan.entities + len(run.plan.skipped))
+            bar.update(planning, total=run.plan.found)
             if not dry_run:
                 await _copy(container, run, bar)
 
@@ -160,8 +160,9 @@ def _print(run: _Run, child: Account, dry_run: bool) -> None:
     print_skipped(plan)
     if dry_run:
         say(
-            f"Would check {plan.entities} entities with {plan.images} images; "
-            f"{len(plan.skipped)} skipped."
+            f"Would check {plan.entities} entities with {plan.images} images"
+            + (f" and clear those of {plan.clears}" if plan.clears else "")
+            + f"; {len(plan.skipped)} skipped."
         )
         return
     for line in tally.warnings + tally.errors:

@@ -9,7 +9,7 @@ import click
 
 from imgsync.application.daily import run_daily
 from imgsync.application.run_task import TaskEnd, TaskReport
-from imgsync.application.tally import Tally
+from imgsync.application.tally import Tally, task_label
 from imgsync.application.worker import Worker
 from imgsync.entrypoints.cli.output import print_json
 from imgsync.entrypoints.cli.runtime import (
@@ -107,7 +107,7 @@ def _log_end(ended: TaskReport) -> None:
             result.kept,
         )
         for warning in result.warnings:
-            _log.warning("task %d: %s", task.id, warning)
+            _log.warning("%s: %s", task_label(task), warning)
     elif ended.end in (TaskEnd.PARKED, TaskEnd.NO_ROOM):
         # Said once for all tasks of the account, or once for the disk.
         _log.debug("task %d: %s: %s", task.id, ended.end, ended.error)

@@ -1,0 +1,54 @@
+"""Totals of tasks, and the words that say what each message is about."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from imgsync.application.run_task import TaskEnd, TaskReport
+from imgsync.application.tally import Tally, task_label
+from imgsync.domain.tasks import SyncOutcome, SyncResult, Task, TaskStatus
+
+NOW = datetime(2026, 11, 24, tzinfo=UTC)
+LAMP = {"parent_entity_type": "product", "parent_entity_id": "p1", "name": "Lamp"}
+
+
+def task(payload: Any) -> Task:
+    return Task(7, payload, TaskStatus.PROCESSING, 50, 1, 3, NOW, NOW, NOW)
+
+
+@pytest.mark.parametrize(
+    ("payload", "label"),
+    [
+        (LAMP, "Task 7 (product 'Lamp')"),
+        ({**LAMP, "name": ""}, "Task 7 (product p1)"),
+        ({**LAMP, "name": ["Lamp"]}, "Task 7 (product p1)"),
+        ({"entity_type": "bundle", "parent_entity_id": "b1"}, "Task 7 (bundle b1)"),
+        ({"parent_entity_type": "product"}, "Task 7"),
+        ({"parent_entity_type": 5, "name": "Lamp"}, "Task 7"),
+        ({"parent_entity_type": [], "entity_type": {}}, "Task 7"),
+        ([], "Task 7"),
+        ("text", "Task 7"),
+        (None, "Task 7"),
+    ],
+)
+def test_a_task_is_named_as_far_as_its_payload_tells(payload: Any, label: str) -> None:
+    assert task_label(task(payload)) == label
+
+
+def test_every_end_is_counted() -> None:
+    tally = Tally()
+    for end in TaskEnd:
+        tally.add(TaskReport(task(LAMP), end))
+    assert all(tally.as_dict()[end.value] == 1 for end in TaskEnd)
+    assert (tally.failed, tally.parked) == (1, 1)
+
+
+def test_messages_name_the_task_and_its_entity() -> None:
+    tally = Tally()
+    result = SyncResult(SyncOutcome.COMPLETED_WITH_WARNINGS, ("a.gif: no picture",), 2, 1, 300)
+    tally.add(TaskReport(task(LAMP), TaskEnd.COMPLETED, result=result))
+    tally.add(TaskReport(task(LAMP), TaskEnd.PARKED, error="the storage is full"))
+    assert tally.warnings == ["Task 7 (product 'Lamp'): a.gif: no picture"]
+    assert tally.errors == ["Task 7 (product 'Lamp'): the storage is full"]
+    assert (tally.uploaded, tally.kept, tally.downloaded_bytes) == (2, 1, 300)

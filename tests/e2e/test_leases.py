@@ -1,0 +1,182 @@
+"""Workers that are stopped, or cut off from the database, at random moments.
+
+In every round the main account's pictures change twice while one of two workers is stopped for
+longer than its lease, or loses its database. Whatever happens, no child may be left with old
+pictures while the queue says that its task is completed.
+
+IMGSYNC_TEST_ROUNDS makes it longer (default 2 rounds of each kind), IMGSYNC_TEST_SEED another.
+"""
+
+import os
+import random
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import pytest
+from sqlalchemy import Engine, text
+
+from imgsync.adapters.emulator import EmulatedEntity, Emulator, EmulatorLimits, EmulatorServer
+from imgsync.adapters.emulator.images import NewImage
+from imgsync.adapters.sql.engine import create_engine_for
+from imgsync.adapters.sql.queue import SqlTaskQueue
+from imgsync.domain.tasks import TaskStatus
+from tests.application.world import png
+from tests.e2e.conftest import DEADLINE_SECONDS, Host, Popen, StartHost, wait_until
+from tests.shop import Images, Shop
+from tests.support.relay import Relay
+
+ROUNDS = int(os.environ.get("IMGSYNC_TEST_ROUNDS", "2"))
+SEED = int(os.environ.get("IMGSYNC_TEST_SEED", "20261124"))
+LEASE_SECONDS = 2.0
+SLOW_SECONDS = 0.4
+"""How long a download or a write takes, so that there are moments to be stopped at."""
+
+
+@dataclass
+class Scene:
+    """A shop with three pairs of entities, and what their main sides show."""
+
+    shop: Shop
+    host: Host
+    queue: SqlTaskQueue
+    engine: Engine
+    mains: list[EmulatedEntity]
+    children: list[EmulatedEntity]
+    version: int = 0
+
+    def change(self) -> Popen:
+        """New pictures on every main entity; the process that queues their tasks."""
+        self.version += 1
+        for number, entity in enumerate(self.mains):
+            content = png(1000 * self.version + number, 20_000)
+            self.shop.main.set_images(entity, [NewImage.create(f"v{self.version}.png", content)])
+        return self.host.start("enqueue", "--main", "main", "--child", "child")
+
+    def newest(self) -> list[Images]:
+        return [self.shop.images(entity) for entity in self.mains]
+
+    def shown(self) -> list[Images]:
+        return [self.shop.images(entity) for entity in self.children]
+
+    def idle(self) -> bool:
+        """Nothing runs, and nothing waits but later checks and retries."""
+        now = datetime.now(UTC)
+        waiting = [task for task in self.queue.find(TaskStatus.PENDING) if task.scheduled_at <= now]
+        return not waiting and not self.queue.counts()[TaskStatus.PROCESSING]
+
+    def check_what_is_shown(self) -> None:
+        """Old pictures are allowed only where the queue says that it is not done with them."""
+        waiting = {task.dedupe_key for task in self.queue.find(TaskStatus.PENDING)}
+        for entity, shown, newest in zip(self.children, self.shown(), self.newest(), strict=True):
+            key = f"child/product/{entity.id}"
+            assert shown == newest or key in waiting, f"{key} holds old pictures, and all is done"
+
+    def six_minutes_later(self) -> None:
+        """What waits for later is due."""
+        with self.engine.begin() as connection:
+            connection.execute(
+                text(
+                    "UPDATE sync_queue SET scheduled_at = '2020-01-01 00:00:00' "
+                    "WHERE status = 'pending'"
+                )
+            )
+
+    def settle(self) -> None:
+        wait_until(self.idle)
+        self.check_what_is_shown()
+        self.six_minutes_later()
+        wait_until(self.idle)
+        assert self.shown() == self.newest()
+        self.check_what_failed()
+
+    def check_what_failed(self) -> None:
+        """Only tasks that a newer one of their entity has made good, such as those whose main
+        pictures had been replaced before they were fetched."""
+        done: set[str | None] = set()
+        for task in self.queue.find(limit=1000):
+            if task.status is TaskStatus.COMPLETED:
+                done.add(task.dedupe_key)
+            elif task.status is TaskStatus.FAILED:
+                assert task.dedupe_key in done, task.error
+
+
+@pytest.fixture
+def slow_shop() -> Iterator[Shop]:
+    """Downloads and writes of this one take their time."""
+    with EmulatorServer(Emulator(EmulatorLimits(rate_units=100_000))) as server:
+        faults = server.emulator.faults
+        faults.add(method="POST", path_regex="/images$", delay=SLOW_SECONDS, times=10**6)
+        faults.add(path_regex="/temporary/", where="storage", delay=SLOW_SECONDS, times=10**6)
+        yield Shop.on(server)
+
+
+def scene_of(shop: Shop, host: Host, url: str) -> Scene:
+    engine = create_engine_for(url)
+    pairs = []
+    for n in range(3):
+        name, code, first = f"L{n}", f"x{n}", [("v0.png", png(n))]
+        main = shop.main.add_entity("product", name=name, external_code=code, images=first)
+        pairs.append((main, shop.child.add_entity("product", name=name, external_code=code)))
+    mains, children = [main for main, _ in pairs], [child for _, child in pairs]
+    return Scene(shop, host, SqlTaskQueue(engine), engine, mains, children)
+
+
+def finished(process: Popen) -> None:
+    _, stderr = process.communicate(timeout=DEADLINE_SECONDS)
+    assert process.returncode == 0, stderr
+
+
+def start_workers(host: Host, **env: str) -> list[Popen]:
+    settings = {"IMGSYNC_LEASE_SECONDS": str(LEASE_SECONDS), "IMGSYNC_LOG_LEVEL": "ERROR"}
+    return [host.start("worker", "--concurrency", "2", **(settings | env)) for _ in range(2)]
+
+
+def test_workers_stopped_at_random_moments_leave_no_old_picture(
+    slow_shop: Shop, start_host: StartHost, database_url: str
+) -> None:
+    chance = random.Random(SEED)  # noqa: S311
+    scene = scene_of(slow_shop, start_host(slow_shop, database_url), database_url)
+    workers = start_workers(scene.host)
+    for _ in range(ROUNDS):
+        finished(scene.change())
+        time.sleep(chance.uniform(0, 2 * SLOW_SECONDS))
+        victim = chance.choice(workers)
+        victim.send_signal(signal.SIGSTOP)
+        try:
+            # It ends later where the victim was stopped in a transaction, holding SQLite's lock.
+            change = scene.change()
+            time.sleep(1 + LEASE_SECONDS + chance.uniform(0, 1))
+        finally:
+            victim.send_signal(signal.SIGCONT)
+        finished(change)
+        scene.settle()
+    for worker in workers:
+        worker.terminate()
+    scene.engine.dispose()
+
+
+@pytest.mark.parametrize("how", ["cut", "hang"])
+def test_workers_cut_off_from_the_database_leave_no_old_picture(
+    slow_shop: Shop, start_host: StartHost, postgresql_url: str, how: str
+) -> None:
+    chance = random.Random(SEED)  # noqa: S311
+    scene = scene_of(slow_shop, start_host(slow_shop, postgresql_url), postgresql_url)
+    with Relay(postgresql_url).running() as relay:
+        through = relay.url_of()
+        victim, _ = start_workers(scene.host, IMGSYNC_DATABASE_URL=through)
+        start_workers(scene.host)
+        for _ in range(ROUNDS):
+            finished(scene.change())
+            time.sleep(chance.uniform(0, 2 * SLOW_SECONDS))
+            relay.cut() if how == "cut" else relay.hang()
+            try:
+                finished(scene.change())
+                time.sleep(LEASE_SECONDS + chance.uniform(0, 1))
+            finally:
+                relay.mend()
+            scene.settle()
+            assert victim.poll() is None
+    scene.engine.dispose()

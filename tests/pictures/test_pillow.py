@@ -1,0 +1,175 @@
+"""Pictures: whole, cut at every place, damaged, padded, and bombs."""
+
+import asyncio
+import io
+import struct
+import threading
+import tracemalloc
+import zlib
+from collections.abc import Iterator
+
+import pytest
+from PIL import Image, ImageFile
+
+from imgsync.adapters.pictures.pillow import PillowCheck
+from imgsync.domain.formats import PictureReport, PictureState
+
+pytestmark = pytest.mark.anyio
+WHOLE, UNENDED = PictureState.WHOLE, PictureState.UNENDED
+BROKEN, HUGE = PictureState.BROKEN, PictureState.HUGE
+
+
+def photograph(width: int = 160, height: int = 120) -> Image.Image:
+    """Content that does not compress to nothing."""
+    gradient = Image.linear_gradient("L").resize((width, height))
+    noise = Image.effect_noise((width, height), 60)
+    return Image.merge("RGB", (gradient, noise, gradient.rotate(90).resize((width, height))))
+
+
+def saved(kind: str, mode: str = "RGB", **options: object) -> bytes:
+    out = io.BytesIO()
+    photograph().convert(mode).save(out, kind, **options)
+    return out.getvalue()
+
+
+PICTURES = {
+    "jpeg": saved("JPEG"),
+    "jpeg-progressive": saved("JPEG", progressive=True),
+    "jpeg-grey": saved("JPEG", "L"),
+    "jpeg-cmyk": saved("JPEG", "CMYK"),
+    "jpeg-restarts": saved("JPEG", restart_marker_rows=1),
+    "jpeg-exif": saved("JPEG", exif=b"Exif\0\0" + b"x" * 500),
+    "png": saved("PNG"),
+    "png-alpha": saved("PNG", "RGBA"),
+    "png-palette": saved("PNG", "P"),
+    "png-bits": saved("PNG", "1"),
+}
+JPEGS = [name for name in PICTURES if name.startswith("jpeg")]
+
+
+async def look(data: bytes, **bounds: int) -> PictureReport:
+    def read() -> Iterator[bytes]:
+        return iter([data[i : i + 1000] for i in range(0, len(data), 1000)])
+
+    return await PillowCheck(**bounds).check(read)
+
+
+@pytest.mark.parametrize("name", PICTURES)
+async def test_a_whole_picture(name: str) -> None:
+    assert await look(PICTURES[name]) == PictureReport(WHOLE)
+
+
+@pytest.mark.parametrize("name", PICTURES)
+async def test_a_picture_that_is_cut_anywhere_is_not_whole(name: str) -> None:
+    data = PICTURES[name]
+    step = len(data) // 60
+    for length in [*range(12, len(data), step), *range(len(data) - 14, len(data))]:
+        report = await look(data[:length])
+        assert report.state is not WHOLE, f"{length} of {len(data)}"
+        assert report.detail
+
+
+@pytest.mark.parametrize("name", JPEGS)
+async def test_a_jpeg_with_something_after_its_end_decodes_but_may_be_cut(name: str) -> None:
+    assert (await look(PICTURES[name] + b"MotionPhoto")).state is UNENDED
+
+
+async def test_a_png_that_lacks_but_a_byte_of_its_end_decodes_but_is_cut() -> None:
+    assert (await look(PICTURES["png"][:-1])).state is UNENDED
+
+
+@pytest.mark.parametrize("padding", [b"\0" * 3000, b"\xff\xff", b"\r\n", b"\n", b"\0\n\0"])
+async def test_padding_after_the_end_is_no_harm(padding: bytes) -> None:
+    assert (await look(PICTURES["jpeg"] + padding)).state is WHOLE
+    assert (await look(PICTURES["png"] + padding)).state is WHOLE
+
+
+async def test_a_cut_that_is_padded_to_the_size_is_no_whole_picture() -> None:
+    for name in PICTURES:
+        half = PICTURES[name][: len(PICTURES[name]) // 2]
+        assert (await look(half.ljust(len(PICTURES[name]), b"\0"))).state is not WHOLE
+
+
+async def test_a_png_that_is_damaged_is_broken() -> None:
+    data = bytearray(PICTURES["png"])
+    data[len(data) // 2] ^= 0xFF
+    assert (await look(bytes(data))).state is BROKEN
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"x", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xd9", b"\xff\xd8" * 40],
+)
+async def test_what_is_no_picture_is_broken(data: bytes) -> None:
+    report = await look(data)
+    assert report.state is BROKEN
+    assert len(report.detail) <= 200
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def giant(width: int, height: int) -> bytes:
+    """A PNG of any size that is small as a file."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    lines = zlib.compressobj(9)
+    line = b"\0" * (3 * width + 1)
+    body = b"".join(lines.compress(line) for _ in range(height)) + lines.flush()
+    start = b"\x89PNG\r\n\x1a\n"
+    return start + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
+
+
+async def test_a_bomb_is_not_decoded_and_says_why() -> None:
+    report = await look(giant(20_000, 6_000))
+    assert report.state is HUGE
+    assert report.detail == "it has 20000 × 6000 pixels, over the limit of 100000000"
+
+
+async def test_a_large_picture_is_checked_without_its_pixels() -> None:
+    data = giant(6000, 5000)
+    tracemalloc.start()
+    try:
+        assert (await look(data)).state is WHOLE
+        assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    finally:
+        tracemalloc.stop()
+    assert (await look(data[:-20])).state is BROKEN
+
+
+async def test_a_progressive_jpeg_over_the_bound_is_checked_by_its_end() -> None:
+    data = PICTURES["jpeg-progressive"]
+    assert (await look(data, decoded_pixels=100)).state is WHOLE
+    assert (await look(data[:-2], decoded_pixels=100)).state is UNENDED
+    assert (await look(data[: len(data) // 2], decoded_pixels=100)).state is UNENDED
+
+
+async def test_pictures_are_decoded_one_by_one_beside_the_loop() -> None:
+    check, busy, most = PillowCheck(), 0, 0
+    threads = set()
+
+    def read() -> Iterator[bytes]:
+        nonlocal busy, most
+        busy += 1
+        most = max(most, busy)
+        threads.add(threading.current_thread())
+        yield PICTURES["png"]
+        busy -= 1
+
+    reports = await asyncio.gather(*(check.check(read) for _ in range(10)))
+    assert {report.state for report in reports} == {WHOLE}
+    assert (most, len(threads)) == (1, 1)
+    assert threading.main_thread() not in threads
+
+
+async def test_an_error_of_the_file_is_raised() -> None:
+    def read() -> Iterator[bytes]:
+        raise OSError(28, "No space left on device")
+        yield b""
+
+    with pytest.raises(OSError, match="No space"):
+        await PillowCheck().check(read)
+
+
+def test_pillow_stays_strict() -> None:
+    assert ImageFile.LOAD_TRUNCATED_IMAGES is False
