@@ -74,5 +74,4 @@ class Shop:
             "IMGSYNC_API_URL": self.server.api_url,
             "IMGSYNC_DATABASE_URL": database_url,
             "IMGSYNC_TEMP_DIR": temp_dir,
-            "IMGSYNC_DOWNLOAD_HOSTS": "127.0.0.1,localhost",
         }
