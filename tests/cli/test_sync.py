@@ -419,3 +419,15 @@ def test_an_unknown_child_is_an_error_and_no_note(ready: Cli) -> None:
     assert said.strip() == (
         "Error: Account 'nobody' is not configured; add it with 'imgsync account add'"
     )
+
+
+def test_what_would_be_cleared_is_told(ready: Cli, shop: Shop) -> None:
+    lamp = shop.pair("Lamp", THREE)
+    ready.ok("sync", *BOTH)
+    shop.main.set_images(shop.main.entities("product")[0], [])
+    assert "and clear those of 1; 0 skipped." in ready.ok("sync", *BOTH, "--dry-run")
+    assert "over the limit of 0" in ready.fail("sync", *BOTH, "--max-clear", "0", status=3)
+    assert shop.images(lamp) == THREE
+    assert "Queued 1 tasks with 0 images, 1 of them to clear, (1 new" in ready.ok("enqueue", *BOTH)
+    ready.ok("worker", "--drain")
+    assert shop.images(lamp) == []

@@ -98,8 +98,9 @@ def _print(plan: PlanOutcome, status: ExitStatus, trouble: str | None, as_json: 
         return status
     print_skipped(plan)
     say(
-        f"Queued {len(plan.task_ids)} tasks with {plan.images} images "
-        f"({plan.created} new, {plan.updated} updated); {len(plan.skipped)} skipped."
+        f"Queued {len(plan.task_ids)} tasks with {plan.images} images"
+        + (f", {plan.clears} of them to clear," if plan.clears else "")
+        + f" ({plan.created} new, {plan.updated} updated); {len(plan.skipped)} skipped."
     )
     return status
 
