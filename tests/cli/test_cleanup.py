@@ -85,3 +85,14 @@ def test_ctrl_c_before_anything_was_deleted_is_one_line(
     monkeypatch.setattr(LocalFileStorage, "delete", interrupted)
     said = cli.fail("cleanup-temp", "--hours", "1", status=1)
     assert said.strip() == "Error: told to stop before the end"
+
+
+def test_files_of_tasks_under_way_are_left_alone_and_told(cli: Cli, tmp_path: Path) -> None:
+    with LocalFileStorage(tmp_path / "temp").workspace() as workspace:
+        workspace.create("a.png").close()
+        said = cli.ok("cleanup-temp", "--hours", "0")
+        assert "0 files deleted" in said
+        assert "The files of 1 tasks under way were left alone." in said
+        assert cli.json("cleanup-temp", "--hours", "0")["live_tasks"] == 1
+        assert len(list((tmp_path / "temp").glob("task-*/*.png"))) == 1
+    assert "left alone" not in cli.ok("cleanup-temp", "--hours", "0")

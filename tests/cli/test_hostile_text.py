@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,7 +15,7 @@ from sqlalchemy import Engine, update
 
 from imgsync.adapters.moysklad.factory import HttpMoySkladFactory
 from imgsync.adapters.plugins import registry
-from imgsync.adapters.plugins.registry import PluginInfo, PluginRegistry, load_plugins
+from imgsync.adapters.plugins.hookspecs import hookimpl
 from imgsync.adapters.sql.accounts import SqlAccountRepository
 from imgsync.adapters.sql.queue import SqlTaskQueue
 from imgsync.adapters.sql.tables import accounts
@@ -142,14 +143,26 @@ def test_errors_of_the_api_are_shown_harmless(
 
 
 def test_plugins_are_shown_harmless(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    def loaded() -> PluginRegistry:
-        found = load_plugins()
-        info = PluginInfo(EVIL, EVIL, EVIL, (EVIL,), (EVIL,))
-        return PluginRegistry((info,), found.entity_types, found.payload_formats)
+    class Distribution:
+        name = version = EVIL
 
-    monkeypatch.setattr("imgsync.entrypoints.container.load_plugins", loaded)
-    assert registry.load_plugins is load_plugins
-    check_bytes(cli.run("plugins").stdout_bytes)
+    class Format:
+        name = "evil"
+        matches = parse = staticmethod(str)
+
+    class Plugin:
+        @hookimpl
+        def imgsync_payload_formats(self) -> list[Any]:
+            return [Format()]
+
+    point = EntryPoint(f"evil{NAME}", "x", "imgsync")
+    vars(point).update(dist=Distribution())
+    monkeypatch.setattr(EntryPoint, "load", lambda _: Plugin())
+    monkeypatch.setattr(registry, "entry_points", lambda **_: [point])
+    for options in ([], ["--json"]):
+        result = cli.run("plugins", *options)
+        assert "forged" in result.stdout, result.stderr
+        check_bytes(result.stdout_bytes)
 
 
 def test_an_account_whose_row_was_written_by_others_is_harmless(

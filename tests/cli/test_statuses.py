@@ -4,6 +4,7 @@ import asyncio
 import json
 import signal
 from collections.abc import AsyncIterator, Callable
+from importlib.metadata import EntryPoint
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from imgsync.adapters.plugins import registry
 from imgsync.adapters.sql.queue import SqlTaskQueue
 from imgsync.application.plan_sync import Planned, PlanSync
 from imgsync.application.worker import Worker
-from imgsync.domain.errors import PluginError, UnavailableError
+from imgsync.domain.errors import UnavailableError
 from imgsync.entrypoints.cli import enqueue, sync
 from imgsync.entrypoints.cli.planning import PlanOutcome
 from imgsync.entrypoints.exit_status import ExitStatus
@@ -194,13 +195,11 @@ def test_a_database_that_fails_is_one_line(
 
 
 def test_a_plugin_that_fails_is_one_line(ready: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: Any) -> None:
-        raise PluginError("plugin 'broken' failed: no\nluck")
-
-    monkeypatch.setattr(registry, "_contribution", fail)
-    for command in (["worker"], ["worker", "--drain"], ["plugins"], ["sync", *BOTH]):
+    broken = EntryPoint("broken", "imgsync_no\nsuch_module", "imgsync")
+    monkeypatch.setattr(registry, "entry_points", lambda **_: [broken])
+    for command in (["worker", "--drain"], ["worker"], ["plugins"], ["sync", *BOTH]):
         said = ready.fail(*command).strip()
-        assert said.splitlines()[-1] == "Error: plugin 'broken' failed: no luck"
+        assert said.splitlines()[-1].startswith("Error: plugin 'broken' cannot be loaded: ")
         assert "Traceback" not in said
 
 

@@ -136,6 +136,17 @@ def test_left_over_files_are_found_by_age_and_deleted(storage: FileStorage, tmp_
     assert storage.stale(FUTURE) == []
 
 
+def test_workspaces_of_workers_that_live_are_counted(
+    make_storage: Callable[[], FileStorage],
+) -> None:
+    storage = make_storage()
+    assert storage.live() == 0
+    with storage.workspace() as workspace:
+        workspace.create("a.png").close()
+        assert storage.live() == 1
+    assert storage.live() == 0
+
+
 def test_files_of_a_worker_that_lives_are_not_left_over_whatever_their_age(
     storage: FileStorage, tmp_path: Path
 ) -> None:

@@ -32,7 +32,9 @@ def test_the_demo_copies_photographs_and_verifies_them(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    first, unchanged, added = json.loads(done.stdout)
+    told = json.loads(done.stdout)
+    assert (told["exit_status"], told["status"]) == (0, "done")
+    first, unchanged, added = told["rounds"]
     assert all(r["verified"] and not r["errors"] and not r["throttled"] for r in (first, added))
     assert first["uploaded"] == sum((1, 2, 3, 4, 5, 6, 8, 10, 2, 5, 1, 3))
     assert first["uploaded_bytes"] > first["downloaded_bytes"] > 10_000_000

@@ -22,8 +22,8 @@ def test_one_host_never_meets_429(start_host: StartHost, sqlite_url: str) -> Non
         lamps = [shop.pair(f"L{n}", pictures(10)) for n in range(4)]
         server.emulator.faults.add(path_regex="/download/", delay=0.3, times=1000)
         host = start_host(shop, sqlite_url)
-        for name, token in (("main", MAIN_TOKEN), ("child", CHILD_TOKEN)):
-            host.run("account", "add", name, "--kind", "user", IMGSYNC_TOKEN=token)
+        for account, token in ((shop.main, MAIN_TOKEN), (shop.child, CHILD_TOKEN)):
+            host.run("account", "add", account.id, "--kind", "user", IMGSYNC_TOKEN=token)
         run = host.json("sync", *BOTH)["run"]
         assert run["uploaded"] == 40
         stats = shop.emulator.stats

@@ -71,6 +71,9 @@ class MemoryFileStorage:
             if file.modified < before
         ]
 
+    def live(self) -> int:
+        return len(self.workspaces)
+
     def delete(self, file: StaleFile) -> int:
         name, _, key = file.path.partition("/")
         if not name.startswith("task-") or "/" in key or key in ("", ".", ".."):

@@ -25,6 +25,10 @@ class CleanupTemp:
         """Temp files last changed longer ago than `age`."""
         return self.storage.stale(self.clock.now() - age)
 
+    def live(self) -> int:
+        """Tasks under way, whose temp files are left alone whatever their age."""
+        return self.storage.live()
+
     def delete(
         self, files: Sequence[StaleFile], progress: Callable[[StaleFile], None] = lambda _: None
     ) -> Cleaned:

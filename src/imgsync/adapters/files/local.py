@@ -50,6 +50,13 @@ class LocalFileStorage:
                 found.append(StaleFile(relative, stat.st_size, modified))
         return found
 
+    def live(self) -> int:
+        count = 0
+        for folder in self._workspaces():
+            with suppress(FileNotFoundError, NotADirectoryError), if_abandoned(folder) as abandoned:
+                count += not abandoned
+        return count
+
     def delete(self, file: StaleFile) -> int:
         path = self._root / file.path
         inside = path.parent.resolve().is_relative_to(self._root.resolve())
@@ -62,13 +69,16 @@ class LocalFileStorage:
             return 0
 
     def _left_over(self) -> Iterator[Path]:
+        for folder in self._workspaces():
+            with suppress(FileNotFoundError, NotADirectoryError):  # removed by its worker
+                yield from _left_over_in(folder)
+
+    def _workspaces(self) -> Iterator[Path]:
         if not self._root.is_dir():
             return
         for folder in self._root.iterdir():
-            if not _WORKSPACE.fullmatch(folder.name) or folder.is_symlink():
-                continue
-            with suppress(FileNotFoundError, NotADirectoryError):  # removed by its worker
-                yield from _left_over_in(folder)
+            if _WORKSPACE.fullmatch(folder.name) and not folder.is_symlink():
+                yield folder
 
 
 def _left_over_in(folder: Path) -> list[Path]:

@@ -63,6 +63,10 @@ class FileStorage(Protocol):
         however old, are none of them."""
         ...
 
+    def live(self) -> int:
+        """Workspaces whose worker lives."""
+        ...
+
     def delete(self, file: StaleFile) -> int:
         """Deletes one and returns the bytes freed, 0 where it was gone or is used after all.
 

@@ -51,13 +51,16 @@ def cleanup_temp(
     if not dry_run:
         trouble = in_part(lambda: _delete(cleanup, files, done, quiet=as_json), lambda: bool(done))
     status = ExitStatus.PART if trouble else ExitStatus.DONE
-    freed = sum(file.size for file in done)
+    freed, live = sum(file.size for file in done), cleanup.live()
     tell_trouble(trouble)
     if as_json:
-        print_json({"dry_run": dry_run, "files": len(done), "freed_bytes": freed}, status)
+        told = {"dry_run": dry_run, "files": len(done), "freed_bytes": freed, "live_tasks": live}
+        print_json(told | ({"error": trouble} if trouble else {}), status)
         return status
     verb, would = ("would be deleted", "to free") if dry_run else ("deleted", "freed")
     say(f"{len(done)} files {verb}, {freed / 1e6:.1f} MB {would}.")
+    if live:
+        say(f"The files of {live} tasks under way were left alone.")
     return status
 
 

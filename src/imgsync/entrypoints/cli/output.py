@@ -65,4 +65,5 @@ def _print_plain(cells: list[list[str]], right: list[bool]) -> None:
             else cell + " " * (width - cell_len(cell))
             for cell, width, to_right in zip(row, widths, right, strict=True)
         )
-        click.echo("  ".join(padded).rstrip())
+        # Not click.echo, which sends UTF-8 to a terminal that says it knows ASCII only.
+        sys.stdout.write("  ".join(padded).rstrip() + "\n")

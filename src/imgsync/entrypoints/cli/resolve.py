@@ -2,7 +2,7 @@
 
 from difflib import get_close_matches
 
-from imgsync.domain.accounts import Account, AccountRole
+from imgsync.domain.accounts import Account, check_roles
 from imgsync.domain.errors import ImgsyncError, UnknownAccountError
 from imgsync.domain.ports.repositories import AccountRepository, SettingsRepository
 
@@ -44,9 +44,7 @@ def off_message(child: Account) -> str:
 
 
 def receives_nothing(settings: SettingsRepository, main: Account, child: Account) -> bool:
-    """Whether a copy is in order, but image sync is off for the child.
-
-    Accounts that cannot be copied between are left to the planning, which says why.
-    """
-    in_order = main.id != child.id and child.role is not AccountRole.MAIN
-    return in_order and not settings.get(child.id).enabled
+    """Whether image sync is off for the child. WrongAccountError where the two cannot be the
+    accounts of a copy at all."""
+    check_roles(main, child)
+    return not settings.get(child.id).enabled

@@ -116,7 +116,6 @@ def started(container: Container) -> Iterator[Demo]:
             api_url=server.api_url,
             database_url=f"sqlite:///{Path(folder) / 'demo.db'}",
             temp_dir=Path(folder) / "temp",
-            download_hosts=("127.0.0.1", "localhost"),
             replace_strategy=given.replace_strategy,
             concurrency=given.concurrency,
         )
