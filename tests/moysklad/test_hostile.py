@@ -218,8 +218,9 @@ async def test_no_header_stops_an_account(
                     pass
     assert max(clock.sleeps, default=0.0) <= 300
     assert sum(clock.sleeps) <= 3000
-    long = [record for record in caplog.records if "asks to wait" in record.message]
-    assert len(long) <= 1
+    told = [record for record in caplog.records if "asks to wait" in record.message]
+    assert len(told) <= 1 + sum(clock.sleeps) / 300
+    assert told or not any(wait > 30 for wait in clock.sleeps)
 
 
 async def test_a_long_wait_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
