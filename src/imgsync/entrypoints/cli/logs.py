@@ -38,5 +38,5 @@ def start_logging() -> None:
     logging.basicConfig(handlers=[handler])
     logging.captureWarnings(True)
     # Their request lines would show the signed addresses of downloads.
-    for name in ("httpx", "httpcore"):
+    for name in ("httpx", "httpcore", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
