@@ -61,10 +61,12 @@ async def local(server: RawServer) -> AsyncIterator[Harness]:
         response(b'{"meta": {"size": 0}, "rows": [', length=None),
         response(b'{"meta"', length=100),
         response(b"{}", Content_Encoding="gzip"),
-        response(gzip.compress(b"{}" * 1000)[:-20], Content_Encoding="gzip"),
+        response(gzip.compress(b"{}" * 1000, mtime=0)[:-20], Content_Encoding="gzip"),
         response(b"{}", Content_Encoding="br"),
-        response(gzip.compress(gzip.compress(b"{}")), Content_Encoding="gzip, gzip"),
-        gzipped(gzip.compress(b"{}")),
+        response(
+            gzip.compress(gzip.compress(b"{}", mtime=0), mtime=0), Content_Encoding="gzip, gzip"
+        ),
+        gzipped(gzip.compress(b"{}", mtime=0)),
         response(b"[" * 100_000 + b"]" * 100_000),
         response(b'{"meta":{"size":' + b"9" * 5000 + b'},"rows":[]}'),
         b"HTTP/1.1 200 x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{",
@@ -112,7 +114,9 @@ async def test_compressed_answers_are_read(server: RawServer, local: Harness) ->
         response(b"[" + b"[]," * 5_000_000 + b"1]"),
         response(b"[" + b"1," * 5_000_000 + b"1]"),
         response(length=2**60),
-        endless(b"HTTP/1.1 200 x\r\nContent-Encoding: gzip\r\n\r\n", gzip.compress(b"") * 1000),
+        endless(
+            b"HTTP/1.1 200 x\r\nContent-Encoding: gzip\r\n\r\n", gzip.compress(b"", mtime=0) * 1000
+        ),
     ],
 )
 async def test_an_answer_over_the_limit_is_not_read(
