@@ -119,7 +119,7 @@ def json_response(value: Any, status: int = 200, **headers: str) -> bytes:
 
 
 def gzipped(body: bytes, status: int = 200) -> bytes:
-    return response(gzip.compress(body), status, Content_Encoding="gzip")
+    return response(gzip.compress(body, mtime=0), status, Content_Encoding="gzip")
 
 
 def endless(head: bytes, piece: bytes, pause: float = 0.0) -> Answer:

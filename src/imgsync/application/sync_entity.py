@@ -77,7 +77,7 @@ class SyncEntity:
             if cleared is not None:
                 return cleared
         limit = settings.limit_for(entity_type)
-        left_out = _left_out(len(images), limit) if settings.sync_images_all else ()
+        left_out = _left_out(len(images), entity_type) if settings.sync_images_all else ()
         try:
             result = await self._copy(link, images[:limit])
         except ChildChangedError:
@@ -185,10 +185,13 @@ class _Link:
         raise ChildChangedError(f"{len(images)} images are there after all were deleted")
 
 
-def _left_out(images: int, limit: int) -> tuple[str, ...]:
-    if images <= limit:
+def _left_out(images: int, entity_type: EntityType) -> tuple[str, ...]:
+    most = entity_type.max_images
+    if images <= most:
         return ()
-    return (f"the main account has {images} images, of which only the first {limit} are copied",)
+    return (
+        f"only the first {most} of {images} images are copied, the most of a {entity_type.name}",
+    )
 
 
 async def _described(
