@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from benchmarks.report import finish
-from benchmarks.workload import CHILD, MAIN
+from benchmarks.workload import CHILD, MAIN, account_id
 from imgsync.adapters.emulator.process import EmulatorProcess
 from imgsync.application.tally import Tally
 from imgsync.domain.accounts import Account, TokenKind
@@ -29,12 +29,13 @@ def copy(emulator: EmulatorProcess) -> tuple[int, float]:
             )
         )
         for name in (MAIN, CHILD):
-            container.accounts().add(Account(name, name, TokenKind.SOLUTION, name))
-        container.settings().put(CHILD, ChildSettings(sync_images_all=True))
+            container.accounts().add(Account(account_id(name), name, TokenKind.SOLUTION, name))
+        main_id, child_id = account_id(MAIN), account_id(CHILD)
+        container.settings().put(child_id, ChildSettings(sync_images_all=True))
         tally = Tally()
 
         async def run() -> float:
-            await plan_and_queue(container, MAIN, CHILD, match_by=None, types=())
+            await plan_and_queue(container, main_id, child_id, match_by=None, types=())
             emulator.reset_stats()
             started = time.monotonic()
             await container.worker().run(drain=True, report=tally.add)

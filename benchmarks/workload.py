@@ -1,10 +1,16 @@
 """What is copied: products of a main account and their counterparts with one old image each."""
 
+import uuid
 from dataclasses import dataclass
 from typing import Any
 
 MAIN, CHILD = "main", "child"
 """Account names, and the tokens of their users."""
+
+
+def account_id(name: str) -> str:
+    """Id of the account in the emulator; imgsync writes to no account whose id is another."""
+    return str(uuid.uuid5(uuid.NAMESPACE_OID, name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +32,7 @@ class Workload:
             "accounts": [
                 {
                     "name": name,
+                    "id": account_id(name),
                     "users": [{"token": name}],
                     "entities": [self._product(n, *sizes[name]) for n in range(self.entities)],
                 }

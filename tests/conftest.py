@@ -95,3 +95,16 @@ def _ready(url: str) -> Iterator[Engine]:
     create_schema(engine)
     yield engine
     engine.dispose()
+
+
+@pytest.fixture(autouse=True)
+def _judged_by_the_pictures(request: pytest.FixtureRequest) -> Iterator[None]:
+    """After each test with a shop, its child's bytes are compared with main's."""
+    used = request.fixturenames
+    # Asked for first, the databases are there still when the judge comes.
+    for name in ("database_url", "postgresql_url", "sqlite_url", "shop"):
+        if "shop" in used and name in used:
+            request.getfixturevalue(name)
+    yield
+    if "shop" in used:
+        request.getfixturevalue("shop").judge()

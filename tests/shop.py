@@ -1,6 +1,6 @@
 """Two accounts on a running emulator, for tests of whole commands."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from imgsync.adapters.emulator import (
@@ -10,6 +10,7 @@ from imgsync.adapters.emulator import (
     EmulatorServer,
 )
 from tests.application.world import png
+from tests.judge import Pair, judge
 
 MAIN_TOKEN, CHILD_TOKEN = "main-secret-token", "child-secret-token"
 Images = list[tuple[str, bytes]]
@@ -26,6 +27,10 @@ class Shop:
     server: EmulatorServer
     main: EmulatedAccount
     child: EmulatedAccount
+    pairs: list[Pair] = field(default_factory=list)
+    databases: set[str] = field(default_factory=set)
+    unjudged: str | None = None
+    """Why the pictures may differ from what the queue says: a change after the last sync, say."""
 
     @classmethod
     def on(cls, server: EmulatorServer) -> "Shop":
@@ -48,17 +53,25 @@ class Shop:
         fields: dict[str, Any] = {"name": name}
         if kind != "contentcard":
             fields["external_code"] = f"x-{name}"
-        self.main.add_entity(kind, images=images, **fields)
-        return self.child.add_entity(kind, images=old or [], **fields)
+        main = self.main.add_entity(kind, images=images, **fields)
+        child = self.child.add_entity(kind, images=old or [], **fields)
+        self.pairs.append(Pair(main, child))
+        return child
+
+    def judge(self) -> None:
+        """Holds the pictures against what the queues say of them."""
+        if self.unjudged is None:
+            for url in self.databases:
+                judge(self.emulator, self.pairs, url)
 
     def images(self, entity: EmulatedEntity) -> Images:
         return [(i.filename, i.content) for i in self.emulator.images_of(entity)]
 
     def environment(self, database_url: str, temp_dir: str) -> dict[str, str]:
         """What configures imgsync for this emulator."""
+        self.databases.add(database_url)
         return {
             "IMGSYNC_API_URL": self.server.api_url,
             "IMGSYNC_DATABASE_URL": database_url,
             "IMGSYNC_TEMP_DIR": temp_dir,
-            "IMGSYNC_DOWNLOAD_HOSTS": "127.0.0.1,localhost",
         }

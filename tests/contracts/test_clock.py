@@ -4,8 +4,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from sqlalchemy import Engine
 
 from imgsync.adapters.clock import SystemClock
+from imgsync.adapters.sql.clock import DatabaseClock
 from imgsync.domain.ports.clock import Clock
 from tests.application.world import TestClock
 
@@ -17,3 +19,7 @@ def test_the_present_is_in_utc_and_never_goes_back(make: Callable[[], Clock]) ->
     assert first.tzinfo is UTC
     assert first <= second
     assert abs(first - datetime.now(UTC)) < timedelta(minutes=5)
+
+
+def test_the_database_s_clock_keeps_the_contract(engine: Engine) -> None:
+    test_the_present_is_in_utc_and_never_goes_back(lambda: DatabaseClock(engine))

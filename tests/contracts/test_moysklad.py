@@ -12,6 +12,7 @@ from imgsync.domain.errors import (
     ImageRejectedError,
     ImageTooLargeError,
     NotFoundError,
+    UnavailableError,
 )
 from imgsync.domain.ports.moysklad import MoySkladPort, ReadContent
 from tests.application.world import png
@@ -49,7 +50,9 @@ def reader(files: dict[str, bytes]) -> ReadContent:
     return read
 
 
-async def fetch(port: MoySkladPort, url: str, max_bytes: int = 10_000) -> bytes:
+async def fetch(
+    port: MoySkladPort, url: str, max_bytes: int = 10_000, size: int | None = None
+) -> bytes:
     received = bytearray()
 
     def restart() -> None:
@@ -58,7 +61,7 @@ async def fetch(port: MoySkladPort, url: str, max_bytes: int = 10_000) -> bytes:
     def write(chunk: bytes) -> None:
         received.extend(chunk)
 
-    await port.download(url, write, restart, max_bytes)
+    await port.download(url, write, restart, max_bytes, size)
     return bytes(received)
 
 
@@ -176,6 +179,16 @@ async def test_a_listed_image_can_be_downloaded(backend: Backend, port: MoySklad
     assert await port.content_length(first.download_href) == first.size
     assert await fetch(port, first.download_href) == THREE[0][1]
     assert await fetch(port, first.download_href, max_bytes=first.size) == THREE[0][1]
+
+
+async def test_a_file_of_another_size_than_known_is_no_download(
+    backend: Backend, port: MoySkladPort
+) -> None:
+    entity_id = backend.add("product", "Lamp", THREE)
+    (first, *_) = await port.list_images(PRODUCT, entity_id)
+    assert await fetch(port, first.download_href, size=first.size) == THREE[0][1]
+    with pytest.raises(UnavailableError, match=f"{first.size} bytes came in place of its 7"):
+        await fetch(port, first.download_href, size=7)
 
 
 async def test_a_download_over_the_limit_is_refused(backend: Backend, port: MoySkladPort) -> None:

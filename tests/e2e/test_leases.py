@@ -31,13 +31,17 @@ from tests.support.relay import Relay
 ROUNDS = int(os.environ.get("IMGSYNC_TEST_ROUNDS", "2"))
 SEED = int(os.environ.get("IMGSYNC_TEST_SEED", "20261124"))
 LEASE_SECONDS = 2.0
+ENTITIES = 4
+PICTURE_BYTES = 3_000_000
+"""More than the buffers of a connection hold: a worker may be stopped with half of it sent."""
+
 SLOW_SECONDS = 0.4
 """How long a download or a write takes, so that there are moments to be stopped at."""
 
 
 @dataclass
 class Scene:
-    """A shop with three pairs of entities, and what their main sides show."""
+    """A shop with pairs of entities, and what their main sides show."""
 
     shop: Shop
     host: Host
@@ -51,9 +55,15 @@ class Scene:
         """New pictures on every main entity; the process that queues their tasks."""
         self.version += 1
         for number, entity in enumerate(self.mains):
-            content = png(1000 * self.version + number, 20_000)
-            self.shop.main.set_images(entity, [NewImage.create(f"v{self.version}.png", content)])
+            content = png(1000 * self.version + number, PICTURE_BYTES)
+            picture = (f"v{self.version}.png", content)
+            # Held elsewhere too, so that a late task can still fetch it after the next change.
+            self.shop.main.add_entity("product", name="Archive", images=[picture])
+            self.shop.main.set_images(entity, [NewImage.create(*picture)])
         return self.host.start("enqueue", "--main", "main", "--child", "child")
+
+    def wait_for_work(self) -> None:
+        wait_until(lambda: self.queue.counts()[TaskStatus.PROCESSING] > 0)
 
     def newest(self) -> list[Images]:
         return [self.shop.images(entity) for entity in self.mains]
@@ -72,7 +82,8 @@ class Scene:
         waiting = {task.dedupe_key for task in self.queue.find(TaskStatus.PENDING)}
         for entity, shown, newest in zip(self.children, self.shown(), self.newest(), strict=True):
             key = f"child/product/{entity.id}"
-            assert shown == newest or key in waiting, f"{key} holds old pictures, and all is done"
+            current = shown == newest
+            assert current or key in waiting, f"{key} holds old pictures, and all is done"
 
     def six_minutes_later(self) -> None:
         """What waits for later is due."""
@@ -89,7 +100,8 @@ class Scene:
         self.check_what_is_shown()
         self.six_minutes_later()
         wait_until(self.idle)
-        assert self.shown() == self.newest()
+        current = self.shown() == self.newest()
+        assert current
         self.check_what_failed()
 
     def check_what_failed(self) -> None:
@@ -116,7 +128,7 @@ def slow_shop() -> Iterator[Shop]:
 def scene_of(shop: Shop, host: Host, url: str) -> Scene:
     engine = create_engine_for(url)
     pairs = []
-    for n in range(3):
+    for n in range(ENTITIES):
         name, code, first = f"L{n}", f"x{n}", [("v0.png", png(n))]
         main = shop.main.add_entity("product", name=name, external_code=code, images=first)
         pairs.append((main, shop.child.add_entity("product", name=name, external_code=code)))
@@ -131,7 +143,7 @@ def finished(process: Popen) -> None:
 
 def start_workers(host: Host, **env: str) -> list[Popen]:
     settings = {"IMGSYNC_LEASE_SECONDS": str(LEASE_SECONDS), "IMGSYNC_LOG_LEVEL": "ERROR"}
-    return [host.start("worker", "--concurrency", "2", **(settings | env)) for _ in range(2)]
+    return [host.start("worker", "--concurrency", "3", **(settings | env)) for _ in range(2)]
 
 
 def test_workers_stopped_at_random_moments_leave_no_old_picture(
@@ -141,7 +153,8 @@ def test_workers_stopped_at_random_moments_leave_no_old_picture(
     scene = scene_of(slow_shop, start_host(slow_shop, database_url), database_url)
     workers = start_workers(scene.host)
     for _ in range(ROUNDS):
-        finished(scene.change())
+        first = scene.change()
+        scene.wait_for_work()
         time.sleep(chance.uniform(0, 2 * SLOW_SECONDS))
         victim = chance.choice(workers)
         victim.send_signal(signal.SIGSTOP)
@@ -151,6 +164,7 @@ def test_workers_stopped_at_random_moments_leave_no_old_picture(
             time.sleep(1 + LEASE_SECONDS + chance.uniform(0, 1))
         finally:
             victim.send_signal(signal.SIGCONT)
+        finished(first)
         finished(change)
         scene.settle()
     for worker in workers:
@@ -169,10 +183,12 @@ def test_workers_cut_off_from_the_database_leave_no_old_picture(
         victim, _ = start_workers(scene.host, IMGSYNC_DATABASE_URL=through)
         start_workers(scene.host)
         for _ in range(ROUNDS):
-            finished(scene.change())
+            first = scene.change()
+            scene.wait_for_work()
             time.sleep(chance.uniform(0, 2 * SLOW_SECONDS))
             relay.cut() if how == "cut" else relay.hang()
             try:
+                finished(first)
                 finished(scene.change())
                 time.sleep(LEASE_SECONDS + chance.uniform(0, 1))
             finally:

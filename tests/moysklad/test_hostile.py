@@ -61,10 +61,10 @@ async def local(server: RawServer) -> AsyncIterator[Harness]:
         response(b'{"meta": {"size": 0}, "rows": [', length=None),
         response(b'{"meta"', length=100),
         response(b"{}", Content_Encoding="gzip"),
-        response(gzip.compress(b"{}" * 1000)[:-20], Content_Encoding="gzip"),
+        response(gzip.compress(b"{}" * 1000, mtime=0)[:-20], Content_Encoding="gzip"),
         response(b"{}", Content_Encoding="br"),
-        response(gzip.compress(gzip.compress(b"{}")), Content_Encoding="gzip, gzip"),
-        gzipped(gzip.compress(b"{}")),
+        response(gzip.compress(gzip.compress(b"{}", mtime=0)), Content_Encoding="gzip, gzip"),
+        gzipped(gzip.compress(b"{}", mtime=0)),
         response(b"[" * 100_000 + b"]" * 100_000),
         response(b'{"meta":{"size":' + b"9" * 5000 + b'},"rows":[]}'),
         b"HTTP/1.1 200 x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{",
@@ -95,7 +95,7 @@ def _closing(data: bytes) -> Answer:
 
 async def test_compressed_answers_are_read(server: RawServer, local: Harness) -> None:
     text = b'{"meta":{"size":0},"rows":[]}'
-    parts = gzip.compress(text[:9]) + gzip.compress(text[9:])
+    parts = gzip.compress(text[:9], mtime=0) + gzip.compress(text[9:])
     server.on(IMAGES, gzipped(text), response(parts, Content_Encoding="gzip"))
     for _ in range(2):
         assert await local.client.list_images(PRODUCT, "p1") == []
@@ -112,7 +112,9 @@ async def test_compressed_answers_are_read(server: RawServer, local: Harness) ->
         response(b"[" + b"[]," * 5_000_000 + b"1]"),
         response(b"[" + b"1," * 5_000_000 + b"1]"),
         response(length=2**60),
-        endless(b"HTTP/1.1 200 x\r\nContent-Encoding: gzip\r\n\r\n", gzip.compress(b"") * 1000),
+        endless(
+            b"HTTP/1.1 200 x\r\nContent-Encoding: gzip\r\n\r\n", gzip.compress(b"", mtime=0) * 1000
+        ),
     ],
 )
 async def test_an_answer_over_the_limit_is_not_read(
@@ -218,8 +220,9 @@ async def test_no_header_stops_an_account(
                     pass
     assert max(clock.sleeps, default=0.0) <= 300
     assert sum(clock.sleeps) <= 3000
-    long = [record for record in caplog.records if "asks to wait" in record.message]
-    assert len(long) <= 1
+    told = [record for record in caplog.records if "asks to wait" in record.message]
+    assert len(told) <= 1 + sum(clock.sleeps) / 300
+    assert told or not any(wait > 30 for wait in clock.sleeps)
 
 
 async def test_a_long_wait_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
@@ -259,7 +262,7 @@ print(int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text(
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's VmHWM")
 async def test_bombs_leave_the_memory_below_250_mb(server: RawServer) -> None:
-    big = gzip.compress(b"[" + b"0," * 150_000_000, 1)
+    big = gzip.compress(b"[" + b"0," * 150_000_000, 1, mtime=0)
     server.on("/entity/product/plain/images", endless(OPEN, b"[" * 65536))
     server.on("/entity/product/bomb/images", response(big, Content_Encoding="gzip"))
     server.on("/entity/product/twice/images", gzipped(big))

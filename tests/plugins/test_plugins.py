@@ -47,9 +47,9 @@ def test_a_plugins_payload_format_and_type_are_used(
 ) -> None:
     payload = tmp_path / "payload.json"
     payload.write_text(json.dumps({"acme": IDS, "urls": ["https://api.moysklad.ru/a.png"]}))
-    child = IDS.split()[1]
-    run_imgsync("account", "add", child, "--offline", IMGSYNC_TOKEN="token")
-    run_imgsync("settings", "set", "--child", child, "--sync-images")
+    for account_id in ("main", "child"):
+        run_imgsync("account", "add", account_id, "--offline", IMGSYNC_TOKEN="token")
+    run_imgsync("settings", "set", "--child", "child", "--sync-images-all")
     done = run_imgsync("enqueue", "--payload", str(payload), site=installed_sample)
     assert done.returncode == 0, done.stderr
     assert "Queued 1 tasks" in done.stdout

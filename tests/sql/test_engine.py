@@ -11,12 +11,14 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, inspect, text
 
+from imgsync.adapters.sql.accounts import SqlAccountRepository
 from imgsync.adapters.sql.claiming import _next_due
 from imgsync.adapters.sql.engine import create_engine_for
 from imgsync.adapters.sql.queue import SqlTaskQueue
 from imgsync.adapters.sql.schema import create_schema
 from imgsync.adapters.sql.transactions import DatabaseError
 from imgsync.adapters.sql.types import storable
+from imgsync.domain.tasks import TaskStatus
 
 
 def bind_socket(path: Path) -> None:
@@ -181,9 +183,13 @@ def test_a_server_that_hangs_does_not_hold_a_worker_for_long(postgresql_url: str
     with engine.begin() as connection:
         timeouts = [
             connection.execute(text(f"SHOW {name}")).scalar()
-            for name in ("lock_timeout", "statement_timeout")
+            for name in (
+                "lock_timeout",
+                "statement_timeout",
+                "idle_in_transaction_session_timeout",
+            )
         ]
-    assert timeouts == ["10s", "30s"]
+    assert timeouts == ["10s", "30s", "30s"]
     engine.dispose()
 
 
@@ -233,3 +239,17 @@ def test_the_next_task_is_found_without_sorting_the_waiting_ones(sqlite_engine: 
         plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}").all()
     assert "sync_queue_due" in str(plan)
     assert "TEMP B-TREE" not in str(plan)
+
+
+def test_what_only_reads_takes_no_lock_of_sqlite(sqlite_engine: Engine) -> None:
+    """A worker stopped while it asks for work must not keep the others from theirs."""
+    queue = SqlTaskQueue(sqlite_engine)
+    writer = create_engine_for(sqlite_engine.url.render_as_string())
+    queue.enqueue({})
+    with writer.begin() as connection:
+        connection.execute(text("UPDATE sync_queue SET status = 'failed'"))
+        assert queue.counts()[TaskStatus.PENDING] == 1
+        assert queue.claim(lease=timedelta(minutes=1), only=[99]) is None
+        assert len(queue.find()) == 1
+        assert SqlAccountRepository(sqlite_engine).all() == []
+    writer.dispose()

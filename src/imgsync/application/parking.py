@@ -52,7 +52,10 @@ class CredentialsReplacedError(ImgsyncError):
 @dataclass(slots=True)
 class AccountGate:
     """Lets tasks pass to their accounts. Once a parking is over, one task tries; the others of
-    that account wait for how it ends."""
+    that account wait for how it ends.
+
+    `clock` is that of the queue's store: by a host's own, a parking might be over as it begins.
+    """
 
     accounts: AccountRepository
     clock: Clock
@@ -134,7 +137,8 @@ class AccountGate:
         busy = isinstance(error, AccountParkedError)
         if known is not None and (busy or known.reason == str(error)):
             return known
-        until = self.clock.now() + (BUSY_FOR if busy else REFUSED_FOR)
+        now = await asyncio.to_thread(self.clock.now)
+        until = now + (BUSY_FOR if busy else REFUSED_FOR)
         parking = Parking(str(error), until)
         await asyncio.to_thread(self.accounts.park, account_id, parking)
         return parking

@@ -12,6 +12,7 @@ from imgsync.adapters.moysklad.factory import HttpMoySkladFactory
 from imgsync.adapters.pictures.pillow import PillowCheck
 from imgsync.adapters.plugins.registry import load_plugins
 from imgsync.adapters.sql.accounts import SqlAccountRepository
+from imgsync.adapters.sql.clock import DatabaseClock
 from imgsync.adapters.sql.engine import create_engine_for
 from imgsync.adapters.sql.queue import SqlTaskQueue
 from imgsync.adapters.sql.records import SqlSyncRecordRepository
@@ -47,6 +48,7 @@ class Container(containers.DeclarativeContainer):
     clock = providers.Singleton(SystemClock)
     plugins = providers.Singleton(load_plugins)
     engine = providers.Resource(_ready_engine, config.provided.database_url)
+    shared_clock = providers.Singleton(DatabaseClock, engine)
     queue = providers.Singleton(SqlTaskQueue, engine)
     accounts = providers.Singleton(SqlAccountRepository, engine)
     settings = providers.Singleton(SqlSettingsRepository, engine)
@@ -74,7 +76,7 @@ class Container(containers.DeclarativeContainer):
         pictures,
     )
     run_task = providers.Factory(
-        RunTask, queue, accounts, plugins.provided.payload_formats, sync_entity, clock, lease
+        RunTask, queue, accounts, plugins.provided.payload_formats, sync_entity, shared_clock, lease
     )
     worker = providers.Factory(
         Worker,

@@ -37,7 +37,7 @@ class Pacer:
     ) -> None:
         self.weight = weight
         self._name = name
-        self._told = False
+        self._told_until = 0.0
         self._monotonic = monotonic
         self._sleep = sleep
         self._bucket = RateBucket()
@@ -72,18 +72,22 @@ class Pacer:
                 remaining=int(remaining),
                 interval=interval / 1000 if interval else None,
             )
+            self._tell(now, (interval or 0.0) / 1000)
         if response.status_code == httpx.codes.TOO_MANY_REQUESTS:
             self._hold(now, _retry_after(headers))
         else:
-            self._told = False
             self._bucket.accepted()
 
     def _hold(self, now: float, seconds: float) -> None:
         self._bucket.rejected(now, seconds)
-        if seconds < _WORTH_TELLING_SECONDS or self._told:
+        self._tell(now, seconds)
+
+    def _tell(self, now: float, seconds: float) -> None:
+        """Logs a long wait, once while it lasts."""
+        if seconds < _WORTH_TELLING_SECONDS or now < self._told_until:
             return
-        self._told = True  # until an answer is accepted
         wait = min(seconds, LONGEST_WAIT_SECONDS)
+        self._told_until = now + wait
         asked = "" if seconds == wait else f" (it asks for {seconds:.3g} s)"
         _log.warning(
             "MoySklad account '%s': the API asks to wait; nothing is sent for %.0f s%s",

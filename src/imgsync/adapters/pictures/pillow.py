@@ -6,12 +6,13 @@ Pillow must stay strict: with ImageFile.LOAD_TRUNCATED_IMAGES a cut file would p
 import asyncio
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from io import BytesIO
+from io import BufferedReader
+from typing import BinaryIO
 
-from PIL import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
+from imgsync.adapters.pictures.replay import Replay
 from imgsync.domain.formats import SIGNATURE_BYTES, PictureReport, PictureState, image_format
 from imgsync.domain.limits import MAX_PICTURE_PIXELS
 
@@ -20,7 +21,6 @@ MOST_DECODED_PIXELS = 25_000_000
 
 _JPEG_END = b"\xff\xd9"
 _PNG_END = b"\0\0\0\0IEND\xae\x42\x60\x82"
-_PADDING = b"\x00\xff\r\n\t "
 _WHOLE = PictureReport(PictureState.WHOLE)
 
 
@@ -39,56 +39,45 @@ class PillowCheck:
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._check, read)
 
     def _check(self, read: Callable[[], Iterator[bytes]]) -> PictureReport:
-        data = BytesIO()
-        for chunk in read():
-            data.write(chunk)
-        data.seek(0)
+        source = Replay(read)
         try:
-            return self._look(data)
+            return self._look(source)
         except Exception as error:
+            if source.failure is not None:
+                raise source.failure from None
             # Pillow's decoders raise whatever a damaged file leads them to.
             return PictureReport(PictureState.BROKEN, f"it does not decode: {error}"[:200])
 
-    def _look(self, data: BytesIO) -> PictureReport:
-        if image_format(data.getvalue()[:SIGNATURE_BYTES]) == "png":
-            return self._look_at_png(data)
-        return self._look_at_jpeg(data)
+    def _look(self, source: Replay) -> PictureReport:
+        data: BinaryIO = BufferedReader(source)  # type: ignore[type-var]
+        is_png = image_format(data.read(SIGNATURE_BYTES)) == "png"
+        data.seek(0)
+        picture = PngImageFile(data) if is_png else JpegImageFile(data)
+        width, height = picture.size
+        if width * height > self._max_pixels:
+            size = f"it has {width} × {height} pixels, over the limit of {self._max_pixels}"
+            return PictureReport(PictureState.HUGE, size)
+        is_small = width * height <= self._decoded_pixels
+        if isinstance(picture, PngImageFile):
+            self._decode_png(picture, data, is_small)
+        else:
+            self._decode_jpeg(picture, is_small)
+        # What the decoder needed may be there before the file is.
+        if source.end().endswith(_PNG_END if is_png else _JPEG_END):
+            return _WHOLE
+        name = "PNG" if is_png else "JPEG"
+        return PictureReport(PictureState.UNENDED, f"it does not end as a {name} does")
 
-    def _look_at_png(self, data: BytesIO) -> PictureReport:
-        picture = PngImageFile(data)
-        if report := self._huge(picture):
-            return report
+    @staticmethod
+    def _decode_png(picture: PngImageFile, data: BinaryIO, is_small: bool) -> None:
         picture.verify()  # the checksums of every chunk before IEND
-        if _pixels(picture) <= self._decoded_pixels:
+        if is_small:
             data.seek(0)
             PngImageFile(data).load()
-        if _PNG_END not in data.getvalue():
-            return PictureReport(PictureState.UNENDED, "it does not end as a PNG does")
-        return _WHOLE
 
-    def _look_at_jpeg(self, data: BytesIO) -> PictureReport:
-        picture = JpegImageFile(data)
-        if report := self._huge(picture):
-            return report
-        if "progressive" not in picture.info or _pixels(picture) <= self._decoded_pixels:
+    @staticmethod
+    def _decode_jpeg(picture: JpegImageFile, is_small: bool) -> None:
+        if is_small or "progressive" not in picture.info:
             # Reads the file to its end all the same, but makes an eighth of each side of it.
             picture.draft("L", (1, 1))
             picture.load()
-        # What libjpeg has read may be complete before the file is.
-        if not data.getvalue().rstrip(_PADDING).endswith(_JPEG_END):
-            return PictureReport(PictureState.UNENDED, "it does not end as a JPEG does")
-        return _WHOLE
-
-    def _huge(self, picture: ImageFile.ImageFile) -> PictureReport | None:
-        if _pixels(picture) <= self._max_pixels:
-            return None
-        width, height = picture.size
-        return PictureReport(
-            PictureState.HUGE,
-            f"it has {width} × {height} pixels, over the limit of {self._max_pixels}",
-        )
-
-
-def _pixels(picture: ImageFile.ImageFile) -> int:
-    width, height = picture.size
-    return width * height

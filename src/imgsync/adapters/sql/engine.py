@@ -18,9 +18,11 @@ _SQLITE_HEADER = b"SQLite format 3\x00"
 _PATIENCE = {
     "connect_timeout": 10,
     "tcp_user_timeout": 30_000,
-    "options": "-c lock_timeout=10s -c statement_timeout=30s",
+    "options": "-c lock_timeout=10s -c statement_timeout=30s"
+    " -c idle_in_transaction_session_timeout=30s",
 }
-"""A server that hangs must not keep a worker from stopping; the URL's query may say otherwise."""
+"""A server that hangs must not keep a worker from stopping, nor a process that is stopped in a
+transaction keep its rows from others; the URL's query may say otherwise."""
 
 
 def create_engine_for(url: str) -> Engine:
