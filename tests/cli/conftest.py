@@ -50,7 +50,7 @@ class Cli:
 @pytest.fixture(autouse=True)
 def _own_log_levels(caplog: pytest.LogCaptureFixture) -> None:
     """The command sets levels of the whole process; they end with the test."""
-    for name in ("httpx", "httpcore", None):
+    for name in ("httpx", "httpcore", "alembic", None):
         caplog.set_level(logging.WARNING, logger=name)
 
 

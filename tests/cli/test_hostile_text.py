@@ -119,6 +119,7 @@ def test_a_process_logs_no_forged_line(hostile: Cli) -> None:
         )
         check_bytes(done.stdout)
         check_bytes(done.stderr)
+        assert b"alembic" not in done.stderr
         if arguments[0] == "worker":
             assert rb"\x1b]0;owned\x07[red][/]\r\u202etxt" in done.stderr
 

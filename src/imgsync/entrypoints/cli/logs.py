@@ -37,6 +37,7 @@ def start_logging() -> None:
     handler.setFormatter(OneLineFormatter())
     logging.basicConfig(handlers=[handler])
     logging.captureWarnings(True)
-    # Their request lines would show the signed addresses of downloads.
+    # Request lines would show the signed addresses of downloads; a schema's steps tell no user
+    # anything.
     for name in ("httpx", "httpcore", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
