@@ -25,7 +25,6 @@ def copy(emulator: EmulatorProcess) -> tuple[int, float]:
                 api_url=emulator.api_url,
                 database_url=f"sqlite:///{Path(folder) / 'q.db'}",
                 temp_dir=Path(folder) / "temp",
-                download_hosts=("127.0.0.1", "localhost"),
             )
         )
         for name in (MAIN, CHILD):

@@ -103,6 +103,16 @@ async def test_the_size_by_head_counts_as_the_listed_one() -> None:
     assert got.retryable
 
 
+@pytest.mark.parametrize("cut", [2, 5000])
+async def test_a_head_that_names_the_cut_size_does_not_make_the_file_whole(cut: int) -> None:
+    part = jpeg()[:-cut]
+    storage = Storage([part])
+    got = await storage.fetch(None, head=len(part))
+    assert isinstance(got, Failure)
+    assert (got.retryable, got.settled, storage.downloads) == (True, False, 2)
+    assert "the file is cut" in got.reason
+
+
 async def _length(size: int) -> int:
     return size
 

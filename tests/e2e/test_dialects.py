@@ -40,7 +40,6 @@ def copy(shop: Shop, folder: Path) -> Tally:
             api_url=shop.server.api_url,
             database_url=f"sqlite:///{folder / 'q.db'}",
             temp_dir=folder / "temp",
-            download_hosts=("127.0.0.1", "localhost"),
         )
     )
     for account, token in ((shop.main, MAIN_TOKEN), (shop.child, CHILD_TOKEN)):

@@ -47,7 +47,6 @@ def peak_of_a_copy(images: int, folder: Path) -> int:
                 api_url=emulator.api_url,
                 database_url=f"sqlite:///{folder / 'q.db'}",
                 temp_dir=folder / "temp",
-                download_hosts=("127.0.0.1", "localhost"),
             )
         )
         for name in ("main", "child"):

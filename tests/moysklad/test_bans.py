@@ -69,6 +69,30 @@ async def test_children_that_ask_at_once_ask_a_few_times(
     assert route.call_count <= 5
 
 
+@pytest.mark.parametrize("status", [400, 403, 404])
+async def test_the_size_of_a_deleted_image_is_asked_for_once(
+    harness: Harness, network: respx.MockRouter, status: int
+) -> None:
+    route = network.head(f"{API}/download/i1").respond(status)
+    network.head(f"{API}/download/i2").respond(headers={"Content-Length": "5"})
+    for _ in range(260):
+        assert await harness.client.content_length(f"{API}/download/i1") is None
+        assert await harness.client.content_length(f"{API}/download/i2") == 5
+    assert route.call_count == 1
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 500])
+async def test_an_api_that_refuses_every_head_is_asked_a_few_times(
+    harness: Harness, network: respx.MockRouter, status: int
+) -> None:
+    route = network.head(url__startswith=f"{API}/download/").respond(status)
+    for number in range(260):
+        assert await harness.client.content_length(f"{API}/download/i{number}") is None
+    assert route.call_count == 3
+    network.get(IMAGES).respond(json=EMPTY)
+    assert await harness.client.list_images(PRODUCT, "p1") == []
+
+
 @pytest.mark.parametrize(
     ("answer", "kind"),
     [

@@ -292,6 +292,51 @@ async def test_bombs_leave_the_memory_below_250_mb(server: RawServer) -> None:
     assert int(megabytes) < 250
 
 
+_MANY = """
+import asyncio, re, sys
+from pathlib import Path
+import httpx
+from tests.moysklad.harness import ACCOUNT, PRODUCT, build
+from imgsync.domain.errors import ImgsyncError
+
+async def main(url, paths):
+    async with httpx.AsyncClient() as api, httpx.AsyncClient() as storage:
+        clients = [build(ACCOUNT, api, storage, url=url).client for _ in range(2)]
+        asked = [c.list_images(PRODUCT, path) for path in paths for c in clients for _ in range(5)]
+        for result in await asyncio.gather(*asked, return_exceptions=True):
+            print(type(result).__name__)
+
+asyncio.run(main(sys.argv[1], sys.argv[2:]))
+print(int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) // 1024)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's VmHWM")
+async def test_ten_bombs_at_once_leave_the_memory_below_250_mb(server: RawServer) -> None:
+    """Each fits the bounds of a page; the tasks of two accounts read five of each kind at once."""
+    strings = b",".join(b'"%018d"' % number for number in range(1_400_000))
+    # One emoji makes every character of a text take four bytes.
+    text = b'{"meta":{"size":0},"rows":[],"x":"%s"}' % ("😀".encode() + b"a" * 31_000_000)
+    server.on("/entity/product/text/images", gzipped(text))
+    server.on("/entity/product/strings/images", gzipped(b'{"rows":[],"x":[%s]}' % strings))
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        _MANY,
+        server.url,
+        "text",
+        "strings",
+        stdout=subprocess.PIPE,
+        cwd=Path(__file__).parents[2],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+    )
+    async with asyncio.timeout(60):
+        output, _ = await process.communicate()
+    *results, megabytes = output.decode().split()
+    assert results == ["AnswerTooLongError"] * 20
+    assert int(megabytes) < 250
+
+
 async def test_a_password_account_meets_no_other_bounds(server: RawServer) -> None:
     """A 429 with 1048 is a wrong password: one request, not a minute of them."""
     body = json.dumps({"errors": [{"error": "x", "code": 1048}]}).encode()

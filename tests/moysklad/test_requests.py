@@ -174,6 +174,17 @@ async def test_errors_that_stay(
     assert route.call_count == 1
 
 
+@pytest.mark.parametrize("text", [None, 5, {"ru": "нет"}, ["нет"]])
+@pytest.mark.parametrize("field", ["error", "error_message", "parameter"])
+async def test_a_text_of_another_shape_does_not_cost_the_code(
+    harness: Harness, network: respx.MockRouter, field: str, text: object
+) -> None:
+    body = {"errors": [{"error": "нет", "code": 51003, field: text}]}
+    network.get(IMAGES).respond(403, json=body)
+    with pytest.raises(StorageFullError, match="51003"):
+        await harness.client.list_images(PRODUCT, "p1")
+
+
 async def test_an_error_names_account_text_code_and_request(
     harness: Harness, network: respx.MockRouter
 ) -> None:

@@ -111,6 +111,16 @@ def chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
+@pytest.mark.parametrize("place", [33, -12])
+@pytest.mark.parametrize("start", [b"zTXtxmp\0\0", b"iTXtxmp\0\1\0\0\0", b"iCCPprofile\0\0"])
+async def test_long_notes_in_a_png_are_no_harm(start: bytes, place: int) -> None:
+    notes = chunk(start[:4], start[4:] + zlib.compress(b"a step of its editor" * 150_000))
+    png = PICTURES["png"]
+    assert await look(png[:place] + notes + png[place:]) == PictureReport(WHOLE)
+    bomb = chunk(start[:4], start[4:] + zlib.compress(bytes(50_000_000)))
+    assert (await look(png[:place] + bomb + png[place:])).state is BROKEN
+
+
 def giant(width: int, height: int) -> bytes:
     """A PNG of any size that is small as a file."""
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)

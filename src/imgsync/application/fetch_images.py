@@ -62,17 +62,20 @@ class ImageFetcher:
             size = image.size or await self.main.content_length(image.download_href)
             if size and size > self.max_image_bytes:
                 raise ImageTooLargeError(size, self.max_image_bytes)
-            return await self._whole(image, size or None)
+            return await self._whole(image, size or None, is_listed=bool(image.size))
         except ImageError as error:
             return Failure(str(error), error.retryable, error.settled)
         except UnavailableError as error:
             return Failure(str(error), error.retryable)
 
-    async def _whole(self, image: SourceImage, size: int | None) -> Upload:
-        """The image once it is known to be whole: by its size, else by its decoding."""
-        for _ in range(1 if size else _TRIES_WITHOUT_SIZE):
+    async def _whole(self, image: SourceImage, size: int | None, *, is_listed: bool) -> Upload:
+        """The image once it is known to be whole: by its listed size, else by its decoding.
+
+        A size by HEAD is the storage's own word, which may be that of the cut file.
+        """
+        for _ in range(1 if is_listed else _TRIES_WITHOUT_SIZE):
             file = await self._download(image, size)
-            cut = await self._look(file, is_complete=size is not None)
+            cut = await self._look(file, is_complete=is_listed)
             if cut is None:
                 return Upload(file.key, upload_name(image.filename), file.size)
         raise UnavailableError(f"the file is cut: {cut}")

@@ -41,6 +41,13 @@ MAX_ANSWER_BYTES = 32_000_000
 MAX_ANSWER_MARKS = 1_500_000
 """Brackets, commas and colons of one answer: they bound the objects that reading it makes."""
 
+MAX_SMALL_ANSWER_BYTES = 2_000_000
+"""Bytes of one answer other than a page of entities. Many are read at once, so that the memory for
+pages is not theirs; 1000 images have 1.3 MB."""
+
+MAX_SMALL_ANSWER_MARKS = 100_000
+"""As MAX_ANSWER_MARKS, of such an answer."""
+
 MAX_ERROR_BYTES = 64 * 1024
 """Bytes that are read of an answer which tells an error."""
 

@@ -19,7 +19,19 @@ _DEFAULT_PORTS = {"https": 443, "http": 80}
 
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
-_AZURE_HOST = ipaddress.ip_address("168.63.129.16")
+_NOT_PUBLIC = tuple(
+    ipaddress.ip_network(network)
+    for network in (
+        "168.63.129.16/32",  # the host of a machine at Azure
+        "192.0.0.0/24",  # IETF protocols; metadata at Oracle's cloud is 192.0.0.192
+        "192.88.99.0/24",  # relays of 6to4, no more in use
+        "64:ff9b:1::/48",  # translation within a network
+        "3fff::/20",  # documentation
+        "5f00::/16",  # segment routing
+    )
+)
+"""What Python, in some of its versions at least, takes for the public internet."""
+
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
@@ -46,7 +58,7 @@ def is_public(address: str) -> bool:
     unspecified and shared addresses, and for what is no IP address.
     """
     found = _address(address)
-    if found is None or found == _AZURE_HOST:
+    if found is None or any(found in network for network in _NOT_PUBLIC):
         return False
     if isinstance(found, ipaddress.IPv6Address) and found.is_site_local:
         return False

@@ -9,7 +9,6 @@ import httpx
 import pydantic_core
 
 from imgsync.adapters.moysklad.errors import TransientError
-from imgsync.domain.limits import MAX_ANSWER_BYTES, MAX_ANSWER_MARKS
 
 _PIECE = 256 * 1024
 _GZIP = 16 + zlib.MAX_WBITS
@@ -103,10 +102,9 @@ async def read_start(response: httpx.Response, limit: int) -> bytes:
     return bytes(data)
 
 
-async def read_json(
-    response: httpx.Response, limit: int = MAX_ANSWER_BYTES, marks: int = MAX_ANSWER_MARKS
-) -> Any:
-    """The decoded answer; None for an empty one.
+async def read_json(response: httpx.Response, limit: int, marks: int) -> Any:
+    """The decoded answer of at most `limit` bytes and `marks` brackets, commas and colons; None
+    for an empty one.
 
     TransientError where it is cut or no JSON, as a proxy's page or a broken connection is;
     TooLongError where it is larger than any honest answer.

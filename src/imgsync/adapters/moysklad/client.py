@@ -43,7 +43,7 @@ class MoySkladClient:
             nonlocal limit
             shown = params | {"limit": limit, "offset": offset}
             try:
-                return await self._transport.json("GET", path, params=shown)
+                return await self._transport.json("GET", path, params=shown, is_page=True)
             except AnswerTooLongError:
                 if limit <= EXPANDED_PAGE_SIZE:
                     raise

@@ -31,6 +31,7 @@ MAX_REDIRECTS = 5
 _LONGEST_WAIT_SECONDS = 60.0
 _EXPIRED = frozenset({401, 403, 404, 410})
 _NO_HEAD = frozenset({405, 501})
+_MOST_REFUSED_HEADS = 3
 _REFUSALS = (ApiError, ImageRejectedError, NotFoundError, PermissionDeniedError)
 
 
@@ -49,17 +50,17 @@ class Downloader:
         self._policy = policy
         self._storage = storage
         self._seconds = seconds
-        self._has_head = True
+        self._refused_heads = 0
 
     async def content_length(self, url: str) -> int | None:
         """Bytes by one HEAD; None where it fails or names no length: the GET will tell."""
         self._policy.check(url)
-        if not self._has_head:
+        if self._refused_heads >= _MOST_REFUSED_HEADS:
             return None  # each try would be a failing request
         try:
             async with self._follow("HEAD", url, Allowance(self._seconds)) as response:
                 if response.status_code in _NO_HEAD and self._policy.may_authorise(url):
-                    self._has_head = False
+                    self._refused_heads = _MOST_REFUSED_HEADS
                 if response.status_code != httpx.codes.OK:
                     return None
                 if response.headers.get("Content-Encoding"):
@@ -140,9 +141,26 @@ class Downloader:
     ) -> AsyncIterator[httpx.Response]:
         """A hop to the API."""
         async with self._transport.exchange(method, url, allowance=allowance) as response:
-            if method != "HEAD":
+            if method == "HEAD":
+                await self._note_head(response)
+            else:
                 await self._transport.fail(response)
             yield response
+
+    async def _note_head(self, response: httpx.Response) -> None:
+        """A HEAD that the API refuses is a failing request which tells nothing.
+
+        The same one is remembered as any other; where several are refused in a row, HEAD is no
+        more used, as its refusal may have nothing to do with the image. That of the credentials
+        is left to the GET.
+        """
+        status = response.status_code
+        if not response.is_error:
+            self._refused_heads = 0
+        elif status not in (httpx.codes.TOO_MANY_REQUESTS, *_NO_HEAD):
+            self._refused_heads += 1
+            if status != httpx.codes.UNAUTHORIZED:
+                await self._transport.fail(response)
 
     @asynccontextmanager
     async def _fetch(

@@ -4,8 +4,10 @@ The code decides, and the status only where there is none that is known: the doc
 statuses for most codes.
 """
 
+from typing import Annotated
+
 import httpx
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, BeforeValidator, ValidationError
 
 from imgsync.domain.errors import (
     ApiError,
@@ -62,11 +64,16 @@ LASTING = (ApiError, ImageRejectedError, NotFoundError, PermissionDeniedError)
 """Kinds that an identical request would meet again."""
 
 
+def _text(value: object) -> object:
+    return value if isinstance(value, str) else None
+
+
 class _Error(BaseModel):
-    error: str | None = None
+    """Its texts are only shown: one in another shape must not cost the code."""
+
+    error: Annotated[str | None, BeforeValidator(_text)] = None
     code: int | None = None
-    error_message: str | None = None
-    parameter: str | None = None
+    error_message: Annotated[str | None, BeforeValidator(_text)] = None
 
 
 def error_of(response: httpx.Response, body: object, account: str, account_id: str) -> ImgsyncError:

@@ -23,7 +23,13 @@ from imgsync.adapters.moysklad.pacer import Pacer
 from imgsync.adapters.moysklad.times import EXCHANGE_SECONDS, Allowance, WriteWindow, boot_time
 from imgsync.domain.accounts import Account, TokenKind
 from imgsync.domain.errors import ApiError, AuthorisationError, LeaseLostError, UnavailableError
-from imgsync.domain.limits import MAX_ERROR_BYTES
+from imgsync.domain.limits import (
+    MAX_ANSWER_BYTES,
+    MAX_ANSWER_MARKS,
+    MAX_ERROR_BYTES,
+    MAX_SMALL_ANSWER_BYTES,
+    MAX_SMALL_ANSWER_MARKS,
+)
 from imgsync.domain.ports.moysklad import WritePermit
 from imgsync.domain.retry import REQUEST_RETRY_DELAYS
 from imgsync.domain.urls import DownloadPolicy
@@ -32,6 +38,8 @@ THROTTLE_BUDGET_SECONDS = 120.0
 """How long a request is repeated after answers 429 before its task is put off."""
 
 _HEADERS = {"Accept": "application/json;charset=utf-8", "Accept-Encoding": "gzip"}
+_PAGE_BOUNDS = MAX_ANSWER_BYTES, MAX_ANSWER_MARKS
+_BOUNDS = MAX_SMALL_ANSWER_BYTES, MAX_SMALL_ANSWER_MARKS
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _T = TypeVar("_T")
 
@@ -72,9 +80,11 @@ class ApiTransport:
         body: StreamedBody | None = None,
         permit: WritePermit | None = None,
         may_be_empty: bool = False,
+        is_page: bool = False,
     ) -> Any:
         """Decoded answer to a request on a path below the API's base; repeats what may pass.
 
+        `is_page`: a page of entities, which may be longer than other answers.
         `permit` is confirmed right before each time that the request goes out.
         Raises the errors of `imgsync.adapters.moysklad.errors.error_of`, UnavailableError after
         the last repetition, AccountParkedError where nothing may be sent, LeaseLostError.
@@ -87,12 +97,12 @@ class ApiTransport:
                 method, target, params=params, body=body, permit=permit
             ) as response:
                 if response.status_code not in _REDIRECTS:
-                    return await self._read(response, may_be_empty=may_be_empty)
+                    return await self._read(response, may_be_empty, is_page)
                 target = _location(response)
                 await read_start(response, MAX_ERROR_BYTES)  # so that the connection stays open
             # A UUID of the user interface answers 308 with the address by API id.
             async with self.exchange(method, target, body=body, permit=permit) as response:
-                return await self._read(response, may_be_empty=may_be_empty)
+                return await self._read(response, may_be_empty, is_page)
 
         return await self.repeat(once)
 
@@ -195,11 +205,11 @@ class ApiTransport:
         else:
             self._gate.accepted()
 
-    async def _read(self, response: httpx.Response, *, may_be_empty: bool) -> Any:
+    async def _read(self, response: httpx.Response, may_be_empty: bool, is_page: bool) -> Any:
         await self.fail(response)
         where = f"MoySklad account '{self._account.name}': {response.request.url.path}"
         try:
-            answer = await read_json(response)
+            answer = await read_json(response, *(_PAGE_BOUNDS if is_page else _BOUNDS))
         except TooLongError:
             raise AnswerTooLongError(
                 f"{where}: the answer is longer than any that is read"
