@@ -2,11 +2,15 @@
 
 import asyncio
 import logging
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
+from sqlalchemy import insert
 
+from imgsync.adapters.sql.tables import sync_queue
 from imgsync.application.run_task import TaskEnd, TaskReport
+from imgsync.application.tally import Tally
 from imgsync.domain.accounts import Account, Parking, TokenKind
 from imgsync.domain.errors import (
     AccountParkedError,
@@ -50,14 +54,16 @@ def free_all(world: World) -> None:
 
 
 @pytest.mark.parametrize("side", ["main", "child"])
-async def test_a_refused_token_costs_a_request_for_each_task_at_once_not_for_each_task(
+async def test_a_refused_token_costs_a_request_for_each_task_at_once_and_parks_all_in_one(
     world: World, side: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     await queue_many(world, 60)
     refuse(world, side, AuthorisationError(f"MoySklad account '{side}': 401", side))
     with caplog.at_level(logging.INFO):
         reports = await drain(world, concurrency=4)
-    assert [report.end for report in reports] == [TaskEnd.PARKED] * 60
+    assert {report.end for report in reports} == {TaskEnd.PARKED}
+    assert len(reports) <= 4
+    assert sum(1 + report.parked_along for report in reports) == 60
     refused = world.child if side == "child" else world.main
     assert 1 <= len(refused.calls) <= 4
     assert world.queue.parked() == 60
@@ -172,14 +178,46 @@ async def test_a_refusal_of_nobody_in_particular_fails_its_task(world: World) ->
     assert [r.end for r in await drain(world)] == [TaskEnd.FAILED]
 
 
-async def test_thousands_of_tasks_of_a_refused_account_settle_quickly(world: World) -> None:
+async def test_ten_thousand_tasks_of_a_refused_account_are_parked_with_the_first(
+    world: World,
+) -> None:
     await queue_many(world, 1)
     (task,) = world.queue.find()
-    for n in range(999):
-        world.put(task.payload, f"child/product/{n}")
+    with world.engine.begin() as connection:
+        connection.execute(
+            insert(sync_queue),
+            [{"payload": task.payload, "dedupe_key": f"child/product/{n}"} for n in range(9999)],
+        )
+    world.clock.moment = datetime.now(UTC) + timedelta(minutes=1)
     refuse(world, "child", AuthorisationError("401", "child"))
-    async with asyncio.timeout(60):
-        reports = await drain(world)
-    assert len(reports) == 1000
+    reports = await drain(world)
+    assert len(reports) <= 4
     assert len(world.child.calls) <= 4
-    assert world.queue.parked() == 1000
+    assert world.queue.parked() == 10_000
+    tally = Tally()
+    for report in reports:
+        tally.add(report)
+    assert tally.parked == 10_000
+
+
+@pytest.mark.parametrize("stopped_in", ["accounts", "queue"])
+async def test_a_process_that_stops_before_it_notes_a_refusal_parks_no_new_token(
+    world: World, monkeypatch: pytest.MonkeyPatch, stopped_in: str
+) -> None:
+    await queue_many(world, 3)
+    refuse(world, "child", AuthorisationError("401", "child"))
+    stopped = world.accounts if stopped_in == "accounts" else world.queue
+    park = stopped.park
+
+    def replaced_meanwhile(*args: Any, **kwargs: Any) -> Any:
+        monkeypatch.undo()
+        free_all(world)
+        world.accounts.add(Account("child", "child", TokenKind.SOLUTION, "new-token"))
+        world.queue.unpark("child")
+        return park(*args, **kwargs)
+
+    monkeypatch.setattr(stopped, "park", replaced_meanwhile)
+    await drain(world, concurrency=1)
+    assert world.accounts.parking("child") is None
+    assert world.queue.counts()[TaskStatus.COMPLETED] == 3
+    assert {task.attempts for task in world.queue.find()} == {1}

@@ -121,6 +121,28 @@ def test_an_account_stored_anew_is_parked_no_more(
     assert accounts.parking("1") is None
 
 
+@pytest.mark.parametrize(
+    "stored",
+    [
+        Account("1", "Shop", TokenKind.SOLUTION, "other"),
+        Account("1", "Shop", TokenKind.DRAFT, "token"),
+        Account("1", "Shop", TokenKind.PASSWORD, "token", "login"),
+    ],
+)
+def test_other_credentials_are_not_parked_for_what_these_met(
+    engine: Engine, stored: Account
+) -> None:
+    accounts = SqlAccountRepository(engine)
+    used = Account("1", "Shop", TokenKind.SOLUTION, "token")
+    parking = Parking("401", datetime.now(UTC) + timedelta(hours=1))
+    accounts.add(stored)
+    assert not accounts.park("1", parking, used)
+    assert accounts.parking("1") is None
+    accounts.add(used)
+    assert accounts.park("1", parking, used)
+    assert accounts.parking("1") == parking
+
+
 def test_a_parking_goes_by_the_database_s_time(engine: Engine) -> None:
     accounts = SqlAccountRepository(engine)
     accounts.add(ACCOUNT)

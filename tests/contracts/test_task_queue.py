@@ -1,5 +1,6 @@
 """Contract of the port TaskQueue, on SQLite and on a real PostgreSQL."""
 
+import json
 import threading
 import time
 from collections import Counter
@@ -8,10 +9,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, event, text
 from sqlalchemy.exc import IntegrityError
 
+from imgsync.adapters.sql.accounts import SqlAccountRepository
 from imgsync.adapters.sql.queue import SqlTaskQueue
+from imgsync.domain.accounts import Account, Parking, TokenKind
 from imgsync.domain.errors import LeaseLostError
 from imgsync.domain.ports.queue import TaskQueue
 from imgsync.domain.tasks import Task, TaskStatus
@@ -558,6 +561,115 @@ def test_a_parked_task_waits_uncounted_until_its_account_is_free(queue: TaskQueu
     again = take(queue, until)
     assert (again.id, again.attempts, again.parked_for) == (parked, 1, None)
     assert queue.parked() == 0
+
+
+ACCOUNT = "a\u0439_%'\\" + '"'
+"""An id with all that could go wrong in a search for it."""
+
+
+def of_account(**fields: object) -> dict[str, object]:
+    return {"main_account_id": "main", "child_account_id": "child", **fields}
+
+
+def test_due_tasks_that_name_the_account_are_parked_with_it(
+    queue: TaskQueue, engine: Engine
+) -> None:
+    first = put(queue, priority=99)
+    named = [
+        put(queue, of_account(main_account_id=ACCOUNT)),
+        put(queue, of_account(child_account_id=ACCOUNT)),
+        put(queue, {"of": "a plugin"}, key=f"{ACCOUNT}/product/1"),
+    ]
+    text_of = json.dumps(of_account(child_account_id=ACCOUNT), ensure_ascii=False)
+    with engine.begin() as connection:
+        for written in (text_of, text_of.replace(": ", ":")):
+            row = {"payload": written, "at": NOW.strftime("%Y-%m-%d %H:%M:%S+00:00")}
+            connection.execute(
+                text("INSERT INTO sync_queue (payload, scheduled_at) VALUES (:payload, :at)"), row
+            )
+    named += [task.id for task in queue.find()[:2]]
+    others = [
+        put(queue, of_account()),
+        put(queue, of_account(main_account_id=ACCOUNT + "b"), key=f"{ACCOUNT}b/product/1"),
+        put(queue, of_account(name=json.dumps(of_account(main_account_id=ACCOUNT)))),
+        put(queue, of_account(main_account_id="a\u0439xx'\\" + '"')),
+    ]
+    later = put(queue, of_account(main_account_id=ACCOUNT), delay=timedelta(minutes=6))
+    until = NOW + timedelta(hours=1)
+    along = queue.park(take(queue), account_id=ACCOUNT, until=until, error="401")
+    assert along == len(named)
+    for task_id in (first, *named):
+        task = stored(queue, task_id)
+        assert (task.scheduled_at, task.parked_for, task.error) == (until, ACCOUNT, "401")
+        assert (task.status, task.attempts) == (TaskStatus.PENDING, 0)
+    assert {stored(queue, task_id).parked_for for task_id in (*others, later)} == {None}
+    assert stored(queue, later).scheduled_at == NOW + timedelta(minutes=6)
+    assert queue.unpark(ACCOUNT) == 1 + len(named)
+
+
+def test_rows_of_other_kinds_and_running_tasks_are_not_parked_along(
+    queue: TaskQueue, engine: Engine
+) -> None:
+    payload = of_account(child_account_id="a")
+    first, running, foreign = (put(queue, payload, key=f"a/product/{n}") for n in range(3))
+    with engine.begin() as connection:
+        connection.execute(
+            text("UPDATE sync_queue SET entity_type = 'price_sync' WHERE id = :id"), {"id": foreign}
+        )
+    held, other = take(queue, only=[first]), take(queue, only=[running])
+    assert queue.park(held, account_id="a", until=LATER, error="401") == 0
+    queue.complete(other, result="done", warnings=[])
+    with engine.connect() as connection:
+        row = connection.execute(
+            text("SELECT parked_for, error FROM sync_queue WHERE id = :id"), {"id": foreign}
+        ).one()
+    assert tuple(row) == (None, None)
+
+
+def test_tasks_of_an_account_that_was_stored_anew_are_due_at_once(
+    queue: TaskQueue, engine: Engine
+) -> None:
+    accounts = SqlAccountRepository(engine, CLOCK)
+    account = Account("a", "A", TokenKind.SOLUTION, "token")
+    accounts.add(account)
+    first = put(queue, of_account(child_account_id="a"))
+    waiting = put(queue, of_account(child_account_id="a"))
+    accounts.park("a", Parking("401", LATER))
+    task = take(queue)
+    accounts.add(account)
+    assert queue.park(task, account_id="a", until=LATER, error="401") == 0
+    assert [take(queue).id, take(queue).id] == [first, waiting]
+    assert stored(queue, first).attempts == 1
+
+
+def test_an_account_cannot_be_stored_anew_between_its_parking_and_that_of_its_tasks(
+    queue: TaskQueue, engine: Engine
+) -> None:
+    """Or the tasks would wait for an account that nobody frees again."""
+    accounts = SqlAccountRepository(engine, CLOCK)
+    account = Account("a", "A", TokenKind.SOLUTION, "token")
+    accounts.add(account)
+    accounts.park("a", Parking("401", LATER))
+    for n in range(2):
+        put(queue, of_account(child_account_id="a"), key=f"a/product/{n}")
+    task, renewing = take(queue), list[threading.Thread]()
+
+    def renew() -> None:
+        accounts.add(account)
+        queue.unpark("a")
+
+    def meanwhile(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if statement.startswith("UPDATE sync_queue") and not renewing:
+            renewing.append(threading.Thread(target=renew))
+            renewing[0].start()
+            renewing[0].join(0.3)
+
+    event.listen(engine, "before_cursor_execute", meanwhile)
+    queue.park(task, account_id="a", until=LATER, error="401")
+    renewing[0].join(10)
+    event.remove(engine, "before_cursor_execute", meanwhile)
+    assert queue.parked() == 0
+    assert claim(queue) is not None
 
 
 def test_tasks_of_an_account_that_is_free_again_are_due_now(queue: TaskQueue) -> None:

@@ -126,13 +126,19 @@ class AccountGate:
         if account_id is None:
             return error
         async with self._parking:
-            if await self._account(account_id) != credentials.get(account_id):
+            used = credentials.get(account_id)
+            if await self._account(account_id) != used:
                 return CredentialsReplacedError(str(error))
-            parking = await self._park(account_id, error)
+            parking = await self._park(account_id, error, used)
+        if parking is None:
+            return CredentialsReplacedError(str(error))
         self._note(account_id, parking)
         return TaskParkedError(account_id, parking)
 
-    async def _park(self, account_id: str, error: ParkingError) -> Parking:
+    async def _park(
+        self, account_id: str, error: ParkingError, used: Account | None
+    ) -> Parking | None:
+        """The account's parking; None where its credentials have been replaced meanwhile."""
         known = await asyncio.to_thread(self.accounts.parking, account_id)
         busy = isinstance(error, AccountParkedError)
         if known is not None and (busy or known.reason == str(error)):
@@ -140,8 +146,8 @@ class AccountGate:
         now = await asyncio.to_thread(self.clock.now)
         until = now + (BUSY_FOR if busy else REFUSED_FOR)
         parking = Parking(str(error), until)
-        await asyncio.to_thread(self.accounts.park, account_id, parking)
-        return parking
+        noted = await asyncio.to_thread(self.accounts.park, account_id, parking, used)
+        return parking if noted or used is None else None
 
     def _note(self, account_id: str, parking: Parking) -> None:
         if self._parked.get(account_id) != parking:

@@ -80,12 +80,16 @@ class LeasePermit:
 
 @dataclass(frozen=True, slots=True)
 class TaskReport:
-    """How a run of a task ended; `result` where it completed, `error` where it did not."""
+    """How a run of a task ended; `result` where it completed, `error` where it did not.
+
+    `parked_along`: other tasks, never begun, that were parked with this one.
+    """
 
     task: Task
     end: TaskEnd
     result: SyncResult | None = None
     error: str | None = None
+    parked_along: int = 0
 
 
 @dataclass(slots=True)
@@ -156,14 +160,14 @@ class RunTask:
         if isinstance(outcome, NoRoomError):
             raise outcome
         if isinstance(outcome, TaskParkedError):
-            await asyncio.to_thread(
+            along = await asyncio.to_thread(
                 self.queue.park,
                 task,
                 account_id=outcome.account_id,
                 until=outcome.parking.until,
                 error=str(outcome),
             )
-            return TaskReport(task, TaskEnd.PARKED, error=str(outcome))
+            return TaskReport(task, TaskEnd.PARKED, error=str(outcome), parked_along=along)
         if isinstance(outcome, CredentialsReplacedError):
             await asyncio.to_thread(self.queue.release, task)
             return TaskReport(task, TaskEnd.GIVEN_BACK, error=str(outcome))

@@ -23,7 +23,7 @@ class Tally:
     errors: list[str] = field(default_factory=list)
 
     def add(self, report: TaskReport) -> None:
-        self.ends[report.end] += 1
+        self.ends[report.end] += 1 + report.parked_along
         if report.result is not None:
             result = report.result
             self.outcomes[result.outcome.value] += 1

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import Connection, Engine, LargeBinary, Row, cast, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, LargeBinary, Row, cast, select, update
 
 from imgsync.adapters.sql.tables import accounts
 from imgsync.adapters.sql.transactions import DatabaseError, now_of, transaction
@@ -54,11 +54,17 @@ class SqlAccountRepository:
     def set_role(self, account_id: str, role: AccountRole) -> None:
         self._change(account_id, {"role": role.value})
 
-    def park(self, account_id: str, parking: Parking) -> None:
-        self._change(
-            account_id,
-            {"parked_until": parking.until, "parked_reason": storable(parking.reason)},
-        )
+    def park(self, account_id: str, parking: Parking, used: Account | None = None) -> bool:
+        values = {"parked_until": parking.until, "parked_reason": storable(parking.reason)}
+        same: list[ColumnElement[bool]] = []
+        if used is not None:
+            # In the statement itself: this process may have been stopped since it read them.
+            same = [
+                accounts.c.token_kind == used.token_kind.value,
+                accounts.c.secret == used.secret,
+                accounts.c.login.is_not_distinct_from(used.login),
+            ]
+        return self._change(account_id, values, *same)
 
     def parking(self, account_id: str) -> Parking | None:
         query = select(accounts.c.parked_reason, accounts.c.parked_until).where(
@@ -70,10 +76,12 @@ class SqlAccountRepository:
                 return None
         return Parking(row.parked_reason or "", row.parked_until)
 
-    def _change(self, account_id: str, values: dict[str, Any]) -> None:
-        this = update(accounts).where(accounts.c.id == account_id)
+    def _change(
+        self, account_id: str, values: dict[str, Any], *conditions: ColumnElement[bool]
+    ) -> bool:
+        this = update(accounts).where(accounts.c.id == account_id, *conditions)
         with transaction(self._engine) as connection:
-            connection.execute(this.values(values))
+            return connection.execute(this.values(values)).rowcount == 1
 
 
 def _rows(connection: Connection) -> Any:

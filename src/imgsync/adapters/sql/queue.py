@@ -12,6 +12,7 @@ from imgsync.adapters.sql.rows import raw_columns, task_of
 from imgsync.adapters.sql.tables import sync_queue
 from imgsync.adapters.sql.transactions import DatabaseError, now_of, transaction
 from imgsync.adapters.sql.types import storable
+from imgsync.adapters.sql.waiting import park_waiting, parked_until
 from imgsync.domain.errors import LeaseLostError
 from imgsync.domain.ports.clock import Clock
 from imgsync.domain.ports.queue import Enqueued
@@ -136,14 +137,19 @@ class SqlTaskQueue:
             )
         )
 
-    def park(self, task: Task, *, account_id: str, until: datetime, error: str) -> None:
-        values = {
-            "scheduled_at": until,
-            "parked_for": storable(account_id),
-            "error": storable(error),
-            **_UNCOUNTED,
-        }
-        self._transaction(lambda connection, now: _put_back(connection, task, now, values))
+    def park(self, task: Task, *, account_id: str, until: datetime, error: str) -> int:
+        account = storable(account_id)
+
+        def put_off(connection: Connection, now: datetime) -> int:
+            wait = parked_until(connection, account, until)
+            if wait is None:
+                _put_back(connection, task, now, {"scheduled_at": now, **_UNCOUNTED})
+                return 0
+            values = {"scheduled_at": wait, "parked_for": account, "error": storable(error)}
+            _put_back(connection, task, now, {**values, **_UNCOUNTED})
+            return park_waiting(connection, account_id, now, values)
+
+        return self._transaction(put_off)
 
     def unpark(self, account_id: str) -> int:
         waiting = update(sync_queue).where(_OWN, _PENDING, _task.parked_for == storable(account_id))

@@ -71,9 +71,13 @@ class TaskQueue(Protocol):
         """Gives the task back, due at once, without counting the attempt."""
         ...
 
-    def park(self, task: Task, *, account_id: str, until: datetime, error: str) -> None:
+    def park(self, task: Task, *, account_id: str, until: datetime, error: str) -> int:
         """Gives the task back, due at `until`, without counting the attempt: it waits for an
-        account that takes no requests."""
+        account that takes no requests. With it every due task whose payload or key names that
+        account; how many these were.
+
+        Due at once, and it alone, where the account has been stored anew meanwhile.
+        """
         ...
 
     def unpark(self, account_id: str) -> int:

@@ -29,8 +29,11 @@ class AccountRepository(Protocol):
         """Notes the side on which an account stands; nothing where there is no such account."""
         ...
 
-    def park(self, account_id: str, parking: Parking) -> None:
-        """Notes that an account takes no requests, in place of what was noted before."""
+    def park(self, account_id: str, parking: Parking, used: Account | None = None) -> bool:
+        """Notes that an account takes no requests, in place of what was noted before.
+
+        False, and nothing is noted, where its credentials are no longer those of `used`.
+        """
         ...
 
     def parking(self, account_id: str) -> Parking | None:

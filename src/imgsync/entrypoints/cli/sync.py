@@ -9,7 +9,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from imgsync.application.run_task import TaskEnd, TaskReport
+from imgsync.application.run_task import TaskReport
 from imgsync.application.tally import Tally
 from imgsync.domain.accounts import Account
 from imgsync.entrypoints.cli.output import print_json, say
@@ -177,7 +177,7 @@ def _print(run: _Run, child: Account, dry_run: bool) -> None:
         say(off_message(child), err=True)
     waiting = run.left - tally.failed
     if waiting > 0:
-        parked = tally.ends[TaskEnd.PARKED]
+        parked = min(waiting, tally.parked)  # tasks of other main accounts were parked with them
         note = f", {parked} of them parked: see 'imgsync account list'" if parked else ""
         say(f"{waiting} tasks are left to 'imgsync worker' (retries or taken by another{note}).")
     if tally.failed:

@@ -1,0 +1,75 @@
+"""Parking every task that waits for an account, in one statement.
+
+Which account a task is for stands in its payload, which other programs write and no database may
+be made to decode: it is looked for as text. A task of which that does not tell is parked by itself
+once it is claimed.
+"""
+
+import json
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Text, cast, func, or_, select, update
+
+from imgsync.adapters.sql.tables import accounts, sync_queue
+from imgsync.adapters.sql.types import storable
+from imgsync.domain.tasks import TASK_ENTITY_TYPE, TaskStatus
+
+_task = sync_queue.c
+_FIELDS = ("main_account_id", "child_account_id")
+_SEPARATORS = (":", ": ")
+
+
+def parked_until(connection: Connection, account_id: str, until: datetime) -> datetime | None:
+    """Until when the account's tasks wait; None where its parking has been ended meanwhile.
+
+    The account cannot be stored anew before the transaction ends, so that whoever frees it finds
+    the tasks that are parked here. `until` counts where no such account is stored.
+    """
+    query = select(accounts.c.parked_until).where(accounts.c.id == account_id)
+    row = connection.execute(query.with_for_update(read=True)).first()
+    return until if row is None else row.parked_until
+
+
+def park_waiting(
+    connection: Connection, account_id: str, now: datetime, values: dict[str, Any]
+) -> int:
+    """Writes `values` to the tasks that are due and name the account; how many they were.
+
+    Those that wait for a later time of their own keep it, and those that another host is about to
+    claim are left to it.
+    """
+    due = (
+        select(_task.id)
+        .where(
+            _task.entity_type == TASK_ENTITY_TYPE,
+            _task.status == TaskStatus.PENDING.value,
+            _task.scheduled_at <= now,
+            _names(connection, account_id),
+        )
+        .with_for_update(skip_locked=True)
+    )
+    return connection.execute(
+        update(sync_queue).where(_task.id.in_(due)).values(**values, updated_at=now)
+    ).rowcount
+
+
+def _names(connection: Connection, account_id: str) -> ColumnElement[bool]:
+    """Whether the payload, or the dedupe key (``CHILD/TYPE/ENTITY``), names the account."""
+    position = func.strpos if connection.dialect.name == "postgresql" else func.instr
+    payload = cast(_task.payload, Text)
+    child = storable(account_id) + "/"
+    return or_(
+        func.substr(_task.dedupe_key, 1, len(child)) == child,
+        *(position(payload, text) > 0 for text in dict.fromkeys(_spellings(account_id))),
+    )
+
+
+def _spellings(account_id: str) -> Iterator[str]:
+    """The fields as programs write them. Inside of a JSON text the quotes would be escaped."""
+    for field in _FIELDS:
+        for separator in _SEPARATORS:
+            for ascii_only in (True, False):
+                value = json.dumps(account_id, ensure_ascii=ascii_only)
+                yield storable(f'"{field}"{separator}{value}')
