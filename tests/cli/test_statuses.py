@@ -116,6 +116,31 @@ def test_a_signal_while_planning_tells_what_was_queued(
     assert "Traceback" not in said
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("command", ["sync", "enqueue"])
+def test_a_signal_while_the_end_is_told_changes_nothing(
+    ready: Cli,
+    shop: Shop,
+    monkeypatch: pytest.MonkeyPatch,
+    command: str,
+    number: signal.Signals,
+) -> None:
+    shop.pair("Lamp", pictures(1))
+    module = {"sync": sync, "enqueue": enqueue}[command]
+    say = module.say
+
+    def interrupted(line: str, **options: Any) -> None:
+        signal.raise_signal(number)
+        say(line, **options)
+
+    monkeypatch.setattr(module, "say", interrupted)
+    handlers = [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)]
+    assert ("tasks completed" if command == "sync" else "Queued 1 tasks") in ready.ok(
+        command, *BOTH
+    )
+    assert [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)] == handlers
+
+
 @pytest.mark.parametrize("module", [sync, enqueue])
 def test_more_to_clear_than_allowed_is_done_in_part(
     ready: Cli, shop: Shop, monkeypatch: pytest.MonkeyPatch, module: Any
