@@ -213,23 +213,44 @@ async def test_a_counterpart_that_another_entity_fills_is_not_cleared(world: Wor
     assert planned[0].request.child_entity_id == child_id
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"images": (), "images_known": False},
-        {"images": (), "unreadable": ("row 1: no meta",)},
-    ],
-    ids=["null", "unreadable"],
-)
-async def test_images_that_the_main_account_does_not_tell_are_not_taken_for_none(
-    world: World, changes: dict[str, Any]
-) -> None:
+async def test_images_that_cannot_be_read_are_not_taken_for_none(world: World) -> None:
     main_id, _ = await copied(world, "Lamp", "x")
-    change(world, main_id, **changes)
+    change(world, main_id, images=(), unreadable=("row 1: no meta",))
     (planned,) = [p async for p in world.plan("main", "child")]
     assert planned.request is None
     assert not planned.clears
-    assert "Lamp" in planned.name + planned.reason
+    assert "Lamp" in planned.reason
+
+
+async def test_images_that_the_list_does_not_tell_are_asked_for_before_a_clear(
+    world: World,
+) -> None:
+    main_id, child_id = await copied(world, "Lamp", "x")
+    images = world.main.entities["product"][main_id].images
+    change(world, main_id, images=(), images_known=False)
+    (planned,) = [p async for p in world.plan("main", "child")]
+    assert planned.clears
+    assert planned.request is not None
+    change(world, main_id, images=images)
+    await world.sync(planned.request)
+    assert world.child.images("product", child_id) == [("x.png", png(ord("x")))]
+    change(world, main_id, images=(), images_known=False)
+    await world.sync(planned.request)
+    assert world.child.images("product", child_id) == []
+
+
+async def test_what_is_not_told_and_has_nothing_to_clear_is_named(world: World) -> None:
+    main_id, _ = await copied(world, "Lamp", "x")
+    other = world.main.add("product", "Vase", external_code="y")
+    world.child.add("product", "Vase", external_code="y")
+    change(world, other, images_known=False)
+    planned = [p async for p in world.plan("main", "child")]
+    assert [(p.name, p.reason) for p in planned if p.request is None] == [
+        ("Vase", "the main account does not tell its images")
+    ]
+    change(world, main_id, images=(), images_known=False)
+    planned = [p async for p in world.plan("main", "child")]
+    assert [(p.name, p.clears) for p in planned] == [("Vase", False), ("Lamp", True)]
 
 
 async def test_an_image_that_cannot_be_used_costs_only_itself(world: World) -> None:

@@ -1,5 +1,6 @@
 """Copying one entity: limits, reuse, failures, strategies."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -29,6 +30,7 @@ from imgsync.domain.errors import (
 )
 from imgsync.domain.images import RemoteImage, SourceImage
 from imgsync.domain.payloads import SyncRequest
+from imgsync.domain.records import NOTHING_LEFT, EntityKey
 from imgsync.domain.settings import ChildSettings
 from imgsync.domain.tasks import SyncOutcome
 from tests.application.world import World, png
@@ -800,17 +802,23 @@ class Withdrawn:
         return 60.0
 
 
+@pytest.mark.parametrize("confirmations", [0, 1])
 @pytest.mark.parametrize("clears", [False, True])
-async def test_no_record_is_written_without_the_right_to_write(world: World, clears: bool) -> None:
+async def test_no_record_is_written_without_the_right_to_write(
+    world: World, clears: bool, confirmations: int
+) -> None:
     if clears:
-        _, request = await copied_and_emptied(world)
+        child_id, request = await copied_and_emptied(world)
     else:
-        world.pair(THREE)
+        _, child_id = world.pair(THREE)
         request = await world.request()
-    before = world.records.copied("child", "product")
+    key = EntityKey("child", "product", child_id)
+    before = world.records.get(key)
+    # A copy confirms once more, for the note that it has begun.
     with pytest.raises(LeaseLostError):
-        await world.sync_entity(request, Withdrawn(1))
-    assert world.records.copied("child", "product") == before
+        await world.sync_entity(request, Withdrawn(confirmations + (confirmations and not clears)))
+    begun = confirmations and not clears
+    assert world.records.get(key) == (NOTHING_LEFT.begun([]) if begun else before)
 
 
 @pytest.mark.parametrize("clears", [False, True])
@@ -935,3 +943,75 @@ async def test_an_earlier_copy_that_a_refusal_drops_is_told(world: World) -> Non
     result = await world.sync(await world.request())
     assert result.warnings == ("0.png: 51002; its earlier copy is gone",)
     assert world.child.images("product", child_id) == THREE[1:]
+
+
+def ends_after_the_write(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process ends once the child has the images, before it can say so."""
+    set_images = world.child.set_images
+
+    async def ended(*args: Any, **kwargs: Any) -> list[RemoteImage]:
+        await set_images(*args, **kwargs)
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(world.child, "set_images", ended)
+
+
+def emptied(world: World, main_id: str) -> None:
+    entity = world.main.entities["product"][main_id]
+    world.main.entities["product"][main_id] = replace(entity, images=())
+
+
+@pytest.mark.parametrize("earlier", [False, True], ids=["first copy", "later copy"])
+async def test_images_of_a_process_that_ended_are_cleared_with_main_s(
+    world: World, monkeypatch: pytest.MonkeyPatch, earlier: bool
+) -> None:
+    main_id, child_id = world.pair(THREE, old=1)
+    if earlier:
+        await world.sync(await world.request())
+        emptied(world, main_id)
+        world.main.entities["product"][main_id] = replace(
+            world.main.entities["product"][main_id],
+            images=(world.main._store("product", main_id, "new.png", png(7)),),
+        )
+    with monkeypatch.context() as ending:
+        ends_after_the_write(world, ending)
+        with pytest.raises(asyncio.CancelledError):
+            await world.sync(await world.request())
+    assert world.child.images("product", child_id)
+    emptied(world, main_id)
+    assert (await world.sync(await world.request())).outcome is SyncOutcome.CLEARED
+    assert world.child.images("product", child_id) == []
+    assert [p async for p in world.plan("main", "child")] == []
+
+
+@pytest.mark.parametrize(
+    "error", [StorageFullError("51003"), UnavailableError("no answer")], ids=["refused", "unknown"]
+)
+async def test_a_write_that_never_arrived_makes_no_image_imgsync_s(
+    world: World, error: ImgsyncError
+) -> None:
+    main_id, child_id = world.pair(THREE, old=2)
+    request = await world.request()
+    world.child.fail = failing("set_images", error)
+    with pytest.raises(type(error)):
+        await world.sync(request)
+    own = world.child.images("product", child_id)
+    emptied(world, main_id)
+    await world.sync(replace(request, images=()))
+    assert world.child.images("product", child_id) == own
+
+
+async def test_after_a_refusal_the_child_s_later_images_are_its_own(world: World) -> None:
+    main_id, child_id = world.pair(THREE)
+    request = await world.request()
+    world.child.fail = failing("set_images", StorageFullError("51003"))
+    with pytest.raises(StorageFullError):
+        await world.sync(request)
+    world.child.entities["product"][child_id] = replace(
+        world.child.entities["product"][child_id],
+        images=(world.child._store("product", child_id, "own.png", png(8)),),
+    )
+    emptied(world, main_id)
+    await world.sync(replace(request, images=()))
+    assert [name for name, _ in world.child.images("product", child_id)] == ["own.png"]
+    assert [p async for p in world.plan("main", "child")] == []

@@ -4,6 +4,7 @@ import asyncio
 import json
 import signal
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
 from importlib.metadata import EntryPoint
 from typing import Any
 
@@ -12,12 +13,16 @@ from sqlalchemy.exc import OperationalError
 
 from imgsync.adapters.plugins import registry
 from imgsync.adapters.sql.queue import SqlTaskQueue
+from imgsync.adapters.sql.settings import SqlSettingsRepository
 from imgsync.application.plan_sync import Planned, PlanSync
+from imgsync.application.run_task import TaskEnd, TaskReport
 from imgsync.application.worker import Worker
 from imgsync.domain.errors import UnavailableError
+from imgsync.domain.settings import ChildSettings
+from imgsync.domain.tasks import SyncOutcome, SyncResult, Task, TaskStatus
 from imgsync.entrypoints.cli import enqueue, sync
 from imgsync.entrypoints.cli.planning import PlanOutcome
-from imgsync.entrypoints.exit_status import ExitStatus
+from imgsync.entrypoints.exit_status import Ends, ExitStatus
 from tests.cli.conftest import Cli
 from tests.shop import Shop, pictures
 
@@ -114,6 +119,31 @@ def test_a_signal_while_planning_tells_what_was_queued(
     said = ready.fail(command, *BOTH, status=1)
     assert said.strip().splitlines()[-1] == "Error: told to stop before the end"
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("command", ["sync", "enqueue"])
+def test_a_signal_while_the_end_is_told_changes_nothing(
+    ready: Cli,
+    shop: Shop,
+    monkeypatch: pytest.MonkeyPatch,
+    command: str,
+    number: signal.Signals,
+) -> None:
+    shop.pair("Lamp", pictures(1))
+    module = {"sync": sync, "enqueue": enqueue}[command]
+    say = module.say
+
+    def interrupted(line: str, **options: Any) -> None:
+        signal.raise_signal(number)
+        say(line, **options)
+
+    monkeypatch.setattr(module, "say", interrupted)
+    handlers = [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)]
+    assert ("tasks completed" if command == "sync" else "Queued 1 tasks") in ready.ok(
+        command, *BOTH
+    )
+    assert [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)] == handlers
 
 
 @pytest.mark.parametrize("module", [sync, enqueue])
@@ -237,3 +267,38 @@ def test_every_status_has_a_text_of_its_own() -> None:
         (4, "off"),
     ]
     assert json.loads(json.dumps(ExitStatus.PART)) == 3
+
+
+def test_sync_that_is_switched_off_half_way_is_done_in_part(
+    ready: Cli, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "ABC":
+        shop.pair(name, pictures(1))
+    complete = SqlTaskQueue.complete
+
+    def then_off(self: SqlTaskQueue, *args: Any, **kwargs: Any) -> None:
+        complete(self, *args, **kwargs)
+        SqlSettingsRepository(self._engine).put(shop.child.id, ChildSettings())
+
+    monkeypatch.setattr(SqlTaskQueue, "complete", then_off)
+    result = ready.run("sync", *BOTH, IMGSYNC_CONCURRENCY="1")
+    assert result.exit_code == 3
+    assert "off for child 'Child' meanwhile: 2 tasks did nothing" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "status"),
+    [
+        ([], ExitStatus.DONE),
+        ([SyncOutcome.UNCHANGED], ExitStatus.DONE),
+        ([SyncOutcome.DISABLED], ExitStatus.OFF),
+        ([SyncOutcome.DISABLED, SyncOutcome.COMPLETED], ExitStatus.PART),
+    ],
+)
+def test_tasks_of_several_children(outcomes: list[SyncOutcome], status: ExitStatus) -> None:
+    moment = datetime(2026, 11, 24, tzinfo=UTC)
+    ends = Ends()
+    for number, outcome in enumerate(outcomes):
+        task = Task(number, {}, TaskStatus.COMPLETED, 50, 1, 3, moment, moment, moment)
+        ends.add(TaskReport(task, TaskEnd.COMPLETED, SyncResult(outcome)))
+    assert ends.status is status

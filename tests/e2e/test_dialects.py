@@ -91,3 +91,17 @@ def test_the_child_gets_the_images_of_the_main_account(dialect: Dialect, tmp_pat
         assert copy(shop, tmp_path).outcomes == {"unchanged": 1}
         assert shop.emulator.stats.throttled == 0
         assert shop.emulator.stats.authorization_leaks == 0
+
+
+def test_a_list_that_says_null_of_no_images_clears_the_child(tmp_path: Path) -> None:
+    dialect = Dialect(nulls=True)
+    with EmulatorServer(Emulator(LIMITS, dialect=dialect)) as server:
+        shop = Shop.on(server)
+        lamp, vase = shop.pair("Lamp", pictures(2)), shop.pair("Vase", pictures(1))
+        assert copy(shop, tmp_path).outcomes == {"completed": 2}
+        for source in shop.main.entities("product"):
+            source.nulls |= {"images"}  # where they are expanded too
+            if source.name == "Lamp":
+                shop.main.set_images(source, [])
+        assert copy(shop, tmp_path).outcomes == {"cleared": 1, "unchanged": 1}
+        assert (shop.images(lamp), shop.images(vase)) == ([], pictures(1))

@@ -316,3 +316,22 @@ def test_sigterm_ends_a_worker_whatever_a_plugin_does(
         worker.wait()
     counts = json.loads(run_imgsync("queue", "status", "--json").stdout)
     assert (counts["pending"], counts["failed"]) == (1, 0)  # given back, its attempt uncounted
+
+
+@pytest.mark.parametrize(
+    "left_behind",
+    [
+        "threading.Thread(target=time.sleep, args=(1e6,), daemon=False).start()",
+        "atexit.register(time.sleep, 1e6)",
+    ],
+    ids=["thread", "exit handler"],
+)
+def test_what_a_plugin_leaves_behind_keeps_no_process_alive(
+    run_imgsync: RunImgsync, tmp_path: Path, left_behind: str
+) -> None:
+    site = tmp_path / "site"
+    site.mkdir()
+    broken_plugin(site, f"import atexit, threading, time\n{left_behind}\n")
+    done = run_imgsync("worker", "--drain", "--json", site=site)
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["status"] == "done"

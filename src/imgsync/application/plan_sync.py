@@ -52,7 +52,8 @@ class PlanSync:
         only_types: Sequence[str] = (),
     ) -> AsyncIterator[Planned]:
         """Every main entity that has images, type by type; after those of a type, every one that
-        has none although the record says that imgsync's stand on its counterpart.
+        has none, or whose list is not told, although the record says that imgsync's stand on its
+        counterpart.
 
         A type with a matcher of its own does not heed `match_field`. Raises UnknownAccountError,
         WrongAccountError, UnknownEntityTypeError and the errors of the API.
@@ -109,12 +110,9 @@ class _TypePlanner:
             self.unreadable(f"'{entity.name}': an image is left out: {text}")
             for text in _unusable(entity)
         ]
-        if not entity.images_known:
-            reason = "the main account does not tell its images"
-            return [*found, self._planned(entity, None, reason)]
         may_clear = bool(self._copied) and not entity.unreadable
         if not entity.images and not may_clear:
-            return found
+            return found + self._untold(entity)
         if not self._index_is_full:
             found += await self._read_child()
         if entity.images and not SourceImage.all_listed(entity.images):
@@ -122,8 +120,11 @@ class _TypePlanner:
         elif entity.images:
             found.append(self._planned(entity, *self._index.assign(entity)))
         elif self._index.find(entity)[0] in self._copied:
-            # Not planned now: an entity with images may come that has the same counterpart.
+            # Not planned now: an entity with images may come that has the same counterpart. Where
+            # the list does not tell the images (null), the task asks for them before it clears.
             self._emptied.append(entity)
+        else:
+            found += self._untold(entity)
         return found
 
     def clears(self) -> list[Planned]:
@@ -133,6 +134,11 @@ class _TypePlanner:
 
     def unreadable(self, reason: str) -> Planned:
         return Planned(self._type.name, "", 0, None, reason)
+
+    def _untold(self, entity: Entity) -> list[Planned]:
+        if entity.images_known:
+            return []
+        return [self._planned(entity, None, "the main account does not tell its images")]
 
     async def _read_child(self) -> list[Planned]:
         """Fills the index; returns the rows that cannot be read."""

@@ -12,9 +12,14 @@ from imgsync.domain.entity_types import EntityType, EntityTypes
 from imgsync.domain.errors import (
     ApiError,
     ChildChangedError,
+    ImageRejectedError,
+    NoImageUploadedError,
     NotFoundError,
+    ParkingError,
     PayloadError,
+    PermissionDeniedError,
     UnknownEntityTypeError,
+    WrongAccountError,
 )
 from imgsync.domain.images import RemoteImage, SourceImage
 from imgsync.domain.limits import MAX_REQUEST_BYTES
@@ -32,6 +37,16 @@ from imgsync.domain.replace import ReplaceStrategy
 from imgsync.domain.tasks import SyncOutcome, SyncResult
 
 _DELETIONS = 2
+
+_REFUSALS = (
+    ImageRejectedError,
+    NoImageUploadedError,
+    NotFoundError,
+    ParkingError,
+    PermissionDeniedError,
+    WrongAccountError,
+)
+"""Answers that say for certain that nothing was placed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +145,14 @@ class SyncEntity:
                 workspace.read,
                 link.permit,
             )
-            conclusion = conclude(copies, await driver.run(steps))
+            before = record or NOTHING_LEFT
+            # Should this process end before the conclusion, the images are still known for ours.
+            await self._remember(link, before.begun([image.id for image in current]))
+            try:
+                conclusion = conclude(copies, await driver.run(steps))
+            except _REFUSALS:
+                await self._remember(link, before)
+                raise
         await self._remember(link, conclusion.record)
         if driver.parked_by is not None:
             raise driver.parked_by

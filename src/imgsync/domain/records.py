@@ -1,7 +1,7 @@
 """Records of earlier syncs: they make an unchanged entity cost nothing."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from imgsync.domain.images import ImageFingerprint
 
@@ -29,7 +29,8 @@ class SyncRecord:
 
     `selected`: fingerprints of the images it was to copy; `copied`: those that are on the child,
     in order; `child_image_ids`: the child's whole list after it; `settled`: False where a failure
-    that may pass is still to be made good.
+    that may pass is still to be made good. `begun_on`: while a write is under way, or broke off
+    without an answer, the child's list before it, whose images are not that write's; else None.
     """
 
     selected: tuple[ImageFingerprint, ...]
@@ -37,15 +38,27 @@ class SyncRecord:
     child_image_ids: tuple[str, ...]
     settled: bool
     warnings: tuple[str, ...] = ()
+    begun_on: tuple[str, ...] | None = None
 
     @property
     def has_copies(self) -> bool:
-        """True where the sync left images on the child, all of which were then imgsync's."""
-        return bool(self.child_image_ids)
+        """True where a sync left images on the child, or may have: they are then imgsync's."""
+        return bool(self.child_image_ids) or self.begun_on is not None
 
     def left_any(self, child_ids: Iterable[str]) -> bool:
-        """True where any of these images of the child is one that the sync left."""
-        return not set(self.child_image_ids).isdisjoint(child_ids)
+        """True where any of these images of the child is one that a sync left."""
+        there = set(child_ids)
+        if self.begun_on is not None and not there.issubset(self.begun_on):
+            return True
+        return not there.isdisjoint(self.child_image_ids)
+
+    def begun(self, child_ids: Sequence[str]) -> "SyncRecord":
+        """This record while the list of these images is being written.
+
+        Where an earlier write broke off, its images may be among them: the list before it counts.
+        """
+        before = tuple(child_ids) if self.begun_on is None else self.begun_on
+        return replace(self, settled=False, begun_on=before)
 
     def is_current(
         self, selected: Sequence[ImageFingerprint | None], child_ids: Sequence[str]

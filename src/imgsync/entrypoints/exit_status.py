@@ -26,8 +26,8 @@ class ExitStatus(IntEnum):
     PART = (
         3,
         "part",
-        "done in part: a failed, parked or postponed task, Ctrl-C, the API gone half-way, more to "
-        "clear than allowed",
+        "done in part: a failed, parked or postponed task, Ctrl-C or the API gone half-way, more "
+        "to clear than allowed, image sync off for some",
     )
     OFF = 4, "off", "nothing done because image sync is off for the child"
 
@@ -56,8 +56,6 @@ class Ends:
 
     @property
     def status(self) -> ExitStatus:
-        if self.unfinished:
+        if self.unfinished or 0 < self.disabled < self.completed:
             return ExitStatus.PART
-        if self.completed and self.disabled == self.completed:
-            return ExitStatus.OFF
-        return ExitStatus.DONE
+        return ExitStatus.OFF if self.disabled else ExitStatus.DONE

@@ -1,9 +1,10 @@
 """Stored records of earlier syncs."""
 
 from dataclasses import asdict
+from typing import Any
 
 from pydantic import TypeAdapter
-from sqlalchemy import ColumnElement, Engine, case, func, select
+from sqlalchemy import Column, ColumnElement, Engine, case, func, or_, select
 
 from imgsync.adapters.sql.tables import sync_records
 from imgsync.adapters.sql.transactions import transaction
@@ -34,16 +35,21 @@ class SqlSyncRecordRepository:
     def copied(self, child_account_id: str, entity_type: str) -> set[str]:
         columns = sync_records.c
         # By the database, as there may be a record for each entity of a large catalogue.
-        left: ColumnElement[str] = columns.record["child_image_ids"].as_string()
-        if self._engine.dialect.name == "sqlite":  # which stores anything, and fails on reading it
-            left = case((func.json_valid(columns.record) == 1, left))
+        left = self._text(columns.record, "child_image_ids")
+        begun = self._text(columns.record, "begun_on")
         query = select(columns.child_entity_id).where(
             columns.child_account_id == child_account_id,
             columns.entity_type == entity_type,
-            left != "[]",
+            or_(left != "[]", begun.is_not(None)),
         )
         with transaction(self._engine, reads=True) as connection:
             return set(connection.execute(query).scalars())
+
+    def _text(self, record: Column[Any], name: str) -> ColumnElement[str | None]:
+        found: ColumnElement[str | None] = record[name].as_string()
+        if self._engine.dialect.name == "sqlite":  # which stores anything, and fails on reading it
+            return case((func.json_valid(record) == 1, found))
+        return found
 
     def put(self, key: EntityKey, record: SyncRecord) -> None:
         values = {**asdict(key), "record": _RECORD.dump_python(record, mode="json")}

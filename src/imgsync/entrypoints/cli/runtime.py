@@ -17,7 +17,12 @@ from imgsync.domain.errors import ImgsyncError
 from imgsync.domain.text import shown_lines
 from imgsync.entrypoints.cli.logs import start_logging
 from imgsync.entrypoints.cli.output import print_json, say
-from imgsync.entrypoints.cli.signals import last_resort, sigterm_as_interrupt, stopped_by_signals
+from imgsync.entrypoints.cli.signals import (
+    last_resort,
+    let_the_end_be_told,
+    sigterm_as_interrupt,
+    stopped_by_signals,
+)
 from imgsync.entrypoints.container import Container
 from imgsync.entrypoints.exit_status import ExitStatus
 
@@ -142,9 +147,12 @@ def describe(error: Exception) -> str:
 
 def in_part(work: Callable[[], object], begun: Callable[[], bool]) -> str | None:
     """Does `work`. None where it came to its end; what stopped it where it had `begun` to change
-    something; before that, the error itself."""
+    something; before that, the error itself. What is told of it then is not interrupted."""
     try:
-        work()
+        try:
+            work()
+        finally:
+            let_the_end_be_told()
     except KeyboardInterrupt:
         if not begun():
             raise

@@ -100,14 +100,33 @@ def stopped_by_signals(
             signal.signal(number, handler)
 
 
+def _hurry(_number: int, _frame: FrameType | None) -> None:
+    _last_resort.leave_in(_GIVE_BACK_SECONDS)
+
+
+def let_the_end_be_told() -> None:
+    """From now on a signal changes neither how the command ended nor what it says of it; but where
+    that takes long, as with a reader that does not read, the process ends all the same."""
+    if threading.current_thread() is threading.main_thread():
+        for number in _SIGNALS:
+            signal.signal(number, _hurry)
+
+
 @contextlib.contextmanager
 def sigterm_as_interrupt() -> Iterator[None]:
-    """SIGTERM ends what runs as Ctrl-C does: by KeyboardInterrupt, with everything put in order."""
+    """SIGTERM ends what runs as Ctrl-C does: by KeyboardInterrupt, with everything put in order.
+
+    Afterwards both signals are handled as before.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    previous = {number: signal.getsignal(number) for number in _SIGNALS}
+    for number in _SIGNALS:
+        signal.signal(number, signal.default_int_handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+        _last_resort.call_off()

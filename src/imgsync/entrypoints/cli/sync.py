@@ -175,6 +175,12 @@ def _print(run: _Run, child: Account, dry_run: bool) -> None:
     )
     if run.ends.status is ExitStatus.OFF:
         say(off_message(child), err=True)
+    elif run.ends.disabled:
+        say(
+            f"Image sync was switched off for child '{child.name}' meanwhile: "
+            f"{run.ends.disabled} tasks did nothing.",
+            err=True,
+        )
     waiting = run.left - tally.failed
     if waiting > 0:
         parked = min(waiting, tally.parked)  # tasks of other main accounts were parked with them
