@@ -65,7 +65,7 @@ def test_an_empty_array_removes_all(service: Service) -> None:
         ({"content": upload()["content"]}, 412, 51005),
         (upload(" "), 412, 51005),
         ("text", 400, 2005),
-        ({**upload(), "title": "a"}, 400, 2017),
+        ({**upload(), "title": "a"}, 400, 1007),
         (upload("x" * 252 + ".jpg"), 400, 3040),
     ],
 )
@@ -200,7 +200,7 @@ def test_metas_must_name_images_of_the_entity(service: Service) -> None:
             ({"meta": None}, 400, 2010),
             ({"meta": {"href": own["href"]}}, 400, 2011),
             ({"meta": {**own, "type": "product"}}, 400, 2024),
-            ({"meta": own, "content": upload()["content"]}, 400, 2017),
+            ({"meta": own, "content": upload()["content"]}, 400, 1007),
         ):
             response = service.client.post(path, json=[element])
             assert (response.status_code, codes(response)) == (status, [code])
@@ -235,7 +235,7 @@ def test_bulk_update_sets_lists_and_reports_errors_by_element(service: Service) 
     assert response.status_code == 400
     answers = response.json()
     assert [a.get("name") for a in answers] == ["P0", None, "P2", None, None, "new", None]
-    assert [a["errors"][0]["code"] for a in answers if "errors" in a] == [51002, 1021, 3000, 2017]
+    assert [a["errors"][0]["code"] for a in answers if "errors" in a] == [51002, 1021, 3000, 1007]
     assert filenames(answers[2]["images"]["rows"]) == ["1.jpg", "n.jpg"]
     assert [service.names(p) for p in (first, second, third)] == [
         [],
