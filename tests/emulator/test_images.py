@@ -302,10 +302,23 @@ def test_an_answer_is_the_list_that_its_own_request_set(service: Service) -> Non
             assert lists == [[name]] * 40
 
 
-def test_a_file_name_that_is_no_text_is_refused(service: Service) -> None:
-    body = '[{"filename": "\\ud800.jpg", "content": "/9j/4GE="}]'
-    response = service.client.post(images_path(service.product()), content=body)
-    assert codes(response) == [51005]
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'[{"filename": "\\ud800.jpg", "content": "/9j/4GE="}]',
+        b'[{"filename": "a.jpg", "content": NaN}]',
+        b'\xef\xbb\xbf[{"filename": "a.jpg", "content": "/9j/4GE="}]',
+        '[{"filename": "a.jpg", "content": "/9j/4GE="}]'.encode("utf-16"),
+        '[{"filename": "ы.jpg", "content": "/9j/4GE="}]'.encode("cp1251"),
+    ],
+)
+def test_a_body_that_is_no_json_in_utf_8_is_refused(service: Service, body: bytes) -> None:
+    product = service.product()
+    response = service.client.post(images_path(product), content=body)
+    assert (response.status_code, codes(response)) == (400, [2001])
+    whole = b'[{"filename": "\\ud83d\\ude00.jpg", "content": "/9j/4GE="}]'
+    assert service.client.post(images_path(product), content=whole).status_code == 200
+    assert service.names(product) == ["😀.jpg"]
 
 
 def test_metas_of_another_server_are_refused(service: Service) -> None:

@@ -50,7 +50,7 @@ class ElementParser:
             raise api_error(2005, detail="an object")
         refuse_unknown(data, _UPLOAD_FIELDS)
         filename = data.get("filename")
-        if not isinstance(filename, str) or not filename.strip() or not _is_text(filename):
+        if not isinstance(filename, str) or not filename.strip():
             raise api_error(51005, parameter="filename")
         if len(filename) > self._limits.max_text:
             raise api_error(3040, parameter="filename", maximum=self._limits.max_text)
@@ -98,15 +98,6 @@ def refuse_unknown(item: Mapping[str, Any], known: Collection[str]) -> None:
     for name in item:
         if name not in known:
             raise api_error(1007, parameter=name)
-
-
-def _is_text(text: str) -> bool:
-    """False for lone surrogates, which JSON can hold and UTF-8 cannot."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def href_of(item: Any, *types: str) -> object:
