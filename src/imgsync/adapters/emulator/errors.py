@@ -42,6 +42,7 @@ _CATALOGUE: dict[int, tuple[int, str]] = {
     2024: (400, "The href is that of another type than '{detail}'"),
     3000: (412, "Field '{parameter}' must not be empty or left out"),
     3001: (400, "Field '{parameter}' cannot be changed"),
+    3030: (400, "The emulator does not play the header '{parameter}'"),
     3040: (400, "Field '{parameter}' is longer than {maximum} characters"),
     3042: (400, "fields takes one supported value"),
     51001: (412, "Image: no content"),
