@@ -8,6 +8,7 @@ from imgsync.adapters.emulator import (
     EmulatedEntity,
     Emulator,
     EmulatorServer,
+    UserKind,
 )
 from tests.application.world import png
 from tests.judge import Pair, judge
@@ -33,10 +34,11 @@ class Shop:
     """Why the pictures may differ from what the queue says: a change after the last sync, say."""
 
     @classmethod
-    def on(cls, server: EmulatorServer) -> "Shop":
+    def on(cls, server: EmulatorServer, kind: UserKind = "solution") -> "Shop":
+        """`kind`: whose tokens they are."""
         main, child = server.emulator.add_account("Main"), server.emulator.add_account("Child")
-        main.add_user(token=MAIN_TOKEN)
-        child.add_user(token=CHILD_TOKEN)
+        main.add_user(token=MAIN_TOKEN, kind=kind)
+        child.add_user(token=CHILD_TOKEN, kind=kind)
         return cls(server, main, child)
 
     @property

@@ -1,14 +1,18 @@
 """Copies in every way in which the API may behave where its documentation is silent."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from imgsync.adapters.emulator import (
+    SWITCHES,
     Dialect,
+    EmulatedEntity,
     Emulator,
     EmulatorLimits,
     EmulatorServer,
+    UserKind,
     pairwise_dialects,
 )
 from imgsync.adapters.emulator.images import KeptImage, NewImage
@@ -24,6 +28,7 @@ from tests.shop import CHILD_TOKEN, MAIN_TOKEN, Shop, pictures
 
 LIMITS = EmulatorLimits(rate_units=100_000)
 TEXT = ("broken.png", b"this is no picture")
+GIF = ("moving.gif", b"GIF89a" + bytes(600))
 
 
 def name_of(dialect: Dialect) -> str:
@@ -33,8 +38,13 @@ def name_of(dialect: Dialect) -> str:
     return ",".join(f"{name}={value}" for name, value in changes.items()) or "documented"
 
 
-def copy(shop: Shop, folder: Path) -> Tally:
-    """One plan and worker run in this process."""
+def copy(
+    shop: Shop,
+    folder: Path,
+    kind: TokenKind = TokenKind.SOLUTION,
+    payload: dict[str, str] | None = None,
+) -> Tally:
+    """One plan and worker run in this process; the worker has a task of `payload` too."""
     container = Container(
         config=FixedConfig(
             api_url=shop.server.api_url,
@@ -43,8 +53,10 @@ def copy(shop: Shop, folder: Path) -> Tally:
         )
     )
     for account, token in ((shop.main, MAIN_TOKEN), (shop.child, CHILD_TOKEN)):
-        container.accounts().add(Account(account.id, account.name, TokenKind.SOLUTION, token))
+        container.accounts().add(Account(account.id, account.name, kind, token))
     container.settings().put(shop.child.id, ChildSettings(sync_images_all=True))
+    if payload is not None:
+        container.queue().enqueue(payload)
     tally = Tally()
 
     async def run() -> None:
@@ -58,6 +70,23 @@ def copy(shop: Shop, folder: Path) -> Tally:
     return tally
 
 
+def address_payload(
+    shop: Shop, server: EmulatorServer, main_name: str, child: EmulatedEntity
+) -> dict[str, str]:
+    """A legacy payload with a picture's address on the storage, which tells no size."""
+    main = next(e for e in shop.main.entities("bundle") if e.name == main_name)
+    picture = next(i for i in main.images if i.media_type == "image/png")
+    return {
+        "main_account_id": shop.main.id,
+        "child_account_id": shop.child.id,
+        "parent_entity_type": child.type,
+        "parent_entity_id": main.id,
+        "child_entity_id": child.id,
+        "image_url": f"{server.storage_url}/permanent/{shop.main.id}/{picture.id}",
+        "filename": picture.filename,
+    }
+
+
 @pytest.mark.parametrize("dialect", pairwise_dialects(), ids=name_of)
 def test_the_child_gets_the_images_of_the_main_account(dialect: Dialect, tmp_path: Path) -> None:
     with EmulatorServer(Emulator(LIMITS, dialect=dialect)) as server:
@@ -66,12 +95,12 @@ def test_the_child_gets_the_images_of_the_main_account(dialect: Dialect, tmp_pat
         bare = shop.pair("Bare", [], pictures(1, 600))
         small, large = pictures(2, 800), ("large.png", png(7, 4_000_000))
         accepted = [*small, large] if dialect.image_megabytes > 3 else small
-        chair = shop.pair("Chair", [TEXT, *small, large], pictures(1, 700), kind="bundle")
+        chair = shop.pair("Chair", [TEXT, GIF, *small, large], pictures(1, 700), kind="bundle")
 
         first = copy(shop, tmp_path)
         assert first.errors == []
         assert first.uploaded == 3 + len(accepted)
-        assert len(first.warnings) == 4 - len(accepted)
+        assert len(first.warnings) == 5 - len(accepted)
         assert shop.images(lamp) == pictures(3)
         assert shop.images(chair) == accepted
 
@@ -84,12 +113,18 @@ def test_the_child_gets_the_images_of_the_main_account(dialect: Dialect, tmp_pat
         shop.main.set_images(source, [new, KeptImage(source.images[2].id)])
         assert copy(shop, tmp_path).errors == []
         assert shop.images(lamp) == [(new.filename, new.content), pictures(3)[2]]
+        again = copy(shop, tmp_path)
+        assert (again.uploaded, again.outcomes) == (0, {"unchanged": 2})
 
         shop.main.set_images(source, [])
         assert copy(shop, tmp_path).outcomes == {"cleared": 1, "unchanged": 1}
         assert (shop.images(lamp), shop.images(bare)) == ([], pictures(1, 600))
         assert copy(shop, tmp_path).outcomes == {"unchanged": 1}
-        assert shop.emulator.stats.throttled == 0
+
+        payload = address_payload(shop, server, "Chair", bare)
+        assert copy(shop, tmp_path, payload=payload).errors == []
+        assert shop.images(bare) == small[:1]
+        assert shop.emulator.stats.requests["HEAD", "storage/permanent"] == 1
         assert shop.emulator.stats.authorization_leaks == 0
 
 
@@ -105,3 +140,22 @@ def test_a_list_that_says_null_of_no_images_clears_the_child(tmp_path: Path) -> 
                 shop.main.set_images(source, [])
         assert copy(shop, tmp_path).outcomes == {"cleared": 1, "unchanged": 1}
         assert (shop.images(lamp), shop.images(vase)) == ([], pictures(1))
+
+
+@pytest.mark.parametrize("kind", ["user", "draft"])
+@pytest.mark.parametrize("counted", SWITCHES["rate_headers"])
+def test_the_pace_is_kept_whatever_the_rate_headers_count(
+    kind: UserKind, counted: Any, tmp_path: Path
+) -> None:
+    """More requests than an interval admits, by tokens that pay several units for each."""
+    # Without headers no client can learn of an interval other than the documented one.
+    interval = EmulatorLimits().rate_interval if counted == "none" else 1.0
+    limits = EmulatorLimits(rate_interval=interval)
+    with EmulatorServer(Emulator(limits, dialect=Dialect(rate_headers=counted))) as server:
+        shop = Shop.on(server, kind)
+        chairs = [shop.pair(f"Chair {n}", pictures(3)) for n in range(8)]
+        assert copy(shop, tmp_path, TokenKind(kind)).errors == []
+        assert [shop.images(chair) for chair in chairs] == [pictures(3)] * 8
+        stats = shop.emulator.stats
+        assert stats.throttled == 0
+        assert stats.api_calls > 2 * limits.rate_units // 3

@@ -8,17 +8,9 @@ BOTH = ("--main", "main", "--child", "child")
 SHORT = EmulatorLimits(rate_interval=1.0)
 
 
-def user_shop(server: EmulatorServer) -> Shop:
-    """Accounts whose tokens are a user's: three units a request."""
-    main, child = server.emulator.add_account("Main"), server.emulator.add_account("Child")
-    main.add_user(token=MAIN_TOKEN, kind="user")
-    child.add_user(token=CHILD_TOKEN, kind="user")
-    return Shop(server, main, child)
-
-
 def test_one_host_never_meets_429(start_host: StartHost, sqlite_url: str) -> None:
     with EmulatorServer(Emulator(SHORT)) as server:
-        shop = user_shop(server)
+        shop = Shop.on(server, kind="user")
         lamps = [shop.pair(f"L{n}", pictures(10)) for n in range(4)]
         server.emulator.faults.add(path_regex="/download/", delay=0.3, times=1000)
         host = start_host(shop, sqlite_url)
@@ -36,7 +28,7 @@ def test_hosts_that_share_a_token_wait_as_told_and_finish(
     start_host: StartHost, postgresql_url: str
 ) -> None:
     with EmulatorServer(Emulator(SHORT)) as server:
-        shop = user_shop(server)
+        shop = Shop.on(server, kind="user")
         lamps = [shop.pair(f"L{n}", pictures(5)) for n in range(6)]
         host = start_host(shop, postgresql_url)
         host.run("enqueue", *BOTH)

@@ -107,6 +107,12 @@ def test_another_accept_is_refused(service: Service, value: str) -> None:
     assert (response.status_code, codes(response)) == (400, [1062])
 
 
+@pytest.mark.parametrize("name", ["X-Lognex-Accept-Region", "Lognex-Pretty-Print-JSON"])
+def test_an_own_header_that_is_not_played_is_refused(service: Service, name: str) -> None:
+    response = service.client.get("entity/product", headers={name: "kz"})
+    assert (response.status_code, codes(response)) == (400, [3030])
+
+
 def test_headers_above_8_kilobytes_are_refused(service: Service) -> None:
     assert raw_get(service, X_Padding="x" * 7000).status_code == 200
     assert raw_get(service, X_Padding="x" * 8192).status_code == 431

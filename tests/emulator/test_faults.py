@@ -333,6 +333,15 @@ def test_faults_are_ordered_and_cleared_over_http(service: Service) -> None:
         ({"path_regex": "("}, "regular expression"),
         ({"body": "bomb"}, "gzip_bomb"),
         ({"times": 0}, "times"),
+        ({"method": "GETT"}, "GETT"),
+        ({"code": 1073}, "a code needs a status"),
+        ({"code": 1073, "status": 204}, "a code needs a status"),
+        ({"status": 99}, "99"),
+        ({"raw": "bm90", "status": 500}, "nothing is left for 'status'"),
+        ({"drop_connection": True, "never": True}, "nothing is left for 'never'"),
+        ({"never": True, "headers": {"A": "b"}}, "nothing is left for 'headers'"),
+        ({"raw": "no base64"}, "raw"),
+        ({"body": "empty", "body_bytes": "YQ=="}, "exclude each other"),
     ],
 )
 def test_a_wrong_order_is_explained(service: Service, fields: Any, problem: str) -> None:
@@ -340,3 +349,9 @@ def test_a_wrong_order_is_explained(service: Service, fields: Any, problem: str)
     assert answer.status_code == 400
     assert problem in answer.json()["error"]
     assert service.emulator.faults.waiting() == 0
+
+
+def test_an_order_of_many_levels_is_refused(service: Service) -> None:
+    answer = httpx.post(f"{service.server.control_url}/faults", content="[" * 100_000)
+    assert answer.status_code == 400
+    assert service.client.get("entity/product").status_code == 200

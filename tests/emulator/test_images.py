@@ -65,7 +65,7 @@ def test_an_empty_array_removes_all(service: Service) -> None:
         ({"content": upload()["content"]}, 412, 51005),
         (upload(" "), 412, 51005),
         ("text", 400, 2005),
-        ({**upload(), "title": "a"}, 400, 2017),
+        ({**upload(), "title": "a"}, 400, 1007),
         (upload("x" * 252 + ".jpg"), 400, 3040),
     ],
 )
@@ -200,7 +200,7 @@ def test_metas_must_name_images_of_the_entity(service: Service) -> None:
             ({"meta": None}, 400, 2010),
             ({"meta": {"href": own["href"]}}, 400, 2011),
             ({"meta": {**own, "type": "product"}}, 400, 2024),
-            ({"meta": own, "content": upload()["content"]}, 400, 2017),
+            ({"meta": own, "content": upload()["content"]}, 400, 1007),
         ):
             response = service.client.post(path, json=[element])
             assert (response.status_code, codes(response)) == (status, [code])
@@ -235,7 +235,7 @@ def test_bulk_update_sets_lists_and_reports_errors_by_element(service: Service) 
     assert response.status_code == 400
     answers = response.json()
     assert [a.get("name") for a in answers] == ["P0", None, "P2", None, None, "new", None]
-    assert [a["errors"][0]["code"] for a in answers if "errors" in a] == [51002, 1021, 3000, 2017]
+    assert [a["errors"][0]["code"] for a in answers if "errors" in a] == [51002, 1021, 3000, 1007]
     assert filenames(answers[2]["images"]["rows"]) == ["1.jpg", "n.jpg"]
     assert [service.names(p) for p in (first, second, third)] == [
         [],
@@ -302,10 +302,23 @@ def test_an_answer_is_the_list_that_its_own_request_set(service: Service) -> Non
             assert lists == [[name]] * 40
 
 
-def test_a_file_name_that_is_no_text_is_refused(service: Service) -> None:
-    body = '[{"filename": "\\ud800.jpg", "content": "/9j/4GE="}]'
-    response = service.client.post(images_path(service.product()), content=body)
-    assert codes(response) == [51005]
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'[{"filename": "\\ud800.jpg", "content": "/9j/4GE="}]',
+        b'[{"filename": "a.jpg", "content": NaN}]',
+        b'\xef\xbb\xbf[{"filename": "a.jpg", "content": "/9j/4GE="}]',
+        '[{"filename": "a.jpg", "content": "/9j/4GE="}]'.encode("utf-16"),
+        '[{"filename": "ы.jpg", "content": "/9j/4GE="}]'.encode("cp1251"),
+    ],
+)
+def test_a_body_that_is_no_json_in_utf_8_is_refused(service: Service, body: bytes) -> None:
+    product = service.product()
+    response = service.client.post(images_path(product), content=body)
+    assert (response.status_code, codes(response)) == (400, [2001])
+    whole = b'[{"filename": "\\ud83d\\ude00.jpg", "content": "/9j/4GE="}]'
+    assert service.client.post(images_path(product), content=whole).status_code == 200
+    assert service.names(product) == ["😀.jpg"]
 
 
 def test_metas_of_another_server_are_refused(service: Service) -> None:

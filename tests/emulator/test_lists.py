@@ -79,7 +79,9 @@ def test_a_page_has_1000_rows_by_default_and_at_most(service: Service) -> None:
     assert names(service, offset=1000) == ["1000"]
 
 
-@pytest.mark.parametrize("query", ["limit=1001", "limit=0", "limit=x", "offset=-1"])
+@pytest.mark.parametrize(
+    "query", ["limit=1001", "limit=0", "limit=x", "limit=1_0", "limit=٥", "limit=%2B5", "offset=-1"]
+)
 def test_wrong_pages_are_refused(service: Service, query: str) -> None:
     response = service.client.get(f"entity/product?{query}")
     assert (response.status_code, codes(response)) == (400, [1040])

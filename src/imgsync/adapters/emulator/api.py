@@ -14,6 +14,7 @@ from starlette.routing import Route
 from imgsync.adapters.emulator.accounts import EmulatedAccount, EmulatedEntity, EmulatedUser
 from imgsync.adapters.emulator.answers import empty_answer, error_answer, json_answer
 from imgsync.adapters.emulator.bodies import read_json
+from imgsync.adapters.emulator.checks import EXPIRATION_HEADER
 from imgsync.adapters.emulator.dialect import Dialect
 from imgsync.adapters.emulator.documents import Documents
 from imgsync.adapters.emulator.edits import EntityEditor
@@ -41,7 +42,6 @@ from imgsync.adapters.emulator.queries import (
 from imgsync.adapters.emulator.state import Emulator
 from imgsync.adapters.emulator.uploads import ElementParser, href_of
 
-_EXPIRATION_HEADER = "X-Lognex-Download-Expiration-Seconds"
 _SECONDS = re.compile(r"[0-9]{1,9}")
 
 
@@ -222,7 +222,7 @@ class Api:
         account, image_id = _account(request), request.path_params["image"]
         if account.image(image_id) is None:
             raise not_found("image", image_id)
-        seconds = self._expiration(request.headers.get(_EXPIRATION_HEADER))
+        seconds = self._expiration(request.headers.get(EXPIRATION_HEADER))
         if request.query_params.get("miniature") == "true":
             location = self._links.miniature(account, image_id)
         else:
@@ -256,7 +256,7 @@ class Api:
         if text is None:
             return self._limits.download_seconds
         if not _SECONDS.fullmatch(text) or int(text) < 1:
-            raise api_error(1040, parameter=_EXPIRATION_HEADER, detail=text)
+            raise api_error(1040, parameter=EXPIRATION_HEADER, detail=text)
         return min(float(text), self._limits.max_download_seconds)
 
     def _documents(self, request: Request, view: View = View()) -> Documents:  # noqa: B008 (frozen)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import zlib
 from typing import Any
 
@@ -9,6 +10,8 @@ from starlette.requests import Request
 
 from imgsync.adapters.emulator.errors import api_error
 from imgsync.adapters.emulator.limits import EmulatorLimits
+
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 async def read_json(request: Request, limits: EmulatorLimits) -> Any:
@@ -45,7 +48,17 @@ def _is_deeper(data: Any, levels: int) -> bool:
 
 
 def _parse(body: bytes) -> Any:
+    """JSON in UTF-8 and nothing more: Python alone would read UTF-16, NaN and half an emoji too,
+    of which the last could not be written into any answer."""
     try:
-        return json.loads(body)
+        text = body.decode()
+        data = json.loads(text, parse_constant=_refuse)
+        if _SURROGATE.search(text):
+            json.dumps(data, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         raise api_error(2001) from None
+    return data
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON")

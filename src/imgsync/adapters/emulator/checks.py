@@ -8,6 +8,9 @@ from starlette.types import Scope
 from imgsync.adapters.emulator.errors import ApiError, api_error
 from imgsync.adapters.emulator.limits import EmulatorLimits
 
+EXPIRATION_HEADER = "X-Lognex-Download-Expiration-Seconds"
+_OWN_HEADERS = ("x-lognex-", "lognex-")
+
 
 def check_header_size(scope: Scope, limits: EmulatorLimits) -> None:
     """414 where the URL alone is too long, 431 where URL and headers together are."""
@@ -34,3 +37,10 @@ def check_accept(headers: Headers) -> None:
     accept = headers.get("accept", "*/*").replace(" ", "").lower()
     if accept not in ("*/*", "application/json;charset=utf-8"):
         raise api_error(1062, parameter="Accept")
+
+
+def check_own_headers(headers: Headers) -> None:
+    """ApiError 3030 for one of MoySklad's own headers that is not played: a region, a time zone."""
+    for name in headers:
+        if name.startswith(_OWN_HEADERS) and name != EXPIRATION_HEADER.lower():
+            raise api_error(3030, parameter=name)

@@ -43,7 +43,7 @@ class Control:
                 Route(f"{CONTROL_PREFIX}/{path}", handler, methods=[method])
                 for method, path, handler in table
             ],
-            exception_handlers={ValueError: _on_bad_body, OSError: _on_bad_body},
+            exception_handlers=dict.fromkeys((ValueError, OSError, RecursionError), _on_bad_body),
         )
 
     async def stats(self, _: Request) -> Response:

@@ -37,7 +37,7 @@ class EntityEditor:
         if bulk and "images" in item and self.dialect.bulk_images == "ignored":
             item = {name: value for name, value in item.items() if name != "images"}
         if bulk and "images" in item and self.dialect.bulk_images == "refused":
-            raise api_error(2017, parameter="images")
+            raise api_error(1007, parameter="images")
         if "meta" not in item:
             return self.create(type_name, item)
         entity_id = self.links.entity_id(href_of(item, type_name), type_name)

@@ -2,7 +2,6 @@
 
 Source: sections "Error handling" and "Errors". The titles are the emulator's own words. The
 documentation gives no status to a code: those here follow its list of statuses, and are a guess.
-It has no code for a field that nobody knows: 2017 ("unknown error of the format") is a guess too.
 """
 
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ _MORE_INFO = "https://dev.moysklad.ru/doc/api/remap/1.2/#error_{code}"
 _CATALOGUE: dict[int, tuple[int, str]] = {
     1002: (404, "Unknown path"),
     1005: (404, "Unknown type '{type}'"),
+    1007: (400, "The emulator does not know the field '{parameter}'"),
     1012: (400, "The element does not name an object by meta"),
     1021: (404, "Object of type '{type}' with id '{id}' is not found"),
     1034: (400, "Bad filter: {detail}"),
@@ -39,10 +39,10 @@ _CATALOGUE: dict[int, tuple[int, str]] = {
     2011: (400, "The meta has no type"),
     2014: (400, "Field '{parameter}' has no meta"),
     2016: (400, "The value of field '{parameter}' is of another type"),
-    2017: (400, "The emulator does not know the field '{parameter}'"),
     2024: (400, "The href is that of another type than '{detail}'"),
     3000: (412, "Field '{parameter}' must not be empty or left out"),
     3001: (400, "Field '{parameter}' cannot be changed"),
+    3030: (400, "The emulator does not play the header '{parameter}'"),
     3040: (400, "Field '{parameter}' is longer than {maximum} characters"),
     3042: (400, "fields takes one supported value"),
     51001: (412, "Image: no content"),

@@ -11,12 +11,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from imgsync.adapters.emulator.answers import error_answer
 from imgsync.adapters.emulator.connections import Connections
 from imgsync.adapters.emulator.errors import injected_error
-from imgsync.adapters.emulator.faults import Fault
+from imgsync.adapters.emulator.faults import WITHOUT_BODY, Fault
 from imgsync.adapters.emulator.wire import Answer
 
 _DRAIN_FACTOR = 4
 _UNSENT_BYTES = 1_000_000
-_WITHOUT_BODY = (204, 304)
 
 
 class Exchange:
@@ -235,7 +234,7 @@ class Exchange:
 
 
 def _fault_response(status: int, fault: Fault) -> Response:
-    if status in _WITHOUT_BODY:
+    if status in WITHOUT_BODY:
         return Response(status_code=status)
     if fault.code is None:
         return Response(f"{status}\n", status, media_type="text/plain")

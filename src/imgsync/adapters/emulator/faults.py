@@ -3,14 +3,17 @@
 import re
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal, TypedDict, Unpack
+from dataclasses import MISSING, Field, dataclass, field, fields
+from typing import Any, Literal, TypedDict, Unpack
 
 from imgsync.adapters.emulator.hostile import Body
 
 Where = Literal["api", "storage"]
 Framing = Literal["length", "chunked", "close"]
 ANY_METHOD = "ANY"
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", ANY_METHOD)
+WITHOUT_BODY = (204, 304)
+"""Statuses whose answers have none."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -35,6 +38,8 @@ class Fault:
     - `twice`: the whole answer is sent two times;
     - `drop_after_bytes`: the connection is cut after that many bytes of the body (0: nothing of
       the answer is sent), however its length is told.
+
+    ValueError for what would never be met or done, so that no test passes for want of a fault.
     """
 
     method: str = "GET"
@@ -58,6 +63,23 @@ class Fault:
     twice: bool = False
     drop_after_bytes: int | None = None
 
+    def __post_init__(self) -> None:
+        if self.method not in _METHODS:
+            raise ValueError(f"fault: method is one of {', '.join(_METHODS)}, not '{self.method}'")
+        given = self._given()
+        for name in _WHOLE_ANSWERS:
+            if name in given and (others := given - {name, "delay"}):
+                raise ValueError(f"fault: with '{name}' nothing is left for '{min(others)}'")
+        if self.status is not None and not 200 <= self.status <= 599:
+            raise ValueError(f"fault: status is from 200 to 599, not {self.status}")
+        if self.code is not None and self.status in (None, *WITHOUT_BODY):
+            raise ValueError("fault: a code needs a status whose answer has a body")
+
+    def _given(self) -> set[str]:
+        """Names of the effects that are not as by default."""
+        effects = [one for one in fields(self) if one.name not in _CONDITIONS]
+        return {one.name for one in effects if getattr(self, one.name) != _default(one)}
+
     def matches(self, where: Where, method: str, path: str) -> bool:
         return (
             self.remaining > 0
@@ -69,20 +91,27 @@ class Fault:
     @property
     def shapes_answer(self) -> bool:
         """Whether the answer is sent otherwise than a server would."""
-        return any(getattr(self, name) != getattr(_PLAIN, name) for name in _SHAPES)
+        return bool(self._given() & _SHAPES)
 
 
-_SHAPES = (
-    "answer_status",
-    "body",
-    "cut_to",
-    "framing",
-    "content_length",
-    "endless",
-    "bytes_per_second",
-    "twice",
+def _default(one: Field[Any]) -> Any:
+    return one.default if one.default_factory is MISSING else one.default_factory()
+
+
+_CONDITIONS = ("method", "path", "where", "remaining")
+_WHOLE_ANSWERS = ("drop_connection", "never", "raw")
+_SHAPES = frozenset(
+    {
+        "answer_status",
+        "body",
+        "cut_to",
+        "framing",
+        "content_length",
+        "endless",
+        "bytes_per_second",
+        "twice",
+    }
 )
-_PLAIN = Fault()
 
 
 class Effects(TypedDict, total=False):

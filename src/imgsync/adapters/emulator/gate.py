@@ -12,6 +12,7 @@ from imgsync.adapters.emulator.checks import (
     check_accept,
     check_accept_encoding,
     check_header_size,
+    check_own_headers,
 )
 from imgsync.adapters.emulator.connections import Connections
 from imgsync.adapters.emulator.credentials import parse_authorization
@@ -102,6 +103,7 @@ class _Visit:
             raise self._rate_error(user)
         self._take_slots(user)
         check_accept(headers)
+        check_own_headers(headers)
 
     def headers(self) -> Mapping[str, str]:
         """Rate headers; those of a full bucket where the user is unknown."""

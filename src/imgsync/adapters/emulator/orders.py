@@ -1,13 +1,21 @@
 """Faults from JSON, for another process."""
 
+import base64
 import re
 from typing import Annotated
 
-from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from imgsync.adapters.emulator.faults import Fault, Faults, Framing, Where
 from imgsync.adapters.emulator.hostile import Body
 
+
+def _from_base64(value: object) -> object:
+    """Strict: pydantic's own type reads what is no base64 as no bytes at all."""
+    return base64.b64decode(value, validate=True) if isinstance(value, str) else value
+
+
+_Bytes = Annotated[bytes, BeforeValidator(_from_base64)]
 _Size = Annotated[int, Field(ge=0)]
 
 
@@ -20,16 +28,16 @@ class FaultOrder(BaseModel):
     path_regex: str = ""
     times: Annotated[int, Field(ge=1)] = 1
     where: Where = "api"
-    delay: Annotated[float, Field(ge=0)] = 0.0
+    delay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     drop_connection: bool = False
     never: bool = False
-    raw: Base64Bytes | None = None
+    raw: _Bytes | None = None
     status: int | None = None
     code: int | None = None
     headers: dict[str, str] = {}
     answer_status: int | None = None
     body: Body | None = None
-    body_bytes: Base64Bytes | None = None
+    body_bytes: _Bytes | None = None
     cut_to: _Size | None = None
     framing: Framing | None = None
     content_length: int | str | None = None
@@ -48,7 +56,10 @@ class FaultOrder(BaseModel):
         return value
 
     def add_to(self, faults: Faults) -> Fault:
+        """ValueError for what `Fault` refuses."""
         effects = dict(self)  # model_dump() would pack the bytes again
         if (body := effects.pop("body_bytes")) is not None:
+            if self.body is not None:
+                raise ValueError("fault: body and body_bytes exclude each other")
             effects["body"] = body
         return faults.add(**effects)

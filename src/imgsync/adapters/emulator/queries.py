@@ -28,6 +28,7 @@ _COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
 }
 # A value that begins with a tilde is an operator of likeness, which is not played.
 _CONDITION = re.compile(r"([A-Za-z]+)(!=|>=|<=|=|>|<)(?!~)(.*)", re.DOTALL)
+_INTEGER = re.compile(r"-?[0-9]{1,9}")
 _SEPARATOR = re.compile(r"(?<!\\);")
 _MOMENTS = ("%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M:%S.%f")
 
@@ -183,7 +184,7 @@ def _integer(params: QueryParams, name: str, default: int) -> int:
     text = params.get(name)
     if text is None:
         return default
-    try:
-        return int(text)
-    except ValueError:
-        raise api_error(1040, parameter=name, detail=f"{name}={text}") from None
+    # int() alone would read 1_0, '+5' and the digits of other scripts.
+    if not _INTEGER.fullmatch(text):
+        raise api_error(1040, parameter=name, detail=f"{name}={text}")
+    return int(text)

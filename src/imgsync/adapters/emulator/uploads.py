@@ -45,12 +45,12 @@ class ElementParser:
         return [self._element(item, keep) for item in data]
 
     def upload(self, data: Any) -> NewImage:
-        """``{"filename","content"}``. ApiError 2005, 2017, 3040, 51001, 51002, 51004 or 51005."""
+        """``{"filename","content"}``. ApiError 1007, 2005, 3040, 51001, 51002, 51004 or 51005."""
         if not isinstance(data, dict):
             raise api_error(2005, detail="an object")
         refuse_unknown(data, _UPLOAD_FIELDS)
         filename = data.get("filename")
-        if not isinstance(filename, str) or not filename.strip() or not _is_text(filename):
+        if not isinstance(filename, str) or not filename.strip():
             raise api_error(51005, parameter="filename")
         if len(filename) > self._limits.max_text:
             raise api_error(3040, parameter="filename", maximum=self._limits.max_text)
@@ -94,19 +94,10 @@ class ElementParser:
 
 
 def refuse_unknown(item: Mapping[str, Any], known: Collection[str]) -> None:
-    """ApiError 2017 for a field that the emulator does not play."""
+    """ApiError 1007 for a field that the emulator does not play."""
     for name in item:
         if name not in known:
-            raise api_error(2017, parameter=name)
-
-
-def _is_text(text: str) -> bool:
-    """False for lone surrogates, which JSON can hold and UTF-8 cannot."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+            raise api_error(1007, parameter=name)
 
 
 def href_of(item: Any, *types: str) -> object:

@@ -11,6 +11,7 @@ from imgsync.adapters.moysklad.downloads import Downloader
 from imgsync.adapters.moysklad.network import storage_transport
 from imgsync.adapters.moysklad.owner import OwnerCheck
 from imgsync.adapters.moysklad.pacer import Pacer
+from imgsync.adapters.moysklad.reuse import only_clean
 from imgsync.adapters.moysklad.times import EXCHANGE_SECONDS
 from imgsync.adapters.moysklad.transport import ApiTransport
 from imgsync.domain.accounts import Account, Identity, TokenKind, request_weight
@@ -88,9 +89,10 @@ class HttpMoySkladFactory:
     def _client(self) -> httpx.AsyncClient:
         """A client that uses the environment's proxies, but none for an API on loopback."""
         try:
-            return httpx.AsyncClient(timeout=_API_TIMEOUT, trust_env=not self._is_local)
+            client = httpx.AsyncClient(timeout=_API_TIMEOUT, trust_env=not self._is_local)
         except _PROXY_ERRORS as error:
             raise _bad_proxy(error) from error
+        return only_clean(client)
 
     def _storage(self) -> httpx.AsyncClient:
         try:

@@ -15,6 +15,7 @@ from typing import Any
 import httpcore
 import httpx
 
+from imgsync.adapters.moysklad.reuse import give_up_unclean
 from imgsync.domain.errors import ForbiddenUrlError
 
 Resolve = Callable[[str, int], Awaitable[list[str]]]
@@ -89,6 +90,7 @@ class CheckedTransport(httpx.AsyncHTTPTransport):
             ssl_context=ssl_context(),
             network_backend=CheckedBackend(permits, resolver),
         )
+        give_up_unclean(self)
 
 
 class ProxiedTransport(httpx.AsyncBaseTransport):
@@ -106,6 +108,8 @@ class ProxiedTransport(httpx.AsyncBaseTransport):
             for scheme, url in proxies.items()
             if scheme in ("http", "https", "all") and url
         }
+        for transport in self._proxies.values():
+            give_up_unclean(transport)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         proxy = self._proxies.get(request.url.scheme) or self._proxies.get("all")
