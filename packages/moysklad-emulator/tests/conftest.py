@@ -1,13 +1,11 @@
 import contextlib
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
-from imgsync.adapters.emulator import Dialect, Emulator, EmulatorLimits, EmulatorServer
-from tests.emulator.service import Service
-
-StartService = Callable[[EmulatorLimits], Service]
+from moysklad_emulator import Dialect, Emulator, EmulatorLimits, EmulatorServer
+from service import Service, StartService
 
 _NUMBERS = itertools.count()
 

@@ -2,16 +2,17 @@
 
 import base64
 import ssl
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import httpx
 
-from imgsync.adapters.emulator import (
+from moysklad_emulator import (
     EmulatedAccount,
     EmulatedEntity,
     EmulatedUser,
     Emulator,
+    EmulatorLimits,
     EmulatorServer,
 )
 
@@ -59,6 +60,10 @@ class Service:
         response = self.client.get(f"download/{entity.images[0].id}", headers=headers)
         assert response.status_code == 302
         return response.headers["location"]
+
+
+StartService = Callable[[EmulatorLimits], Service]
+"""Starts a server with other limits, until the test ends."""
 
 
 def upload(filename: str = "a.jpg", content: bytes = JPEG + b"a") -> dict[str, str]:

@@ -1,7 +1,7 @@
 import httpx
 import pytest
 
-from tests.emulator.service import JPEG, Service, codes, entity_path, images_path
+from service import JPEG, Service, codes, entity_path, images_path
 
 
 def raw_get(service: Service, **headers: str | None) -> httpx.Response:

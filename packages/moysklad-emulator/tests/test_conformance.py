@@ -13,8 +13,8 @@ from typing import Any
 import httpx
 import pytest
 
-from imgsync.adapters.emulator.pictures import padded_png
-from tests.emulator.service import Service
+from moysklad_emulator.pictures import padded_png
+from service import Service
 
 Json = dict[str, Any]
 

@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from tests.emulator.service import Service, codes
+from service import Service, codes
 
 
 def as_user(service: Service, path: str) -> httpx.Response:
@@ -31,11 +31,11 @@ def test_a_users_token_belongs_to_an_employee(service: Service) -> None:
 @pytest.mark.parametrize(("kind", "weight"), [("solution", 1), ("draft", 4)])
 def test_a_solutions_token_belongs_to_it(service: Service, kind: str, weight: int) -> None:
     account = service.emulator.add_account("Main shop")
-    account.add_user(token=account.id, kind=kind, login="imgsync.acme")  # type: ignore[arg-type]
+    account.add_user(token=account.id, kind=kind, login="solution.acme")  # type: ignore[arg-type]
     with service.client_for(account.id) as client:
         answer = client.get("context/application")
         refused = client.get("context/employee")
-    assert answer.json()["appUid"] == "imgsync.acme@main-shop"
+    assert answer.json()["appUid"] == "solution.acme@main-shop"
     assert "accountId" not in answer.json()
     assert (refused.status_code, codes(refused)) == (403, [55006])
     assert int(answer.headers["X-RateLimit-Remaining"]) == 100_000 - weight

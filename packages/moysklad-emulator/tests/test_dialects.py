@@ -7,13 +7,13 @@ from typing import Any
 import httpx
 import pytest
 
-from imgsync.adapters.emulator import SWITCHES, Dialect, EmulatorLimits, pairwise_dialects
-from imgsync.adapters.emulator.dialect import parse_switch
-from imgsync.adapters.emulator.pairwise import pairwise
-from tests.emulator.conftest import StartService
-from tests.emulator.service import (
+from moysklad_emulator import SWITCHES, Dialect, EmulatorLimits, pairwise_dialects
+from moysklad_emulator.dialect import parse_switch
+from moysklad_emulator.pairwise import pairwise
+from service import (
     JPEG,
     Service,
+    StartService,
     codes,
     entity_path,
     filenames,

@@ -5,10 +5,9 @@ from types import SimpleNamespace
 import httpx
 import pytest
 
-from imgsync.adapters.emulator import EmulatorLimits
-from imgsync.adapters.emulator.images import NewImage
-from tests.emulator.conftest import StartService
-from tests.emulator.service import JPEG, PNG, Service, codes, images_path
+from moysklad_emulator import EmulatorLimits
+from moysklad_emulator.images import NewImage
+from service import JPEG, PNG, Service, StartService, codes, images_path
 
 HEADER = "X-Lognex-Download-Expiration-Seconds"
 
@@ -53,7 +52,7 @@ def test_links_work_many_times_until_they_expire(
     location = service.download_location(service.product(("a.jpg", JPEG)))
     assert [httpx.get(location).status_code for _ in range(2)] == [200, 200]
     later = SimpleNamespace(time=lambda: time.time() + 61)
-    monkeypatch.setattr("imgsync.adapters.emulator.links.time", later)
+    monkeypatch.setattr("moysklad_emulator.links.time", later)
     assert httpx.get(location).status_code == 403
 
 

@@ -8,10 +8,10 @@ from typing import Any
 import httpx
 import pytest
 
-from imgsync.adapters.emulator.faults import Framing
-from imgsync.adapters.emulator.hostile import BOMB_BYTES, LEVELS, gzip_bomb, placeholder
-from imgsync.adapters.emulator.pictures import padded_png
-from tests.emulator.service import JPEG, PNG, Service, codes, entity_path, images_path, upload
+from moysklad_emulator.faults import Framing
+from moysklad_emulator.hostile import BOMB_BYTES, LEVELS, gzip_bomb, placeholder
+from moysklad_emulator.pictures import padded_png
+from service import JPEG, PNG, Service, codes, entity_path, images_path, upload
 
 DROPPED = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
 

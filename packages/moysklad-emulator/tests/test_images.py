@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from imgsync.adapters.emulator import EmulatedEntity
-from tests.emulator.service import (
+from moysklad_emulator import EmulatedEntity
+from service import (
     JPEG,
     PNG,
     Service,

@@ -6,11 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from imgsync.adapters.emulator import EmulatorLimits
-from imgsync.adapters.emulator.abuse import AbuseMonitor
-from imgsync.adapters.emulator.rate import RateBucket
-from tests.emulator.conftest import StartService
-from tests.emulator.service import Service, codes, entity_path, files, images_path, upload, uploads
+from moysklad_emulator import EmulatorLimits
+from moysklad_emulator.abuse import AbuseMonitor
+from moysklad_emulator.rate import RateBucket
+from service import Service, StartService, codes, entity_path, files, images_path, upload, uploads
 
 
 def statuses(client: httpx.Client, count: int) -> list[int]:

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from tests.emulator.service import JPEG, Service, codes, entity_path, filenames, files, images_path
+from service import JPEG, Service, codes, entity_path, filenames, files, images_path
 
 
 def names(service: Service, **params: Any) -> list[str]:

@@ -11,9 +11,9 @@ from typing import Any
 import httpx
 import pytest
 
-from imgsync.adapters.emulator import Dialect
-from imgsync.adapters.emulator.process import emulator_process
-from tests.emulator.service import JPEG, PNG
+from moysklad_emulator import Dialect
+from moysklad_emulator.process import emulator_process
+from service import JPEG, PNG
 
 SEED = {
     "accounts": [
@@ -37,7 +37,7 @@ SEED = {
 @contextlib.contextmanager
 def running(*arguments: str) -> Iterator[tuple[httpx.Client, str, subprocess.Popen[str]]]:
     """(client of the API with token `main`, storage URL, process)"""
-    command = [sys.executable, "-m", "imgsync.adapters.emulator", *arguments]
+    command = [sys.executable, "-m", "moysklad_emulator", *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ) as process:
         try:
             assert process.stdout is not None
@@ -172,16 +172,19 @@ def test_a_process_is_controlled_by_its_handle() -> None:
         emulator.add_fault(status=503, times=9)
         answers = [httpx.get(f"{emulator.api_url}/entity/product", headers=headers)]
         emulator.clear_faults()
+        assert emulator.stats()["statuses"] == {"503": 1}
+        emulator.reset_stats()
+        assert emulator.stats()["statuses"] == {}
         answers.append(httpx.get(f"{emulator.api_url}/entity/product", headers=headers))
         assert [a.status_code for a in answers] == [503, 200]
         assert "X-RateLimit-Limit" not in answers[1].headers
-        with pytest.raises(httpx.HTTPStatusError):
+        with pytest.raises(ValueError, match="head is one of"):
             emulator.change_dialect(head=7)
 
 
 @pytest.mark.parametrize("switch", ["head=maybe", "colour=red"])
 def test_a_wrong_switch_is_explained(switch: str) -> None:
-    command = [sys.executable, "-m", "imgsync.adapters.emulator", "--dialect", switch]
+    command = [sys.executable, "-m", "moysklad_emulator", "--dialect", switch]
     result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
     assert result.returncode == 1
     assert result.stderr.startswith("dialect: ")
@@ -189,7 +192,7 @@ def test_a_wrong_switch_is_explained(switch: str) -> None:
 
 
 def test_a_start_that_fails_is_explained(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "imgsync.adapters.emulator", "--state", str(tmp_path / "no")]
+    command = [sys.executable, "-m", "moysklad_emulator", "--state", str(tmp_path / "no")]
     result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
     assert result.returncode == 1
     assert "No such file" in result.stderr

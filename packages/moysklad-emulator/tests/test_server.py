@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from imgsync.adapters.emulator import Emulator, EmulatorServer, EmulatorServerError
-from tests.emulator.service import JPEG, Service
+from moysklad_emulator import Emulator, EmulatorServer, EmulatorServerError
+from service import JPEG, Service
 
 
 def test_state_outlives_its_server() -> None:

@@ -2,8 +2,8 @@ import json
 
 import httpx
 
-from imgsync.adapters.emulator import Stats
-from tests.emulator.service import JPEG, Service, images_path, upload
+from moysklad_emulator import Stats
+from service import JPEG, Service, images_path, upload
 
 
 def test_requests_and_bytes_are_counted(service: Service) -> None:

@@ -1,19 +1,19 @@
 """MoySklad emulator over HTTP: enforces the documented behaviour of API remap 1.2."""
 
-from imgsync.adapters.emulator.accounts import (
+from moysklad_emulator.accounts import (
     EmulatedAccount,
     EmulatedEntity,
     EmulatedUser,
     UserKind,
 )
-from imgsync.adapters.emulator.dialect import SWITCHES, Dialect
-from imgsync.adapters.emulator.faults import Fault, Faults
-from imgsync.adapters.emulator.images import ImageCopy
-from imgsync.adapters.emulator.limits import EmulatorLimits
-from imgsync.adapters.emulator.pairwise import pairwise_dialects
-from imgsync.adapters.emulator.server import EmulatorServer, EmulatorServerError
-from imgsync.adapters.emulator.state import Emulator
-from imgsync.adapters.emulator.stats import Stats
+from moysklad_emulator.dialect import SWITCHES, Dialect
+from moysklad_emulator.faults import Fault, Faults
+from moysklad_emulator.images import ImageCopy
+from moysklad_emulator.limits import EmulatorLimits
+from moysklad_emulator.pairwise import pairwise_dialects
+from moysklad_emulator.server import EmulatorServer, EmulatorServerError
+from moysklad_emulator.state import Emulator
+from moysklad_emulator.stats import Stats
 
 __all__ = [
     "SWITCHES",

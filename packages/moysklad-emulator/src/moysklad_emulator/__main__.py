@@ -1,4 +1,4 @@
-"""``python -m imgsync.adapters.emulator``: the emulator as a process of its own."""
+"""``python -m moysklad_emulator``: the emulator as a process of its own."""
 
 import argparse
 import json
@@ -8,11 +8,11 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from imgsync.adapters.emulator.dialect import SWITCHES, parse_switch
-from imgsync.adapters.emulator.limits import EmulatorLimits
-from imgsync.adapters.emulator.seeding import Seed
-from imgsync.adapters.emulator.server import EmulatorServer, EmulatorServerError
-from imgsync.adapters.emulator.state import Emulator
+from moysklad_emulator.dialect import SWITCHES, parse_switch
+from moysklad_emulator.limits import EmulatorLimits
+from moysklad_emulator.seeding import Seed
+from moysklad_emulator.server import EmulatorServer, EmulatorServerError
+from moysklad_emulator.state import Emulator
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m imgsync.adapters.emulator")
+    parser = argparse.ArgumentParser(prog="python -m moysklad_emulator")
     parser.add_argument("--port", type=int, default=0, help="port of the API; 0: a free one")
     parser.add_argument("--storage-port", type=int, default=0, help="port of the file storage")
     parser.add_argument("--state", type=Path, help="JSON file in the form of POST /_emulator/seed")

@@ -7,7 +7,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Hashable
 
-from imgsync.adapters.emulator.limits import EmulatorLimits
+from moysklad_emulator.limits import EmulatorLimits
 
 _TOO_MANY_REQUESTS = 429
 

@@ -11,12 +11,12 @@ from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from imgsync.adapters.emulator.abuse import AbuseMonitor
-from imgsync.adapters.emulator.content import ContentStore
-from imgsync.adapters.emulator.dialect import DialectSwitch
-from imgsync.adapters.emulator.entity_rules import RULES
-from imgsync.adapters.emulator.errors import api_error, not_found
-from imgsync.adapters.emulator.images import (
+from moysklad_emulator.abuse import AbuseMonitor
+from moysklad_emulator.content import ContentStore
+from moysklad_emulator.dialect import DialectSwitch
+from moysklad_emulator.entity_rules import RULES
+from moysklad_emulator.errors import api_error, not_found
+from moysklad_emulator.images import (
     ImageElement,
     KeptImage,
     NewImage,
@@ -24,8 +24,8 @@ from imgsync.adapters.emulator.images import (
     image_type,
     now_text,
 )
-from imgsync.adapters.emulator.limits import EmulatorLimits
-from imgsync.adapters.emulator.rate import RateBucket, Slots
+from moysklad_emulator.limits import EmulatorLimits
+from moysklad_emulator.rate import RateBucket, Slots
 
 SeedImage = tuple[str, bytes]
 """(filename, content)"""

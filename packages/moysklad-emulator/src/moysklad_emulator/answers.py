@@ -7,7 +7,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from imgsync.adapters.emulator.errors import ApiError
+from moysklad_emulator.errors import ApiError
 
 MEDIA_TYPE = "application/json;charset=utf-8"
 

@@ -11,22 +11,22 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from imgsync.adapters.emulator.accounts import EmulatedAccount, EmulatedEntity, EmulatedUser
-from imgsync.adapters.emulator.answers import empty_answer, error_answer, json_answer
-from imgsync.adapters.emulator.bodies import read_json
-from imgsync.adapters.emulator.dialect import Dialect
-from imgsync.adapters.emulator.documents import Documents
-from imgsync.adapters.emulator.edits import EntityEditor
-from imgsync.adapters.emulator.entity_rules import RULES
-from imgsync.adapters.emulator.errors import (
+from moysklad_emulator.accounts import EmulatedAccount, EmulatedEntity, EmulatedUser
+from moysklad_emulator.answers import empty_answer, error_answer, json_answer
+from moysklad_emulator.bodies import read_json
+from moysklad_emulator.dialect import Dialect
+from moysklad_emulator.documents import Documents
+from moysklad_emulator.edits import EntityEditor
+from moysklad_emulator.entity_rules import RULES
+from moysklad_emulator.errors import (
     IMAGE_CODES,
     ApiError,
     MovedError,
     api_error,
     not_found,
 )
-from imgsync.adapters.emulator.links import API_PREFIX, Links
-from imgsync.adapters.emulator.queries import (
+from moysklad_emulator.links import API_PREFIX, Links
+from moysklad_emulator.queries import (
     ENTITY_PARAMETERS,
     LIST_PARAMETERS,
     PAGE_PARAMETERS,
@@ -38,8 +38,8 @@ from imgsync.adapters.emulator.queries import (
     parse_page,
     parse_view,
 )
-from imgsync.adapters.emulator.state import Emulator
-from imgsync.adapters.emulator.uploads import ElementParser, href_of
+from moysklad_emulator.state import Emulator
+from moysklad_emulator.uploads import ElementParser, href_of
 
 _EXPIRATION_HEADER = "X-Lognex-Download-Expiration-Seconds"
 _SECONDS = re.compile(r"[0-9]{1,9}")

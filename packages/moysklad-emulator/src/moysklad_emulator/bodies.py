@@ -7,8 +7,8 @@ from typing import Any
 
 from starlette.requests import Request
 
-from imgsync.adapters.emulator.errors import api_error
-from imgsync.adapters.emulator.limits import EmulatorLimits
+from moysklad_emulator.errors import api_error
+from moysklad_emulator.limits import EmulatorLimits
 
 
 async def read_json(request: Request, limits: EmulatorLimits) -> Any:

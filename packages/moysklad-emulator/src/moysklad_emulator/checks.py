@@ -5,8 +5,8 @@ import re
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
-from imgsync.adapters.emulator.errors import ApiError, api_error
-from imgsync.adapters.emulator.limits import EmulatorLimits
+from moysklad_emulator.errors import ApiError, api_error
+from moysklad_emulator.limits import EmulatorLimits
 
 
 def check_header_size(scope: Scope, limits: EmulatorLimits) -> None:

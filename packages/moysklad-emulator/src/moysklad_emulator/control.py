@@ -10,10 +10,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from imgsync.adapters.emulator.gate import CONTROL_PREFIX
-from imgsync.adapters.emulator.orders import FaultOrder
-from imgsync.adapters.emulator.seeding import Seed
-from imgsync.adapters.emulator.state import Emulator
+from moysklad_emulator.gate import CONTROL_PREFIX
+from moysklad_emulator.orders import FaultOrder
+from moysklad_emulator.seeding import Seed
+from moysklad_emulator.state import Emulator
 
 Handler = Callable[[Request], Awaitable[Response]]
 

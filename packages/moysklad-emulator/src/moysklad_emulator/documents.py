@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlencode
 
-from imgsync.adapters.emulator.accounts import EmulatedAccount, EmulatedEntity, EmulatedUser
-from imgsync.adapters.emulator.dialect import Dialect
-from imgsync.adapters.emulator.entity_rules import RULES
-from imgsync.adapters.emulator.images import StoredImage
-from imgsync.adapters.emulator.links import Links
-from imgsync.adapters.emulator.queries import Page, View
+from moysklad_emulator.accounts import EmulatedAccount, EmulatedEntity, EmulatedUser
+from moysklad_emulator.dialect import Dialect
+from moysklad_emulator.entity_rules import RULES
+from moysklad_emulator.images import StoredImage
+from moysklad_emulator.links import Links
+from moysklad_emulator.queries import Page, View
 
 _JSON = "application/json"
 _IMAGES_LIMIT = 1000

@@ -4,16 +4,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from imgsync.adapters.emulator.accounts import EmulatedAccount, EmulatedEntity
-from imgsync.adapters.emulator.dialect import Dialect
-from imgsync.adapters.emulator.documents import Documents
-from imgsync.adapters.emulator.entity_rules import RULES
-from imgsync.adapters.emulator.errors import ApiError, api_error, not_found
-from imgsync.adapters.emulator.images import ImageElement
-from imgsync.adapters.emulator.limits import EmulatorLimits
-from imgsync.adapters.emulator.links import Links
-from imgsync.adapters.emulator.queries import View
-from imgsync.adapters.emulator.uploads import ElementParser, href_of, refuse_unknown
+from moysklad_emulator.accounts import EmulatedAccount, EmulatedEntity
+from moysklad_emulator.dialect import Dialect
+from moysklad_emulator.documents import Documents
+from moysklad_emulator.entity_rules import RULES
+from moysklad_emulator.errors import ApiError, api_error, not_found
+from moysklad_emulator.images import ImageElement
+from moysklad_emulator.limits import EmulatorLimits
+from moysklad_emulator.links import Links
+from moysklad_emulator.queries import View
+from moysklad_emulator.uploads import ElementParser, href_of, refuse_unknown
 
 _READ_ONLY = frozenset({"meta", "id", "accountId", "updated"})
 """Fields that answers have and requests may repeat: they change nothing (section General)."""

@@ -8,11 +8,11 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from imgsync.adapters.emulator.answers import error_answer
-from imgsync.adapters.emulator.connections import Connections
-from imgsync.adapters.emulator.errors import injected_error
-from imgsync.adapters.emulator.faults import Fault
-from imgsync.adapters.emulator.wire import Answer
+from moysklad_emulator.answers import error_answer
+from moysklad_emulator.connections import Connections
+from moysklad_emulator.errors import injected_error
+from moysklad_emulator.faults import Fault
+from moysklad_emulator.wire import Answer
 
 _DRAIN_FACTOR = 4
 _UNSENT_BYTES = 1_000_000

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypedDict, Unpack
 
-from imgsync.adapters.emulator.hostile import Body
+from moysklad_emulator.hostile import Body
 
 Where = Literal["api", "storage"]
 Framing = Literal["length", "chunked", "close"]

@@ -6,21 +6,21 @@ from starlette.datastructures import Headers
 from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from imgsync.adapters.emulator.accounts import EmulatedUser
-from imgsync.adapters.emulator.answers import error_answer
-from imgsync.adapters.emulator.checks import (
+from moysklad_emulator.accounts import EmulatedUser
+from moysklad_emulator.answers import error_answer
+from moysklad_emulator.checks import (
     check_accept,
     check_accept_encoding,
     check_header_size,
 )
-from imgsync.adapters.emulator.connections import Connections
-from imgsync.adapters.emulator.credentials import parse_authorization
-from imgsync.adapters.emulator.errors import ApiError, api_error
-from imgsync.adapters.emulator.exchange import Exchange
-from imgsync.adapters.emulator.limits import EmulatorLimits
-from imgsync.adapters.emulator.links import API_PREFIX
-from imgsync.adapters.emulator.rate import RateBucket
-from imgsync.adapters.emulator.state import Emulator
+from moysklad_emulator.connections import Connections
+from moysklad_emulator.credentials import parse_authorization
+from moysklad_emulator.errors import ApiError, api_error
+from moysklad_emulator.exchange import Exchange
+from moysklad_emulator.limits import EmulatorLimits
+from moysklad_emulator.links import API_PREFIX
+from moysklad_emulator.rate import RateBucket
+from moysklad_emulator.state import Emulator
 
 CONTROL_PREFIX = "/_emulator"
 

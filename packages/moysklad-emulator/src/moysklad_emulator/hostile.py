@@ -6,7 +6,7 @@ import zlib
 from functools import cache
 from typing import Literal
 
-from imgsync.adapters.emulator.pictures import SMALLEST_PNG_BYTES, padded_png
+from moysklad_emulator.pictures import SMALLEST_PNG_BYTES, padded_png
 
 Body = Literal[
     "empty",

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import PurePath
 from typing import NamedTuple
 
-from imgsync.adapters.emulator.content import digest_of
+from moysklad_emulator.content import digest_of
 
 _MOSCOW_TIME = timezone(timedelta(hours=3))
 _SIGNATURES = {rb"\xff\xd8\xff": "image/jpeg", rb"\x89PNG\r\n\x1a\n": "image/png"}

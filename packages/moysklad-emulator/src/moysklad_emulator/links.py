@@ -7,9 +7,9 @@ import secrets
 import time
 from urllib.parse import urlencode
 
-from imgsync.adapters.emulator.accounts import EmulatedAccount, EmulatedEntity
-from imgsync.adapters.emulator.dialect import DialectSwitch
-from imgsync.adapters.emulator.errors import api_error, not_found
+from moysklad_emulator.accounts import EmulatedAccount, EmulatedEntity
+from moysklad_emulator.dialect import DialectSwitch
+from moysklad_emulator.errors import api_error, not_found
 
 API_PREFIX = "/api/remap/1.2"
 

@@ -5,8 +5,8 @@ from typing import Annotated
 
 from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, field_validator
 
-from imgsync.adapters.emulator.faults import Fault, Faults, Framing, Where
-from imgsync.adapters.emulator.hostile import Body
+from moysklad_emulator.faults import Fault, Faults, Framing, Where
+from moysklad_emulator.hostile import Body
 
 _Size = Annotated[int, Field(ge=0)]
 

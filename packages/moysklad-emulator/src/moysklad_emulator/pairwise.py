@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations, product
 from typing import Any
 
-from imgsync.adapters.emulator.dialect import SWITCHES, Dialect
+from moysklad_emulator.dialect import SWITCHES, Dialect
 
 Pair = tuple[tuple[str, Any], tuple[str, Any]]
 """Two switches with a value each, in the order of the switches."""

@@ -5,16 +5,17 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import httpx
+from moysklad_emulator.gate import CONTROL_PREFIX
+from moysklad_emulator.limits import EmulatorLimits
+from moysklad_emulator.server import EmulatorServerError
 
-from imgsync.adapters.emulator.gate import CONTROL_PREFIX
-from imgsync.adapters.emulator.limits import EmulatorLimits
-from imgsync.adapters.emulator.server import EmulatorServerError
+_ANSWER_SECONDS = 30.0
 
 
 class EmulatorProcess:
@@ -22,38 +23,43 @@ class EmulatorProcess:
 
     def __init__(self, api_url: str) -> None:
         self.api_url = api_url
-        parts = urlsplit(api_url)
-        self._control_url = f"{parts.scheme}://{parts.netloc}{CONTROL_PREFIX}"
+        self._address = urlsplit(api_url).netloc
 
     def stats(self) -> dict[str, Any]:
         """The counters, as `Stats.as_json` gives them."""
-        answer: dict[str, Any] = httpx.get(f"{self._control_url}/stats", trust_env=False).json()
-        return answer
+        return self._ask("GET", "stats")
 
     def change_dialect(self, **switches: Any) -> None:
-        """Plays some switches of `Dialect` otherwise from the next request on."""
-        self._post("dialect", switches)
+        """Plays some switches of `Dialect` otherwise from the next request on; ValueError."""
+        self._ask("POST", "dialect", switches)
 
     def add_fault(self, **order: Any) -> None:
-        """Adds a fault (see `imgsync.adapters.emulator.orders`)."""
-        self._post("faults", order)
+        """Adds a fault (see `moysklad_emulator.orders`). ValueError for one that is none."""
+        self._ask("POST", "faults", order)
 
     def clear_faults(self) -> None:
-        httpx.delete(f"{self._control_url}/faults", trust_env=False).raise_for_status()
+        self._ask("DELETE", "faults")
 
     def reset_stats(self) -> None:
-        self._post("stats/reset", {})
+        self._ask("POST", "stats/reset")
 
-    def _post(self, path: str, body: dict[str, Any]) -> None:
-        answer = httpx.post(f"{self._control_url}/{path}", json=body, trust_env=False)
-        answer.raise_for_status()
+    def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        """The answer's JSON. ValueError with the emulator's reason where it refuses."""
+        # http.client heeds no proxy of the environment: the emulator is on this machine.
+        with closing(HTTPConnection(self._address, timeout=_ANSWER_SECONDS)) as connection:
+            connection.request(method, f"{CONTROL_PREFIX}/{path}", json.dumps(body or {}))
+            response = connection.getresponse()
+            answer: dict[str, Any] = json.load(response)
+        if response.status != 200:
+            raise ValueError(answer["error"])
+        return answer
 
 
 @contextmanager
 def emulator_process(
     seed: dict[str, Any], *, rate_interval: float = EmulatorLimits().rate_interval
 ) -> Iterator[EmulatorProcess]:
-    """Starts an emulator with the accounts of `seed` (see `imgsync.adapters.emulator.seeding`).
+    """Starts an emulator with the accounts of `seed` (see `moysklad_emulator.seeding`).
 
     `rate_interval`: seconds in which the rate bucket is refilled. EmulatorServerError where the
     process does not start.
@@ -61,7 +67,7 @@ def emulator_process(
     with tempfile.TemporaryDirectory(prefix="moysklad-seed-") as folder:
         state = Path(folder) / "seed.json"
         state.write_text(json.dumps(seed), encoding="utf-8")
-        command = [sys.executable, "-m", "imgsync.adapters.emulator", "--state", str(state)]
+        command = [sys.executable, "-m", "moysklad_emulator", "--state", str(state)]
         command += ["--rate-interval", str(rate_interval)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
             try:

@@ -10,9 +10,9 @@ from typing import Any
 
 from starlette.datastructures import QueryParams
 
-from imgsync.adapters.emulator.entity_rules import EntityRules
-from imgsync.adapters.emulator.errors import api_error
-from imgsync.adapters.emulator.limits import EmulatorLimits
+from moysklad_emulator.entity_rules import EntityRules
+from moysklad_emulator.errors import api_error
+from moysklad_emulator.limits import EmulatorLimits
 
 LIST_PARAMETERS = frozenset({"limit", "offset", "filter", "expand", "fields"})
 PAGE_PARAMETERS = frozenset({"limit", "offset"})

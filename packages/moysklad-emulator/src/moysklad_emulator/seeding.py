@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from imgsync.adapters.emulator.accounts import EmulatedAccount, SeedImage, UserKind
-from imgsync.adapters.emulator.pictures import SMALLEST_PNG_BYTES, padded_png
-from imgsync.adapters.emulator.state import Emulator
+from moysklad_emulator.accounts import EmulatedAccount, SeedImage, UserKind
+from moysklad_emulator.pictures import SMALLEST_PNG_BYTES, padded_png
+from moysklad_emulator.state import Emulator
 
 _NUMBERS = 2**48
 

@@ -14,13 +14,13 @@ from typing import Self
 import uvicorn
 from starlette.types import ASGIApp
 
-from imgsync.adapters.emulator.api import Api
-from imgsync.adapters.emulator.connections import Connections
-from imgsync.adapters.emulator.control import Control
-from imgsync.adapters.emulator.gate import ApiGate
-from imgsync.adapters.emulator.links import API_PREFIX, Links
-from imgsync.adapters.emulator.state import Emulator
-from imgsync.adapters.emulator.storage import Storage
+from moysklad_emulator.api import Api
+from moysklad_emulator.connections import Connections
+from moysklad_emulator.control import Control
+from moysklad_emulator.gate import ApiGate
+from moysklad_emulator.links import API_PREFIX, Links
+from moysklad_emulator.state import Emulator
+from moysklad_emulator.storage import Storage
 
 _HOST = "127.0.0.1"
 _HOST_IPV6 = "::1"

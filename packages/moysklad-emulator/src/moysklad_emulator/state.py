@@ -3,13 +3,13 @@
 import threading
 import uuid
 
-from imgsync.adapters.emulator.accounts import Credentials, EmulatedAccount, EmulatedEntity
-from imgsync.adapters.emulator.content import ContentStore
-from imgsync.adapters.emulator.dialect import Dialect, DialectSwitch
-from imgsync.adapters.emulator.faults import Faults
-from imgsync.adapters.emulator.images import ImageCopy, StoredImage
-from imgsync.adapters.emulator.limits import EmulatorLimits
-from imgsync.adapters.emulator.stats import Stats, StatsRecorder
+from moysklad_emulator.accounts import Credentials, EmulatedAccount, EmulatedEntity
+from moysklad_emulator.content import ContentStore
+from moysklad_emulator.dialect import Dialect, DialectSwitch
+from moysklad_emulator.faults import Faults
+from moysklad_emulator.images import ImageCopy, StoredImage
+from moysklad_emulator.limits import EmulatorLimits
+from moysklad_emulator.stats import Stats, StatsRecorder
 
 
 class Emulator:

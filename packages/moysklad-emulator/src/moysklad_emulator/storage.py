@@ -10,10 +10,10 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from imgsync.adapters.emulator.connections import Connections
-from imgsync.adapters.emulator.exchange import Exchange
-from imgsync.adapters.emulator.links import Links
-from imgsync.adapters.emulator.state import Emulator
+from moysklad_emulator.connections import Connections
+from moysklad_emulator.exchange import Exchange
+from moysklad_emulator.links import Links
+from moysklad_emulator.state import Emulator
 
 _MINIATURE = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNkYAAAAAYAAjCB0C8AAAAASUVORK5CYII="

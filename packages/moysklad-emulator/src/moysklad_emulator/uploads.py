@@ -5,12 +5,12 @@ import binascii
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from imgsync.adapters.emulator.accounts import EmulatedEntity
-from imgsync.adapters.emulator.dialect import Dialect
-from imgsync.adapters.emulator.errors import api_error, not_found
-from imgsync.adapters.emulator.images import ImageElement, KeptImage, NewImage, image_type
-from imgsync.adapters.emulator.limits import EmulatorLimits
-from imgsync.adapters.emulator.links import Links
+from moysklad_emulator.accounts import EmulatedEntity
+from moysklad_emulator.dialect import Dialect
+from moysklad_emulator.errors import api_error, not_found
+from moysklad_emulator.images import ImageElement, KeptImage, NewImage, image_type
+from moysklad_emulator.limits import EmulatorLimits
+from moysklad_emulator.links import Links
 
 _UPLOAD_FIELDS = frozenset({"filename", "content"})
 _ROW_FIELDS = frozenset({"meta", "filename", "title", "size", "updated", "miniature", "tiny"})

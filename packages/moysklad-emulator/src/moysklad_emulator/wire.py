@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 
-from imgsync.adapters.emulator.faults import Fault
-from imgsync.adapters.emulator.hostile import hostile_body
+from moysklad_emulator.faults import Fault
+from moysklad_emulator.hostile import hostile_body
 
 _CHUNK_BYTES = 65_536
 
