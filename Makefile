@@ -4,19 +4,20 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 VENV := .venv
 BIN := $(VENV)/bin
 TEST_PROCESSES ?= 2
+EMULATOR := packages/moysklad-emulator
 
 .PHONY: demo test lint bench format clean
 
-$(VENV)/.dev: pyproject.toml
+$(VENV)/.dev: pyproject.toml $(EMULATOR)/pyproject.toml
 	@test -n "$(PYTHON)" || { echo "imgsync needs Python 3.11 or newer on PATH" >&2; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || { echo "Python's venv module is missing (Debian: apt-get install python3-venv)" >&2; exit 1; }
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --editable $(EMULATOR) --editable '.[dev]'
 	@touch $@
 
-$(VENV)/.demo: pyproject.toml
+$(VENV)/.demo: pyproject.toml $(EMULATOR)/pyproject.toml
 	@test -n "$(PYTHON)" || { echo "imgsync needs Python 3.11 or newer on PATH" >&2; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || { echo "Python's venv module is missing (Debian: apt-get install python3-venv)" >&2; exit 1; }
-	$(BIN)/python -m pip install --quiet --editable '.[demo]'
+	$(BIN)/python -m pip install --quiet --editable $(EMULATOR) --editable '.[demo]'
 	@touch $@
 
 demo: $(VENV)/.demo

@@ -12,7 +12,7 @@ import httpx
 
 from benchmarks.report import finish
 from benchmarks.workload import CHILD, MAIN
-from imgsync.adapters.emulator.process import EmulatorProcess
+from moysklad_emulator.process import EmulatorProcess
 
 
 class Account:

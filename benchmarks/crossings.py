@@ -14,12 +14,11 @@ from typing import Any
 from click.testing import CliRunner
 
 import imgsync
-from imgsync.adapters.emulator import Emulator, EmulatorServer
-from imgsync.adapters.emulator.pictures import padded_png
 from imgsync.entrypoints.cli.main import main
+from moysklad_emulator import Emulator, EmulatorServer
+from moysklad_emulator.pictures import padded_png
 
 _ROOT = str(Path(imgsync.__file__).parent)
-_EMULATOR = str(Path(_ROOT) / "adapters" / "emulator")
 
 
 class Crossings:
@@ -40,7 +39,7 @@ class Crossings:
 
     @staticmethod
     def _ours(path: str) -> bool:
-        return path.startswith(_ROOT) and not path.startswith(_EMULATOR)
+        return path.startswith(_ROOT)
 
     @property
     def files(self) -> int:

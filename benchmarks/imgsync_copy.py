@@ -7,7 +7,6 @@ from pathlib import Path
 
 from benchmarks.report import finish
 from benchmarks.workload import CHILD, MAIN, account_id
-from imgsync.adapters.emulator.process import EmulatorProcess
 from imgsync.application.tally import Tally
 from imgsync.domain.accounts import Account, TokenKind
 from imgsync.domain.settings import ChildSettings
@@ -15,6 +14,7 @@ from imgsync.entrypoints.cli.planning import plan_and_queue
 from imgsync.entrypoints.cli.runtime import run_async
 from imgsync.entrypoints.config import FixedConfig
 from imgsync.entrypoints.container import Container
+from moysklad_emulator.process import EmulatorProcess
 
 
 def copy(emulator: EmulatorProcess) -> tuple[int, float]:

@@ -10,8 +10,8 @@ import httpx
 
 from benchmarks.report import Report
 from benchmarks.workload import CHILD, MAIN, Workload
-from imgsync.adapters.emulator.process import emulator_process
 from imgsync.domain.limits import RATE_INTERVAL_SECONDS
+from moysklad_emulator.process import emulator_process
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, create_engine, text
 
-from imgsync.adapters.emulator import EmulatedEntity, Emulator
+from moysklad_emulator import EmulatedEntity, Emulator
 
 _GOOD = ("completed", "unchanged")
 _LAST_TASKS = text(

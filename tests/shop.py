@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from imgsync.adapters.emulator import (
+from moysklad_emulator import (
     EmulatedAccount,
     EmulatedEntity,
     Emulator,

@@ -7,7 +7,6 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from imgsync.adapters.emulator.pictures import padded_png
 from imgsync.adapters.pictures.pillow import PillowCheck
 from imgsync.adapters.sql.accounts import SqlAccountRepository
 from imgsync.adapters.sql.queue import SqlTaskQueue
@@ -24,6 +23,7 @@ from imgsync.domain.payloads import BATCH, LEGACY, PayloadFormats, SyncRequest, 
 from imgsync.domain.replace import STRATEGIES
 from imgsync.domain.settings import ChildSettings
 from imgsync.domain.tasks import SyncResult, Task
+from moysklad_emulator.pictures import padded_png
 from tests.fakes.gauge import ParallelGauge
 from tests.fakes.moysklad import FakeFactory, FakeMoySklad
 from tests.fakes.permit import UNLIMITED

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from imgsync.adapters.emulator import Emulator, EmulatorLimits, EmulatorServer
 from imgsync.entrypoints.cli.main import main
+from moysklad_emulator import Emulator, EmulatorLimits, EmulatorServer
 from tests.shop import CHILD_TOKEN, MAIN_TOKEN, Shop
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from imgsync.adapters.emulator.images import NewImage
+from moysklad_emulator.images import NewImage
 from tests.cli.conftest import Cli
 from tests.shop import Shop, pictures
 

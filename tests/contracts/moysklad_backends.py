@@ -5,10 +5,10 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from imgsync.adapters.clock import SystemClock
-from imgsync.adapters.emulator import EmulatedEntity, Emulator, EmulatorLimits, EmulatorServer
 from imgsync.adapters.moysklad.factory import HttpMoySkladFactory
 from imgsync.domain.accounts import Account, TokenKind
 from imgsync.domain.ports.moysklad import MoySkladFactory
+from moysklad_emulator import EmulatedEntity, Emulator, EmulatorLimits, EmulatorServer
 from tests.fakes.moysklad import HOST, FakeFactory, FakeMoySklad
 
 ACCOUNT = Account("0a3ee49e-7d12-4f0c-8b8e-64b7f4d4c9a1", "Shop", TokenKind.SOLUTION, "token")

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from imgsync.adapters.emulator import Emulator, EmulatorLimits, EmulatorServer
+from moysklad_emulator import Emulator, EmulatorLimits, EmulatorServer
 from tests.shop import CHILD_TOKEN, MAIN_TOKEN, Shop
 
 DEADLINE_SECONDS = 30.0

@@ -76,3 +76,30 @@ def test_a_wrong_result_ends_the_demo_with_status_1(monkeypatch: pytest.MonkeyPa
     assert result.exit_code == 1
     assert "does not hold the right images" in result.stderr
     assert "Verified" not in result.stdout
+
+
+def without(module: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """Runs imgsync where a module is not installed."""
+    script = f"import sys; sys.modules[{module!r}] = None\nfrom imgsync.__main__ import run; run()"
+    return subprocess.run(
+        [sys.executable, "-c", script, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("module", ["moysklad_emulator", "skimage"])
+def test_a_demo_without_its_packages_says_what_to_install(module: str) -> None:
+    done = without(module, "demo")
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        f"Error: the demo needs the package '{module}': pip install 'imgsync[demo]'"
+    ]
+
+
+def test_every_other_command_is_there_without_the_emulator() -> None:
+    done = without("moysklad_emulator", "plugins")
+    assert done.returncode == 0, done.stderr
+    assert "product" in done.stdout

@@ -5,7 +5,14 @@ from typing import Any
 
 import pytest
 
-from imgsync.adapters.emulator import (
+from imgsync.application.tally import Tally
+from imgsync.domain.accounts import Account, TokenKind
+from imgsync.domain.settings import ChildSettings
+from imgsync.entrypoints.cli.planning import plan_and_queue
+from imgsync.entrypoints.cli.runtime import run_async
+from imgsync.entrypoints.config import FixedConfig
+from imgsync.entrypoints.container import Container
+from moysklad_emulator import (
     SWITCHES,
     Dialect,
     EmulatedEntity,
@@ -15,14 +22,7 @@ from imgsync.adapters.emulator import (
     UserKind,
     pairwise_dialects,
 )
-from imgsync.adapters.emulator.images import KeptImage, NewImage
-from imgsync.application.tally import Tally
-from imgsync.domain.accounts import Account, TokenKind
-from imgsync.domain.settings import ChildSettings
-from imgsync.entrypoints.cli.planning import plan_and_queue
-from imgsync.entrypoints.cli.runtime import run_async
-from imgsync.entrypoints.config import FixedConfig
-from imgsync.entrypoints.container import Container
+from moysklad_emulator.images import KeptImage, NewImage
 from tests.application.world import png
 from tests.shop import CHILD_TOKEN, MAIN_TOKEN, Shop, pictures
 

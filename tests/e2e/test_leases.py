@@ -18,11 +18,11 @@ from datetime import UTC, datetime
 import pytest
 from sqlalchemy import Engine, text
 
-from imgsync.adapters.emulator import EmulatedEntity, Emulator, EmulatorLimits, EmulatorServer
-from imgsync.adapters.emulator.images import NewImage
 from imgsync.adapters.sql.engine import create_engine_for
 from imgsync.adapters.sql.queue import SqlTaskQueue
 from imgsync.domain.tasks import TaskStatus
+from moysklad_emulator import EmulatedEntity, Emulator, EmulatorLimits, EmulatorServer
+from moysklad_emulator.images import NewImage
 from tests.application.world import png
 from tests.e2e.conftest import DEADLINE_SECONDS, Host, Popen, StartHost, wait_until
 from tests.shop import Images, Shop

@@ -6,7 +6,6 @@ from typing import Any
 
 from benchmarks.workload import account_id
 
-from imgsync.adapters.emulator.process import emulator_process
 from imgsync.application.tally import Tally
 from imgsync.domain.accounts import Account, TokenKind
 from imgsync.domain.settings import ChildSettings
@@ -14,6 +13,7 @@ from imgsync.entrypoints.cli.planning import plan_and_queue
 from imgsync.entrypoints.cli.runtime import run_async
 from imgsync.entrypoints.config import FixedConfig
 from imgsync.entrypoints.container import Container
+from moysklad_emulator.process import emulator_process
 
 IMAGE_BYTES = 6_000_000
 ALLOWED_BYTES = 4_000_000

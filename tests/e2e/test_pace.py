@@ -1,6 +1,6 @@
 """The documented rate and parallel limits, over HTTP."""
 
-from imgsync.adapters.emulator import Emulator, EmulatorLimits, EmulatorServer
+from moysklad_emulator import Emulator, EmulatorLimits, EmulatorServer
 from tests.e2e.conftest import StartHost
 from tests.shop import CHILD_TOKEN, MAIN_TOKEN, Shop, pictures
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from imgsync.adapters.emulator import Emulator, EmulatorServer
 from imgsync.adapters.plugins.registry import load_plugins
+from moysklad_emulator import Emulator, EmulatorServer
 from tests.plugins.conftest import RunImgsync
 from tests.shop import CHILD_TOKEN, MAIN_TOKEN, Shop, pictures
 

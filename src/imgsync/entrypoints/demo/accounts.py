@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from imgsync.adapters.emulator import EmulatedAccount, EmulatedEntity, Emulator
 from imgsync.entrypoints.demo.photographs import Photograph, gif, photographs
+from moysklad_emulator import EmulatedAccount, EmulatedEntity, Emulator
 
 MAIN_TOKEN, CHILD_TOKEN = "demo-main", "demo-child"
 

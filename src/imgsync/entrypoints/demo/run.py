@@ -7,8 +7,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from imgsync.adapters.emulator import Emulator, EmulatorServer
-from imgsync.adapters.emulator.images import ImageElement, KeptImage, NewImage
 from imgsync.application.tally import Tally
 from imgsync.domain.accounts import Account, TokenKind
 from imgsync.domain.formats import image_format
@@ -17,6 +15,8 @@ from imgsync.entrypoints.cli.planning import PlanOutcome, plan_and_queue
 from imgsync.entrypoints.config import FixedConfig
 from imgsync.entrypoints.container import Container
 from imgsync.entrypoints.demo.accounts import CHILD_TOKEN, MAIN_TOKEN, DemoAccounts, seed
+from moysklad_emulator import Emulator, EmulatorServer
+from moysklad_emulator.images import ImageElement, KeptImage, NewImage
 
 _ADDED = "one photo added"
 

@@ -1,0 +1,46 @@
+"""Checks of request headers (sections Restrictions, Compression, Errors)."""
+
+import re
+
+from starlette.datastructures import Headers
+from starlette.types import Scope
+
+from moysklad_emulator.errors import ApiError, api_error
+from moysklad_emulator.limits import EmulatorLimits
+
+EXPIRATION_HEADER = "X-Lognex-Download-Expiration-Seconds"
+_OWN_HEADERS = ("x-lognex-", "lognex-")
+
+
+def check_header_size(scope: Scope, limits: EmulatorLimits) -> None:
+    """414 where the URL alone is too long, 431 where URL and headers together are."""
+    url = len(scope["raw_path"]) + len(scope["query_string"])
+    if url > limits.max_header_bytes:
+        raise ApiError(414)
+    headers = sum(len(name) + len(value) + len(": \r\n") for name, value in scope["headers"])
+    if url + headers > limits.max_header_bytes:
+        raise ApiError(431)
+
+
+def check_accept_encoding(headers: Headers) -> None:
+    """415 without a body unless gzip is accepted."""
+    for choice in headers.get("accept-encoding", "").split(","):
+        coding, _, quality = choice.partition(";")
+        refused = re.fullmatch(r"q=0(\.0*)?", quality.replace(" ", ""))
+        if coding.strip().lower() == "gzip" and not refused:
+            return
+    raise ApiError(415)
+
+
+def check_accept(headers: Headers) -> None:
+    """ApiError 1062 for an Accept other than ``*/*`` and the documented one."""
+    accept = headers.get("accept", "*/*").replace(" ", "").lower()
+    if accept not in ("*/*", "application/json;charset=utf-8"):
+        raise api_error(1062, parameter="Accept")
+
+
+def check_own_headers(headers: Headers) -> None:
+    """ApiError 3030 for one of MoySklad's own headers that is not played: a region, a time zone."""
+    for name in headers:
+        if name.startswith(_OWN_HEADERS) and name != EXPIRATION_HEADER.lower():
+            raise api_error(3030, parameter=name)

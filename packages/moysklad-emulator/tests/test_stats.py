@@ -1,0 +1,67 @@
+import json
+
+import httpx
+
+from moysklad_emulator import Stats
+from service import JPEG, Service, images_path, upload
+
+
+def test_requests_and_bytes_are_counted(service: Service) -> None:
+    product = service.product(("a.jpg", JPEG + bytes(996)))
+    body = json.dumps(upload("b.jpg")).encode()
+    added = service.client.post(images_path(product), content=body)
+    assert service.client.post(images_path(product), content=b"{}").status_code == 412
+    image = product.images[0].id
+    service.client.delete(f"{images_path(product)}/{product.images[1].id}")
+    service.client.get("nowhere")
+    location = service.client.get(f"download/{image}").headers["location"]
+    httpx.get(location)
+    stats = service.emulator.stats
+    assert stats.requests == {
+        ("POST", "entity/{type}/{id}/images"): 2,
+        ("DELETE", "entity/{type}/{id}/images/{image}"): 1,
+        ("GET", "(unknown)"): 1,
+        ("GET", "download/{image}"): 1,
+        ("GET", "storage/temporary"): 1,
+    }
+    assert stats.statuses == {200: 3, 412: 1, 404: 1, 302: 1}
+    assert (stats.api_calls, stats.storage_requests) == (5, 1)
+    assert (stats.uploads, stats.deletions, stats.downloads) == (1, 1, 1)
+    assert stats.throttled == 0
+    assert stats.bytes_in == len(body) + 2
+    assert stats.bytes_out > 1000 + int(added.headers["content-length"])
+    assert stats.max_parallel == {service.user.id: 1}
+
+
+def test_a_snapshot_does_not_change(service: Service) -> None:
+    before = service.emulator.stats
+    service.client.get("entity/product")
+    assert before == Stats()
+    assert service.emulator.stats.api_calls == 1
+
+
+def test_counters_can_be_reset(service: Service) -> None:
+    service.client.get("entity/product")
+    service.emulator.reset_stats()
+    assert service.emulator.stats == Stats()
+
+
+def test_refused_requests_are_counted_with_their_route(service: Service) -> None:
+    assert httpx.get(f"{service.server.api_url}/entity/product").status_code == 401
+    stats = service.emulator.stats
+    assert stats.requests == {("GET", "entity/{type}"): 1}
+    assert stats.max_parallel == {}
+
+
+def test_the_body_of_a_refused_request_is_read(service: Service) -> None:
+    body = bytes(1_000_000)
+    assert httpx.post(f"{service.server.api_url}/entity/product", content=body).status_code == 401
+    assert service.emulator.stats.bytes_in == len(body)
+
+
+def test_a_deletion_of_many_is_one(service: Service) -> None:
+    product = service.product(*[(f"{n}.jpg", JPEG + bytes([n])) for n in range(3)])
+    body = [service.meta(product, n) for n in (0, 1)]
+    service.client.post(f"{images_path(product)}/delete", json=body)
+    stats = service.emulator.stats
+    assert (stats.deletions, stats.uploads) == (1, 0)
