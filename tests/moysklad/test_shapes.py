@@ -212,6 +212,18 @@ async def test_an_image_list_without_rows_is_not_empty(
         await harness.client.list_images(PRODUCT, "p1")
 
 
+@pytest.mark.parametrize("rows", [0, 2])
+async def test_an_image_list_that_claims_more_than_it_gives_is_not_trusted(
+    harness: Harness, network: respx.MockRouter, rows: int
+) -> None:
+    given = [{"meta": {"href": f"{API}/i{number}"}} for number in range(rows)]
+    network.get(f"{API}/entity/product/p1/images").respond(
+        json={"meta": {"size": 3}, "rows": given}
+    )
+    with pytest.raises(ApiError, match=f"has {rows} rows although it says to have 3"):
+        await harness.client.list_images(PRODUCT, "p1")
+
+
 @pytest.mark.parametrize("body", [[], 7, "x", {}, {"rows": 5}, {"meta": 5, "rows": []}])
 async def test_a_list_of_another_shape_is_an_error(
     harness: Harness, network: respx.MockRouter, body: Any

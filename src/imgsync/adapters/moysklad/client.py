@@ -162,7 +162,14 @@ class MoySkladClient:
         page = parse(Page, await self._get(_images_path(entity_type, entity_id)))
         if page.rows is None and page.size != 0:
             raise ApiError("unexpected answer of the API: the list of images has no rows")
-        return Images.of(page.rows or [])
+        rows = page.rows or []
+        if page.size is not None and len(rows) < page.size:
+            # An empty one would have the child's images cleared.
+            raise ApiError(
+                f"the list of images has {len(rows)} rows although it says to have {page.size}; "
+                "it is not trusted"
+            )
+        return Images.of(rows)
 
 
 def _entity_path(entity_type: EntityType, entity_id: str) -> str:
