@@ -183,3 +183,14 @@ async def test_thousands_of_tasks_of_a_refused_account_settle_quickly(world: Wor
     assert len(reports) == 1000
     assert len(world.child.calls) <= 4
     assert world.queue.parked() == 1000
+
+
+async def test_who_waits_for_an_account_calls_it_by_its_name(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.accounts.add(Account("child", "Corner shop", TokenKind.SOLUTION, "token"))
+    await queue_many(world, 1)
+    refuse(world, "child", AuthorisationError("401", "child"))
+    await drain(world)
+    assert world.queue.find()[0].error == "waits for account 'Corner shop': 401"
+    assert "account 'Corner shop': 401; its tasks wait until" in caplog.text
