@@ -4,6 +4,7 @@ import json
 import logging
 import threading
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -433,3 +434,15 @@ def test_what_would_be_cleared_is_told(ready: Cli, shop: Shop) -> None:
     assert "Queued 1 tasks with 0 images, 1 of them to clear, (1 new" in ready.ok("enqueue", *BOTH)
     ready.ok("worker", "--drain")
     assert shop.images(lamp) == []
+
+
+def test_a_task_of_a_sync_that_was_killed_keeps_no_entity_from_the_next(
+    ready: Cli, shop: Shop, sqlite_engine: Engine
+) -> None:
+    lamp = shop.pair("Lamp", pictures(1))
+    ready.ok("enqueue", *BOTH)
+    assert SqlTaskQueue(sqlite_engine).claim(lease=timedelta(seconds=-1))
+    told = ready.json("sync", *BOTH)
+    assert (told["run"]["completed"], told["plan"]["task_ids"]) == (1, [2])
+    assert shop.images(lamp) == pictures(1)
+    assert ready.json("queue", "status")["processing"] == 0
