@@ -221,3 +221,14 @@ async def test_a_process_that_stops_before_it_notes_a_refusal_parks_no_new_token
     assert world.accounts.parking("child") is None
     assert world.queue.counts()[TaskStatus.COMPLETED] == 3
     assert {task.attempts for task in world.queue.find()} == {1}
+
+
+async def test_who_waits_for_an_account_calls_it_by_its_name(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.accounts.add(Account("child", "Corner shop", TokenKind.SOLUTION, "token"))
+    await queue_many(world, 1)
+    refuse(world, "child", AuthorisationError("401", "child"))
+    await drain(world)
+    assert world.queue.find()[0].error == "waits for account 'Corner shop': 401"
+    assert "account 'Corner shop': 401; its tasks wait until" in caplog.text

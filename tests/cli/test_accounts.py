@@ -143,6 +143,18 @@ def test_behind_an_outage_an_account_is_stored_unchecked_on_demand(cli: Cli, api
     )
 
 
+def test_what_is_stored_unchecked_keeps_what_is_known(cli: Cli) -> None:
+    cli.ok("account", "add", "--name", "Main shop", "--kind", "draft", IMGSYNC_TOKEN=SECRET)
+    result = cli.run("account", "add", ID, "--offline", IMGSYNC_TOKEN="another")
+    assert f"credentials of 'Main shop' ({ID})" in result.stderr
+    (stored,) = cli.json("account", "list")
+    assert (stored["name"], stored["kind"]) == ("Main shop", "draft")
+    cli.ok("account", "add", ID, "--offline", "--login", "a@b", IMGSYNC_TOKEN="another")
+    cli.ok("account", "add", ID, "--offline", "--name", "New", IMGSYNC_TOKEN="another")
+    (stored,) = cli.json("account", "list")
+    assert (stored["name"], stored["kind"], stored["login"]) == ("New", "solution", None)
+
+
 def test_an_account_that_shows_nothing_is_not_stored(cli: Cli, api: Api) -> None:
     api.answers[SECRET, None] = ImgsyncError("no entity tells the account")
     assert "Error: Nothing is stored: no entity tells" in cli.fail(
@@ -361,7 +373,7 @@ def test_settings_make_an_account_a_child(child: Cli, sqlite_engine: Engine) -> 
     assert child.json("account", "list")[0]["role"] == "child"
     add = ("account", "add", "c1", "--offline", "--role", "main")
     said = child.fail(*add, IMGSYNC_TOKEN=SECRET)
-    assert "'c1' receives images, so it cannot be a main account" in said
+    assert "'Branch' receives images, so it cannot be a main account" in said
     assert child.json("account", "list")[0]["role"] == "child"
     stored: Account = SqlAccountRepository(sqlite_engine).get("c1")
     assert stored.role is AccountRole.CHILD

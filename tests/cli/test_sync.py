@@ -4,6 +4,7 @@ import json
 import logging
 import threading
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -314,7 +315,9 @@ def test_one_failed_task_is_retried_by_its_number(ready: Cli, shop: Shop) -> Non
 
 def test_the_number_of_failed_tasks_shown_is_an_option(ready: Cli, shop: Shop) -> None:
     fail_two(ready, shop)
-    assert [t["id"] for t in ready.json("queue", "failed", "--limit", "1")] == [2]
+    (last,) = ready.json("queue", "failed", "--limit", "1")
+    assert (last["id"], last["entity"]) == (2, f"product '{last['payload']['name']}'")
+    assert last["entity"] in ready.ok("queue", "failed")
 
 
 def test_an_error_is_shown_whole_where_a_script_reads_it(ready: Cli, shop: Shop) -> None:
@@ -431,3 +434,15 @@ def test_what_would_be_cleared_is_told(ready: Cli, shop: Shop) -> None:
     assert "Queued 1 tasks with 0 images, 1 of them to clear, (1 new" in ready.ok("enqueue", *BOTH)
     ready.ok("worker", "--drain")
     assert shop.images(lamp) == []
+
+
+def test_a_task_of_a_sync_that_was_killed_keeps_no_entity_from_the_next(
+    ready: Cli, shop: Shop, sqlite_engine: Engine
+) -> None:
+    lamp = shop.pair("Lamp", pictures(1))
+    ready.ok("enqueue", *BOTH)
+    assert SqlTaskQueue(sqlite_engine).claim(lease=timedelta(seconds=-1))
+    told = ready.json("sync", *BOTH)
+    assert (told["run"]["completed"], told["plan"]["task_ids"]) == (1, [2])
+    assert shop.images(lamp) == pictures(1)
+    assert ready.json("queue", "status")["processing"] == 0

@@ -46,6 +46,6 @@ def test_every_end_of_a_task_is_logged(
     ready.ok("enqueue", "--main", "Main", "--child", "Child")
     caplog.set_level(logging.INFO)
     assert ready.failed_json("worker", "--drain", status=3)["status"] == "part"
-    assert "task 1: completed with warnings, 2 uploaded, 0 kept" in caplog.text
+    assert "Task 1 (product 'Good'): completed with warnings, 2 uploaded, 0 kept" in caplog.text
     assert "Task 1 (product 'Good'): a.gif: it is neither a JPEG nor a PNG file" in caplog.text
-    assert "task 2, attempt 1: failed: No image was uploaded: b.gif" in caplog.text
+    assert "Task 2 (product 'Bad'), attempt 1: failed: No image was uploaded: b.gif" in caplog.text

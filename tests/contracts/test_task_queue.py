@@ -110,6 +110,19 @@ def test_only_takes_these_tasks(queue: TaskQueue) -> None:
     assert claim(queue, only=[]) is None
 
 
+def test_only_takes_lapsed_tasks_in_the_way_of_these(queue: TaskQueue) -> None:
+    held, other = put(queue, key="c/product/1"), put(queue, key="c/product/2")
+    take(queue, only=[held])
+    take(queue, only=[other])
+    chosen = put(queue, key="c/product/1")
+    assert claim(queue, only=[chosen]) is None
+    lapsed = take(queue, NOW + 2 * LEASE, only=[chosen])
+    assert (lapsed.id, lapsed.crashes) == (held, 1)
+    assert claim(queue, NOW + 2 * LEASE, only=[chosen]) is None
+    queue.complete(lapsed, result="completed", warnings=())
+    assert take(queue, NOW + 2 * LEASE, only=[chosen]).id == chosen
+
+
 def test_completion_is_stored(queue: TaskQueue) -> None:
     put(queue)
     task = take(queue)

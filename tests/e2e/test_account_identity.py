@@ -112,6 +112,22 @@ def test_an_account_stored_unchecked_is_checked_before_it_is_written_to(
     assert shop.images(lamp) == pictures(1, 90)
 
 
+def test_tasks_queued_before_the_tokens_were_exchanged_say_so(cli: AccountsOf, shop: Shop) -> None:
+    lamps = [shop.pair(f"L{n}", pictures(1, 100 + n)) for n in range(3)]
+    cli.ok("account", "add", "--name", "Main", token=MAIN_TOKEN)
+    cli.ok("account", "add", "--name", "Child", token=CHILD_TOKEN)
+    cli.ok("settings", "set", "--child", "Child", "--sync-images-all")
+    cli.ok("enqueue", "--main", "Main", "--child", "Child")
+    for account, token in ((shop.main, CHILD_TOKEN), (shop.child, MAIN_TOKEN)):
+        cli.ok("account", "add", account.id, "--offline", token=token)
+    assert cli.run("worker", "--drain").exit_code == 3
+    failed = json.loads(cli.ok("queue", "failed", "--json"))
+    assert len(failed) == len(lamps)
+    for task in failed:
+        assert task["error"].startswith(f"Account 'Child' is stored under id {shop.child.id}, but")
+    assert [len(e.images) for e in shop.main.entities("product")] == [1, 1, 1]
+
+
 def test_a_refused_token_parks_its_tasks_until_it_is_replaced(cli: AccountsOf, shop: Shop) -> None:
     lamps = [shop.pair(f"L{n}", pictures(1, 100 + n)) for n in range(5)]
     cli.ok("account", "add", "--name", "Main", token=MAIN_TOKEN)

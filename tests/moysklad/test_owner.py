@@ -261,3 +261,34 @@ async def test_other_types_are_checked_by_their_own_entity(
     network.get(f"{API}/entity/contentcard/c1").respond(json={"accountId": ACCOUNT_ID})
     network.post(f"{API}/entity/contentcard/c1/images").respond(json=[])
     await new.client.set_images(EntityType("contentcard"), "c1", [], lambda _: iter([]), UNLIMITED)
+
+
+async def test_what_is_not_found_may_be_another_account_s(
+    new: Harness, network: respx.MockRouter
+) -> None:
+    listed = network.get(url__regex=r".*/images$").mock(return_value=failure(1021, 404))
+    asked = network.get(f"{API}/entity/organization").respond(json=rows({"accountId": OTHER}))
+    for entity_id in ("p1", "p2", "p3"):
+        with pytest.raises(WrongAccountError, match=f"belongs to account {OTHER}"):
+            await new.client.list_images(PRODUCT, entity_id)
+    # Nothing more is read with such credentials.
+    with pytest.raises(WrongAccountError):
+        await new.client.content_length(f"{API}/download/x")
+    with pytest.raises(WrongAccountError):
+        await new.client.download(f"{API}/download/x", void, lambda: None, 10)
+    assert (listed.call_count, asked.call_count) == (1, 1)
+
+
+@pytest.mark.parametrize("answer", [rows({"accountId": ACCOUNT_ID}), rows()])
+async def test_what_is_not_found_in_the_account_itself_is_not_found(
+    new: Harness, network: respx.MockRouter, answer: dict[str, object]
+) -> None:
+    network.get(url__regex=r".*/images$").mock(return_value=failure(1021, 404))
+    network.get(url__regex=r".*/entity/\w+\?limit=1$").respond(json=answer)
+    for _ in range(2):
+        with pytest.raises(NotFoundError):
+            await new.client.list_images(PRODUCT, "p1")
+
+
+def void(_: bytes) -> None:
+    return

@@ -39,8 +39,8 @@ BUSY_FOR = timedelta(minutes=1)
 class TaskParkedError(ImgsyncError):
     """The task waits for an account that takes no requests."""
 
-    def __init__(self, account_id: str, parking: Parking) -> None:
-        super().__init__(f"waits for account '{account_id}': {parking.reason}")
+    def __init__(self, account_id: str, name: str, parking: Parking) -> None:
+        super().__init__(f"waits for account '{name}': {parking.reason}")
         self.account_id = account_id
         self.parking = parking
 
@@ -101,8 +101,7 @@ class AccountGate:
         while True:
             parking = await asyncio.to_thread(self.accounts.parking, account_id)
             if parking is not None:
-                self._note(account_id, parking)
-                raise TaskParkedError(account_id, parking)
+                raise await self._parked_error(account_id, parking)
             if account_id not in self._parked:
                 return False
             other = self._tries.get(account_id)
@@ -132,8 +131,13 @@ class AccountGate:
             parking = await self._park(account_id, error, used)
         if parking is None:
             return CredentialsReplacedError(str(error))
-        self._note(account_id, parking)
-        return TaskParkedError(account_id, parking)
+        return await self._parked_error(account_id, parking)
+
+    async def _parked_error(self, account_id: str, parking: Parking) -> TaskParkedError:
+        account = await self._account(account_id)
+        name = account.name if account else account_id
+        self._note(account_id, name, parking)
+        return TaskParkedError(account_id, name, parking)
 
     async def _park(
         self, account_id: str, error: ParkingError, used: Account | None
@@ -149,12 +153,12 @@ class AccountGate:
         noted = await asyncio.to_thread(self.accounts.park, account_id, parking, used)
         return parking if noted or used is None else None
 
-    def _note(self, account_id: str, parking: Parking) -> None:
+    def _note(self, account_id: str, name: str, parking: Parking) -> None:
         if self._parked.get(account_id) != parking:
             _log.error(
                 "account '%s': %s; its tasks wait until %s, or until it is stored anew with "
                 "'imgsync account add'",
-                account_id,
+                name,
                 parking.reason,
                 parking.until.strftime("%Y-%m-%d %H:%M:%S UTC"),
             )

@@ -58,13 +58,17 @@ class Tally:
 
 def task_label(task: Task) -> str:
     """Such as ``Task 7 (product 'Lamp')``, as far as its payload tells."""
+    entity = entity_label(task)
+    return f"Task {task.id} ({entity})" if entity else f"Task {task.id}"
+
+
+def entity_label(task: Task) -> str:
+    """Such as ``product 'Lamp'``, or by id where a payload has no name; '' where it tells none."""
     payload = task.payload if isinstance(task.payload, Mapping) else {}
     kind = payload.get("parent_entity_type") or payload.get("entity_type")
     name, entity_id = payload.get("name"), payload.get("parent_entity_id")
     if not isinstance(kind, str):
-        return f"Task {task.id}"
+        return ""
     if isinstance(name, str) and name:
-        return f"Task {task.id} ({kind} '{name}')"
-    return (
-        f"Task {task.id} ({kind} {entity_id})" if isinstance(entity_id, str) else f"Task {task.id}"
-    )
+        return f"{kind} '{name}'"
+    return f"{kind} {entity_id}" if isinstance(entity_id, str) else ""

@@ -66,7 +66,11 @@ class MoySkladClient:
             yield found
 
     async def list_images(self, entity_type: EntityType, entity_id: str) -> list[RemoteImage]:
-        images = await self._images(entity_type, entity_id)
+        try:
+            images = await self._images(entity_type, entity_id)
+        except NotFoundError:
+            await self._owner.suspect(self._get)
+            raise
         what = f"{entity_type.name} {entity_id}"
         if images.unreadable and not images.images:
             raise ApiError(f"no image of {what} can be read: {images.unreadable[0]}")
@@ -113,6 +117,7 @@ class MoySkladClient:
                 await self._write(entity_type, entity_id, path, small_body(left), permit)
 
     async def content_length(self, url: str) -> int | None:
+        self._owner.check()
         return await self._downloader.content_length(url)
 
     async def download(
@@ -123,9 +128,11 @@ class MoySkladClient:
         max_bytes: int,
         size: int | None = None,
     ) -> None:
+        self._owner.check()
         await self._downloader.download(url, write, restart, max_bytes, size)
 
     async def _get(self, path: str) -> Any:
+        self._owner.check()
         return await self._transport.json("GET", path)
 
     async def _write(

@@ -89,27 +89,42 @@ class OwnerCheck:
             f"{'password' if self._account.login else 'token'} belongs to account {account_id}; "
             "nothing is read or written with it; add the account again with 'imgsync account add'"
         )
-        self._raise()
+        self.check()
 
     async def confirm(self, get: Get, entity_path: str) -> None:
         """WrongAccountError where the credentials are another account's; `entity_path` is that of
         the entity which is about to be written. NotFoundError where it does not exist."""
         async with self._lock:
-            self._raise()
+            self.check()
             if not self._confirmed:
                 self.saw(await self._ask(get, entity_path))
 
-    async def _ask(self, get: Get, entity_path: str) -> str:
+    async def suspect(self, get: Get) -> None:
+        """Asks after something was not found, which another account's credentials would explain.
+
+        WrongAccountError where that is so; where it cannot be told, nothing.
+        """
+        async with self._lock:
+            self.check()
+            if not self._confirmed:
+                try:
+                    found = await self._ask(get)
+                except _REFUSALS:
+                    return
+                self.saw(found)
+
+    async def _ask(self, get: Get, entity_path: str | None = None) -> str:
         if self._account.token_kind in (TokenKind.USER, TokenKind.PASSWORD):
             try:
                 if found := _text(await get("context/employee"), "accountId"):
                     return found
             except _REFUSALS:
                 pass  # such as a solution's token that is stored as a user's
-        found = _text(await get(entity_path), "accountId")
+        found = _text(await get(entity_path), "accountId") if entity_path else ""
         return found or await _row_account(get, _TELLING_TYPES)
 
-    def _raise(self) -> None:
+    def check(self) -> None:
+        """WrongAccountError where the credentials are known to be another account's."""
         if self._error:
             raise WrongAccountError(self._error)
 

@@ -109,6 +109,7 @@ def _next_due(
     connection: Connection, now: datetime, only: Sequence[int] | None
 ) -> Select[tuple[object, ...]]:
     task, running = sync_queue.c, sync_queue.alias("running").c
+    chosen = sync_queue.alias("chosen").c
     same_entity_runs = (
         select(running.id)
         .where(
@@ -139,4 +140,8 @@ def _next_due(
         .limit(1)
         .with_for_update(skip_locked=True, of=sync_queue)
     )
-    return query if only is None else query.where(task.id.in_(only))
+    if only is None:
+        return query
+    keys = select(chosen.dedupe_key).where(chosen.id.in_(only))
+    in_their_way = and_(lapsed, task.dedupe_key.in_(keys))
+    return query.where(or_(task.id.in_(only), in_their_way))

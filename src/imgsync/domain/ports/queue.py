@@ -42,7 +42,8 @@ class TaskQueue(Protocol):
 
         Never a task whose key is being processed. A task whose lease lapsed is taken again, with
         a crash more and no attempt more; after MAX_CRASHES it fails. A row that cannot be read is
-        taken like any other and tells why in `Task.damage`. `only`: these tasks and no others.
+        taken like any other and tells why in `Task.damage`. `only`: these tasks, and those whose
+        lease lapsed that are in their way, as they are of the same key.
         """
         ...
 

@@ -104,14 +104,16 @@ def add(
         AccountRole(role) if role else None,
         _read_secret(token_stdin),
     )
-    added = given.unchecked()
-    if not offline:
-        added = _confirmed(container, given, _identify(container, added))
+    unchecked = given.unchecked()
+    if offline:
+        added = _kept(container, given, unchecked)
+    else:
+        added = _confirmed(container, given, _identify(container, unchecked))
     woken = _store(container, added)
     if offline:
         say(
             "Warning: nobody has checked that these are the credentials of "
-            f"'{added.id}'; that is done before the first write.",
+            f"'{added.name}' ({added.id}); that is done before the first write.",
             err=True,
         )
     if as_json:
@@ -161,6 +163,17 @@ def _confirmed(container: Container, given: _Given, identity: Identity) -> Accou
     return given.account(
         account_id, name or _printable(identity.name) or account_id, _kind(given, identity, known)
     )
+
+
+def _kept(container: Container, given: _Given, unchecked: Account) -> Account:
+    """The account as given, with what is known of it and not said anew."""
+    known = _known(container, unchecked.id)
+    if known is None:
+        return unchecked
+    kind = unchecked.token_kind
+    if given.kind is None and given.login is None and known.login is None:
+        kind = known.token_kind
+    return given.account(known.id, given.name or known.name, kind)
 
 
 def _kind(given: _Given, identity: Identity, known: Account | None) -> TokenKind:

@@ -1,10 +1,10 @@
 """imgsync queue: look at the queue, retry failed tasks, free held ones."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import click
 
+from imgsync.application.tally import entity_label
 from imgsync.domain.tasks import Task, TaskStatus
 from imgsync.entrypoints.cli.output import print_json, print_table, say
 from imgsync.entrypoints.cli.runtime import MAX_ID, CommandError, json_option, pass_container
@@ -53,7 +53,7 @@ def failed(container: Container, limit: int, as_json: bool) -> None:
         (
             (
                 str(task.id),
-                _entity(task),
+                entity_label(task) or "?",
                 f"{task.attempts}/{task.max_attempts}",
                 f"{task.updated_at:%Y-%m-%d %H:%M:%S}",
                 task.error or "",
@@ -102,17 +102,10 @@ def _print_changed(
         raise CommandError(f"Not {verb} ({why_not}): {listed}", fields={verb: changed})
 
 
-def _entity(task: Task) -> str:
-    if not isinstance(task.payload, Mapping):
-        return "?"
-    kind = task.payload.get("parent_entity_type") or task.payload.get("entity_type") or "?"
-    return f"{kind} {task.payload.get('parent_entity_id', '?')}"
-
-
 def _as_dict(task: Task) -> dict[str, Any]:
     return {
         "id": task.id,
-        "entity": _entity(task),
+        "entity": entity_label(task) or "?",
         "attempts": task.attempts,
         "max_attempts": task.max_attempts,
         "failed_at": task.updated_at.isoformat(),

@@ -127,11 +127,15 @@ def sync(
 
 
 async def _copy(container: Container, run: _Run, bar: Progress) -> None:
+    planned = set(run.plan.task_ids)
     copying = bar.add_task("Copying", total=len(run.plan.task_ids))
 
     def report(ended: TaskReport) -> None:
-        run.report(ended)
-        bar.advance(copying)
+        # Not one that a lost worker had left in the way of a planned one of the same entity: the
+        # planned one tells what has become of that.
+        if ended.task.id in planned:
+            run.report(ended)
+            bar.advance(copying)
 
     grace = container.config().grace_seconds
     for start in range(0, len(run.plan.task_ids), _CLAIM_IDS):

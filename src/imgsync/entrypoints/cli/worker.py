@@ -100,8 +100,8 @@ def _log_end(ended: TaskReport) -> None:
     task, result = ended.task, ended.result
     if result is not None:
         _log.info(
-            "task %d: %s, %d uploaded, %d kept",
-            task.id,
+            "%s: %s, %d uploaded, %d kept",
+            task_label(task),
             result.outcome.value,
             result.uploaded,
             result.kept,
@@ -110,6 +110,7 @@ def _log_end(ended: TaskReport) -> None:
             _log.warning("%s: %s", task_label(task), warning)
     elif ended.end in (TaskEnd.PARKED, TaskEnd.NO_ROOM):
         # Said once for all tasks of the account, or once for the disk.
-        _log.debug("task %d: %s: %s", task.id, ended.end, ended.error)
+        _log.debug("%s: %s: %s", task_label(task), ended.end, ended.error)
     else:
-        _log.error("task %d, attempt %d: %s: %s", task.id, task.attempts, ended.end, ended.error)
+        label = task_label(task)
+        _log.error("%s, attempt %d: %s: %s", label, task.attempts, ended.end, ended.error)
