@@ -18,7 +18,7 @@ from imgsync.adapters.moysklad.errors import (
     TransientError,
     error_of,
 )
-from imgsync.adapters.moysklad.gate import AccountGate, FailureMemory, RequestKey
+from imgsync.adapters.moysklad.gate import FailureMemory, RequestGate, RequestKey
 from imgsync.adapters.moysklad.pacer import Pacer
 from imgsync.adapters.moysklad.times import EXCHANGE_SECONDS, Allowance, WriteWindow, boot_time
 from imgsync.domain.accounts import Account, TokenKind
@@ -60,7 +60,7 @@ class ApiTransport:
         self._boot = boot
         self._seconds = seconds
         self._authorisation = _authorisation(account)
-        self._gate = AccountGate(account, monotonic)
+        self._gate = RequestGate(account, monotonic)
         self._memory = FailureMemory(monotonic)
 
     async def json(
