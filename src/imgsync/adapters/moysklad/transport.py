@@ -20,13 +20,14 @@ from imgsync.adapters.moysklad.errors import (
 )
 from imgsync.adapters.moysklad.gate import FailureMemory, RequestGate, RequestKey
 from imgsync.adapters.moysklad.pacer import Pacer
-from imgsync.adapters.moysklad.times import EXCHANGE_SECONDS, Allowance, WriteWindow, boot_time
+from imgsync.adapters.moysklad.times import EXCHANGE_SECONDS, Allowance, WriteWindow
 from imgsync.domain.accounts import Account, TokenKind
 from imgsync.domain.errors import ApiError, AuthorisationError, LeaseLostError, UnavailableError
 from imgsync.domain.limits import MAX_ERROR_BYTES
 from imgsync.domain.ports.moysklad import WritePermit
 from imgsync.domain.retry import REQUEST_RETRY_DELAYS
 from imgsync.domain.urls import DownloadPolicy
+from imgsync.uptime import uptime
 
 THROTTLE_BUDGET_SECONDS = 120.0
 """How long a request is repeated after answers 429 before its task is put off."""
@@ -48,7 +49,7 @@ class ApiTransport:
         *,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         monotonic: Callable[[], float] = time.monotonic,
-        boot: Callable[[], float] = boot_time,
+        boot: Callable[[], float] = uptime,
         seconds: float = EXCHANGE_SECONDS,
     ) -> None:
         self._account = account
