@@ -1015,3 +1015,21 @@ async def test_after_a_refusal_the_child_s_later_images_are_its_own(world: World
     await world.sync(replace(request, images=()))
     assert [name for name, _ in world.child.images("product", child_id)] == ["own.png"]
     assert [p async for p in world.plan("main", "child")] == []
+
+
+async def test_an_answer_about_another_entity_says_nothing_of_this_one(world: World) -> None:
+    _, child_id = world.pair(THREE, old=1)
+    request = await world.request()
+    other_id = world.child.add("product", "Other", THREE, external_code="y")
+    others = world.child.images("product", other_id)
+    set_images = world.child.set_images
+
+    async def swapped(*args: Any, **_: Any) -> list[RemoteImage]:
+        return await world.child.list_images(args[0], other_id)
+
+    world.child.set_images = swapped  # type: ignore[method-assign]
+    with pytest.raises(ChildChangedError):
+        await world.sync(request)
+    world.child.set_images = set_images  # type: ignore[method-assign]
+    assert (await world.sync(request)).uploaded == 3
+    assert world.child.images("product", child_id) == others == THREE

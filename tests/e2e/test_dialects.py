@@ -60,7 +60,8 @@ def copy(
     tally = Tally()
 
     async def run() -> None:
-        await plan_and_queue(container, shop.main.id, shop.child.id, match_by=None, types=())
+        plan = await plan_and_queue(container, shop.main.id, shop.child.id, match_by=None, types=())
+        assert plan.skipped == []
         await container.worker().run(drain=True, report=tally.add)
 
     try:

@@ -12,7 +12,6 @@ from typing import Any
 from imgsync.application.daemon_thread import in_daemon_thread
 from imgsync.application.parking import AccountGate, CredentialsReplacedError, TaskParkedError
 from imgsync.application.sync_entity import SyncEntity
-from imgsync.application.uptime import uptime
 from imgsync.domain.errors import ImgsyncError, LeaseLostError, NoRoomError
 from imgsync.domain.payloads import PayloadFormats
 from imgsync.domain.ports.clock import Clock
@@ -20,6 +19,7 @@ from imgsync.domain.ports.queue import TaskQueue
 from imgsync.domain.ports.repositories import AccountRepository
 from imgsync.domain.retry import retry_delay
 from imgsync.domain.tasks import SyncResult, Task
+from imgsync.uptime import uptime
 
 _log = logging.getLogger(__name__)
 _LONGEST_MARGIN_SECONDS = 5.0

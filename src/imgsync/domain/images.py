@@ -28,6 +28,10 @@ class RemoteImage:
         """Id of the image, the last segment of `href`."""
         return last_segment(self.href)
 
+    def is_of(self, entity_id: str) -> bool:
+        """Whether `href`, ``…/{entity id}/images/{id}``, names this entity."""
+        return entity_id in urlsplit(self.href).path.split("/")
+
 
 @dataclass(frozen=True, slots=True)
 class ImageFingerprint:

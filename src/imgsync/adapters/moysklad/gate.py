@@ -55,7 +55,7 @@ class FailureMemory:
 
 
 @dataclass(slots=True)
-class AccountGate:
+class RequestGate:
     """Lets requests of one account out, unless they are known to fail.
 
     Until the credentials have proved good, one request at a time goes out, so that refused ones

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from imgsync.domain.errors import LeaseLostError
 from imgsync.domain.ports.moysklad import WritePermit
+from imgsync.uptime import uptime
 
 EXCHANGE_SECONDS = 300.0
 """For one request to the API and its whole answer (documentation, Workbook: up to 300 s)."""
@@ -17,15 +18,6 @@ DOWNLOAD_SECONDS = 60.0
 
 _MARGIN_SECONDS = 10.0
 _MARGIN_SHARE = 0.25
-
-
-def boot_time() -> float:
-    """Seconds of a clock that goes on while the process is stopped or the machine sleeps.
-
-    CLOCK_MONOTONIC stands still in a suspended Linux machine; elsewhere it is the best there is.
-    """
-    clock: int | None = getattr(time, "CLOCK_BOOTTIME", None)
-    return time.monotonic() if clock is None else time.clock_gettime(clock)
 
 
 @dataclass(slots=True)
@@ -56,12 +48,10 @@ class WriteWindow:
     """The time in which one write may reach the API, by a clock that no stop of ours holds up."""
 
     ends_at: float
-    clock: Callable[[], float] = field(default=boot_time)
+    clock: Callable[[], float] = field(default=uptime)
 
     @classmethod
-    async def open(
-        cls, permit: WritePermit, clock: Callable[[], float] = boot_time
-    ) -> "WriteWindow":
+    async def open(cls, permit: WritePermit, clock: Callable[[], float] = uptime) -> "WriteWindow":
         """Confirms the permit. The time counts from before it was asked, and ends with a margin in
         which bytes under way arrive and the API does what they say."""
         asked_at = clock()

@@ -18,9 +18,9 @@ from imgsync.adapters.moysklad.errors import (
     TransientError,
     error_of,
 )
-from imgsync.adapters.moysklad.gate import AccountGate, FailureMemory, RequestKey
+from imgsync.adapters.moysklad.gate import FailureMemory, RequestGate, RequestKey
 from imgsync.adapters.moysklad.pacer import Pacer
-from imgsync.adapters.moysklad.times import EXCHANGE_SECONDS, Allowance, WriteWindow, boot_time
+from imgsync.adapters.moysklad.times import EXCHANGE_SECONDS, Allowance, WriteWindow
 from imgsync.domain.accounts import Account, TokenKind
 from imgsync.domain.errors import ApiError, AuthorisationError, LeaseLostError, UnavailableError
 from imgsync.domain.limits import (
@@ -33,6 +33,7 @@ from imgsync.domain.limits import (
 from imgsync.domain.ports.moysklad import WritePermit
 from imgsync.domain.retry import REQUEST_RETRY_DELAYS
 from imgsync.domain.urls import DownloadPolicy
+from imgsync.uptime import uptime
 
 THROTTLE_BUDGET_SECONDS = 120.0
 """How long a request is repeated after answers 429 before its task is put off."""
@@ -56,7 +57,7 @@ class ApiTransport:
         *,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         monotonic: Callable[[], float] = time.monotonic,
-        boot: Callable[[], float] = boot_time,
+        boot: Callable[[], float] = uptime,
         seconds: float = EXCHANGE_SECONDS,
     ) -> None:
         self._account = account
@@ -68,7 +69,7 @@ class ApiTransport:
         self._boot = boot
         self._seconds = seconds
         self._authorisation = _authorisation(account)
-        self._gate = AccountGate(account, monotonic)
+        self._gate = RequestGate(account, monotonic)
         self._memory = FailureMemory(monotonic)
 
     async def json(

@@ -1,6 +1,5 @@
 """Database connections: SQLite by default, PostgreSQL for several hosts."""
 
-import json
 import os
 import sqlite3
 import stat
@@ -54,7 +53,6 @@ def _sqlite(url: URL) -> Engine:
     engine = create_engine(
         url.set(drivername="sqlite+pysqlite", database=str(path)),
         connect_args={"timeout": _BUSY_SECONDS},
-        json_deserializer=_lenient_json,
     )
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
@@ -131,11 +129,3 @@ def _begin_sqlite(connection: Connection) -> None:
     """Takes the write lock at once: a lock that is upgraded later would fail, not wait."""
     reads = connection.get_execution_options().get(READS, False)
     connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
-
-
-def _lenient_json(value: str) -> Any:
-    """Text that is not JSON is returned as it is, so that its task can fail with a clear error."""
-    try:
-        return json.loads(value)
-    except ValueError:
-        return value
