@@ -1,8 +1,10 @@
 import json
 
 import httpx
+import pytest
 
-from moysklad_emulator import Stats
+from moysklad_emulator import Emulator, Stats
+from moysklad_emulator.documents import Documents
 from service import JPEG, Service, images_path, upload
 
 
@@ -65,3 +67,26 @@ def test_a_deletion_of_many_is_one(service: Service) -> None:
     service.client.post(f"{images_path(product)}/delete", json=body)
     stats = service.emulator.stats
     assert (stats.deletions, stats.uploads) == (1, 0)
+
+
+def test_commands_are_not_counted(service: Service) -> None:
+    answers = [httpx.get(f"{service.server.control_url}/{path}") for path in ("stats", "unknown")]
+    assert [answer.status_code for answer in answers] == [200, 404]
+    assert service.emulator.stats == Stats()
+
+
+def test_a_failure_of_the_emulator_itself_is_counted(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    location = service.download_location(service.product(("a.jpg", JPEG)))
+    service.emulator.reset_stats()
+    monkeypatch.setattr(Documents, "organization_page", fail)
+    monkeypatch.setattr(Emulator, "file_of", fail)
+    answers = [service.client.get("entity/organization"), httpx.get(location)]
+    assert [answer.status_code for answer in answers] == [500, 500]
+    assert answers[0].headers["X-RateLimit-Limit"] == "100000"
+    assert service.emulator.stats.statuses == {500: 2}
+    assert service.user.slots.used == 0

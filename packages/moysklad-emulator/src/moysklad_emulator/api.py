@@ -2,14 +2,15 @@
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Mount, Route, Router
 
 from moysklad_emulator.accounts import EmulatedAccount, EmulatedEntity, EmulatedUser
 from moysklad_emulator.answers import empty_answer, error_answer, json_answer
@@ -46,7 +47,7 @@ _SECONDS = re.compile(r"[0-9]{1,9}")
 
 
 class Api:
-    """Handlers; ``request.state.user`` is the authenticated user."""
+    """Handlers; ``request.user`` is the authenticated `Caller`."""
 
     def __init__(self, emulator: Emulator, links: Links) -> None:
         self._emulator = emulator
@@ -75,18 +76,18 @@ class Api:
         )
         return [_route(method, API_PREFIX + path, handler) for method, path, handler in table]
 
-    def application(self) -> Starlette:
-        """The application, with errors in their documented shape."""
-        app = Starlette(
-            routes=self.routes(),
+    def application(self, middleware: Sequence[Middleware]) -> Starlette:
+        """The application, with errors in their documented shape, those of `middleware` too."""
+        # Middleware of a mount, unlike the application's, stands within the handlers of errors.
+        router = Router(self.routes(), redirect_slashes=False)
+        return Starlette(
+            routes=[Mount("", router, middleware=middleware)],
             exception_handlers={
                 ApiError: self._on_api_error,
                 MovedError: _on_moved,
                 HTTPException: _on_http_error,
             },
         )
-        app.router.redirect_slashes = False
-        return app
 
     async def employee(self, request: Request) -> Response:
         """Who a user's token or password belongs to; ApiError 55006 for a solution's."""
@@ -323,7 +324,7 @@ def _repeated(request: Request) -> dict[str, str]:
 
 
 def _user(request: Request) -> EmulatedUser:
-    user: EmulatedUser = request.state.user
+    user: EmulatedUser = request.user.emulated
     return user
 
 

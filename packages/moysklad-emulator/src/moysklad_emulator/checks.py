@@ -1,15 +1,29 @@
 """Checks of request headers (sections Restrictions, Compression, Errors)."""
 
 import re
+from collections.abc import Callable
 
 from starlette.datastructures import Headers
-from starlette.types import Scope
+from starlette.requests import HTTPConnection
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from moysklad_emulator.errors import ApiError, api_error
 from moysklad_emulator.limits import EmulatorLimits
 
 EXPIRATION_HEADER = "X-Lognex-Download-Expiration-Seconds"
 _OWN_HEADERS = ("x-lognex-", "lognex-")
+
+
+class CheckMiddleware:
+    """Refuses a request where `check` raises; the application's handlers make the answer."""
+
+    def __init__(self, app: ASGIApp, *, check: Callable[[HTTPConnection], None]) -> None:
+        self._app = app
+        self._check = check
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._check(HTTPConnection(scope))
+        await self._app(scope, receive, send)
 
 
 def check_header_size(scope: Scope, limits: EmulatorLimits) -> None:

@@ -10,7 +10,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from moysklad_emulator.gate import CONTROL_PREFIX
 from moysklad_emulator.orders import FaultOrder
 from moysklad_emulator.seeding import Seed
 from moysklad_emulator.state import Emulator
@@ -19,7 +18,7 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 
 class Control:
-    """Handlers below `CONTROL_PREFIX`; a bad body is answered 400 with ``{"error"}``."""
+    """Handlers of commands to the emulator; a bad body is answered 400 with ``{"error"}``."""
 
     def __init__(self, emulator: Emulator) -> None:
         self._emulator = emulator
@@ -40,8 +39,7 @@ class Control:
         )
         return Starlette(
             routes=[
-                Route(f"{CONTROL_PREFIX}/{path}", handler, methods=[method])
-                for method, path, handler in table
+                Route(f"/{path}", handler, methods=[method]) for method, path, handler in table
             ],
             exception_handlers=dict.fromkeys((ValueError, OSError, RecursionError), _on_bad_body),
         )

@@ -1,9 +1,16 @@
-"""One HTTP request and its answer: counts bytes, adds headers, and cuts the connection."""
+"""One HTTP request and its answer: counts bytes, adds headers, and cuts the connection.
+
+Plain ASGI, where the rest is Starlette's: no class of Starlette knows when the last bytes of an
+answer go out, and BaseHTTPMiddleware passes them on by a task of its own, later than that. An HTTP
+server refuses what a fault must do: a length that lies, a half answer that looks whole, two
+answers to one request. These go past it, to the connection.
+"""
 
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 
+from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -11,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from moysklad_emulator.answers import error_answer
 from moysklad_emulator.connections import Connections
 from moysklad_emulator.errors import injected_error
-from moysklad_emulator.faults import WITHOUT_BODY, Fault
+from moysklad_emulator.faults import WITHOUT_BODY, Fault, Faults, Where
 from moysklad_emulator.wire import Answer
 
 _DRAIN_FACTOR = 4
@@ -34,7 +41,7 @@ class Exchange:
         *,
         drain_limit: int,
         on_end: Callable[["Exchange"], None],
-        headers: Callable[[], Mapping[str, str]] = dict,
+        headers: "AddedHeaders",
     ) -> None:
         self.scope = scope
         self.status: int | None = None
@@ -122,25 +129,21 @@ class Exchange:
         # A client that still sends does not see the answer: read what an error has left unread.
         await self._drain()
         self.status = message["status"]
-        headers = [
-            (k.encode(), v.encode("latin-1", "replace")) for k, v in self._all_headers(message)
-        ]
-        start = {**message, "headers": headers}
+        headers = self._all_headers(message)
         if self._cut_after == 0:
             await self._drop()
             return
-        if self.method == "HEAD" or (b"content-length", b"0") in start["headers"]:
+        if self.method == "HEAD" or headers.get("content-length") == "0":
             self._end()  # a client has the whole answer with its headers
-        await self._send(start)
+        await self._send({**message, "headers": headers.raw})
 
-    def _all_headers(self, start: Message) -> list[tuple[str, str]]:
-        """The answer's headers in lower case: of the application, of the gate, of the fault."""
-        given = [(k.decode().lower(), v.decode("latin-1")) for k, v in start.get("headers", ())]
-        given += [(name.lower(), value) for name, value in self._headers().items()]
-        if self._fault is None:
-            return given
-        changed = {name.lower(): value for name, value in self._fault.headers.items()}
-        return [pair for pair in given if pair[0] not in changed] + list(changed.items())
+    def _all_headers(self, start: Message) -> MutableHeaders:
+        """The answer's headers: of the application, of the gate, of the fault."""
+        headers = MutableHeaders(raw=list(start.get("headers", ())))
+        headers.update(self._headers(self.scope))
+        if self._fault is not None:
+            headers.update({n: _in_latin_1(value) for n, value in self._fault.headers.items()})
+        return headers
 
     async def _collect(self, message: Message, fault: Fault) -> None:
         """Keeps an answer until it is whole, then sends it in the fault's shape."""
@@ -151,7 +154,7 @@ class Exchange:
         if message.get("more_body", False):
             return
         await self._drain()
-        headers = dict(self._all_headers(self._start))
+        headers = dict(self._all_headers(self._start).items())
         answer = Answer(self._start["status"], headers, bytes(self._body)).changed_by(fault)
         self.status = answer.status
         await self._send_shaped(answer, fault)
@@ -231,6 +234,65 @@ class Exchange:
         if not self._ended:
             self._ended = True
             self._on_end(self)
+
+
+AddedHeaders = Callable[[Scope], Mapping[str, str]]
+"""Headers that an answer to a request gets beside its own, as they are when it begins."""
+
+
+class ExchangeMiddleware:
+    """Makes an `Exchange` of every request, which those within find in its state.
+
+    It has to stand outside of Starlette's handlers of errors, whose answers count too. Knows HTTP
+    alone: the server has neither websockets nor a lifespan.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        connections: Connections,
+        drain_limit: int,
+        on_end: Callable[[Exchange], None],
+        headers: AddedHeaders = lambda _: {},
+    ) -> None:
+        self._app = app
+        self._connections = connections
+        self._drain_limit = drain_limit
+        self._on_end = on_end
+        self._headers = headers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        exchange = Exchange(
+            scope,
+            receive,
+            send,
+            self._connections,
+            drain_limit=self._drain_limit,
+            on_end=self._on_end,
+            headers=self._headers,
+        )
+        scope.setdefault("state", {})["exchange"] = exchange
+        await exchange.conclude(exchange.run(self._app))
+
+
+class FaultMiddleware:
+    """Lets a request meet its fault, if there is one, instead of or before its endpoint."""
+
+    def __init__(self, app: ASGIApp, *, faults: Faults, where: Where) -> None:
+        self._app = app
+        self._faults = faults
+        self._where: Where = where
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        exchange: Exchange = scope["state"]["exchange"]
+        fault = self._faults.take(self._where, exchange.method, exchange.path)
+        if fault is None or not await exchange.inject(fault):
+            await self._app(scope, receive, send)
+
+
+def _in_latin_1(text: str) -> str:
+    return text.encode("latin-1", "replace").decode("latin-1")
 
 
 def _fault_response(status: int, fault: Fault) -> Response:

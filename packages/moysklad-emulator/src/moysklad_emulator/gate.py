@@ -2,13 +2,16 @@
 
 from collections.abc import Hashable, Mapping
 
-from starlette.datastructures import Headers
+from starlette.authentication import AuthCredentials, AuthenticationBackend, BaseUser, SimpleUser
+from starlette.middleware import Middleware
+from starlette.middleware.authentication import AuthenticationMiddleware
+from starlette.requests import HTTPConnection
 from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from moysklad_emulator.accounts import EmulatedUser
-from moysklad_emulator.answers import error_answer
+from moysklad_emulator.accounts import Credentials, EmulatedUser
 from moysklad_emulator.checks import (
+    CheckMiddleware,
     check_accept,
     check_accept_encoding,
     check_header_size,
@@ -17,7 +20,7 @@ from moysklad_emulator.checks import (
 from moysklad_emulator.connections import Connections
 from moysklad_emulator.credentials import parse_authorization
 from moysklad_emulator.errors import ApiError, api_error
-from moysklad_emulator.exchange import Exchange
+from moysklad_emulator.exchange import Exchange, ExchangeMiddleware, FaultMiddleware
 from moysklad_emulator.limits import EmulatorLimits
 from moysklad_emulator.links import API_PREFIX
 from moysklad_emulator.rate import RateBucket
@@ -27,113 +30,60 @@ CONTROL_PREFIX = "/_emulator"
 
 
 class ApiGate:
-    """ASGI application around the API's endpoints; `control` gets the paths below /_emulator."""
+    """Starlette's middleware around the API's endpoints.
 
-    def __init__(
-        self,
-        emulator: Emulator,
-        endpoints: ASGIApp,
-        routes: list[Route],
-        control: ASGIApp,
-        connections: Connections,
-    ) -> None:
+    `routes`: the endpoints', for the names of requests in the counters.
+    """
+
+    def __init__(self, emulator: Emulator, routes: list[Route]) -> None:
         self._emulator = emulator
-        self._endpoints = endpoints
         self._routes = routes
-        self._control = control
-        self._connections = connections
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return
-        if scope["path"].startswith(CONTROL_PREFIX + "/"):
-            await self._control(scope, receive, send)
-            return
-        scope = {**scope, "path": scope["path"].rstrip("/") or "/"}
-        visit = _Visit(self._emulator, scope, self._routes)
-        exchange = Exchange(
-            scope,
-            receive,
-            send,
-            self._connections,
-            drain_limit=self._emulator.limits.max_body_bytes,
-            on_end=visit.end,
-            headers=visit.headers,
-        )
-        await exchange.conclude(self._answer(visit, exchange))
-
-    async def _answer(self, visit: "_Visit", exchange: Exchange) -> None:
-        try:
-            visit.admit()
-        except ApiError as error:
-            await exchange.run(error_answer(error))
-            return
-        fault = self._emulator.faults.take("api", exchange.method, exchange.path)
-        if fault is not None and await exchange.inject(fault):
-            return
-        await exchange.run(self._endpoints)
-
-
-class _Visit:
-    """A request on its way through the gate: who makes it, and what it holds."""
-
-    def __init__(self, emulator: Emulator, scope: Scope, routes: list[Route]) -> None:
-        self._emulator = emulator
-        self._scope = scope
-        self._routes = routes
-        self._user: EmulatedUser | None = None
-        self._holds_slots = False
 
     @property
     def _limits(self) -> EmulatorLimits:
         return self._emulator.limits
 
-    def admit(self) -> None:
+    def outer(self, connections: Connections) -> list[Middleware]:
+        """Around the application and its handlers of errors: what counts every answer."""
+        return [
+            Middleware(_TrailingSlashMiddleware),
+            Middleware(
+                ExchangeMiddleware,
+                connections=connections,
+                drain_limit=self._limits.max_body_bytes,
+                on_end=self._end,
+                headers=self._headers,
+            ),
+        ]
+
+    def inner(self) -> list[Middleware]:
+        """Within the handlers of errors: what may refuse a request, in the order of its checks."""
+        return [
+            Middleware(CheckMiddleware, check=self._check_headers),
+            Middleware(AuthenticationMiddleware, backend=_Access(self._emulator.credentials)),
+            Middleware(CheckMiddleware, check=self._admit),
+            Middleware(FaultMiddleware, faults=self._emulator.faults, where="api"),
+        ]
+
+    def _check_headers(self, request: HTTPConnection) -> None:
+        check_header_size(request.scope, self._limits)
+        check_accept_encoding(request.headers)
+
+    def _admit(self, request: HTTPConnection) -> None:
         """Takes slots and spends units; ApiError where the request is refused."""
-        headers = Headers(scope=self._scope)
-        check_header_size(self._scope, self._limits)
-        check_accept_encoding(headers)
-        self._user = user = self._authenticate(headers)
-        self._scope.setdefault("state", {})["user"] = user
+        user: EmulatedUser = request.user.emulated
         if not user.api_access:
             raise api_error(1061)
         if not (user.slots.free and user.account.slots.free):
             raise api_error(1073)
         if not user.bucket.try_spend(user.weight):
             raise self._rate_error(user)
-        self._take_slots(user)
-        check_accept(headers)
-        check_own_headers(headers)
-
-    def headers(self) -> Mapping[str, str]:
-        """Rate headers; those of a full bucket where the user is unknown."""
-        limits, counted = self._limits, self._emulator.dialect.rate_headers
-        if counted == "none":
-            return {}
-        bucket = self._user.bucket if self._user else RateBucket(limits.rate_units, 0)
-        unit = self._user.weight if self._user and counted == "requests" else 1
-        return {
-            "X-RateLimit-Limit": str(limits.rate_units // unit),
-            "X-RateLimit-Remaining": str(bucket.remaining // unit),
-            "X-Lognex-Retry-TimeInterval": str(round(limits.rate_interval * 1000)),
-        }
-
-    def end(self, exchange: Exchange) -> None:
-        """Gives the slots back and counts the answer."""
-        user = self._user
-        if user is not None and self._holds_slots:
-            user.slots.give_back()
-            user.account.slots.give_back()
-        if user is not None and exchange.status is not None:
-            put_to = exchange.path if exchange.method == "PUT" else None
-            user.record(exchange.status, self._identity(), put_to)
-        self._emulator.recorder.record_api(
-            exchange.method,
-            self._route(),
-            exchange.status,
-            exchange.bytes_in,
-            exchange.bytes_out,
-        )
+        user.slots.take()
+        user.account.slots.take()
+        request.state.holds_slots = True
+        self._emulator.recorder.record_parallel(user.id, user.slots.used)
+        check_accept(request.headers)
+        check_own_headers(request.headers)
 
     def _rate_error(self, user: EmulatedUser) -> ApiError:
         if self._emulator.dialect.rate_headers == "none":
@@ -141,28 +91,86 @@ class _Visit:
         wait = str(user.bucket.milliseconds_until(user.weight))
         return api_error(1049, headers={"X-Lognex-Reset": wait, "X-Lognex-Retry-After": wait})
 
-    def _authenticate(self, headers: Headers) -> EmulatedUser:
-        credentials = parse_authorization(headers.get("authorization"))
-        user = credentials and self._emulator.credentials.find(*credentials)
-        if not user:
-            raise api_error(1056)
-        return user
+    def _headers(self, scope: Scope) -> Mapping[str, str]:
+        """Rate headers; those of a full bucket where the user is unknown."""
+        limits, counted, user = self._limits, self._emulator.dialect.rate_headers, _user(scope)
+        if counted == "none":
+            return {}
+        bucket = user.bucket if user else RateBucket(limits.rate_units, 0)
+        unit = user.weight if user and counted == "requests" else 1
+        return {
+            "X-RateLimit-Limit": str(limits.rate_units // unit),
+            "X-RateLimit-Remaining": str(bucket.remaining // unit),
+            "X-Lognex-Retry-TimeInterval": str(round(limits.rate_interval * 1000)),
+        }
 
-    def _take_slots(self, user: EmulatedUser) -> None:
-        user.slots.take()
-        user.account.slots.take()
-        self._holds_slots = True
-        self._emulator.recorder.record_parallel(user.id, user.slots.used)
+    def _end(self, exchange: Exchange) -> None:
+        """Gives the slots back and counts the answer."""
+        user = _user(exchange.scope)
+        if user is not None and exchange.scope["state"].get("holds_slots"):
+            user.slots.give_back()
+            user.account.slots.give_back()
+        if user is not None and exchange.status is not None:
+            put_to = exchange.path if exchange.method == "PUT" else None
+            user.record(exchange.status, _identity(exchange.scope), put_to)
+        self._emulator.recorder.record_api(
+            exchange.method,
+            self._route(exchange.scope),
+            exchange.status,
+            exchange.bytes_in,
+            exchange.bytes_out,
+        )
 
-    def _identity(self) -> Hashable:
-        """Requests of equal method, URL and body are identical; an unread body is like no other."""
-        url = f"{self._scope['path']}?{self._scope['query_string'].decode('latin-1')}"
-        unread = 0 if self._scope["method"] in ("GET", "HEAD", "DELETE") else object()
-        body = self._scope["state"].get("body_checksum", unread)
-        return self._scope["method"], url, body
-
-    def _route(self) -> str:
+    def _route(self, scope: Scope) -> str:
+        # Starlette's router tells nobody what it has found, and a refused request never gets there.
         for route in self._routes:
-            if route.matches(self._scope)[0] is not Match.NONE:
+            if route.matches(scope)[0] is not Match.NONE:
                 return route.path.removeprefix(API_PREFIX + "/")
         return "(unknown)"
+
+
+class Caller(SimpleUser):
+    """``request.user`` of an API request."""
+
+    def __init__(self, emulated: EmulatedUser) -> None:
+        super().__init__(emulated.id)
+        self.emulated = emulated
+
+
+class _Access(AuthenticationBackend):
+    """Finds the user of a request; ApiError 1056 where there is none."""
+
+    def __init__(self, credentials: Credentials) -> None:
+        self._credentials = credentials
+
+    async def authenticate(self, conn: HTTPConnection) -> tuple[AuthCredentials, BaseUser]:
+        given = parse_authorization(conn.headers.get("authorization"))
+        user = given and self._credentials.find(*given)
+        if not user:
+            raise api_error(1056)
+        return AuthCredentials(), Caller(user)
+
+
+class _TrailingSlashMiddleware:
+    """A trailing slash changes nothing. Starlette's router would redirect, which the API does not;
+    and paths of faults and counters must be the same either way.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app({**scope, "path": scope["path"].rstrip("/") or "/"}, receive, send)
+
+
+def _user(scope: Scope) -> EmulatedUser | None:
+    """Who makes the request; None before that is known."""
+    caller: Caller | None = scope.get("user")
+    return caller.emulated if caller else None
+
+
+def _identity(scope: Scope) -> Hashable:
+    """Requests of equal method, URL and body are identical; an unread body is like no other."""
+    url = f"{scope['path']}?{scope['query_string'].decode('latin-1')}"
+    unread = 0 if scope["method"] in ("GET", "HEAD", "DELETE") else object()
+    return scope["method"], url, scope["state"].get("body_checksum", unread)

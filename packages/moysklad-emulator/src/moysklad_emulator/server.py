@@ -12,12 +12,14 @@ from types import TracebackType
 from typing import Self
 
 import uvicorn
+from starlette.applications import Starlette
+from starlette.routing import Mount
 from starlette.types import ASGIApp
 
 from moysklad_emulator.api import Api
 from moysklad_emulator.connections import Connections
 from moysklad_emulator.control import Control
-from moysklad_emulator.gate import ApiGate
+from moysklad_emulator.gate import CONTROL_PREFIX, ApiGate
 from moysklad_emulator.links import API_PREFIX, Links
 from moysklad_emulator.state import Emulator
 from moysklad_emulator.storage import Storage
@@ -62,7 +64,7 @@ class EmulatorServer:
     @property
     def control_url(self) -> str:
         """Base of stats, stats/reset, seed, dialect and faults."""
-        return self.api_url.removesuffix(API_PREFIX) + "/_emulator"
+        return self.api_url.removesuffix(API_PREFIX) + CONTROL_PREFIX
 
     def start(self) -> None:
         """Returns when both ports answer. EmulatorServerError where they cannot."""
@@ -108,15 +110,18 @@ class EmulatorServer:
         self.stop()
 
     def _apps(self, links: Links) -> tuple[ASGIApp, ASGIApp]:
+        of_api, of_storage = self._connections
         api = Api(self.emulator, links)
-        gate = ApiGate(
-            self.emulator,
-            api.application(),
-            api.routes(),
-            Control(self.emulator).application(),
-            self._connections[0],
+        gate = ApiGate(self.emulator, api.routes())
+        return (
+            Starlette(
+                routes=[
+                    Mount(CONTROL_PREFIX, Control(self.emulator).application()),
+                    Mount("", api.application(gate.inner()), middleware=gate.outer(of_api)),
+                ]
+            ),
+            Storage(self.emulator, links).application(of_storage),
         )
-        return gate, Storage(self.emulator, links, self._connections[1])
 
     def _listen(self) -> tuple[list[socket.socket], list[socket.socket]]:
         api = _listen(self._ports[0])

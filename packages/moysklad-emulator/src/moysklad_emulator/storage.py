@@ -4,14 +4,16 @@ import asyncio
 import base64
 
 from starlette.applications import Starlette
-from starlette.datastructures import Headers
-from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import Response
+from starlette.routing import Mount, Route
+from starlette.types import ASGIApp
 
+from moysklad_emulator.checks import CheckMiddleware
 from moysklad_emulator.connections import Connections
-from moysklad_emulator.exchange import Exchange
+from moysklad_emulator.exchange import Exchange, ExchangeMiddleware, FaultMiddleware
 from moysklad_emulator.links import Links
 from moysklad_emulator.state import Emulator
 
@@ -22,52 +24,46 @@ _ROUTES = ("temporary", "permanent", "miniature")
 
 
 class Storage:
-    """ASGI application of the storage port."""
+    """Handlers of the storage port."""
 
-    def __init__(self, emulator: Emulator, links: Links, connections: Connections) -> None:
+    def __init__(self, emulator: Emulator, links: Links) -> None:
         self._emulator = emulator
         self._links = links
-        self._connections = connections
-        handlers = (self._temporary, self._permanent, self._miniature)
-        self._app = Starlette(
-            routes=[
-                Route(f"/{name}/{{account}}/{{image}}", handler, methods=["GET"])
-                for name, handler in zip(_ROUTES, handlers, strict=True)
-            ]
-        )
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return
-        exchange = Exchange(
-            scope,
-            receive,
-            send,
-            self._connections,
+    def application(self, connections: Connections) -> ASGIApp:
+        """The application, whose every answer is counted."""
+        handlers = (self._temporary, self._permanent, self._miniature)
+        routes = [
+            Route(f"/{name}/{{account}}/{{image}}", handler, methods=["GET"])
+            for name, handler in zip(_ROUTES, handlers, strict=True)
+        ]
+        middleware = [
+            Middleware(CheckMiddleware, check=self._refuse_authorization),
+            Middleware(FaultMiddleware, faults=self._emulator.faults, where="storage"),
+            Middleware(CheckMiddleware, check=self._refuse_head),
+        ]
+        return ExchangeMiddleware(
+            Starlette(routes=[Mount("", routes=routes, middleware=middleware)]),
+            connections=connections,
             drain_limit=self._emulator.limits.max_body_bytes,
             on_end=self._record,
         )
-        await exchange.conclude(self._answer(exchange))
 
-    async def _answer(self, exchange: Exchange) -> None:
-        if "authorization" in Headers(scope=exchange.scope):
+    def _refuse_authorization(self, request: HTTPConnection) -> None:
+        if "authorization" in request.headers:
             self._emulator.recorder.record_leak()
-            await exchange.run(_refusal(400, "Authorization is not allowed here"))
-            return
-        fault = self._emulator.faults.take("storage", exchange.method, exchange.path)
-        if fault is not None and await exchange.inject(fault):
-            return
-        if exchange.method == "HEAD" and not self._emulator.dialect.head:
-            await exchange.run(_refusal(405, "HEAD is not allowed"))
-            return
-        await exchange.run(self._app)
+            raise HTTPException(400, "Authorization is not allowed here\n")
+
+    def _refuse_head(self, request: HTTPConnection) -> None:
+        if request.scope["method"] == "HEAD" and not self._emulator.dialect.head:
+            raise HTTPException(405, "HEAD is not allowed\n")
 
     async def _temporary(self, request: Request) -> Response:
         names = ("expires", "nonce", "signature")
         parts = [request.query_params.get(name, "") for name in names]
         account_id, image_id = request.path_params["account"], request.path_params["image"]
         if not self._links.is_valid(account_id, image_id, *parts):
-            return _refusal(403, "expired or unknown")
+            raise HTTPException(403, "expired or unknown\n")
         return await self._file(request)
 
     async def _permanent(self, request: Request) -> Response:
@@ -76,14 +72,14 @@ class Storage:
     async def _miniature(self, request: Request) -> Response:
         account = self._emulator.account(request.path_params["account"])
         if account is None or account.image(request.path_params["image"]) is None:
-            return _refusal(403, "unknown")
+            raise HTTPException(403, "unknown\n")
         return Response(_MINIATURE, media_type="image/png")
 
     async def _file(self, request: Request) -> Response:
         names = request.path_params["account"], request.path_params["image"]
         found = await asyncio.to_thread(self._emulator.file_of, *names)
         if found is None:
-            return _refusal(403, "unknown")
+            raise HTTPException(403, "unknown\n")
         image, content = found
         return Response(content, media_type=image.media_type)
 
@@ -93,7 +89,3 @@ class Storage:
         self._emulator.recorder.record_storage(
             exchange.method, route, exchange.status, exchange.bytes_in, exchange.bytes_out
         )
-
-
-def _refusal(status: int, text: str) -> Response:
-    return PlainTextResponse(text + "\n", status)
