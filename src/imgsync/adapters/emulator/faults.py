@@ -19,10 +19,11 @@ class Fault:
 
     It meets requests of `method` ("ANY": of every one) in whose URL path `path` is found.
 
-    Effects in this order: sleep `delay` seconds; `drop_connection` before anything is done, or
-    `never` answer, or send the bytes `raw` verbatim and close. Else `status` is answered without
-    doing the work (with an API error body where `code` is given, with plain text otherwise), or
-    the work is done. Then the answer is changed:
+    Effects in this order: sleep `delay` seconds; read `hold_after` bytes of the request's body and
+    no more until `release` (0: nothing is done before it); `drop_connection` before anything is
+    done, or `never` answer, or send the bytes `raw` verbatim and close. Else `status` is answered
+    without doing the work (with an API error body where `code` is given, with plain text
+    otherwise), or the work is done. Then the answer is changed:
 
     - `headers` are added to it, or replace those it has;
     - `answer_status` is its status;
@@ -42,6 +43,7 @@ class Fault:
     where: Where = "api"
     remaining: int = 1
     delay: float = 0.0
+    hold_after: int | None = None
     drop_connection: bool = False
     never: bool = False
     raw: bytes | None = None
@@ -57,6 +59,21 @@ class Fault:
     bytes_per_second: float | None = None
     twice: bool = False
     drop_after_bytes: int | None = None
+    holding: threading.Event = field(default_factory=threading.Event, compare=False)
+    """Set once a request is held."""
+    _released: threading.Event = field(default_factory=threading.Event, compare=False)
+
+    def release(self) -> None:
+        """Lets the requests that `hold_after` holds go on, and holds no further one."""
+        self._released.set()
+
+    def holds(self, body_bytes: int) -> bool:
+        """Whether a request of which so much has come is held now."""
+        held = self.hold_after is not None and body_bytes >= self.hold_after
+        if not held or self._released.is_set():
+            return False
+        self.holding.set()
+        return True
 
     def matches(self, where: Where, method: str, path: str) -> bool:
         return (
@@ -89,6 +106,7 @@ class Effects(TypedDict, total=False):
     """Effects of a `Fault`, as it documents them."""
 
     delay: float
+    hold_after: int | None
     drop_connection: bool
     never: bool
     raw: bytes | None
@@ -136,7 +154,10 @@ class Faults:
         return fault
 
     def clear(self) -> None:
+        """Forgets all faults and lets go what they hold."""
         with self._lock:
+            for fault in self._faults:
+                fault.release()
             self._faults.clear()
 
     def waiting(self) -> int:

@@ -21,6 +21,7 @@ class FaultOrder(BaseModel):
     times: Annotated[int, Field(ge=1)] = 1
     where: Where = "api"
     delay: Annotated[float, Field(ge=0)] = 0.0
+    hold_after: _Size | None = None
     drop_connection: bool = False
     never: bool = False
     raw: Base64Bytes | None = None
