@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -29,8 +29,11 @@ class Host:
         self._stack = stack
 
     def start(self, *arguments: str, **env: str) -> Popen:
+        return self.start_program(("-m", "imgsync", *arguments), **env)
+
+    def start_program(self, program: Sequence[str], **env: str) -> Popen:
         process = subprocess.Popen(
-            [sys.executable, "-m", "imgsync", *arguments],
+            [sys.executable, *program],
             env=self._env | env,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -5,6 +5,10 @@ longer than its lease, or loses its database. Whatever happens, no child may be 
 pictures while the queue says that its task is completed.
 
 IMGSYNC_TEST_ROUNDS makes it longer (default 2 rounds of each kind), IMGSYNC_TEST_SEED another.
+
+Two moments are not left to chance: a worker sleeps with half a picture sent, or between its
+download and its upload, and goes on when its heir is done. Each is decided by one fence alone (the
+check before each chunk; the question whether the lease holds), as no timer has noticed the sleep.
 """
 
 import os
@@ -24,8 +28,16 @@ from imgsync.domain.tasks import TaskStatus
 from moysklad_emulator import EmulatedEntity, Emulator, EmulatorLimits, EmulatorServer
 from moysklad_emulator.images import NewImage
 from tests.application.world import png
-from tests.e2e.conftest import DEADLINE_SECONDS, Host, Popen, StartHost, wait_until
+from tests.e2e.conftest import (
+    DEADLINE_SECONDS,
+    Host,
+    Popen,
+    StartHost,
+    terminate,
+    wait_until,
+)
 from tests.shop import Images, Shop
+from tests.support import sleeping_machine
 from tests.support.relay import Relay
 
 ROUNDS = int(os.environ.get("IMGSYNC_TEST_ROUNDS", "2"))
@@ -35,6 +47,11 @@ ENTITIES = 4
 PICTURE_BYTES = 3_000_000
 """More than the buffers of a connection hold: a worker may be stopped with half of it sent."""
 
+MORE_THAN_BUFFERS_HOLD = 9_000_000
+"""12 MB as base64, where Linux buffers 4 MB that are sent and little that nobody reads."""
+
+SMALL = 10_000
+LEASES = {"IMGSYNC_LEASE_SECONDS": str(LEASE_SECONDS), "IMGSYNC_LOG_LEVEL": "ERROR"}
 SLOW_SECONDS = 0.4
 """How long a download or a write takes, so that there are moments to be stopped at."""
 
@@ -51,11 +68,11 @@ class Scene:
     children: list[EmulatedEntity]
     version: int = 0
 
-    def change(self) -> Popen:
+    def change(self, picture_bytes: int = PICTURE_BYTES) -> Popen:
         """New pictures on every main entity; the process that queues their tasks."""
         self.version += 1
         for number, entity in enumerate(self.mains):
-            content = png(1000 * self.version + number, PICTURE_BYTES)
+            content = png(1000 * self.version + number, picture_bytes)
             picture = (f"v{self.version}.png", content)
             # Held elsewhere too, so that a late task can still fetch it after the next change.
             self.shop.main.add_entity("product", name="Archive", images=[picture])
@@ -125,10 +142,10 @@ def slow_shop() -> Iterator[Shop]:
         yield Shop.on(server)
 
 
-def scene_of(shop: Shop, host: Host, url: str) -> Scene:
+def scene_of(shop: Shop, host: Host, url: str, entities: int = ENTITIES) -> Scene:
     engine = create_engine_for(url)
     pairs = []
-    for n in range(ENTITIES):
+    for n in range(entities):
         name, code, first = f"L{n}", f"x{n}", [("v0.png", png(n))]
         main = shop.main.add_entity("product", name=name, external_code=code, images=first)
         pairs.append((main, shop.child.add_entity("product", name=name, external_code=code)))
@@ -141,9 +158,89 @@ def finished(process: Popen) -> None:
     assert process.returncode == 0, stderr
 
 
+@pytest.fixture
+def quick_shop() -> Iterator[Shop]:
+    with EmulatorServer(Emulator(EmulatorLimits(rate_units=100_000))) as server:
+        yield Shop.on(server)
+
+
+@dataclass
+class Sleeper:
+    """A worker on a machine that sleeps, and its only task, with the old picture."""
+
+    scene: Scene
+    process: Popen
+
+    @classmethod
+    def start(cls, scene: Scene, picture_bytes: int) -> "Sleeper":
+        scene.change(picture_bytes).wait(DEADLINE_SECONDS)
+        worker = scene.host.start_program((sleeping_machine.__file__, "worker"), **LEASES)
+        return cls(scene, worker)
+
+    def fall_asleep(self) -> None:
+        """Right after its lease was renewed, so that the next renewal is a while away, and no
+        transaction is open."""
+        before = self._lease()
+        wait_until(lambda: self._lease() != before)
+        self.process.send_signal(signal.SIGSTOP)
+
+    def wake_up(self) -> None:
+        self.process.send_signal(signal.SIGCONT)
+
+    def _lease(self) -> datetime | None:
+        (task,) = self.scene.queue.find(TaskStatus.PROCESSING)
+        return task.lease_expires_at
+
+    def let_an_heir_finish(self) -> None:
+        """Main has another picture by now."""
+        finished(self.scene.change(SMALL))
+        heir = self.scene.host.start("worker", **LEASES)
+        wait_until(lambda: self.scene.idle() and self.scene.shown() == self.scene.newest())
+        terminate(heir)
+
+
+def test_a_worker_that_slept_with_half_a_picture_sent_does_not_send_the_rest(
+    quick_shop: Shop, start_host: StartHost, database_url: str
+) -> None:
+    scene = scene_of(quick_shop, start_host(quick_shop, database_url), database_url, entities=1)
+    emulator = quick_shop.emulator
+    hold = emulator.faults.add(method="POST", path_regex="/images$", hold_after=100_000)
+    sleeper = Sleeper.start(scene, MORE_THAN_BUFFERS_HOLD)
+    assert hold.holding.wait(DEADLINE_SECONDS)
+    sleeper.fall_asleep()
+    sleeper.let_an_heir_finish()
+    posts = uploads(emulator)
+    hold.release()
+    sleeper.wake_up()
+    wait_until(lambda: uploads(emulator) == posts + 1)  # whole, or broken off
+    assert scene.shown() == scene.newest()
+    scene.settle()
+    scene.engine.dispose()
+
+
+def test_a_worker_that_slept_before_its_upload_asks_whether_the_task_is_still_its_own(
+    quick_shop: Shop, start_host: StartHost, database_url: str
+) -> None:
+    scene = scene_of(quick_shop, start_host(quick_shop, database_url), database_url, entities=1)
+    hold = quick_shop.emulator.faults.add(path_regex="/temporary/", where="storage", hold_after=0)
+    sleeper = Sleeper.start(scene, SMALL)
+    assert hold.holding.wait(DEADLINE_SECONDS)
+    sleeper.fall_asleep()
+    sleeper.let_an_heir_finish()
+    hold.release()
+    sleeper.wake_up()
+    terminate(sleeper.process)  # which lets its task end
+    assert scene.shown() == scene.newest()
+    scene.engine.dispose()
+
+
+def uploads(emulator: Emulator) -> int:
+    """Requests that set images, whole or not."""
+    return emulator.stats.requests["POST", "entity/{type}/{id}/images"]
+
+
 def start_workers(host: Host, **env: str) -> list[Popen]:
-    settings = {"IMGSYNC_LEASE_SECONDS": str(LEASE_SECONDS), "IMGSYNC_LOG_LEVEL": "ERROR"}
-    return [host.start("worker", "--concurrency", "3", **(settings | env)) for _ in range(2)]
+    return [host.start("worker", "--concurrency", "3", **(LEASES | env)) for _ in range(2)]
 
 
 def test_workers_stopped_at_random_moments_leave_no_old_picture(

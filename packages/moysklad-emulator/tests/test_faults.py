@@ -1,8 +1,11 @@
 import base64
 import gzip
+import json
 import socket
+import threading
 import time
 import zlib
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -355,3 +358,49 @@ def test_an_order_of_many_levels_is_refused(service: Service) -> None:
     answer = httpx.post(f"{service.server.control_url}/faults", content="[" * 100_000)
     assert answer.status_code == 400
     assert service.client.get("entity/product").status_code == 200
+
+
+def test_a_request_is_held_with_half_of_its_body_until_it_is_released(service: Service) -> None:
+    product = service.product()
+    fault = service.emulator.faults.add(method="POST", path_regex="/images$", hold_after=1000)
+    body = json.dumps([upload(content=padded_png(1, 20_000))]).encode()
+    sent, answers = threading.Event(), list[int]()
+
+    def chunks() -> Iterator[bytes]:
+        yield body[:1000]
+        assert fault.holding.wait(10)
+        sent.set()
+        yield body[1000:]
+
+    def post() -> None:
+        headers = {"Content-Type": "application/json"}
+        answer = service.client.post(images_path(product), content=chunks(), headers=headers)
+        answers.append(answer.status_code)
+
+    thread = threading.Thread(target=post)
+    thread.start()
+    assert sent.wait(10)
+    thread.join(0.2)
+    assert answers == []
+    assert service.names(product) == []
+    fault.release()
+    thread.join(10)
+    assert answers == [200]
+    assert len(service.names(product)) == 1
+
+
+def test_a_request_held_from_its_start_goes_on_when_the_faults_are_cleared(
+    service: Service,
+) -> None:
+    control, client = service.server.control_url, service.client
+    httpx.post(f"{control}/faults", json={"hold_after": 0, "path_regex": "product$"})
+    answers = list[int]()
+    thread = threading.Thread(
+        target=lambda: answers.append(client.get("entity/product").status_code)
+    )
+    thread.start()
+    thread.join(0.2)
+    assert answers == []
+    httpx.delete(f"{control}/faults")
+    thread.join(10)
+    assert answers == [200]

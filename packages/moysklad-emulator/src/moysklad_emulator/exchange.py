@@ -23,6 +23,7 @@ from moysklad_emulator.wire import Answer
 
 _DRAIN_FACTOR = 4
 _UNSENT_BYTES = 1_000_000
+_HOLD_POLL_SECONDS = 0.005
 
 
 class Exchange:
@@ -58,6 +59,7 @@ class Exchange:
         self._dropped = False
         self._cut_after: int | None = None
         self._fault: Fault | None = None
+        self._holds: Callable[[int], bool] = lambda _: False
         self._start: Message = {}
         self._body = bytearray()
 
@@ -76,6 +78,8 @@ class Exchange:
     async def inject(self, fault: Fault) -> bool:
         """Carries out a fault; True where that was the whole answer."""
         await asyncio.sleep(fault.delay)
+        self._holds = fault.holds
+        await self._while_held()
         if fault.drop_connection:
             await self._drop()
         elif fault.never:
@@ -104,7 +108,13 @@ class Exchange:
             if self._dropped:
                 await self._wait_for_disconnect()
 
+    async def _while_held(self) -> None:
+        # It is another thread that releases, which cannot wake this loop.
+        while self._holds(self.bytes_in):  # noqa: ASYNC110
+            await asyncio.sleep(_HOLD_POLL_SECONDS)
+
     async def receive(self) -> Message:
+        await self._while_held()
         message = await self._receive()
         if message["type"] == "http.request":
             self.bytes_in += len(message.get("body", b""))

@@ -22,10 +22,11 @@ class Fault:
 
     It meets requests of `method` ("ANY": of every one) in whose URL path `path` is found.
 
-    Effects in this order: sleep `delay` seconds; `drop_connection` before anything is done, or
-    `never` answer, or send the bytes `raw` verbatim and close. Else `status` is answered without
-    doing the work (with an API error body where `code` is given, with plain text otherwise), or
-    the work is done. Then the answer is changed:
+    Effects in this order: sleep `delay` seconds; read `hold_after` bytes of the request's body and
+    no more until `release` (0: nothing is done before it); `drop_connection` before anything is
+    done, or `never` answer, or send the bytes `raw` verbatim and close. Else `status` is answered
+    without doing the work (with an API error body where `code` is given, with plain text
+    otherwise), or the work is done. Then the answer is changed:
 
     - `headers` are added to it, or replace those it has;
     - `answer_status` is its status;
@@ -47,6 +48,7 @@ class Fault:
     where: Where = "api"
     remaining: int = 1
     delay: float = 0.0
+    hold_after: int | None = None
     drop_connection: bool = False
     never: bool = False
     raw: bytes | None = None
@@ -62,13 +64,28 @@ class Fault:
     bytes_per_second: float | None = None
     twice: bool = False
     drop_after_bytes: int | None = None
+    holding: threading.Event = field(default_factory=threading.Event, init=False, compare=False)
+    """Set once a request is held."""
+    _released: threading.Event = field(default_factory=threading.Event, init=False, compare=False)
+
+    def release(self) -> None:
+        """Lets the requests that `hold_after` holds go on, and holds no further one."""
+        self._released.set()
+
+    def holds(self, body_bytes: int) -> bool:
+        """Whether a request of which so much has come is held now."""
+        held = self.hold_after is not None and body_bytes >= self.hold_after
+        if not held or self._released.is_set():
+            return False
+        self.holding.set()
+        return True
 
     def __post_init__(self) -> None:
         if self.method not in _METHODS:
             raise ValueError(f"fault: method is one of {', '.join(_METHODS)}, not '{self.method}'")
         given = self._given()
         for name in _WHOLE_ANSWERS:
-            if name in given and (others := given - {name, "delay"}):
+            if name in given and (others := given - {name, "delay", "hold_after"}):
                 raise ValueError(f"fault: with '{name}' nothing is left for '{min(others)}'")
         if self.status is not None and not 200 <= self.status <= 599:
             raise ValueError(f"fault: status is from 200 to 599, not {self.status}")
@@ -77,7 +94,7 @@ class Fault:
 
     def _given(self) -> set[str]:
         """Names of the effects that are not as by default."""
-        effects = [one for one in fields(self) if one.name not in _CONDITIONS]
+        effects = [one for one in fields(self) if one.init and one.name not in _CONDITIONS]
         return {one.name for one in effects if getattr(self, one.name) != _default(one)}
 
     def matches(self, where: Where, method: str, path: str) -> bool:
@@ -118,6 +135,7 @@ class Effects(TypedDict, total=False):
     """Effects of a `Fault`, as it documents them."""
 
     delay: float
+    hold_after: int | None
     drop_connection: bool
     never: bool
     raw: bytes | None
@@ -165,7 +183,10 @@ class Faults:
         return fault
 
     def clear(self) -> None:
+        """Forgets all faults and lets go what they hold."""
         with self._lock:
+            for fault in self._faults:
+                fault.release()
             self._faults.clear()
 
     def waiting(self) -> int:

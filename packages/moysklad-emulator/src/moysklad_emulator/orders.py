@@ -29,6 +29,7 @@ class FaultOrder(BaseModel):
     times: Annotated[int, Field(ge=1)] = 1
     where: Where = "api"
     delay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    hold_after: _Size | None = None
     drop_connection: bool = False
     never: bool = False
     raw: _Bytes | None = None
