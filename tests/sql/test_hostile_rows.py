@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -135,6 +136,41 @@ async def test_an_attempt_at_the_limit_of_its_column_does_not_overflow(engine: E
     world.clock.moment = world.clock.moment.replace(year=2030)
     reports = await run(world)
     assert [report.end for report in reports.values()] == [TaskEnd.FAILED]
+
+
+async def test_crashes_at_the_limit_of_their_column_do_not_overflow(engine: Engine) -> None:
+    world = World(engine)
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO sync_queue (payload, status, crashes) "
+                "VALUES ('{}', 'processing', 2147483647)"
+            )
+        )
+    world.clock.moment = world.clock.moment.replace(year=2030)
+    good = world.put({"n": 1})
+    task = world.queue.claim(lease=timedelta(minutes=1))
+    assert task is not None
+    assert task.id == good
+    (lost,) = world.queue.find(TaskStatus.FAILED)
+    assert "its worker was lost" in (lost.error or "")
+
+
+@pytest.mark.parametrize("token", [b"\xff", b"ab"])
+async def test_a_task_under_a_token_that_cannot_be_read_is_freed(
+    sqlite_engine: Engine, token: bytes
+) -> None:
+    world = World(sqlite_engine)
+    with sqlite_engine.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO sync_queue (payload, status, lease_token, lease_expires_at) "
+                "VALUES ('{}', 'processing', :token, '2099-01-01 00:00:00')"
+            ),
+            {"token": token},
+        )
+    assert world.queue.free(None) == [1]
+    assert world.task(1).status is TaskStatus.PENDING
 
 
 async def test_a_lease_that_cannot_be_read_lapses(sqlite_engine: Engine) -> None:

@@ -93,7 +93,7 @@ def _give_up(connection: Connection, task: Task, now: datetime) -> None:
         _row(task).values(
             status=TaskStatus.FAILED.value,
             error=f"{error}; before it: {task.error}" if task.error else error,
-            crashes=crashes,
+            crashes=counted(sync_queue.c.crashes, 1),
             lease_token=None,
             lease_expires_at=None,
             updated_at=now,

@@ -1,5 +1,6 @@
 """The task queue in the table sync_queue."""
 
+import uuid
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
@@ -171,8 +172,12 @@ class SqlTaskQueue:
             chosen = (
                 _task.lease_expires_at > now + _LONGEST_LEASE if ids is None else _task.id.in_(ids)
             )
-            query = select(*raw_columns(connection)).where(_OWN, _PROCESSING, chosen)
-            held = [task_of(row) for row in connection.execute(query.order_by(_task.id))]
+            # Under a token of this call: the one that stands there may be none that can be read,
+            # and a worker may settle its task at this very moment.
+            taken = update(sync_queue).where(_OWN, _PROCESSING, chosen)
+            taken = taken.values(lease_token=uuid.uuid4().hex)
+            rows = connection.execute(taken.returning(*raw_columns(connection)))
+            held = sorted(map(task_of, rows), key=lambda task: task.id)
             values = {"scheduled_at": now, **_UNCOUNTED}
             for task in held:
                 # Whoever held it may be alive and have sent a request.
