@@ -15,7 +15,7 @@ _LAST_TASKS = text(
     " WHERE dedupe_key IS NOT NULL AND id = "
     "(SELECT max(id) FROM sync_queue WHERE dedupe_key = last.dedupe_key)"
 )
-_SETTINGS = text("SELECT child_account_id, sync_images FROM child_settings")
+_SETTINGS = text("SELECT account_id, sync_images FROM sync_settings")
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,12 +136,6 @@ def test_the_schema_is_made_once_by_hosts_that_start_at_once(database_url: str) 
     engine.dispose()
 
 
-def test_the_database_itself_refuses_both_settings_at_once(engine: Engine) -> None:
-    both = "INSERT INTO child_settings VALUES ('c', true, true)"
-    with pytest.raises(Exception, match="child_settings_exclusive"), engine.begin() as connection:
-        connection.execute(text(both))
-
-
 @pytest.mark.parametrize(
     ("given", "kept"), [("a\x00b", "ab"), ("\ud800x", "?x"), ("текст 🙂", "текст 🙂")]
 )

@@ -50,7 +50,7 @@ CALLS: list[Call] = [
 @pytest.mark.parametrize("call", CALLS)
 def test_a_database_that_fails_is_one_line_of_the_domain(engine: Engine, call: Call) -> None:
     with engine.begin() as connection:
-        for table in ("sync_queue", "accounts", "child_settings", "sync_records"):
+        for table in ("sync_queue", "accounts", "sync_settings", "sync_records"):
             connection.execute(text(f"DROP TABLE {table}"))
     with pytest.raises(DatabaseError, match="Cannot use the database") as caught:
         call(engine)

@@ -35,6 +35,7 @@ MIGRATIONS = "imgsync.adapters.sql:migrations"
 ROWS = """
 INSERT INTO accounts VALUES ('m', 'Main', 'password', 's3cret', 'admin@shop');
 INSERT INTO child_settings VALUES ('c', false, true);
+INSERT INTO child_settings VALUES ('d', true, false);
 INSERT INTO sync_records VALUES ('c', 'product', 'e',
   '{"selected": [], "copied": [], "child_image_ids": ["i"], "settled": true, "warnings": []}');
 INSERT INTO sync_queue (payload, dedupe_key, attempts) VALUES ('{"n": 1}', 'k', 1);
@@ -84,13 +85,67 @@ def test_a_database_of_the_first_version_keeps_its_rows(old: Engine) -> None:
     assert SqlAccountRepository(old).all() == [
         Account("m", "Main", TokenKind.PASSWORD, "s3cret", "admin@shop")
     ]
-    assert SqlSettingsRepository(old).get("c") == ChildSettings(sync_images_all=True)
+    settings = SqlSettingsRepository(old)
+    assert settings.get("c") == ChildSettings(sync_images_all=True)
+    assert settings.get("d") == ChildSettings(sync_images=True)
     record = SqlSyncRecordRepository(old).get(EntityKey("c", "product", "e"))
     assert record is not None
     assert record.child_image_ids == ("i",)
     task = queue.claim(lease=timedelta(minutes=1))
     assert task is not None
     queue.complete(task, result="done", warnings=[])
+
+
+def test_settings_get_the_names_of_other_programs_and_every_account_its_row(old: Engine) -> None:
+    create_schema(old)
+    query = text("SELECT * FROM sync_settings ORDER BY account_id")
+    with old.begin() as connection:
+        rows = [dict(row._mapping) for row in connection.execute(query)]
+    names = ("account_id", "sync_images", "sync_images_all")
+    wanted = [("c", 0, 1), ("d", 1, 0), ("m", 0, 0)]
+    assert rows == [dict(zip(names, row, strict=True)) for row in wanted]
+    assert "child_settings" not in inspect(old).get_table_names()
+
+
+OLD_PAYLOADS: list[tuple[str, str | None, tuple[str | None, str | None, str | None]]] = [
+    ('{"child_account_id": " ch ", "parent_entity_id": "p"}', None, ("ch", "p", "sync")),
+    ('{"child_account_id": "ch", "parent_entity_id": 5}', None, ("ch", None, "sync")),
+    ('{"other": 1}', "of/a/key/product/e", ("of/a/key", None, "sync")),
+    ('{"child_account_id": "\\u0000\\ud800"}', None, (None, None, None)),
+    (f'{{"child_account_id": "{"x" * 201}"}}', None, (None, None, None)),
+    ('"child_account_id"', None, (None, None, None)),
+    ("[" * 3000 + "]" * 3000, None, (None, None, None)),
+    ('{"child_account_id": "ch", "n": ' + "9" * 5000 + "}", None, (None, None, None)),
+]
+UNREADABLE = ("{broken", b"\xff\x00")
+
+
+def test_old_tasks_get_whose_they_are_as_far_as_their_payload_tells(old: Engine) -> None:
+    insert = text("INSERT INTO sync_queue (payload, dedupe_key) VALUES (:payload, :key)")
+    foreign = text(
+        "INSERT INTO sync_queue (entity_type, payload) "
+        "VALUES ('price_sync', '{\"child_account_id\": \"ch\"}')"
+    )
+    with old.begin() as connection:
+        connection.execute(text("DELETE FROM sync_queue"))
+        connection.execute(foreign)
+        for payload, _, _ in OLD_PAYLOADS * 100:  # more than are read at once
+            connection.execute(insert, {"payload": payload, "key": None})
+        connection.execute(text("UPDATE sync_queue SET status = 'completed'"))
+        for payload, key, _ in OLD_PAYLOADS:
+            connection.execute(insert, {"payload": payload, "key": key})
+        if old.dialect.name == "sqlite":
+            for value in UNREADABLE:
+                connection.execute(insert, {"payload": value, "key": None})
+    create_schema(old)
+    columns = "account_id, entity_id, operation"
+    query = text(f"SELECT {columns} FROM sync_queue ORDER BY id")  # noqa: S608
+    with old.begin() as connection:
+        found = [tuple(row) for row in connection.execute(query)]
+    unkeyed = [told if key is None else (None,) * 3 for _, key, told in OLD_PAYLOADS]
+    keyed = [told for *_, told in OLD_PAYLOADS]
+    unreadable = [(None,) * 3] * (len(UNREADABLE) if old.dialect.name == "sqlite" else 0)
+    assert found == [(None,) * 3, *unkeyed * 100, *keyed, *unreadable]
 
 
 def test_a_migrated_database_has_the_tables_of_the_program(old: Engine) -> None:

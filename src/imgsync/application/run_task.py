@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
@@ -12,8 +12,8 @@ from typing import Any
 from imgsync.application.daemon_thread import in_daemon_thread
 from imgsync.application.parking import AccountGate, CredentialsReplacedError, TaskParkedError
 from imgsync.application.sync_entity import SyncEntity
-from imgsync.domain.errors import ImgsyncError, LeaseLostError, NoRoomError
-from imgsync.domain.payloads import PayloadFormats
+from imgsync.domain.errors import ImgsyncError, LeaseLostError, NoRoomError, PayloadError
+from imgsync.domain.payloads import PayloadFormats, SyncRequest
 from imgsync.domain.ports.clock import Clock
 from imgsync.domain.ports.queue import TaskQueue
 from imgsync.domain.ports.repositories import AccountRepository
@@ -139,7 +139,8 @@ class RunTask:
             if task.damage is not None:
                 raise DamagedTaskError(f"The row of the task cannot be read: {task.damage}")
             # A plugin reads it, perhaps, and it may never end.
-            request = await in_daemon_thread(partial(self.formats.parse, task.payload))
+            request = await in_daemon_thread(partial(self.formats.parse, _payload(task)))
+            _check_child(task, request)
             async with self._gate.passing(request):
                 return await self.sync(request, permit)
         except ImgsyncError as error:
@@ -216,6 +217,25 @@ class RunTask:
                 )
                 if self.elapsed() >= held_until:
                     return
+
+
+def _payload(task: Task) -> Any:
+    """The payload; some programs name the child in the row alone."""
+    payload = task.payload
+    if not task.account_id or not isinstance(payload, Mapping):
+        return payload
+    named = payload.get("child_account_id")
+    return payload if named is not None else {**payload, "child_account_id": task.account_id}
+
+
+def _check_child(task: Task, request: SyncRequest) -> None:
+    """PayloadError where the row is for another account than its payload: either may be wrong."""
+    if task.account_id and task.account_id.strip() != request.child_account_id:
+        raise PayloadError(
+            "account_id",
+            f"the row is for account '{task.account_id}', its payload for "
+            f"'{request.child_account_id}'",
+        )
 
 
 async def _cancel(*tasks: asyncio.Task[Any]) -> None:

@@ -9,6 +9,9 @@ from typing import Any
 TASK_ENTITY_TYPE = "image_sync"
 """Value of `entity_type` in the table `sync_queue` (the kind of task, not of MoySklad entity)."""
 
+SYNC_OPERATION = "sync"
+"""Value of `operation` in that table: the list of images becomes what the payload names."""
+
 DEFAULT_PRIORITY = 50
 """Priority of image tasks; a higher number is taken first."""
 
@@ -27,6 +30,7 @@ class Task:
     `lease_token` names the claim that holds the task; it changes with every claim. `crashes`:
     how often its worker was lost (a lease that lapsed). `check_again`: a request of a lost owner
     may still reach the child. `parked_for`: the account that a pending task waits for.
+    `account_id`: the child, `entity_id`: the main entity; None where whoever queued it did not say.
     `damage`: why the row cannot be run; the values that could not be read are then stand-ins.
     """
 
@@ -48,6 +52,8 @@ class Task:
     crashes: int = 0
     check_again: bool = False
     parked_for: str | None = None
+    account_id: str | None = None
+    entity_id: str | None = None
     damage: str | None = None
 
 

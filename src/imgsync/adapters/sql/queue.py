@@ -18,7 +18,13 @@ from imgsync.domain.errors import LeaseLostError
 from imgsync.domain.ports.clock import Clock
 from imgsync.domain.ports.queue import Enqueued
 from imgsync.domain.retry import CHECK_AGAIN_DELAY, MAX_ATTEMPTS
-from imgsync.domain.tasks import DEFAULT_PRIORITY, TASK_ENTITY_TYPE, Task, TaskStatus
+from imgsync.domain.tasks import (
+    DEFAULT_PRIORITY,
+    SYNC_OPERATION,
+    TASK_ENTITY_TYPE,
+    Task,
+    TaskStatus,
+)
 
 _T = TypeVar("_T")
 _CONFLICT_TRIES = 10
@@ -47,15 +53,20 @@ class SqlTaskQueue:
         payload: Any,
         *,
         dedupe_key: str | None = None,
+        account_id: str | None = None,
+        entity_id: str | None = None,
         priority: int = DEFAULT_PRIORITY,
         max_attempts: int = MAX_ATTEMPTS,
         delay: timedelta = timedelta(0),
     ) -> Enqueued:
-        key = None if dedupe_key is None else storable(dedupe_key)
+        key = _storable(dedupe_key)
 
         def put(connection: Connection, now: datetime) -> Enqueued:
             values = {
                 "payload": payload,
+                "account_id": _storable(account_id),
+                "entity_id": _storable(entity_id),
+                "operation": SYNC_OPERATION,
                 "priority": priority,
                 "max_attempts": max_attempts,
                 "attempts": 0,
@@ -247,6 +258,10 @@ class SqlTaskQueue:
         raise AssertionError("unreachable")
 
 
+def _storable(text: str | None) -> str | None:
+    return None if text is None else storable(text)
+
+
 def _held(connection: Connection, task: Task, values: dict[str, Any]) -> None:
     """Changes the task where this claim still holds it."""
     changed = connection.execute(
@@ -307,7 +322,15 @@ def _check_again(connection: Connection, task: Task, now: datetime) -> None:
     if newer is not None:
         _ask_for_check(connection, newer)
         return
-    copied = (_task.entity_type, _task.payload, _task.dedupe_key, _task.priority)
+    copied = (
+        _task.entity_type,
+        _task.payload,
+        _task.dedupe_key,
+        _task.account_id,
+        _task.entity_id,
+        _task.operation,
+        _task.priority,
+    )
     again = {
         "max_attempts": _task.max_attempts,
         "scheduled_at": literal(now + CHECK_AGAIN_DELAY, _task.scheduled_at.type),

@@ -145,6 +145,8 @@ def task_of(row: Row[Any], **claimed: Any) -> Task:
         "crashes": read.number("crashes"),
         "check_again": read.flag("check_again"),
         "parked_for": read.text("parked_for"),
+        "account_id": read.text("account_id"),
+        "entity_id": read.text("entity_id"),
         "damage": read.damage,
     }
     return Task(**values | claimed)

@@ -51,6 +51,9 @@ sync_queue = Table(
     Column("crashes", Integer, nullable=False, server_default="0"),
     Column("check_again", Boolean, nullable=False, server_default=false()),
     Column("parked_for", Text),
+    Column("account_id", Text),
+    Column("entity_id", Text),
+    Column("operation", String(50)),
     CheckConstraint(f"status IN ({_STATUSES})", name="sync_queue_status"),
 )
 _DAY, _TIME = "[0-9][0-9][0-9][0-9]-[0-1][0-9]-[0-3][0-9]", "[0-2][0-9]:[0-5][0-9]:[0-5][0-9]"
@@ -70,6 +73,7 @@ Index(
     sync_queue.c.scheduled_at,
     sync_queue.c.id,
 )
+Index("sync_queue_account", sync_queue.c.account_id, sync_queue.c.status)
 _parked = sync_queue.c.parked_for.is_not(None)
 Index("sync_queue_parked", sync_queue.c.parked_for, sqlite_where=_parked, postgresql_where=_parked)
 for _status in (TaskStatus.PENDING, TaskStatus.PROCESSING):
@@ -96,14 +100,20 @@ accounts = Table(
     Column("parked_reason", Text),
 )
 
-child_settings = Table(
-    "child_settings",
+# Triggers keep it so that one switch at most is on, and that each account has its row.
+sync_settings = Table(
+    "sync_settings",
     metadata,
-    Column("child_account_id", Text, primary_key=True),
-    Column("sync_images", Boolean, nullable=False),
-    Column("sync_images_all", Boolean, nullable=False),
-    CheckConstraint("NOT (sync_images AND sync_images_all)", name="child_settings_exclusive"),
+    Column("account_id", Text, primary_key=True),
+    Column("sync_images", Boolean, nullable=False, server_default=false()),
+    Column("sync_images_all", Boolean, nullable=False, server_default=false()),
 )
+for _column in (sync_settings.c.sync_images, sync_settings.c.sync_images_all):
+    sync_settings.append_constraint(
+        CheckConstraint(f"{_column.name} IN (0, 1)", name=f"sync_settings_{_column.name}").ddl_if(
+            dialect="sqlite"
+        )
+    )
 
 sync_records = Table(
     "sync_records",

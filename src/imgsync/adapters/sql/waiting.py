@@ -1,8 +1,8 @@
 """Parking every task that waits for an account, in one statement.
 
-Which account a task is for stands in its payload, which other programs write and no database may
-be made to decode: it is looked for as text. A task of which that does not tell is parked by itself
-once it is claimed.
+Its child is a column, unless another program left it out. Its main account, and then the child too,
+stands in the payload, which other programs write and no database may be made to decode: it is
+looked for as text. A task of which that does not tell is parked by itself once it is claimed.
 """
 
 import json
@@ -10,14 +10,14 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Text, cast, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Text, and_, cast, func, or_, select, update
 
 from imgsync.adapters.sql.tables import accounts, sync_queue
 from imgsync.adapters.sql.types import storable
 from imgsync.domain.tasks import TASK_ENTITY_TYPE, TaskStatus
 
 _task = sync_queue.c
-_FIELDS = ("main_account_id", "child_account_id")
+_MAIN, _CHILD = "main_account_id", "child_account_id"
 _SEPARATORS = (":", ": ")
 
 
@@ -56,20 +56,29 @@ def park_waiting(
 
 
 def _names(connection: Connection, account_id: str) -> ColumnElement[bool]:
-    """Whether the payload, or the dedupe key (``CHILD/TYPE/ENTITY``), names the account."""
+    """Whether the task says that it is for the account.
+
+    Without the column, the dedupe key (``CHILD/TYPE/ENTITY``) may name the child.
+    """
     position = func.strpos if connection.dialect.name == "postgresql" else func.instr
     payload = cast(_task.payload, Text)
-    child = storable(account_id) + "/"
+
+    def spelled(field: str) -> list[ColumnElement[bool]]:
+        texts = dict.fromkeys(_spellings(field, account_id))
+        return [position(payload, text) > 0 for text in texts]
+
+    child = storable(account_id)
+    prefix = func.substr(_task.dedupe_key, 1, len(child) + 1) == child + "/"
     return or_(
-        func.substr(_task.dedupe_key, 1, len(child)) == child,
-        *(position(payload, text) > 0 for text in dict.fromkeys(_spellings(account_id))),
+        _task.account_id == child,
+        and_(_task.account_id.is_(None), or_(prefix, *spelled(_CHILD))),
+        *spelled(_MAIN),
     )
 
 
-def _spellings(account_id: str) -> Iterator[str]:
-    """The fields as programs write them. Inside of a JSON text the quotes would be escaped."""
-    for field in _FIELDS:
-        for separator in _SEPARATORS:
-            for ascii_only in (True, False):
-                value = json.dumps(account_id, ensure_ascii=ascii_only)
-                yield storable(f'"{field}"{separator}{value}')
+def _spellings(field: str, account_id: str) -> Iterator[str]:
+    """The field as programs write it. Inside of a JSON text the quotes would be escaped."""
+    for separator in _SEPARATORS:
+        for ascii_only in (True, False):
+            value = json.dumps(account_id, ensure_ascii=ascii_only)
+            yield storable(f'"{field}"{separator}{value}')

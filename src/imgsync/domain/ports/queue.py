@@ -29,12 +29,17 @@ class TaskQueue(Protocol):
         payload: Any,
         *,
         dedupe_key: str | None = None,
+        account_id: str | None = None,
+        entity_id: str | None = None,
         priority: int = DEFAULT_PRIORITY,
         max_attempts: int = MAX_ATTEMPTS,
         delay: timedelta = timedelta(0),
     ) -> Enqueued:
         """Adds a task, due after `delay`. A pending task with the same key takes the new payload
-        with fresh attempts."""
+        with fresh attempts.
+
+        `account_id`: the child that it is for, `entity_id`: the main entity.
+        """
         ...
 
     def claim(self, *, lease: timedelta, only: Sequence[int] | None = None) -> Task | None:

@@ -122,7 +122,12 @@ def _enqueue_payloads(container: Container, file: TextIO, as_json: bool) -> Exit
     def put() -> None:
         for item in wanted:
             queued.append(  # noqa: PERF401 (an interrupted loop must know what it has queued)
-                container.queue().enqueue(item.payload, dedupe_key=item.request.dedupe_key)
+                container.queue().enqueue(
+                    item.payload,
+                    dedupe_key=item.request.dedupe_key,
+                    account_id=item.request.child_account_id,
+                    entity_id=item.request.main_entity_id,
+                )
             )
 
     trouble = in_part(put, lambda: bool(queued))

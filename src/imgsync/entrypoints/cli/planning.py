@@ -99,7 +99,12 @@ async def plan_and_queue(
     def queue(request: SyncRequest) -> None:
         if dry_run:
             return
-        queued = container.queue().enqueue(batch_payload(request), dedupe_key=request.dedupe_key)
+        queued = container.queue().enqueue(
+            batch_payload(request),
+            dedupe_key=request.dedupe_key,
+            account_id=request.child_account_id,
+            entity_id=request.main_entity_id,
+        )
         outcome.task_ids.append(queued.task_id)
         outcome.created += queued.created
         outcome.updated += not queued.created

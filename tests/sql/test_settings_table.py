@@ -1,0 +1,112 @@
+"""The table sync_settings in the hands of other programs."""
+
+import pytest
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import IntegrityError
+
+from imgsync.adapters.sql.accounts import SqlAccountRepository
+from imgsync.adapters.sql.settings import SqlSettingsRepository
+from imgsync.domain.accounts import Account, TokenKind
+from imgsync.domain.settings import ChildSettings
+
+OFF, FIRST, ALL = ChildSettings(), ChildSettings(sync_images=True), ChildSettings(False, True)
+DROP = {
+    "sqlite": ("DROP TRIGGER sync_settings_switch", "DROP TRIGGER sync_settings_put"),
+    "postgresql": ("DROP TRIGGER sync_settings_switch ON sync_settings",),
+}
+
+
+@pytest.fixture
+def settings(engine: Engine) -> SqlSettingsRepository:
+    SqlAccountRepository(engine).add(Account("c", "Child", TokenKind.USER, "t"))
+    return SqlSettingsRepository(engine)
+
+
+def run(engine: Engine, *statements: str) -> None:
+    with engine.begin() as connection:
+        for statement in statements:
+            assert connection.execute(text(statement)).rowcount != 0
+
+
+def switch(engine: Engine, values: str) -> None:
+    run(engine, f"UPDATE sync_settings SET {values} WHERE account_id = 'c'")  # noqa: S608
+
+
+def test_an_update_switches_an_account_on_that_has_just_been_added(
+    engine: Engine, settings: SqlSettingsRepository
+) -> None:
+    assert settings.get("c") == OFF
+    switch(engine, "sync_images = true")
+    assert settings.get("c") == FIRST
+
+
+@pytest.mark.parametrize("before", [OFF, FIRST, ALL])
+@pytest.mark.parametrize(
+    ("values", "after"),
+    [
+        ("sync_images = true", FIRST),
+        ("sync_images_all = true", ALL),
+        ("sync_images = true, sync_images_all = false", FIRST),
+        ("sync_images = false, sync_images_all = true", ALL),
+        ("sync_images = false, sync_images_all = false", OFF),
+    ],
+)
+def test_the_switch_that_is_turned_on_turns_the_other_off(
+    engine: Engine,
+    settings: SqlSettingsRepository,
+    before: ChildSettings,
+    values: str,
+    after: ChildSettings,
+) -> None:
+    settings.put("c", before)
+    switch(engine, values)
+    assert settings.get("c") == after
+    with engine.begin() as connection:
+        row = connection.execute(text("SELECT * FROM sync_settings WHERE account_id = 'c'")).one()
+    assert tuple(row) == ("c", after.sync_images, after.sync_images_all)
+
+
+def test_both_at_once_are_all(engine: Engine, settings: SqlSettingsRepository) -> None:
+    switch(engine, "sync_images = true, sync_images_all = true")
+    assert settings.get("c") == ALL
+    run(engine, "INSERT INTO sync_settings VALUES ('d', true, true)")
+    assert settings.get("d") == ALL
+
+
+def test_a_row_needs_only_the_switch_that_is_on(
+    engine: Engine, settings: SqlSettingsRepository
+) -> None:
+    run(engine, "INSERT INTO sync_settings (account_id, sync_images) VALUES ('d', true)")
+    assert settings.get("d") == FIRST
+
+
+def test_both_on_in_a_table_without_its_triggers_are_all(
+    engine: Engine, settings: SqlSettingsRepository
+) -> None:
+    with engine.begin() as connection:
+        for statement in DROP[engine.dialect.name]:
+            connection.execute(text(statement))
+    switch(engine, "sync_images = true, sync_images_all = true")
+    assert settings.get("c") == ALL
+
+
+def test_new_credentials_change_no_settings(
+    engine: Engine, settings: SqlSettingsRepository
+) -> None:
+    switch(engine, "sync_images = true")
+    SqlAccountRepository(engine).add(Account("c", "Child", TokenKind.USER, "new"))
+    assert settings.get("c") == FIRST
+
+
+def test_settings_that_were_there_before_their_account_stay(
+    engine: Engine, settings: SqlSettingsRepository
+) -> None:
+    settings.put("d", ALL)
+    SqlAccountRepository(engine).add(Account("d", "Later", TokenKind.USER, "t"))
+    assert settings.get("d") == ALL
+
+
+def test_sqlite_refuses_a_switch_that_is_text(sqlite_engine: Engine) -> None:
+    SqlAccountRepository(sqlite_engine).add(Account("c", "Child", TokenKind.USER, "t"))
+    with pytest.raises(IntegrityError, match="sync_settings_sync_images"):
+        switch(sqlite_engine, "sync_images = 'true'")
