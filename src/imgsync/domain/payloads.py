@@ -279,6 +279,48 @@ def batch_payload(request: SyncRequest) -> dict[str, Any]:
     }
 
 
+_STORED = "sync_request"
+_STORED_VERSION = 1
+
+
+def stored_payload(request: SyncRequest) -> dict[str, Any]:
+    """A request as the queue holds it. `stored_request` reads it back without asking any format.
+
+    It is the batch payload with a mark: a worker that does not know the mark, and whoever looks at
+    the table, can read it too.
+    """
+    return {_STORED: _STORED_VERSION, **batch_payload(request)}
+
+
+def stored_request(payload: object) -> SyncRequest | None:
+    """The request of a payload that `stored_payload` made; None for any other.
+
+    PayloadError where it has the mark and is not whole.
+    """
+    if not isinstance(payload, Mapping) or payload.get(_STORED) != _STORED_VERSION:
+        return None
+    try:
+        return SyncRequest(
+            payload["main_account_id"],
+            payload["child_account_id"],
+            payload["parent_entity_type"],
+            payload["parent_entity_id"],
+            payload["child_entity_id"],
+            tuple(
+                SourceImage(
+                    image["meta"]["downloadHref"],
+                    image["filename"],
+                    image["size"],
+                    image["updated"],
+                )
+                for image in payload["images"]
+            ),
+            payload["name"],
+        )
+    except (KeyError, TypeError) as error:
+        raise PayloadError("sync_request", f"is not whole ({error})") from None
+
+
 def _validate(model: type[_M], payload: RawPayload) -> _M:
     fields = dict(payload)
     if fields.get("parent_entity_type") is None and "entity_type" in fields:
