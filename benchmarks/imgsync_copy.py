@@ -10,7 +10,6 @@ from benchmarks.workload import CHILD, MAIN, account_id
 from imgsync.application.tally import Tally
 from imgsync.domain.accounts import Account, TokenKind
 from imgsync.domain.settings import ChildSettings
-from imgsync.entrypoints.cli.planning import plan_and_queue
 from imgsync.entrypoints.cli.runtime import run_async
 from imgsync.entrypoints.config import FixedConfig
 from imgsync.entrypoints.container import Container
@@ -34,7 +33,7 @@ def copy(emulator: EmulatorProcess) -> tuple[int, float]:
         tally = Tally()
 
         async def run() -> float:
-            await plan_and_queue(container, main_id, child_id, match_by=None, types=())
+            await container.enqueue()(main_id, child_id)
             emulator.reset_stats()
             started = time.monotonic()
             await container.worker().run(drain=True, report=tally.add)

@@ -292,6 +292,20 @@ async def test_what_a_list_does_not_tell_of_an_image_is_unknown(world: World) ->
     assert BATCH.parse(batch_payload(request)) == request
 
 
+@pytest.mark.parametrize("address", ["ftp://x/download/1", "https://x\x00/1"])
+async def test_an_address_that_leads_elsewhere_costs_its_entity_only(
+    world: World, address: str
+) -> None:
+    main_id, _ = world.pair(ONE)
+    (image,) = world.main.entities["product"][main_id].images
+    change(world, main_id, images=(replace(image, download_href=address),))
+    world.main.add("product", "Chair", ONE, external_code="y")
+    world.child.add("product", "Chair", external_code="y")
+    lamp, chair = [p async for p in world.plan("main", "child")]
+    assert (lamp.name, lamp.request, chair.request is not None) == ("Lamp", None, True)
+    assert lamp.reason.startswith("images.0.download_href: not a")
+
+
 async def test_rows_that_cannot_be_read_are_told_and_the_others_planned(world: World) -> None:
     world.pair(ONE)
     world.main.unreadable_rows = ["product 'Bad': id: missing"]

@@ -19,7 +19,7 @@ from imgsync.application.worker import Worker
 from imgsync.domain.accounts import Account, TokenKind
 from imgsync.domain.entity_types import EntityType, EntityTypes
 from imgsync.domain.limits import MAX_REQUEST_BYTES
-from imgsync.domain.payloads import BATCH, LEGACY, PayloadFormats, SyncRequest, batch_payload
+from imgsync.domain.payloads import BATCH, LEGACY, PayloadFormats, SyncRequest, stored_payload
 from imgsync.domain.replace import STRATEGIES
 from imgsync.domain.settings import ChildSettings
 from imgsync.domain.tasks import SyncResult, Task
@@ -116,7 +116,7 @@ class World:
 
     async def enqueue(self) -> int:
         request = await self.request()
-        return self.put(batch_payload(request), request.dedupe_key)
+        return self.put(stored_payload(request), request.dedupe_key)
 
     def put(self, payload: Any, key: str | None = None) -> int:
         return self.queue.enqueue(payload, dedupe_key=key).task_id

@@ -7,13 +7,15 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
+from imgsync.application.enqueue import PlanOutcome
+from imgsync.application.run_task import RunTask, TaskEnd
 from imgsync.domain.accounts import AccountRole
-from imgsync.domain.payloads import BATCH
+from imgsync.domain.payloads import BATCH, PayloadFormats, RawPayload
 from imgsync.domain.tasks import TaskStatus
-from imgsync.entrypoints.cli.planning import PlanOutcome, plan_and_queue, print_skipped
+from imgsync.entrypoints.cli.planning import print_skipped
 from imgsync.entrypoints.config import Config
 from imgsync.entrypoints.container import Container
-from tests.application.world import World, png
+from tests.application.world import LEASE, World, png
 
 pytestmark = pytest.mark.anyio
 
@@ -51,15 +53,7 @@ async def shop_with_emptied(world: World, emptied: int, full: int = 1) -> list[s
 async def plan(
     container: Container, *, max_clear: int | None = None, dry_run: bool = False
 ) -> PlanOutcome:
-    return await plan_and_queue(
-        container,
-        "main",
-        "child",
-        match_by=None,
-        types=(),
-        max_clear=max_clear,
-        dry_run=dry_run,
-    )
+    return await container.enqueue()("main", "child", max_clear=max_clear, dry_run=dry_run)
 
 
 async def test_a_few_clears_are_queued_after_the_copies(world: World, container: Container) -> None:
@@ -70,6 +64,33 @@ async def test_a_few_clears_are_queued_after_the_copies(world: World, container:
     requests = [BATCH.parse(world.task(task_id).payload) for task_id in outcome.task_ids]
     assert [len(r.images) for r in requests] == [1, 0, 0]
     assert [r.child_entity_id for r in requests[1:]] == emptied
+
+
+async def test_a_format_that_takes_everything_never_sees_what_the_planner_queued(
+    world: World, container: Container
+) -> None:
+    class Greedy:
+        name = "greedy"
+
+        def matches(self, payload: RawPayload) -> bool:
+            raise AssertionError("asked for a task of the planner's")
+
+        parse = BATCH.parse
+
+    main_id, child_id = world.pair([("0.png", png(0))])
+    await plan(container)
+    run = RunTask(
+        world.queue,
+        world.accounts,
+        PayloadFormats([Greedy()]),
+        world.sync_entity,
+        world.clock,
+        LEASE,
+    )
+    task = world.queue.claim(lease=LEASE)
+    assert task is not None
+    assert (await run(task)).end is TaskEnd.COMPLETED
+    assert world.child.images("product", child_id) == world.main.images("product", main_id)
 
 
 @pytest.mark.parametrize(("emptied", "max_clear"), [(21, None), (3, 2), (1, 0)])
@@ -140,7 +161,7 @@ async def test_a_plan_that_breaks_off_clears_nothing(world: World, container: Co
     world.main.fail = fail
     outcome = PlanOutcome()
     with pytest.raises(OSError, match="half-way"):
-        await plan_and_queue(container, "main", "child", match_by=None, types=(), outcome=outcome)
+        await container.enqueue()("main", "child", outcome=outcome)
     assert outcome.task_ids
     assert all(world.task(task_id).payload["images"] for task_id in outcome.task_ids)
     assert world.accounts.get("main").role is None

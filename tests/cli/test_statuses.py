@@ -14,6 +14,7 @@ from sqlalchemy.exc import OperationalError
 from imgsync.adapters.plugins import registry
 from imgsync.adapters.sql.queue import SqlTaskQueue
 from imgsync.adapters.sql.settings import SqlSettingsRepository
+from imgsync.application.enqueue import Enqueue, PlanOutcome
 from imgsync.application.plan_sync import Planned, PlanSync
 from imgsync.application.run_task import TaskEnd, TaskReport
 from imgsync.application.worker import Worker
@@ -21,7 +22,6 @@ from imgsync.domain.errors import UnavailableError
 from imgsync.domain.settings import ChildSettings
 from imgsync.domain.tasks import SyncOutcome, SyncResult, Task, TaskStatus
 from imgsync.entrypoints.cli import enqueue, sync
-from imgsync.entrypoints.cli.planning import PlanOutcome
 from imgsync.entrypoints.exit_status import Ends, ExitStatus
 from tests.cli.conftest import Cli
 from tests.shop import Shop, pictures
@@ -152,12 +152,14 @@ def test_more_to_clear_than_allowed_is_done_in_part(
 ) -> None:
     asked: list[int | None] = []
 
-    async def plan(*_: Any, max_clear: int | None, outcome: PlanOutcome, **__: Any) -> PlanOutcome:
+    async def plan(
+        *_: Any, max_clear: int | None = None, outcome: PlanOutcome, **__: Any
+    ) -> PlanOutcome:
         asked.append(max_clear)
         outcome.clears_refused = 21
         return outcome
 
-    monkeypatch.setattr(module, "plan_and_queue", plan)
+    monkeypatch.setattr(Enqueue, "__call__", plan)
     command = module.__name__.rpartition(".")[2]
     assert ready.failed_json(command, *BOTH, "--max-clear", "7", status=3)["status"] == "part"
     assert asked == [7]

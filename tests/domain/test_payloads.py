@@ -1,5 +1,6 @@
 """Payload formats: what they read and how they complain."""
 
+import json
 from typing import Any
 
 import pytest
@@ -13,6 +14,8 @@ from imgsync.domain.payloads import (
     RawPayload,
     SyncRequest,
     batch_payload,
+    stored_payload,
+    stored_request,
 )
 
 FORMATS = PayloadFormats([BATCH, LEGACY])
@@ -163,3 +166,65 @@ def test_two_formats_of_one_name_are_refused() -> None:
 def test_a_wrong_address_of_a_legacy_payload_is_named() -> None:
     with pytest.raises(PayloadError, match="field 'image_url'"):
         FORMATS.parse({**IDS, "image_url": "no address", "filename": "a"})
+
+
+REQUEST = SyncRequest(
+    "m",
+    "c",
+    "product",
+    "p1",
+    "c1",
+    (SourceImage("https://x/1", "a.png", 5, "u"), SourceImage("https://x/2", "б.png")),
+    "Lamp",
+)
+
+
+def test_what_the_queue_holds_reads_back_as_the_same_request() -> None:
+    held = json.loads(json.dumps(stored_payload(REQUEST)))
+    read = stored_request(held)
+    assert (read, read and read.name) == (REQUEST, "Lamp")
+    # A worker of the version before, which knows no mark, runs it too.
+    assert FORMATS.parse(held) == REQUEST
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        None,
+        [],
+        "sync_request",
+        {},
+        batch_payload(REQUEST),
+        stored_payload(REQUEST) | {"sync_request": 2},
+        stored_payload(REQUEST) | {"sync_request": "1"},
+    ],
+)
+def test_a_payload_of_another_program_is_left_to_the_formats(payload: object) -> None:
+    assert stored_request(payload) is None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"main_account_id": None},
+        {"child_entity_id": "../account"},
+        {"images": None},
+        {"images": 5},
+        {"images": [{}]},
+        {"images": [None]},
+        {"images": ["x"]},
+        {"images": [image_at("ftp://x/a")]},
+        {"name": 5},
+    ],
+)
+def test_a_row_that_bears_the_mark_falsely_is_a_wrong_payload(changes: dict[str, Any]) -> None:
+    with pytest.raises(PayloadError):
+        stored_request(stored_payload(REQUEST) | changes)
+
+
+@pytest.mark.parametrize("field", list(batch_payload(REQUEST)))
+def test_a_row_with_the_mark_that_lacks_a_part_is_a_wrong_payload(field: str) -> None:
+    held = stored_payload(REQUEST)
+    del held[field]
+    with pytest.raises(PayloadError, match="not whole"):
+        stored_request(held)

@@ -8,7 +8,6 @@ import pytest
 from imgsync.application.tally import Tally
 from imgsync.domain.accounts import Account, TokenKind
 from imgsync.domain.settings import ChildSettings
-from imgsync.entrypoints.cli.planning import plan_and_queue
 from imgsync.entrypoints.cli.runtime import run_async
 from imgsync.entrypoints.config import FixedConfig
 from imgsync.entrypoints.container import Container
@@ -60,7 +59,7 @@ def copy(
     tally = Tally()
 
     async def run() -> None:
-        plan = await plan_and_queue(container, shop.main.id, shop.child.id, match_by=None, types=())
+        plan = await container.enqueue()(shop.main.id, shop.child.id)
         assert plan.skipped == []
         await container.worker().run(drain=True, report=tally.add)
 

@@ -9,7 +9,6 @@ from benchmarks.workload import account_id
 from imgsync.application.tally import Tally
 from imgsync.domain.accounts import Account, TokenKind
 from imgsync.domain.settings import ChildSettings
-from imgsync.entrypoints.cli.planning import plan_and_queue
 from imgsync.entrypoints.cli.runtime import run_async
 from imgsync.entrypoints.config import FixedConfig
 from imgsync.entrypoints.container import Container
@@ -55,7 +54,7 @@ def peak_of_a_copy(images: int, folder: Path) -> int:
         tally, ids = Tally(), (account_id("main"), account_id("child"))
 
         async def copy() -> None:
-            await plan_and_queue(container, *ids, match_by=None, types=())
+            await container.enqueue()(*ids)
             tracemalloc.start()
             await container.worker().run(drain=True, report=tally.add)
 

@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -108,18 +109,26 @@ def test_matches_answers_true_or_false(value: object) -> None:
         guarded(Acme(matches=lambda _: value)).matches({})
 
 
+def forged(**changes: Any) -> SyncRequest:
+    """What only a plugin can make that goes around the rules of a `SyncRequest`."""
+    request = replace(REQUEST)
+    for name, value in changes.items():
+        object.__setattr__(request, name, value)
+    return request
+
+
 @pytest.mark.parametrize(
     "value",
     [
         None,
         {},
         "request",
-        SyncRequest("m", "c", "product", "p1", "c1", None),  # type: ignore[arg-type]
-        SyncRequest("m", "c", "product", "p1", "c1", ("x",)),  # type: ignore[arg-type]
-        SyncRequest(5, "c", "product", "p1", "c1", ()),  # type: ignore[arg-type]
-        SyncRequest("m", "c", "product", "p1", "../account", ()),
-        SyncRequest("m", "c\x1b[31m", "product", "p1", "c1", ()),
-        SyncRequest("m", "c", "product", "p1", "c1", (SourceImage("file:///etc/passwd", "a"),)),
+        forged(images=None),
+        forged(images=("x",)),
+        forged(main_account_id=5),
+        forged(child_entity_id="../account"),
+        forged(child_account_id="c\x1b[31m"),
+        forged(images=(SourceImage("file:///etc/passwd", "a"),)),
     ],
 )
 def test_parse_gives_a_request_that_is_fit_for_the_api(value: Any) -> None:

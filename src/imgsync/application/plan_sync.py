@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from imgsync.domain.accounts import AccountRole, check_roles
 from imgsync.domain.entity_types import EntityType, EntityTypes, MatchField
+from imgsync.domain.errors import PayloadError
 from imgsync.domain.images import SourceImage
 from imgsync.domain.matching import CounterpartIndex, Entity, FieldMatcher
 from imgsync.domain.payloads import SyncRequest
@@ -155,7 +156,12 @@ class _TypePlanner:
         if child_entity_id is not None:
             main_id, child_id = self._accounts
             kind, name = self._type.name, entity.name
-            request = SyncRequest(main_id, child_id, kind, entity.id, child_entity_id, images, name)
+            try:
+                request = SyncRequest(
+                    main_id, child_id, kind, entity.id, child_entity_id, images, name
+                )
+            except PayloadError as error:  # the API gave it an id or address that is none
+                reason = f"{error.field}: {error.problem}"
         clears = request is not None and not entity.images
         return Planned(self._type.name, entity.name, len(images), request, reason, clears)
 

@@ -13,7 +13,7 @@ from imgsync.application.daemon_thread import in_daemon_thread
 from imgsync.application.parking import AccountGate, CredentialsReplacedError, TaskParkedError
 from imgsync.application.sync_entity import SyncEntity
 from imgsync.domain.errors import ImgsyncError, LeaseLostError, NoRoomError, PayloadError
-from imgsync.domain.payloads import PayloadFormats, SyncRequest
+from imgsync.domain.payloads import PayloadFormats, SyncRequest, stored_request
 from imgsync.domain.ports.clock import Clock
 from imgsync.domain.ports.queue import TaskQueue
 from imgsync.domain.ports.repositories import AccountRepository
@@ -138,8 +138,10 @@ class RunTask:
         try:
             if task.damage is not None:
                 raise DamagedTaskError(f"The row of the task cannot be read: {task.damage}")
-            # A plugin reads it, perhaps, and it may never end.
-            request = await in_daemon_thread(partial(self.formats.parse, _payload(task)))
+            request = stored_request(task.payload)
+            if request is None:
+                # A plugin reads it, perhaps, and it may never end.
+                request = await in_daemon_thread(partial(self.formats.parse, _payload(task)))
             _check_child(task, request)
             async with self._gate.passing(request):
                 return await self.sync(request, permit)

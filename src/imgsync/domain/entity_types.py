@@ -52,7 +52,7 @@ class EntityType:
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not (self.name.isascii() and self.name.isalnum()):
             raise PluginError(f"entity type name {self.name!r} is not ASCII letters and digits")
-        if not isinstance(self.max_images, int):
+        if not isinstance(self.max_images, int) or isinstance(self.max_images, bool):
             raise PluginError(f"entity type '{self.name}': max_images is no whole number")
         if self.max_images < 1:
             raise PluginError(f"entity type '{self.name}' allows no image")

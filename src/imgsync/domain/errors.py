@@ -13,6 +13,7 @@ class PayloadError(ImgsyncError):
     def __init__(self, field: str, problem: str) -> None:
         super().__init__(f"Bad payload: field '{field}': {problem}")
         self.field = field
+        self.problem = problem
 
 
 class UnknownAccountError(ImgsyncError):

@@ -71,9 +71,11 @@ class SourceImage:
     def all_listed(cls, images: Iterable[RemoteImage]) -> "tuple[SourceImage, ...]":
         """The images that the main account lists, but those that cannot be downloaded."""
         return tuple(
-            cls(image.download_href, image.filename or _NAMELESS).described_by(image)
+            cls(image.download_href.strip(), image.filename.strip() or _NAMELESS).described_by(
+                image
+            )
             for image in images
-            if image.download_href
+            if image.download_href.strip()
         )
 
     def described_by(self, listed: RemoteImage) -> "SourceImage":

@@ -1,5 +1,6 @@
 """Task payloads: the batch format, the legacy one-image format, and the registry plugins extend."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Protocol, TypeVar
@@ -18,7 +19,9 @@ from imgsync.domain.errors import ForbiddenUrlError, PayloadError, PluginError
 from imgsync.domain.images import SourceImage
 from imgsync.domain.urls import origin
 
-EntityId = Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^[0-9A-Za-z-]{1,64}$")]
+_ENTITY_ID = r"^[0-9A-Za-z-]{1,64}$"
+
+EntityId = Annotated[str, StringConstraints(strip_whitespace=True, pattern=_ENTITY_ID)]
 
 RawPayload = Mapping[str, Any]
 """A payload as decoded from JSON."""
@@ -60,6 +63,9 @@ class SyncRequest:
 
     No images: the child's are to be cleared, as far as they are imgsync's. `name` is the main
     entity's, for messages; empty where it is not known.
+
+    None can be made that would lead elsewhere: PayloadError for an id that is no id (``../x``), an
+    address that is not of http or https, a value of another type.
     """
 
     main_account_id: str
@@ -70,10 +76,49 @@ class SyncRequest:
     images: tuple[SourceImage, ...]
     name: str = field(default="", compare=False)
 
+    def __post_init__(self) -> None:
+        for account in ("main_account_id", "child_account_id"):
+            value = _checked_text(account, getattr(self, account))
+            if not value.isprintable():
+                raise PayloadError(account, "has characters that cannot be printed")
+        _checked_text("entity_type", self.entity_type)
+        for entity in ("main_entity_id", "child_entity_id"):
+            value = _checked_text(entity, getattr(self, entity))
+            if not re.fullmatch(_ENTITY_ID, value):
+                raise PayloadError(entity, "must be letters, digits and hyphens, at most 64")
+        if not isinstance(self.images, tuple):
+            raise PayloadError("images", "must be a tuple")
+        for position, image in enumerate(self.images):
+            _check_image(f"images.{position}", image)
+        if not isinstance(self.name, str):
+            raise PayloadError("name", "must be a text")
+
     @property
     def dedupe_key(self) -> str:
         """Same for every request that writes the same child entity."""
         return "/".join((self.child_account_id, self.entity_type, self.child_entity_id))
+
+
+def _checked_text(where: str, value: object) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise PayloadError(where, "must be a text that is not empty")
+    return value
+
+
+def _check_image(where: str, image: object) -> None:
+    if not isinstance(image, SourceImage):
+        raise PayloadError(where, "must be a SourceImage")
+    _checked_text(f"{where}.filename", image.filename)
+    address = _checked_text(f"{where}.download_href", image.download_href)
+    try:
+        origin(address)
+    except ForbiddenUrlError as error:
+        raise PayloadError(f"{where}.download_href", str(error)) from None
+    size = image.size
+    if size is not None and (not isinstance(size, int) or isinstance(size, bool) or size < 0):
+        raise PayloadError(f"{where}.size", "must be a number of bytes")
+    if image.updated is not None:
+        _checked_text(f"{where}.updated", image.updated)
 
 
 class PayloadFormat(Protocol):
@@ -232,6 +277,48 @@ def batch_payload(request: SyncRequest) -> dict[str, Any]:
         ],
         "name": request.name,
     }
+
+
+_STORED = "sync_request"
+_STORED_VERSION = 1
+
+
+def stored_payload(request: SyncRequest) -> dict[str, Any]:
+    """A request as the queue holds it. `stored_request` reads it back without asking any format.
+
+    It is the batch payload with a mark: a worker that does not know the mark, and whoever looks at
+    the table, can read it too.
+    """
+    return {_STORED: _STORED_VERSION, **batch_payload(request)}
+
+
+def stored_request(payload: object) -> SyncRequest | None:
+    """The request of a payload that `stored_payload` made; None for any other.
+
+    PayloadError where it has the mark and is not whole.
+    """
+    if not isinstance(payload, Mapping) or payload.get(_STORED) != _STORED_VERSION:
+        return None
+    try:
+        return SyncRequest(
+            payload["main_account_id"],
+            payload["child_account_id"],
+            payload["parent_entity_type"],
+            payload["parent_entity_id"],
+            payload["child_entity_id"],
+            tuple(
+                SourceImage(
+                    image["meta"]["downloadHref"],
+                    image["filename"],
+                    image["size"],
+                    image["updated"],
+                )
+                for image in payload["images"]
+            ),
+            payload["name"],
+        )
+    except (KeyError, TypeError) as error:
+        raise PayloadError("sync_request", f"is not whole ({error})") from None
 
 
 def _validate(model: type[_M], payload: RawPayload) -> _M:

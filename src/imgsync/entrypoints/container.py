@@ -19,6 +19,7 @@ from imgsync.adapters.sql.records import SqlSyncRecordRepository
 from imgsync.adapters.sql.schema import create_schema
 from imgsync.adapters.sql.settings import SqlSettingsRepository
 from imgsync.application.cleanup import CleanupTemp
+from imgsync.application.enqueue import Enqueue, EnqueuePayloads
 from imgsync.application.plan_sync import PlanSync
 from imgsync.application.run_task import RunTask
 from imgsync.application.sync_entity import SyncEntity
@@ -63,6 +64,15 @@ class Container(containers.DeclarativeContainer):
 
     plan_sync = providers.Factory(
         PlanSync, accounts, records, moysklad, plugins.provided.entity_types
+    )
+    enqueue = providers.Factory(Enqueue, plan_sync, queue, config.provided.match_by)
+    enqueue_payloads = providers.Factory(
+        EnqueuePayloads,
+        accounts,
+        settings,
+        queue,
+        plugins.provided.payload_formats,
+        plugins.provided.entity_types,
     )
     sync_entity = providers.Factory(
         SyncEntity,

@@ -2,20 +2,17 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, TextIO
 
 import click
 
-from imgsync.domain.errors import ImgsyncError
-from imgsync.domain.payloads import SyncRequest
+from imgsync.application.enqueue import PlanOutcome
 from imgsync.domain.ports.queue import Enqueued
 from imgsync.entrypoints.cli.output import print_json, say
 from imgsync.entrypoints.cli.planning import (
-    PlanOutcome,
+    chosen_field,
     match_option,
     max_clear_option,
-    plan_and_queue,
     print_skipped,
     types_option,
 )
@@ -75,11 +72,10 @@ def enqueue(
     trouble = in_part(
         lambda: run_async(
             container,
-            lambda: plan_and_queue(
-                container,
+            lambda: container.enqueue()(
                 main.id,
                 child.id,
-                match_by=match_by,
+                match_by=chosen_field(match_by),
                 types=types,
                 max_clear=max_clear,
                 outcome=plan,
@@ -105,78 +101,25 @@ def _print(plan: PlanOutcome, status: ExitStatus, trouble: str | None, as_json: 
     return status
 
 
-@dataclass(frozen=True, slots=True)
-class _Checked:
-    """A payload that can be queued, and what it asks for."""
-
-    payload: Any
-    request: SyncRequest
-
-
 def _enqueue_payloads(container: Container, file: TextIO, as_json: bool) -> ExitStatus:
-    """Queues payloads after all of them have been checked, so that none is half queued."""
-    checked = _check(container, _read_payloads(file))
-    wanted, off = _without_disabled(container, checked)
+    enqueue_payloads = container.enqueue_payloads()
+    choice = enqueue_payloads.choose(_read_payloads(file))
+    for child in choice.off:
+        say(off_message(child), err=True)
     queued: list[Enqueued] = []
-
-    def put() -> None:
-        for item in wanted:
-            queued.append(  # noqa: PERF401 (an interrupted loop must know what it has queued)
-                container.queue().enqueue(
-                    item.payload,
-                    dedupe_key=item.request.dedupe_key,
-                    account_id=item.request.child_account_id,
-                    entity_id=item.request.main_entity_id,
-                )
-            )
-
-    trouble = in_part(put, lambda: bool(queued))
-    if off and not wanted:
+    trouble = in_part(lambda: enqueue_payloads.put(choice.wanted, queued), lambda: bool(queued))
+    if choice.off and not choice.wanted:
         status = ExitStatus.OFF
     else:
-        status = ExitStatus.PART if off or trouble else ExitStatus.DONE
+        status = ExitStatus.PART if choice.off or trouble else ExitStatus.DONE
     tell_trouble(trouble)
     if as_json:
-        told = {"task_ids": [q.task_id for q in queued], "off": off}
+        told = {"task_ids": [q.task_id for q in queued], "off": [c.id for c in choice.off]}
         print_json(told | ({"error": trouble} if trouble else {}), status)
         return status
     created = sum(q.created for q in queued)
     say(f"Queued {len(queued)} tasks ({created} new, {len(queued) - created} updated).")
     return status
-
-
-def _check(container: Container, payloads: Sequence[Any]) -> list[_Checked]:
-    registry = container.plugins()
-    checked: list[_Checked] = []
-    positions: dict[str, int] = {}
-    for position, payload in enumerate(payloads, start=1):
-        try:
-            request = registry.payload_formats.parse(payload)
-            registry.entity_types.get(request.entity_type)
-        except ImgsyncError as error:
-            raise click.ClickException(f"Payload {position}: {error}") from error
-        first = positions.setdefault(request.dedupe_key, position)
-        if first != position:
-            raise click.ClickException(
-                f"Payloads {first} and {position} are for the same child entity; "
-                "put all of its images in one payload"
-            )
-        checked.append(_Checked(payload, request))
-    return checked
-
-
-def _without_disabled(
-    container: Container, checked: Sequence[_Checked]
-) -> tuple[list[_Checked], list[str]]:
-    """The payloads whose child receives images, and the ids of the other children, which are
-    told. UnknownAccountError for a child that is not stored."""
-    off: list[str] = []
-    for child_id in dict.fromkeys(item.request.child_account_id for item in checked):
-        child = container.accounts().get(child_id)
-        if not container.settings().get(child_id).enabled:
-            off.append(child_id)
-            say(off_message(child), err=True)
-    return [item for item in checked if item.request.child_account_id not in off], off
 
 
 def _read_payloads(file: TextIO) -> Sequence[Any]:

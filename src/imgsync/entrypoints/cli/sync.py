@@ -9,15 +9,15 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from imgsync.application.enqueue import PlanOutcome
 from imgsync.application.run_task import TaskReport
 from imgsync.application.tally import Tally
 from imgsync.domain.accounts import Account
 from imgsync.entrypoints.cli.output import print_json, say
 from imgsync.entrypoints.cli.planning import (
-    PlanOutcome,
+    chosen_field,
     match_option,
     max_clear_option,
-    plan_and_queue,
     print_skipped,
     types_option,
 )
@@ -101,11 +101,10 @@ def sync(
     async def work() -> None:
         with _progress() as bar:
             planning = bar.add_task("Planning", total=None)
-            await plan_and_queue(
-                container,
+            await container.enqueue()(
                 main.id,
                 child.id,
-                match_by=match_by,
+                match_by=chosen_field(match_by),
                 types=types,
                 dry_run=dry_run,
                 max_clear=max_clear,

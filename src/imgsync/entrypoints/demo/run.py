@@ -11,7 +11,6 @@ from imgsync.application.tally import Tally
 from imgsync.domain.accounts import Account, TokenKind
 from imgsync.domain.formats import image_format
 from imgsync.domain.settings import ChildSettings
-from imgsync.entrypoints.cli.planning import PlanOutcome, plan_and_queue
 from imgsync.entrypoints.config import FixedConfig
 from imgsync.entrypoints.container import Container
 from imgsync.entrypoints.demo.accounts import CHILD_TOKEN, MAIN_TOKEN, DemoAccounts, seed
@@ -62,7 +61,7 @@ class Demo:
     async def _round(self, name: str) -> Round:
         self._emulator.reset_stats()
         started, tally = time.monotonic(), Tally()
-        plan = await self._enqueue()
+        plan = await self.container.enqueue()(self._accounts.main.id, self._accounts.child.id)
         await self.container.worker().run(drain=True, report=tally.add)
         seconds, stats = time.monotonic() - started, self._emulator.stats
         return Round(
@@ -80,10 +79,6 @@ class Demo:
             seconds=seconds,
             verified=self.verify(),
         )
-
-    async def _enqueue(self) -> PlanOutcome:
-        main, child = self._accounts.main.id, self._accounts.child.id
-        return await plan_and_queue(self.container, main, child, match_by=None, types=())
 
     def _add_photograph(self) -> None:
         """Puts a new photograph first on a product of the main account."""
