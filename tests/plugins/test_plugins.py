@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from imgsync.adapters.plugins.registry import load_plugins
+from imgsync.plugins.manager import load_plugins
 from moysklad_emulator import Emulator, EmulatorServer
 from tests.plugins.conftest import RunImgsync
 from tests.shop import CHILD_TOKEN, MAIN_TOKEN, Shop, pictures

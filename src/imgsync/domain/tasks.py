@@ -7,7 +7,8 @@ from enum import StrEnum
 from typing import Any
 
 TASK_ENTITY_TYPE = "image_sync"
-"""Value of `entity_type` in the table `sync_queue` (the kind of task, not of MoySklad entity)."""
+"""Kind of the tasks that copy images: value of `entity_type` in the table `sync_queue` (the kind of
+task, not of MoySklad entity)."""
 
 DEFAULT_PRIORITY = 50
 """Priority of image tasks; a higher number is taken first."""
@@ -22,7 +23,8 @@ class TaskStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A row of the queue. Times are aware; `attempts` counts the running attempt too.
+    """A row of the queue. Times are aware; `attempts` counts the running attempt too. `kind` tells
+    which handler does it.
 
     `lease_token` names the claim that holds the task; it changes with every claim. `crashes`:
     how often its worker was lost (a lease that lapsed). `check_again`: a request of a lost owner
@@ -49,10 +51,11 @@ class Task:
     check_again: bool = False
     parked_for: str | None = None
     damage: str | None = None
+    kind: str = TASK_ENTITY_TYPE
 
 
 class SyncOutcome(StrEnum):
-    """Texts of a completed task."""
+    """Texts of a completed task that copies images; a plugin's handler has its own."""
 
     DISABLED = "Image sync is disabled"
     UNCHANGED = "unchanged"
@@ -63,9 +66,10 @@ class SyncOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SyncResult:
-    """What a sync of one entity did. `downloaded_bytes` counts image files before encoding."""
+    """What a task did, such as the sync of one entity. `downloaded_bytes` counts image files before
+    encoding."""
 
-    outcome: SyncOutcome
+    outcome: str
     warnings: tuple[str, ...] = ()
     uploaded: int = 0
     kept: int = 0

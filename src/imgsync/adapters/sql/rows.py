@@ -145,6 +145,7 @@ def task_of(row: Row[Any], **claimed: Any) -> Task:
         "crashes": read.number("crashes"),
         "check_again": read.flag("check_again"),
         "parked_for": read.text("parked_for"),
+        "kind": read.text("entity_type") or "",
         "damage": read.damage,
     }
     return Task(**values | claimed)

@@ -102,7 +102,7 @@ def _log_end(ended: TaskReport) -> None:
         _log.info(
             "task %d: %s, %d uploaded, %d kept",
             task.id,
-            result.outcome.value,
+            str(result.outcome),
             result.uploaded,
             result.kept,
         )
