@@ -130,7 +130,9 @@ def load_plugins(commands: object | None = None) -> PluginRegistry:
 
 
 def _register(manager: pluggy.PluginManager, entry_point: EntryPoint) -> None:
-    manager.register(entry_point.load(), name=entry_point.name)
+    plugin = entry_point.load()
+    hash(plugin)  # pluggy needs it later, where no guard stands around it
+    manager.register(plugin, name=entry_point.name)
     manager.check_pending()
 
 
