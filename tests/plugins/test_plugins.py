@@ -38,6 +38,13 @@ def test_an_installed_plugin_is_found(run_imgsync: RunImgsync, installed_sample:
         "version": "1.0.0",
         "entity_types": ["contentcard"],
         "payload_formats": ["acme"],
+        "task_handlers": [],
+        "task_queues": [],
+        "content_stores": [],
+        "replace_strategies": [],
+        "transformations": [],
+        "listeners": [],
+        "commands": [],
     }
     assert plugins["builtin"]["entity_types"] == ["product", "bundle", "variant"]
 
