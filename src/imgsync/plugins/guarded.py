@@ -130,15 +130,19 @@ class GuardedObject:
             def call() -> Any:
                 return method(*args, **kwargs)
 
-            if self.timed:
-                result = self.guard.call(self._where(name), call, (ImgsyncError,))
-            else:
-                result = self._within(name, call)
+            result = self._timed(name, call) if self.timed else self._within(name, call)
             if inspect.isawaitable(result):
                 return self._finish(name, result)
             return self._checked(name, result)
 
         return now
+
+    def _timed(self, name: str, call: Callable[[], Any]) -> Any:
+        try:
+            return self.guard.call(self._where(name), call, (ImgsyncError,))
+        except PluginError as error:
+            error.retryable = True  # as in `_error`
+            raise
 
     async def _finish(self, name: str, result: Awaitable[Any]) -> Any:
         return self._checked(name, await self._awaited(name, lambda: result))
@@ -345,11 +349,21 @@ def guarded_handler(guard: PluginGuard, kind: str, make: MakeHandler) -> MakeHan
             if not isinstance(result, SyncResult):
                 problem = f"gave {kind_of(result)} in place of a SyncResult"
                 raise guard.error(where, problem)
+            if not _is_sound(result):
+                raise guard.error(where, f"gave a wrong SyncResult: {result!r:.200}")
             return result
 
         return handle
 
     return made
+
+
+def _is_sound(result: SyncResult) -> bool:
+    texts = (result.outcome, *result.warnings)
+    numbers = (result.uploaded, result.kept, result.downloaded_bytes)
+    return all(isinstance(text, str) for text in texts) and all(
+        isinstance(number, int) for number in numbers
+    )
 
 
 # --- commands
