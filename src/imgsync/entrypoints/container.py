@@ -177,7 +177,7 @@ class Container(containers.DeclarativeContainer):
         copy_images=sync_entity,
         clock=shared_clock,
     )
-    handlers = providers.Singleton(_handlers, plugins, services)
+    handlers = providers.Factory(_handlers, plugins, services)
     run_task = providers.Factory(
         RunTask, queue, handlers, lease, listeners=plugins.provided.listeners
     )
