@@ -56,3 +56,12 @@ def run_imgsync(tmp_path: Path) -> RunImgsync:
         )
 
     return run
+
+
+def installed_module(site: Path, source: str) -> None:
+    """A plugin called ``broken``, without pip."""
+    info = site / "broken-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[imgsync]\nbroken = broken_plugin\n")
+    (site / "broken_plugin.py").write_text(source)
