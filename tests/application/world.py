@@ -12,6 +12,7 @@ from imgsync.adapters.sql.accounts import SqlAccountRepository
 from imgsync.adapters.sql.queue import SqlTaskQueue
 from imgsync.adapters.sql.records import SqlSyncRecordRepository
 from imgsync.adapters.sql.settings import SqlSettingsRepository
+from imgsync.application.copy_images import CopyImagesHandler
 from imgsync.application.plan_sync import PlanSync
 from imgsync.application.run_task import RunTask
 from imgsync.application.sync_entity import SyncEntity
@@ -22,7 +23,7 @@ from imgsync.domain.limits import MAX_REQUEST_BYTES
 from imgsync.domain.payloads import BATCH, LEGACY, PayloadFormats, SyncRequest, stored_payload
 from imgsync.domain.replace import STRATEGIES
 from imgsync.domain.settings import ChildSettings
-from imgsync.domain.tasks import SyncResult, Task
+from imgsync.domain.tasks import TASK_ENTITY_TYPE, SyncResult, Task
 from moysklad_emulator.pictures import padded_png
 from tests.fakes.gauge import ParallelGauge
 from tests.fakes.moysklad import FakeFactory, FakeMoySklad
@@ -109,7 +110,8 @@ class World:
 
     def run_task(self, lease: timedelta = LEASE) -> RunTask:
         formats = PayloadFormats([BATCH, LEGACY])
-        return RunTask(self.queue, self.accounts, formats, self.sync_entity, self.clock, lease)
+        copy = CopyImagesHandler(self.accounts, formats, self.sync_entity, self.clock)
+        return RunTask(self.queue, {TASK_ENTITY_TYPE: copy}, lease)
 
     def worker(self, concurrency: int = 2) -> Worker:
         return Worker(self.queue, self.run_task(), LEASE, concurrency, 0.01)

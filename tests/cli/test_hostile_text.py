@@ -14,8 +14,6 @@ import pytest
 from sqlalchemy import Engine, update
 
 from imgsync.adapters.moysklad.factory import HttpMoySkladFactory
-from imgsync.adapters.plugins import registry
-from imgsync.adapters.plugins.hookspecs import hookimpl
 from imgsync.adapters.sql.accounts import SqlAccountRepository
 from imgsync.adapters.sql.queue import SqlTaskQueue
 from imgsync.adapters.sql.tables import accounts
@@ -23,6 +21,8 @@ from imgsync.application.plan_sync import PlanSync
 from imgsync.domain.accounts import Parking
 from imgsync.domain.errors import ApiError
 from imgsync.entrypoints.cli.logs import OneLineFormatter
+from imgsync.plugins import manager
+from imgsync.plugins.hookspecs import hookimpl
 from tests.cli.conftest import Cli, store
 from tests.shop import Shop, pictures
 
@@ -159,7 +159,7 @@ def test_plugins_are_shown_harmless(cli: Cli, monkeypatch: pytest.MonkeyPatch) -
     point = EntryPoint(f"evil{NAME}", "x", "imgsync")
     vars(point).update(dist=Distribution())
     monkeypatch.setattr(EntryPoint, "load", lambda _: Plugin())
-    monkeypatch.setattr(registry, "entry_points", lambda **_: [point])
+    monkeypatch.setattr(manager, "entry_points", lambda **_: [point])
     for options in ([], ["--json"]):
         result = cli.run("plugins", *options)
         assert "forged" in result.stdout, result.stderr

@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
+from imgsync.application.copy_images import CopyImagesHandler
 from imgsync.application.enqueue import PlanOutcome
 from imgsync.application.run_task import RunTask, TaskEnd
 from imgsync.domain.accounts import AccountRole
 from imgsync.domain.payloads import BATCH, PayloadFormats, RawPayload
-from imgsync.domain.tasks import TaskStatus
+from imgsync.domain.tasks import TASK_ENTITY_TYPE, TaskStatus
 from imgsync.entrypoints.cli.planning import print_skipped
 from imgsync.entrypoints.config import Config
 from imgsync.entrypoints.container import Container
@@ -79,14 +80,9 @@ async def test_a_format_that_takes_everything_never_sees_what_the_planner_queued
 
     main_id, child_id = world.pair([("0.png", png(0))])
     await plan(container)
-    run = RunTask(
-        world.queue,
-        world.accounts,
-        PayloadFormats([Greedy()]),
-        world.sync_entity,
-        world.clock,
-        LEASE,
-    )
+    formats = PayloadFormats([Greedy()])
+    copy = CopyImagesHandler(world.accounts, formats, world.sync_entity, world.clock)
+    run = RunTask(world.queue, {TASK_ENTITY_TYPE: copy}, LEASE)
     task = world.queue.claim(lease=LEASE)
     assert task is not None
     assert (await run(task)).end is TaskEnd.COMPLETED

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from imgsync.adapters.plugins import registry
 from imgsync.adapters.sql.queue import SqlTaskQueue
 from imgsync.adapters.sql.settings import SqlSettingsRepository
 from imgsync.application.enqueue import Enqueue, PlanOutcome
@@ -23,6 +22,7 @@ from imgsync.domain.settings import ChildSettings
 from imgsync.domain.tasks import SyncOutcome, SyncResult, Task, TaskStatus
 from imgsync.entrypoints.cli import enqueue, sync
 from imgsync.entrypoints.exit_status import Ends, ExitStatus
+from imgsync.plugins import manager
 from tests.cli.conftest import Cli
 from tests.shop import Shop, pictures
 
@@ -228,7 +228,7 @@ def test_a_database_that_fails_is_one_line(
 
 def test_a_plugin_that_fails_is_one_line(ready: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     broken = EntryPoint("broken", "imgsync_no\nsuch_module", "imgsync")
-    monkeypatch.setattr(registry, "entry_points", lambda **_: [broken])
+    monkeypatch.setattr(manager, "entry_points", lambda **_: [broken])
     for command in (["worker", "--drain"], ["worker"], ["plugins"], ["sync", *BOTH]):
         said = ready.fail(*command).strip()
         assert said.splitlines()[-1].startswith("Error: plugin 'broken' cannot be loaded: ")

@@ -9,15 +9,24 @@ from pathlib import Path
 import pytest
 
 RunImgsync = Callable[..., "subprocess.CompletedProcess[str]"]
-SAMPLE = Path(__file__).parents[2] / "examples" / "imgsync-contentcard"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 @pytest.fixture(scope="session")
 def installed_sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder into which the sample plugin's wheel was built and installed by pip."""
-    target = tmp_path_factory.mktemp("site")
+    """Folder into which the wheel of the content cards was built and installed by pip."""
+    return _installed("imgsync-contentcard", tmp_path_factory.mktemp("site"))
+
+
+@pytest.fixture(scope="session")
+def installed_runner(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same of the example that brings parts of the runner."""
+    return _installed("imgsync-example-runner", tmp_path_factory.mktemp("site"))
+
+
+def _installed(name: str, target: Path) -> Path:
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
-    command += ["--no-build-isolation", "--no-index", "--target", str(target), str(SAMPLE)]
+    command += ["--no-build-isolation", "--no-index", "--target", str(target), str(EXAMPLES / name)]
     subprocess.run(command, check=True, capture_output=True, text=True)
     return target
 
@@ -47,3 +56,12 @@ def run_imgsync(tmp_path: Path) -> RunImgsync:
         )
 
     return run
+
+
+def installed_module(site: Path, source: str) -> None:
+    """A plugin called ``broken``, without pip."""
+    info = site / "broken-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[imgsync]\nbroken = broken_plugin\n")
+    (site / "broken_plugin.py").write_text(source)

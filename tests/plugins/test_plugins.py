@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from imgsync.adapters.plugins.registry import load_plugins
+from imgsync.plugins.manager import load_plugins
 from moysklad_emulator import Emulator, EmulatorServer
-from tests.plugins.conftest import RunImgsync
+from tests.plugins.conftest import RunImgsync, installed_module
 from tests.shop import CHILD_TOKEN, MAIN_TOKEN, Shop, pictures
 
 IDS = "main child contentcard m1 c1"
@@ -38,6 +38,13 @@ def test_an_installed_plugin_is_found(run_imgsync: RunImgsync, installed_sample:
         "version": "1.0.0",
         "entity_types": ["contentcard"],
         "payload_formats": ["acme"],
+        "task_handlers": [],
+        "task_queues": [],
+        "content_stores": [],
+        "replace_strategies": [],
+        "transformations": [],
+        "listeners": [],
+        "commands": [],
     }
     assert plugins["builtin"]["entity_types"] == ["product", "bundle", "variant"]
 
@@ -67,14 +74,6 @@ def test_a_plugins_error_names_its_field(
     assert done.returncode == 1
     assert "Payload 1: Bad payload: field 'urls'" in done.stderr
     assert json.loads(run_imgsync("queue", "status", "--json").stdout)["pending"] == 0
-
-
-def broken_plugin(site: Path, source: str) -> None:
-    info = site / "broken-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[imgsync]\nbroken = broken_plugin\n")
-    (site / "broken_plugin.py").write_text(source)
 
 
 HEADER = "from imgsync.plugins import *\n"
@@ -109,7 +108,7 @@ def test_a_broken_plugin_is_named(
 ) -> None:
     site = tmp_path / "site"
     site.mkdir()
-    broken_plugin(site, source)
+    installed_module(site, source)
     done = run_imgsync("plugins", site=site)
     assert done.returncode == 1
     assert message in done.stderr
@@ -198,7 +197,7 @@ def test_a_plugins_format_is_asked_before_the_built_in_ones(
 ) -> None:
     site = tmp_path / "site"
     site.mkdir()
-    broken_plugin(
+    installed_module(
         site,
         HEADER
         + """
@@ -251,7 +250,7 @@ def test_a_format_that_raises_is_named_and_other_tasks_go_on(
     site.mkdir()
     methods = {"matches": "return 'acme' in payload", "parse": "raise AssertionError"}
     source = FORMAT.format(**methods | {method: failure})
-    broken_plugin(site, source)
+    installed_module(site, source)
     assert run_imgsync("queue", "status").returncode == 0
     insert(tmp_path / "q.db", [{"acme": 1}, BATCH])
     done = run_imgsync("worker", "--drain", "--json", site=site)
@@ -285,7 +284,7 @@ def test_sigterm_ends_a_worker_whatever_a_plugin_does(
     site.mkdir()
     hanging = f"pathlib.Path({str(begun)!r}).touch(); {hang}"
     methods = {"matches": "return True", "parse": "raise AssertionError"}
-    broken_plugin(site, FORMAT.format(**methods | {method: hanging}))
+    installed_module(site, FORMAT.format(**methods | {method: hanging}))
     assert run_imgsync("queue", "status").returncode == 0
     insert(tmp_path / "q.db", [BATCH])
     environment = {k: v for k, v in os.environ.items() if not k.startswith("IMGSYNC_")}
@@ -331,7 +330,7 @@ def test_what_a_plugin_leaves_behind_keeps_no_process_alive(
 ) -> None:
     site = tmp_path / "site"
     site.mkdir()
-    broken_plugin(site, f"import atexit, threading, time\n{left_behind}\n")
+    installed_module(site, f"import atexit, threading, time\n{left_behind}\n")
     done = run_imgsync("worker", "--drain", "--json", site=site)
     assert done.returncode == 0
     assert json.loads(done.stdout)["status"] == "done"

@@ -18,7 +18,7 @@ from imgsync.adapters.sql.queue import SqlTaskQueue
 from imgsync.adapters.sql.schema import create_schema
 from imgsync.adapters.sql.transactions import DatabaseError
 from imgsync.adapters.sql.types import storable
-from imgsync.domain.tasks import TaskStatus
+from imgsync.domain.tasks import TASK_ENTITY_TYPE, TaskStatus
 
 
 def bind_socket(path: Path) -> None:
@@ -227,7 +227,7 @@ def test_the_next_task_is_found_without_sorting_the_waiting_ones(sqlite_engine: 
     queue, now = SqlTaskQueue(sqlite_engine), datetime.now(UTC)
     queue.enqueue({})
     with sqlite_engine.connect() as connection:
-        query = _next_due(connection, now, None).compile(
+        query = _next_due(connection, now, None, TASK_ENTITY_TYPE).compile(
             sqlite_engine, compile_kwargs={"literal_binds": True}
         )
         plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}").all()

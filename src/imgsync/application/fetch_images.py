@@ -1,19 +1,22 @@
 """Downloads the images of one entity to temp files, in parallel; only whole ones count."""
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 
+from imgsync.application.daemon_thread import in_daemon_thread
 from imgsync.domain.copying import Failure
 from imgsync.domain.encoding import Element, Keep, Upload
 from imgsync.domain.errors import (
     ImageError,
     ImageTooLargeError,
     NotAnImageError,
+    PluginError,
     TooManyPixelsError,
     UnavailableError,
 )
-from imgsync.domain.filenames import upload_name
+from imgsync.domain.filenames import renamed, upload_name
 from imgsync.domain.formats import SIGNATURE_BYTES, PictureState, image_format
 from imgsync.domain.images import SourceImage
 from imgsync.domain.limits import MAX_IMAGE_BYTES, MAX_PARALLEL_REQUESTS
@@ -28,12 +31,19 @@ _TRIES_WITHOUT_SIZE = 2
 
 @dataclass(slots=True)
 class ImageFetcher:
-    """Fetches source images from `main` into `workspace`."""
+    """Fetches source images from `main` into `workspace`.
+
+    `transform`: the file to upload, by the content and the name of the one that was fetched; None
+    where every file goes as it came, and is then not read again.
+    """
 
     main: MoySkladPort
     workspace: Workspace
     pictures: PictureCheck
     max_image_bytes: int = MAX_IMAGE_BYTES
+    transform: Callable[[bytes, str], bytes] | None = None
+    # One image at a time is whole in memory, and its transformed copy.
+    _transforming: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def fetch(self, images: Sequence[SourceImage | Keep]) -> list[Fetched]:
         """One result per image, in order; a `Keep` stays as it is and costs nothing.
@@ -62,10 +72,11 @@ class ImageFetcher:
             size = image.size or await self.main.content_length(image.download_href)
             if size and size > self.max_image_bytes:
                 raise ImageTooLargeError(size, self.max_image_bytes)
-            return await self._whole(image, size or None, is_listed=bool(image.size))
+            whole = await self._whole(image, size or None, is_listed=bool(image.size))
+            return whole if self.transform is None else await self._changed(whole, self.transform)
         except ImageError as error:
             return Failure(str(error), error.retryable, error.settled)
-        except UnavailableError as error:
+        except (PluginError, UnavailableError) as error:
             return Failure(str(error), error.retryable)
 
     async def _whole(self, image: SourceImage, size: int | None, *, is_listed: bool) -> Upload:
@@ -89,6 +100,33 @@ class ImageFetcher:
         finally:
             file.close()
         return file
+
+    async def _changed(self, whole: Upload, transform: Callable[[bytes, str], bytes]) -> Upload:
+        """The transformed file; the same one where nothing changes."""
+
+        def read() -> bytes:
+            return b"".join(self.workspace.read(whole.key))
+
+        def write(content: bytes) -> TempFile:
+            file = self.workspace.create(whole.filename)
+            try:
+                file.write(content)
+            finally:
+                file.close()
+            return file
+
+        async with self._transforming:
+            content = await asyncio.to_thread(read)
+            # A plugin's code, which may never end.
+            changed = await in_daemon_thread(partial(transform, content, whole.filename))
+            if changed is content:
+                return whole
+            file = await asyncio.to_thread(write, changed)
+        report = await self.pictures.check(lambda: self.workspace.read(file.key))
+        if report.state is not PictureState.WHOLE:
+            raise PluginError(f"its transformation is no whole picture: {report.detail}")
+        name = renamed(whole.filename, image_format(changed[:SIGNATURE_BYTES]))
+        return Upload(file.key, name, file.size)
 
     async def _look(self, file: TempFile, *, is_complete: bool) -> str | None:
         """Why the file may have been cut on its way; None where it is whole.

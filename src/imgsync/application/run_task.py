@@ -1,22 +1,18 @@
 """Runs one claimed task and settles it in the queue."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
-from functools import partial
 from typing import Any
 
-from imgsync.application.daemon_thread import in_daemon_thread
-from imgsync.application.parking import AccountGate, CredentialsReplacedError, TaskParkedError
-from imgsync.application.sync_entity import SyncEntity
-from imgsync.domain.errors import ImgsyncError, LeaseLostError, NoRoomError, PayloadError
-from imgsync.domain.payloads import PayloadFormats, SyncRequest, stored_request
-from imgsync.domain.ports.clock import Clock
+from imgsync.application.parking import CredentialsReplacedError, TaskParkedError
+from imgsync.domain.errors import ImgsyncError, LeaseLostError, NoRoomError
 from imgsync.domain.ports.queue import TaskQueue
-from imgsync.domain.ports.repositories import AccountRepository
+from imgsync.domain.ports.runner import Listeners, NoListeners, TaskHandler
 from imgsync.domain.retry import retry_delay
 from imgsync.domain.tasks import SyncResult, Task
 from imgsync.uptime import uptime
@@ -37,6 +33,10 @@ class TaskEnd(StrEnum):
 
 class DamagedTaskError(ImgsyncError):
     """The row of a task cannot be read."""
+
+
+class UnknownKindError(ImgsyncError):
+    """The queue gave a task that nothing here can do."""
 
 
 @dataclass(slots=True)
@@ -94,25 +94,26 @@ class TaskReport:
 
 @dataclass(slots=True)
 class RunTask:
-    """Reads the payload, syncs the entity, keeps the lease meanwhile, settles the task.
+    """Has the handler of the task's kind do it, keeps the lease meanwhile, settles the task.
 
     Cancelled, it gives the task back to the queue with its attempt uncounted. A task that ends
     with NO_ROOM is still held: to give it back takes room too.
     """
 
     queue: TaskQueue
-    accounts: AccountRepository
-    formats: PayloadFormats
-    sync: SyncEntity
-    clock: Clock
+    handlers: Mapping[str, TaskHandler]
     lease: timedelta
     elapsed: Callable[[], float] = uptime
-    _gate: AccountGate = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._gate = AccountGate(self.accounts, self.clock)
+    listeners: Listeners = field(default_factory=NoListeners)
 
     async def __call__(self, task: Task) -> TaskReport:
+        report = await self._run(task)
+        # It is settled: told to stop now, it still says how it ended.
+        with contextlib.suppress(asyncio.CancelledError):
+            await self.listeners.after_task(task, report.end.value, report.result, report.error)
+        return report
+
+    async def _run(self, task: Task) -> TaskReport:
         permit = LeasePermit(self.queue, task, self.lease, self.elapsed)
         keeper = asyncio.create_task(self._keep_lease(task))
         work = asyncio.create_task(self._attempt(task, permit))
@@ -136,27 +137,30 @@ class RunTask:
 
     async def _attempt(self, task: Task, permit: LeasePermit) -> SyncResult | Exception:
         try:
+            await self.listeners.before_task(task)
             if task.damage is not None:
                 raise DamagedTaskError(f"The row of the task cannot be read: {task.damage}")
-            request = stored_request(task.payload)
-            if request is None:
-                # A plugin reads it, perhaps, and it may never end.
-                request = await in_daemon_thread(partial(self.formats.parse, _payload(task)))
-            _check_child(task, request)
-            async with self._gate.passing(request):
-                return await self.sync(request, permit)
+            return await self._handler(task)(task, permit)
         except ImgsyncError as error:
             return error
         except Exception as error:
             _log.exception("task %d: unexpected error", task.id)
             return error
 
+    def _handler(self, task: Task) -> TaskHandler:
+        try:
+            return self.handlers[task.kind]
+        except KeyError:
+            known = ", ".join(self.handlers)
+            text = f"No handler for tasks of the kind '{task.kind}' (known: {known})"
+            raise UnknownKindError(text) from None
+
     async def _settle(self, task: Task, outcome: SyncResult | Exception) -> TaskReport:
         if isinstance(outcome, SyncResult):
             await asyncio.to_thread(
                 self.queue.complete,
                 task,
-                result=outcome.outcome.value,
+                result=str(outcome.outcome),
                 warnings=outcome.warnings,
             )
             return TaskReport(task, TaskEnd.COMPLETED, result=outcome)
@@ -219,25 +223,6 @@ class RunTask:
                 )
                 if self.elapsed() >= held_until:
                     return
-
-
-def _payload(task: Task) -> Any:
-    """The payload; some programs name the child in the row alone."""
-    payload = task.payload
-    if not task.account_id or not isinstance(payload, Mapping):
-        return payload
-    named = payload.get("child_account_id")
-    return payload if named is not None else {**payload, "child_account_id": task.account_id}
-
-
-def _check_child(task: Task, request: SyncRequest) -> None:
-    """PayloadError where the row is for another account than its payload: either may be wrong."""
-    if task.account_id and task.account_id.strip() != request.child_account_id:
-        raise PayloadError(
-            "account_id",
-            f"the row is for account '{task.account_id}', its payload for "
-            f"'{request.child_account_id}'",
-        )
 
 
 async def _cancel(*tasks: asyncio.Task[Any]) -> None:

@@ -1,13 +1,14 @@
 """Copies the images of one entity to its counterpart in a child account."""
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from imgsync.application.drive_replace import ReplaceDriver
 from imgsync.application.fetch_images import ImageFetcher
 from imgsync.domain.accounts import Account, check_roles
 from imgsync.domain.copying import ChildHistory, ImageCopy, conclude, wanted_elements
+from imgsync.domain.encoding import Upload
 from imgsync.domain.entity_types import EntityType, EntityTypes
 from imgsync.domain.errors import (
     ApiError,
@@ -31,6 +32,7 @@ from imgsync.domain.ports.repositories import (
     SettingsRepository,
     SyncRecordRepository,
 )
+from imgsync.domain.ports.runner import ImageTransform, Listeners, NoListeners
 from imgsync.domain.ports.storage import FileStorage
 from imgsync.domain.records import NOTHING_LEFT, EntityKey, SyncRecord
 from imgsync.domain.replace import ReplaceStrategy
@@ -62,6 +64,8 @@ class SyncEntity:
     strategy: ReplaceStrategy
     pictures: PictureCheck
     max_request_bytes: int = MAX_REQUEST_BYTES
+    transform: ImageTransform | None = None
+    listeners: Listeners = field(default_factory=NoListeners)
 
     async def __call__(self, request: SyncRequest, permit: WritePermit) -> SyncResult:
         """What was done. Images that could not be copied are warnings.
@@ -128,9 +132,10 @@ class SyncEntity:
 
         history = ChildHistory.of(record, current)
         with self.storage.workspace() as workspace:
-            fetched = await ImageFetcher(link.main, workspace, self.pictures).fetch(
-                [history.same(image) or image for image in images]
+            fetcher = ImageFetcher(
+                link.main, workspace, self.pictures, transform=self._transform(link.request)
             )
+            fetched = await fetcher.fetch([history.same(image) or image for image in images])
             copies = [
                 ImageCopy.of(image, got, history)
                 for image, got in zip(images, fetched, strict=True)
@@ -149,11 +154,13 @@ class SyncEntity:
             # Should this process end before the conclusion, the images are still known for ours.
             await self._remember(link, before.begun([image.id for image in current]))
             try:
-                conclusion = conclude(copies, await driver.run(steps))
+                replacement = await driver.run(steps)
+                conclusion = conclude(copies, replacement)
             except _REFUSALS:
                 await self._remember(link, before)
                 raise
         await self._remember(link, conclusion.record)
+        await self._tell(link.request, copies, replacement.placed)
         if driver.parked_by is not None:
             raise driver.parked_by
         return conclusion.result
@@ -162,6 +169,23 @@ class SyncEntity:
         # A worker that lost its lease must not say what its heir has left.
         await link.permit.confirm()
         await asyncio.to_thread(self.records.put, link.key, record)
+
+    def _transform(self, request: SyncRequest) -> Callable[[bytes, str], bytes] | None:
+        transform = self.transform
+        if transform is None:
+            return None
+        return lambda content, filename: transform(content, filename, request)
+
+    async def _tell(
+        self, request: SyncRequest, copies: Sequence[ImageCopy], placed: Mapping[str, str]
+    ) -> None:
+        """Tells of each image that was uploaded and stands on the child."""
+        for copy in copies:
+            element = copy.element
+            if isinstance(element, Upload) and element.key in placed:
+                await self.listeners.image_copied(
+                    request, copy.image.filename, element.size, placed[element.key]
+                )
 
     def _accounts(self, request: SyncRequest) -> tuple[Account, Account]:
         main = self.accounts.get(request.main_account_id)

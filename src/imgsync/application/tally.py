@@ -26,7 +26,7 @@ class Tally:
         self.ends[report.end] += 1 + report.parked_along
         if report.result is not None:
             result = report.result
-            self.outcomes[result.outcome.value] += 1
+            self.outcomes[str(result.outcome)] += 1
             self.uploaded += result.uploaded
             self.kept += result.kept
             self.downloaded_bytes += result.downloaded_bytes

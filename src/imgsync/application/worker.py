@@ -3,18 +3,22 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
 from imgsync.application.run_task import RunTask, TaskEnd, TaskReport
 from imgsync.domain.errors import LeaseLostError, NoRoomError
 from imgsync.domain.ports.queue import TaskQueue
+from imgsync.domain.ports.runner import Listeners, NoListeners
 from imgsync.domain.retry import ALONE_FROM_CRASHES
 from imgsync.domain.tasks import Task
 
 _log = logging.getLogger(__name__)
 _LONGEST_ROOM_POLL_SECONDS = 5.0
+_CLAIM_IDS = 500
+"""Ids that one claim names; databases take so many parameters of a statement and no more."""
 _DRAIN_WITHOUT_ROOM_SECONDS = 60.0
 """How long a worker that is to end waits for room."""
 
@@ -33,6 +37,7 @@ class Worker:
     concurrency: int
     poll_seconds: float = 1.0
     drain_without_room_seconds: float = _DRAIN_WITHOUT_ROOM_SECONDS
+    listeners: Listeners = field(default_factory=NoListeners)
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _running: set[asyncio.Task[TaskReport]] = field(default_factory=set)
     _owed: list[Task] = field(default_factory=list)
@@ -69,6 +74,26 @@ class Worker:
         `report` hears of every task that ended. NoRoomError where a drain finds no room for a
         minute.
         """
+        ends: Counter[str] = Counter()
+
+        def count(ended: TaskReport) -> None:
+            ends[ended.end.value] += 1 + ended.parked_along
+            report(ended)
+
+        try:
+            for chosen in _claimable(only):
+                await self._run(chosen, count, drain=drain)
+        finally:
+            with contextlib.suppress(asyncio.CancelledError):
+                await self.listeners.run_ended(ends)
+
+    async def _run(
+        self,
+        only: Sequence[int] | None,
+        report: Callable[[TaskReport], None],
+        *,
+        drain: bool,
+    ) -> None:
         try:
             while not self._stop.is_set():
                 task = await self._next(only, must_work=drain)
@@ -207,3 +232,12 @@ class Worker:
             raise self._no_room
         await self._pause(max(0.0, self._next_try - now))
         await self._settle_debts()
+
+
+def _claimable(only: Sequence[int] | None) -> Iterator[Sequence[int] | None]:
+    """The ids in parts that a claim can name; None where any task will do."""
+    if only is None:
+        yield None
+        return
+    for start in range(0, len(only), _CLAIM_IDS):
+        yield only[start : start + _CLAIM_IDS]

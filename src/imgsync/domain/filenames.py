@@ -23,6 +23,15 @@ def upload_name(filename: str) -> str:
     return clean[: MAX_FILENAME_LENGTH - len(suffix)] + suffix
 
 
+def renamed(filename: str, image_format: str | None) -> str:
+    """The name with the suffix of another format ('jpg' or 'png'); as it is where it fits."""
+    suffix = safe_suffix(filename)
+    suits = {"jpg": (".jpg", ".jpeg"), "png": (".png",)}.get(image_format or "", (suffix,))
+    if suffix in suits:
+        return filename
+    return upload_name(filename[: len(filename) - len(suffix)] + suits[0])
+
+
 def safe_suffix(filename: str) -> str:
     """Suffix such as ``.jpg``, in lower case, or '' when it is not plain ASCII."""
     match = _SUFFIX.search(filename)

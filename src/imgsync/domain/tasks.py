@@ -7,7 +7,8 @@ from enum import StrEnum
 from typing import Any
 
 TASK_ENTITY_TYPE = "image_sync"
-"""Value of `entity_type` in the table `sync_queue` (the kind of task, not of MoySklad entity)."""
+"""Kind of the tasks that copy images: value of `entity_type` in the table `sync_queue` (the kind of
+task, not of MoySklad entity)."""
 
 SYNC_OPERATION = "sync"
 """Value of `operation` in that table: the list of images becomes what the payload names."""
@@ -25,7 +26,8 @@ class TaskStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A row of the queue. Times are aware; `attempts` counts the running attempt too.
+    """A row of the queue. Times are aware; `attempts` counts the running attempt too. `kind` tells
+    which handler does it.
 
     `lease_token` names the claim that holds the task; it changes with every claim. `crashes`:
     how often its worker was lost (a lease that lapsed). `check_again`: a request of a lost owner
@@ -55,10 +57,11 @@ class Task:
     account_id: str | None = None
     entity_id: str | None = None
     damage: str | None = None
+    kind: str = TASK_ENTITY_TYPE
 
 
 class SyncOutcome(StrEnum):
-    """Texts of a completed task."""
+    """Texts of a completed task that copies images; a plugin's handler has its own."""
 
     DISABLED = "Image sync is disabled"
     UNCHANGED = "unchanged"
@@ -69,9 +72,10 @@ class SyncOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SyncResult:
-    """What a sync of one entity did. `downloaded_bytes` counts image files before encoding."""
+    """What a task did, such as the sync of one entity. `downloaded_bytes` counts image files before
+    encoding."""
 
-    outcome: SyncOutcome
+    outcome: str
     warnings: tuple[str, ...] = ()
     uploaded: int = 0
     kept: int = 0

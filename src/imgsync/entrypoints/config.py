@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import platformdirs
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, PrivateAttr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -44,19 +44,26 @@ def _default_temp_dir() -> Path:
 
 
 class Config(BaseSettings):
-    """Every setting; each is also the variable IMGSYNC_<NAME> and a key of the TOML file."""
+    """Every setting; each is also the variable IMGSYNC_<NAME> and a key of the TOML file.
+
+    `queue_url` is `database_url` where it is None, `content_url` the folder `temp_dir`. What these
+    and `replace_strategy` name is brought by plugins, and looked up among them once it is needed.
+    """
 
     model_config = SettingsConfigDict(
         env_prefix="IMGSYNC_", extra="forbid", hide_input_in_errors=True
     )
 
     heeds_environment: ClassVar[bool] = True
+    _file: Path | None = PrivateAttr(default=None)
 
     api_url: str = DEFAULT_API_URL
     database_url: str = Field(default_factory=_default_database_url, repr=False)
     temp_dir: Path = Field(default_factory=_default_temp_dir)
     download_hosts: Annotated[tuple[str, ...], NoDecode] = DEFAULT_DOWNLOAD_HOSTS
-    replace_strategy: Literal["atomic", "delete-then-upload"] = "atomic"
+    queue_url: str | None = Field(default=None, repr=False)
+    content_url: str | None = Field(default=None, repr=False)
+    replace_strategy: str = "atomic"
     match_by: MatchField = MatchField.EXTERNAL_CODE
     concurrency: int = Field(default=4, ge=1, le=64)
     lease_seconds: float = Field(default=120, gt=0, le=_DAY_SECONDS)
@@ -87,6 +94,23 @@ class Config(BaseSettings):
             raise ValueError("plain http is allowed for loopback only")
         return value.rstrip("/")
 
+    @property
+    def task_queue_url(self) -> str:
+        return self.queue_url or self.database_url
+
+    @property
+    def content_store_url(self) -> str:
+        return self.content_url or self.temp_dir.absolute().as_uri()
+
+    def origin_of(self, name: str) -> str:
+        """Where a setting was given, in words, such as ``the variable IMGSYNC_QUEUE_URL``."""
+        variable = f"IMGSYNC_{name.upper()}"
+        if self.heeds_environment and any(given.upper() == variable for given in os.environ):
+            return f"the variable {variable}"
+        if name not in self.model_fields_set:
+            return "the default"
+        return f"the file {self._file}" if self._file else "the program"
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -112,10 +136,13 @@ def load_config(path: Path | None = None) -> Config:
     The file is `path`, else IMGSYNC_CONFIG, else ./imgsync.toml, else config.toml in the user's
     configuration folder; only the first two must exist. ConfigError names a wrong setting.
     """
-    values = _read_toml(path)
+    file = _config_file(path)
+    values = {} if file is None else _read_toml(file)
     _warn_of_unknown_variables()
     try:
-        return Config(**values)
+        config = Config(**values)
+        config._file = file
+        return config
     except ValidationError as error:
         problems = (
             f"{'.'.join(map(str, e['loc']))}: {e['msg']}"
@@ -131,17 +158,16 @@ def _warn_of_unknown_variables() -> None:
             _log.warning("the variable %s is no setting of imgsync", name)
 
 
-def _read_toml(path: Path | None) -> dict[str, Any]:
+def _config_file(path: Path | None) -> Path | None:
     named = path or (Path(os.environ["IMGSYNC_CONFIG"]) if os.getenv("IMGSYNC_CONFIG") else None)
-    if named is None:
-        candidates = (
-            Path("imgsync.toml"),
-            platformdirs.user_config_path("imgsync") / "config.toml",
-        )
-        named = next((c for c in candidates if c.is_file()), None)
-        if named is None:
-            return {}
+    if named is not None:
+        return named
+    candidates = (Path("imgsync.toml"), platformdirs.user_config_path("imgsync") / "config.toml")
+    return next((c for c in candidates if c.is_file()), None)
+
+
+def _read_toml(file: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(named.read_text(encoding="utf-8"))
+        return tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"Cannot read the configuration file {named}: {error}") from error
+        raise ConfigError(f"Cannot read the configuration file {file}: {error}") from error

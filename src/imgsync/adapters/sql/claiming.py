@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Row,
     Select,
     and_,
     case,
@@ -24,7 +25,7 @@ from sqlalchemy import (
 from imgsync.adapters.sql.rows import raw_columns, task_of
 from imgsync.adapters.sql.tables import sync_queue
 from imgsync.domain.retry import MAX_CRASHES
-from imgsync.domain.tasks import TASK_ENTITY_TYPE, Task, TaskStatus
+from imgsync.domain.tasks import Task, TaskStatus
 
 _MOST = 1_000_000
 """Counters beyond it are damage; adding to them could overflow."""
@@ -36,11 +37,16 @@ def counted(column: ColumnElement[int], step: int) -> ColumnElement[int]:
 
 
 def claim_next(
-    connection: Connection, now: datetime, lease: timedelta, only: Sequence[int] | None
+    connection: Connection,
+    now: datetime,
+    lease: timedelta,
+    only: Sequence[int] | None,
+    kinds: Sequence[str],
 ) -> Task | None:
-    """The next due task under a new lease. Tasks that lost too many workers fail on the way."""
+    """The next due task of these kinds under a new lease. Those that lost too many
+    workers fail on the way."""
     while True:
-        row = connection.execute(_next_due(connection, now, only)).first()
+        row = _next_row(connection, now, only, kinds)
         if row is None:
             return None
         task = task_of(row)
@@ -78,9 +84,11 @@ def claim_next(
         )
 
 
-def some_due(connection: Connection, now: datetime, only: Sequence[int] | None) -> bool:
+def some_due(
+    connection: Connection, now: datetime, only: Sequence[int] | None, kinds: Sequence[str]
+) -> bool:
     """Whether `claim_next` would find a task."""
-    return connection.execute(_next_due(connection, now, only)).first() is not None
+    return _next_row(connection, now, only, kinds) is not None
 
 
 def _give_up(connection: Connection, task: Task, now: datetime) -> None:
@@ -101,15 +109,31 @@ def _give_up(connection: Connection, task: Task, now: datetime) -> None:
     )
 
 
+def _next_row(
+    connection: Connection, now: datetime, only: Sequence[int] | None, kinds: Sequence[str]
+) -> Row[Any] | None:
+    """The first of the kinds' next due tasks. Each is asked for by itself, as the index gives the
+    next one of a kind unsorted."""
+    queries = (_next_due(connection, now, only, kind) for kind in kinds)
+    found = [row for query in queries if (row := connection.execute(query).first())]
+    return found[0] if len(found) == 1 else min(found, key=_order, default=None)
+
+
+def _order(row: Row[Any]) -> tuple[int, datetime, int]:
+    task = task_of(row)
+    return -task.priority, task.scheduled_at, task.id
+
+
 def _row(task: Task) -> Any:
     return update(sync_queue).where(sync_queue.c.id == task.id)
 
 
 def _next_due(
-    connection: Connection, now: datetime, only: Sequence[int] | None
+    connection: Connection, now: datetime, only: Sequence[int] | None, kind: str
 ) -> Select[tuple[object, ...]]:
     task, running = sync_queue.c, sync_queue.alias("running").c
     chosen = sync_queue.alias("chosen").c
+    own = task.entity_type == kind
     same_entity_runs = (
         select(running.id)
         .where(
@@ -128,14 +152,10 @@ def _next_due(
         or_(task.lease_expires_at <= now, task.lease_expires_at.is_(None)),
     )
     # Lapsed leases are rare; without them the index gives the next task unsorted.
-    some_lapsed = connection.execute(
-        select(task.id).where(task.entity_type == TASK_ENTITY_TYPE, lapsed).limit(1)
-    ).first()
+    some_lapsed = connection.execute(select(task.id).where(own, lapsed).limit(1)).first()
     query = (
         select(*raw_columns(connection))
-        .where(
-            task.entity_type == TASK_ENTITY_TYPE, or_(waiting, lapsed) if some_lapsed else waiting
-        )
+        .where(own, or_(waiting, lapsed) if some_lapsed else waiting)
         .order_by(task.priority.desc(), task.scheduled_at, task.id)
         .limit(1)
         .with_for_update(skip_locked=True, of=sync_queue)

@@ -30,7 +30,6 @@ _T = TypeVar("_T")
 _CONFLICT_TRIES = 10
 _LONGEST_LEASE = timedelta(days=1)
 _task = sync_queue.c
-_OWN = _task.entity_type == TASK_ENTITY_TYPE
 _PENDING = _task.status == TaskStatus.PENDING.value
 _PROCESSING = _task.status == TaskStatus.PROCESSING.value
 _UNCOUNTED = {"attempts": counted(_task.attempts, -1)}
@@ -40,13 +39,20 @@ _NO_LEASE = {"lease_token": None, "lease_expires_at": None}
 class SqlTaskQueue:
     """Implements the port `TaskQueue` on SQLite and PostgreSQL (FOR UPDATE SKIP LOCKED).
 
-    Rows of another `entity_type` are left alone. `clock` is for tests; without it the time is the
-    database's.
+    `kinds`: values of `entity_type`; rows of another are left alone. `clock` is for tests; without
+    it the time is the database's.
     """
 
-    def __init__(self, engine: Engine, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        clock: Clock | None = None,
+        kinds: Sequence[str] = (TASK_ENTITY_TYPE,),
+    ) -> None:
         self._engine = engine
         self._clock = clock
+        self._kinds = tuple(kinds)
+        self._own = _task.entity_type.in_(self._kinds)
 
     def enqueue(
         self,
@@ -58,6 +64,7 @@ class SqlTaskQueue:
         priority: int = DEFAULT_PRIORITY,
         max_attempts: int = MAX_ATTEMPTS,
         delay: timedelta = timedelta(0),
+        kind: str = TASK_ENTITY_TYPE,
     ) -> Enqueued:
         key = _storable(dedupe_key)
 
@@ -77,13 +84,15 @@ class SqlTaskQueue:
                 "updated_at": now,
             }
             if key is not None:
-                pending = update(sync_queue).where(_OWN, _PENDING, _task.dedupe_key == key)
+                pending = update(sync_queue).where(
+                    _task.entity_type == kind, _PENDING, _task.dedupe_key == key
+                )
                 found = connection.execute(pending.values(values).returning(_task.id)).scalar()
                 if found is not None:
                     return Enqueued(found, created=False)
             new = insert(sync_queue).values(
                 **values,
-                entity_type=TASK_ENTITY_TYPE,
+                entity_type=kind,
                 status=TaskStatus.PENDING.value,
                 dedupe_key=key,
                 warnings=[],
@@ -96,12 +105,14 @@ class SqlTaskQueue:
     def claim(self, *, lease: timedelta, only: Sequence[int] | None = None) -> Task | None:
         if self._engine.dialect.name == "sqlite" and not self._some_due(only):
             return None
-        return self._transaction(lambda connection, now: claim_next(connection, now, lease, only))
+        return self._transaction(
+            lambda connection, now: claim_next(connection, now, lease, only, self._kinds)
+        )
 
     def _some_due(self, only: Sequence[int] | None) -> bool:
         """Asked again and again by idle workers, which must not hold SQLite's only write lock."""
         with transaction(self._engine, reads=True) as connection:
-            return some_due(connection, now_of(connection, self._clock), only)
+            return some_due(connection, now_of(connection, self._clock), only, self._kinds)
 
     def renew(self, task: Task, *, lease: timedelta) -> None:
         self._transaction(
@@ -111,7 +122,11 @@ class SqlTaskQueue:
         )
 
     def complete(self, task: Task, *, result: str, warnings: Sequence[str]) -> None:
-        values = {"result": result, "warnings": [storable(w) for w in warnings], "error": None}
+        values = {
+            "result": storable(result),
+            "warnings": [storable(w) for w in warnings],
+            "error": None,
+        }
 
         def end(connection: Connection, now: datetime) -> None:
             _end(connection, task, now, TaskStatus.COMPLETED, values)
@@ -159,12 +174,14 @@ class SqlTaskQueue:
                 return 0
             values = {"scheduled_at": wait, "parked_for": account, "error": storable(error)}
             _put_back(connection, task, now, {**values, **_UNCOUNTED})
-            return park_waiting(connection, account_id, now, values)
+            return park_waiting(connection, account_id, now, values, self._kinds)
 
         return self._transaction(put_off)
 
     def unpark(self, account_id: str) -> int:
-        waiting = update(sync_queue).where(_OWN, _PENDING, _task.parked_for == storable(account_id))
+        waiting = update(sync_queue).where(
+            self._own, _PENDING, _task.parked_for == storable(account_id)
+        )
         return self._transaction(
             lambda connection, now: (
                 connection.execute(
@@ -174,7 +191,7 @@ class SqlTaskQueue:
         )
 
     def parked(self) -> int:
-        query = select(func.count()).where(_OWN, _PENDING, _task.parked_for.is_not(None))
+        query = select(func.count()).where(self._own, _PENDING, _task.parked_for.is_not(None))
         with transaction(self._engine, reads=True) as connection:
             return int(connection.execute(query).scalar_one())
 
@@ -185,7 +202,7 @@ class SqlTaskQueue:
             )
             # Under a token of this call: the one that stands there may be none that can be read,
             # and a worker may settle its task at this very moment.
-            taken = update(sync_queue).where(_OWN, _PROCESSING, chosen)
+            taken = update(sync_queue).where(self._own, _PROCESSING, chosen)
             taken = taken.values(lease_token=uuid.uuid4().hex)
             rows = connection.execute(taken.returning(*raw_columns(connection)))
             held = sorted(map(task_of, rows), key=lambda task: task.id)
@@ -198,7 +215,7 @@ class SqlTaskQueue:
         return self._transaction(release_all)
 
     def counts(self) -> dict[TaskStatus, int]:
-        query = select(_task.status, func.count()).where(_OWN).group_by(_task.status)
+        query = select(_task.status, func.count()).where(self._own).group_by(_task.status)
         with transaction(self._engine, reads=True) as connection:
             found: dict[str, int] = {row[0]: row[1] for row in connection.execute(query)}
         return {status: found.get(status.value, 0) for status in TaskStatus}
@@ -207,14 +224,14 @@ class SqlTaskQueue:
         self, status: TaskStatus | None = None, *, limit: int = 100, offset: int = 0
     ) -> list[Task]:
         with transaction(self._engine, reads=True) as connection:
-            query = select(*raw_columns(connection)).where(_OWN).order_by(_task.id.desc())
+            query = select(*raw_columns(connection)).where(self._own).order_by(_task.id.desc())
             if status is not None:
                 query = query.where(_task.status == status.value)
             return [task_of(row) for row in connection.execute(query.limit(limit).offset(offset))]
 
     def get(self, task_id: int) -> Task | None:
         with transaction(self._engine, reads=True) as connection:
-            query = select(*raw_columns(connection)).where(_OWN, _task.id == task_id)
+            query = select(*raw_columns(connection)).where(self._own, _task.id == task_id)
             row = connection.execute(query).first()
         return task_of(row) if row else None
 
@@ -226,7 +243,7 @@ class SqlTaskQueue:
             .exists()
         )
         chosen = update(sync_queue).where(
-            _OWN, _task.status == TaskStatus.FAILED.value, ~superseded
+            self._own, _task.status == TaskStatus.FAILED.value, ~superseded
         )
         if ids is not None:
             chosen = chosen.where(_task.id.in_(ids))
@@ -350,6 +367,6 @@ def _pending_of_same_key(connection: Connection, task: Task) -> int | None:
     this = sync_queue.alias("this").c
     key = select(this.dedupe_key).where(this.id == task.id).scalar_subquery()
     found: int | None = connection.execute(
-        select(_task.id).where(_OWN, _PENDING, _task.dedupe_key == key, _task.id != task.id)
+        select(_task.id).where(_PENDING, _task.dedupe_key == key, _task.id != task.id)
     ).scalar()
     return found

@@ -147,6 +147,7 @@ def task_of(row: Row[Any], **claimed: Any) -> Task:
         "parked_for": read.text("parked_for"),
         "account_id": read.text("account_id"),
         "entity_id": read.text("entity_id"),
+        "kind": read.text("entity_type") or "",
         "damage": read.damage,
     }
     return Task(**values | claimed)

@@ -6,7 +6,7 @@ looked for as text. A task of which that does not tell is parked by itself once 
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Connection, Text, and_, cast, func, or_, s
 
 from imgsync.adapters.sql.tables import accounts, sync_queue
 from imgsync.adapters.sql.types import storable
-from imgsync.domain.tasks import TASK_ENTITY_TYPE, TaskStatus
+from imgsync.domain.tasks import TaskStatus
 
 _task = sync_queue.c
 _MAIN, _CHILD = "main_account_id", "child_account_id"
@@ -33,7 +33,11 @@ def parked_until(connection: Connection, account_id: str, until: datetime) -> da
 
 
 def park_waiting(
-    connection: Connection, account_id: str, now: datetime, values: dict[str, Any]
+    connection: Connection,
+    account_id: str,
+    now: datetime,
+    values: dict[str, Any],
+    kinds: Sequence[str],
 ) -> int:
     """Writes `values` to the tasks that are due and name the account; how many they were.
 
@@ -43,7 +47,7 @@ def park_waiting(
     due = (
         select(_task.id)
         .where(
-            _task.entity_type == TASK_ENTITY_TYPE,
+            _task.entity_type.in_(kinds),
             _task.status == TaskStatus.PENDING.value,
             _task.scheduled_at <= now,
             _names(connection, account_id),

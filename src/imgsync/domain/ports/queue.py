@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from imgsync.domain.retry import MAX_ATTEMPTS
-from imgsync.domain.tasks import DEFAULT_PRIORITY, Task, TaskStatus
+from imgsync.domain.tasks import DEFAULT_PRIORITY, TASK_ENTITY_TYPE, Task, TaskStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +19,9 @@ class Enqueued:
 
 class TaskQueue(Protocol):
     """Tasks in a shared store. A claim holds a lease; whoever lost it can no longer settle.
+
+    A queue is opened for some kinds of tasks, those that this program can do, and leaves all others
+    alone.
 
     The store's own time decides about leases and schedules, so hosts whose clocks differ agree.
     Errors: DatabaseError where the store cannot be used, NoRoomError where its disk is full.
@@ -34,9 +37,10 @@ class TaskQueue(Protocol):
         priority: int = DEFAULT_PRIORITY,
         max_attempts: int = MAX_ATTEMPTS,
         delay: timedelta = timedelta(0),
+        kind: str = TASK_ENTITY_TYPE,
     ) -> Enqueued:
-        """Adds a task, due after `delay`. A pending task with the same key takes the new payload
-        with fresh attempts.
+        """Adds a task of one of the kinds, due after `delay`. A pending task with the same key
+        takes the new payload with fresh attempts.
 
         `account_id`: the child that it is for, `entity_id`: the main entity.
         """

@@ -5,22 +5,15 @@ from pathlib import Path
 
 import click
 
-from imgsync.entrypoints.cli.accounts import account
-from imgsync.entrypoints.cli.cleanup import cleanup_temp
-from imgsync.entrypoints.cli.demo import demo
-from imgsync.entrypoints.cli.enqueue import enqueue
-from imgsync.entrypoints.cli.plugins import plugins
-from imgsync.entrypoints.cli.queue import queue
-from imgsync.entrypoints.cli.runtime import STATUSES, ImgsyncGroup
-from imgsync.entrypoints.cli.settings import settings
-from imgsync.entrypoints.cli.sync import sync
-from imgsync.entrypoints.cli.worker import worker
+from imgsync.entrypoints.cli import commands
+from imgsync.entrypoints.cli.plugin_commands import PluginGroup
+from imgsync.entrypoints.cli.runtime import STATUSES
 from imgsync.entrypoints.config import load_config
-from imgsync.entrypoints.container import Container
+from imgsync.entrypoints.container import Container, check_names
 
 
 @click.group(
-    cls=ImgsyncGroup,
+    cls=PluginGroup,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=STATUSES,
 )
@@ -37,19 +30,10 @@ def main(ctx: click.Context, config_path: Path | None) -> None:
     config = load_config(config_path)
     logging.getLogger().setLevel(config.log_level)
     container = Container(config=config)
+    check_names(container)
     ctx.obj = container
     ctx.call_on_close(container.shutdown_resources)
 
 
-for command in (
-    account,
-    cleanup_temp,
-    demo,
-    enqueue,
-    plugins,
-    queue,
-    settings,
-    sync,
-    worker,
-):
+for command in commands.imgsync_commands():
     main.add_command(command)

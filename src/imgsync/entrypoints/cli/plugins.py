@@ -1,4 +1,4 @@
-"""imgsync plugins: what is installed."""
+"""imgsync plugins: who brings what."""
 
 from dataclasses import asdict
 
@@ -7,26 +7,42 @@ import click
 from imgsync.entrypoints.cli.output import print_json, print_table
 from imgsync.entrypoints.cli.runtime import json_option, pass_container
 from imgsync.entrypoints.container import Container
+from imgsync.plugins.manager import PluginInfo
+
+_PARTS = (
+    "entity_types",
+    "payload_formats",
+    "task_handlers",
+    "task_queues",
+    "content_stores",
+    "replace_strategies",
+    "transformations",
+    "listeners",
+    "commands",
+)
 
 
 @click.command()
 @json_option
 @pass_container
 def plugins(container: Container, as_json: bool) -> None:
-    """List the plugins and the entity types and payload formats they register."""
+    """List the plugins and what each of them brings."""
     loaded = container.plugins().plugins
     if as_json:
         print_json([asdict(plugin) for plugin in loaded])
         return
     print_table(
-        ("Plugin", "Package", "Entity types", "Payload formats"),
+        ("Plugin", "Package", "Part", "Brought"),
         (
-            (
-                p.name,
-                f"{p.distribution} {p.version}",
-                ", ".join(p.entity_types),
-                ", ".join(p.payload_formats),
-            )
-            for p in loaded
+            (plugin.name, f"{plugin.distribution} {plugin.version}", part, brought)
+            for plugin in loaded
+            for part, brought in _brought(plugin)
         ),
     )
+
+
+def _brought(plugin: PluginInfo) -> list[tuple[str, str]]:
+    """Each kind of part in words, and the names of those that the plugin brings."""
+    named = [(part, getattr(plugin, part)) for part in _PARTS]
+    found = [(part.replace("_", " "), ", ".join(names)) for part, names in named if names]
+    return found or [("", "nothing")]

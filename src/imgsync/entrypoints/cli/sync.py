@@ -37,8 +37,6 @@ from imgsync.entrypoints.cli.signals import STOPPING, stopped_by_signals
 from imgsync.entrypoints.container import Container
 from imgsync.entrypoints.exit_status import Ends, ExitStatus
 
-_CLAIM_IDS = 500
-
 
 @dataclass(slots=True)
 class _Run:
@@ -136,14 +134,11 @@ async def _copy(container: Container, run: _Run, bar: Progress) -> None:
             run.report(ended)
             bar.advance(copying)
 
-    grace = container.config().grace_seconds
-    for start in range(0, len(run.plan.task_ids), _CLAIM_IDS):
-        worker, ids = container.worker(), run.plan.task_ids[start : start + _CLAIM_IDS]
-        with stopped_by_signals(worker.stop, worker.abort, grace, STOPPING):
-            await worker.run(drain=True, only=ids, report=report)
-        if worker.stopped:
-            run.trouble = INTERRUPTED if run.left else None
-            break
+    grace, worker = container.config().grace_seconds, container.worker()
+    with stopped_by_signals(worker.stop, worker.abort, grace, STOPPING):
+        await worker.run(drain=True, only=run.plan.task_ids, report=report)
+    if worker.stopped:
+        run.trouble = INTERRUPTED if run.left else None
 
 
 @contextmanager

@@ -102,7 +102,7 @@ def _log_end(ended: TaskReport) -> None:
         _log.info(
             "%s: %s, %d uploaded, %d kept",
             task_label(task),
-            result.outcome.value,
+            str(result.outcome),
             result.uploaded,
             result.kept,
         )

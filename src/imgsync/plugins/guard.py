@@ -41,15 +41,26 @@ class PluginGuard:
         """Runs what imports the plugin."""
         self._run("cannot be loaded", function, LOAD_SECONDS)
 
-    def call(self, where: str, function: Callable[[], _T]) -> _T:
-        """The result of `function`; PayloadError passes, anything else becomes a PluginError.
+    def call(
+        self,
+        where: str,
+        function: Callable[[], _T],
+        passes: tuple[type[ImgsyncError], ...] = (PayloadError,),
+    ) -> _T:
+        """The result of `function`; errors of `passes` pass, others become a PluginError.
 
         `where` names the hook or method in errors.
         """
-        return self._run(f"failed in {where}", function, self.seconds)
+        return self._run(f"failed in {where}", function, self.seconds, passes)
 
-    def error(self, where: str, problem: str) -> PluginError:
-        return self._error(f"failed in {where}", problem)
+    def part(self) -> "PluginGuard":
+        """A guard for one part of the plugin: a part that hangs takes no other along."""
+        return PluginGuard(self.plugin, self.seconds)
+
+    def error(self, where: str, problem: str, *, retryable: bool = False) -> PluginError:
+        error = self._error(f"failed in {where}", problem)
+        error.retryable = retryable
+        return error
 
     def _late_error(self, what: str, problem: str) -> PluginError:
         error = self._error(what, problem)
@@ -59,18 +70,24 @@ class PluginGuard:
     def _error(self, what: str, problem: str) -> PluginError:
         return PluginError(f"plugin '{self.plugin}' {what}: {problem}")
 
-    def _run(self, what: str, function: Callable[[], _T], seconds: float) -> _T:
+    def _run(
+        self,
+        what: str,
+        function: Callable[[], _T],
+        seconds: float,
+        passes: tuple[type[ImgsyncError], ...] = (PayloadError,),
+    ) -> _T:
         if self._late is not None and self._late.is_alive():
             raise self._late_error(what, "it is asked no more, as it does not end an earlier call")
-        answer: _Answer[_T] = _Answer()
+        answer: _Answer[_T] = _Answer(passes)
         run = threading.Thread(target=answer.find, args=(function,), daemon=True)
         run.name = f"plugin {self.plugin}"
         run.start()
         if not answer.there.wait(seconds):
             self._late = run
             raise self._late_error(what, f"no answer within {seconds:g} seconds")
-        if answer.payload_error is not None:
-            raise answer.payload_error
+        if answer.passed is not None:
+            raise answer.passed
         if answer.failure is not None:
             raise self._error(what, answer.failure)
         return answer.values[0]
@@ -86,9 +103,10 @@ class PluginGuard:
 class _Answer(Generic[_T]):
     """What a call came to; complete once `there` is set."""
 
+    passes: tuple[type[ImgsyncError], ...]
     there: threading.Event = field(default_factory=threading.Event)
     values: list[_T] = field(default_factory=list)
-    payload_error: PayloadError | None = None
+    passed: ImgsyncError | None = None
     failure: str | None = None
 
     def find(self, function: Callable[[], _T]) -> None:
@@ -101,18 +119,21 @@ class _Answer(Generic[_T]):
             self.there.set()
 
     def _note(self, error: BaseException) -> None:
-        name = type(error).__name__
-        try:
-            text = str(error)
-        except BaseException:
-            self.failure = f"{name}, which cannot be shown"
-            return
-        if isinstance(error, PayloadError):
-            self.payload_error = error
-        elif isinstance(error, ImgsyncError):
-            self.failure = text
-        else:
-            self.failure = f"{name}: {text}" if text else name
+        self.failure = told(error)
+        if isinstance(error, self.passes):
+            self.passed = error
+
+
+def told(error: BaseException) -> str:
+    """A plugin's error in words, whatever its own text does."""
+    name = type(error).__name__
+    try:
+        text = str(error)
+    except BaseException:
+        return f"{name}, which cannot be shown"
+    if isinstance(error, ImgsyncError):
+        return text
+    return f"{name}: {text}" if text else name
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +148,7 @@ class GuardedFormat:
         try:
             answer = self._call("matches", lambda: self.inner.matches(payload))
             if not isinstance(answer, bool):
-                problem = f"gave {_kind(answer)} in place of True or False"
+                problem = f"gave {kind_of(answer)} in place of True or False"
                 raise self.guard.error(self._what("matches"), problem)
         except PluginError as error:
             self.guard.warn(error)
@@ -138,7 +159,7 @@ class GuardedFormat:
         request = self._call("parse", lambda: self.inner.parse(payload))
         what = self._what("parse")
         if not isinstance(request, SyncRequest):
-            raise self.guard.error(what, f"gave {_kind(request)} in place of a SyncRequest")
+            raise self.guard.error(what, f"gave {kind_of(request)} in place of a SyncRequest")
         try:
             # By the rules of the built-in format, as every part of it goes on to the API.
             return BATCH.parse(batch_payload(request))
@@ -166,7 +187,7 @@ class GuardedMatcher:
         what = f"key of matcher '{self.name}'"
         key: Any = self.guard.call(what, lambda: self.inner.key(entity))
         if key is not None and not isinstance(key, str):
-            raise self.guard.error(what, f"gave {_kind(key)} in place of a text or None")
+            raise self.guard.error(what, f"gave {kind_of(key)} in place of a text or None")
         return key if key and key.strip() else None
 
 
@@ -174,7 +195,7 @@ def guarded_types(guard: PluginGuard, hook: Callable[[], Any]) -> tuple[EntityTy
     """What a plugin's hook `imgsync_entity_types` gives, its matchers guarded."""
 
     def read() -> list[EntityType]:
-        return [_guarded_type(guard, value) for value in _values(hook)]
+        return [_guarded_type(guard, value) for value in values_of(hook)]
 
     return tuple(guard.call("imgsync_entity_types", read))
 
@@ -183,38 +204,47 @@ def guarded_formats(guard: PluginGuard, hook: Callable[[], Any]) -> tuple[Guarde
     """What a plugin's hook `imgsync_payload_formats` gives, guarded."""
 
     def read() -> list[GuardedFormat]:
-        return [_guarded_format(guard, value) for value in _values(hook)]
+        return [_guarded_format(guard, value) for value in values_of(hook)]
 
     return tuple(guard.call("imgsync_payload_formats", read))
 
 
-def _values(hook: Callable[[], Any]) -> list[Any]:
+def values_of(hook: Callable[[], Any]) -> list[Any]:
     """The values of a hook, of which a plugin may implement several."""
     return [value for values in hook() for value in values]
 
 
 def _guarded_type(guard: PluginGuard, value: Any) -> EntityType:
     if not isinstance(value, EntityType):
-        raise PluginError(f"{_kind(value)} is not an EntityType")
+        raise PluginError(f"{kind_of(value)} is not an EntityType")
     # Anew, so that a subclass brings no code of its own along.
     plain = EntityType(value.name, value.max_images)
     if value.matcher is None:
         return plain
-    _check_parts(value.matcher, "EntityMatcher", "key")
+    check_parts(value.matcher, "EntityMatcher", "key")
     return replace(plain, matcher=GuardedMatcher(value.matcher.name, guard, value.matcher))
 
 
 def _guarded_format(guard: PluginGuard, value: Any) -> GuardedFormat:
-    _check_parts(value, "PayloadFormat", "matches", "parse")
+    check_parts(value, "PayloadFormat", "matches", "parse")
     return GuardedFormat(value.name, guard, value)
 
 
-def _check_parts(value: Any, kind: str, *methods: str) -> None:
+def check_parts(value: Any, kind: str, *methods: str) -> None:
     named = isinstance(getattr(value, "name", None), str) and value.name.isprintable()
     if not named or not all(callable(getattr(value, method, None)) for method in methods):
         parts = ", ".join(methods)
-        raise PluginError(f"{_kind(value)} is not a {kind}: it needs a name and {parts}")
+        raise PluginError(f"{kind_of(value)} is not a {kind}: it needs a name and {parts}")
 
 
-def _kind(value: Any) -> str:
+def kind_of(value: Any) -> str:
     return "None" if value is None else f"a value of type {type(value).__name__}"
+
+
+def check_name(name: Any, most: int = 64) -> None:
+    """PluginError for what is no name that people can type and read."""
+    sound = isinstance(name, str) and name.isprintable() and name == name.strip()
+    if not sound or not 0 < len(name) <= most:
+        raise PluginError(
+            f"{kind_of(name) if not isinstance(name, str) else repr(name)} is no name"
+        )

@@ -1,1 +1,0 @@
-"""pluggy hooks and the registry they fill."""

@@ -1,0 +1,33 @@
+"""Commands that plugins bring, beside the built-in ones."""
+
+import click
+
+from imgsync.domain.errors import PluginError
+from imgsync.entrypoints.cli import commands
+from imgsync.entrypoints.cli.output import say
+from imgsync.entrypoints.cli.runtime import ImgsyncGroup
+from imgsync.plugins.manager import load_plugins
+
+
+class PluginGroup(ImgsyncGroup):
+    """A group with the commands of the plugins, which are loaded only where one is asked for: the
+    built-in commands run whatever is installed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *self._brought(ctx)})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        own = super().get_command(ctx, cmd_name)
+        return own or self._brought(ctx).get(cmd_name)
+
+    def _brought(self, ctx: click.Context) -> dict[str, click.Command]:
+        """By name; of a plugin that cannot be loaded, --help says so and goes on."""
+        found: dict[str, click.Command] | None = ctx.meta.get(__name__)
+        if found is None:
+            try:
+                found = dict(load_plugins(commands).commands.items())
+            except PluginError as error:
+                say(f"Warning: {error}", err=True)
+                found = {}
+            ctx.meta[__name__] = found
+        return found

@@ -1,0 +1,81 @@
+"""What a plugin imports. Register a module or object under the entry-point group ``imgsync``.
+
+from imgsync.plugins import EntityType, hookimpl
+
+@hookimpl
+def imgsync_entity_types():
+    return [EntityType("service", max_images=10)]
+
+docs/plugins.md has a whole example of each hook. Each call into a plugin has 10 seconds (an opened
+queue or store 60); whatever it raises is an error that names the plugin.
+"""
+
+from imgsync.domain.encoding import Element, Keep, Upload
+from imgsync.domain.entity_types import EntityMatcher, EntityType
+from imgsync.domain.errors import (
+    ImgsyncError,
+    LeaseLostError,
+    NoRoomError,
+    PayloadError,
+    UnavailableError,
+)
+from imgsync.domain.images import SourceImage
+from imgsync.domain.matching import Entity
+from imgsync.domain.payloads import PayloadFormat, RawPayload, SyncRequest
+from imgsync.domain.ports.moysklad import WritePermit
+from imgsync.domain.ports.queue import Enqueued, TaskQueue
+from imgsync.domain.ports.runner import TaskHandler
+from imgsync.domain.ports.storage import FileStorage, StaleFile, TempFile, Workspace
+from imgsync.domain.replace import (
+    DeleteImages,
+    Done,
+    Rejected,
+    Replacement,
+    SetImages,
+    Steps,
+    Stopped,
+    atomic,
+)
+from imgsync.domain.tasks import SyncResult, Task, TaskStatus
+from imgsync.plugins.hookspecs import hookimpl
+from imgsync.plugins.parts import QueueSetup, Services
+
+__all__ = [
+    "DeleteImages",
+    "Done",
+    "Element",
+    "Enqueued",
+    "Entity",
+    "EntityMatcher",
+    "EntityType",
+    "FileStorage",
+    "ImgsyncError",
+    "Keep",
+    "LeaseLostError",
+    "NoRoomError",
+    "PayloadError",
+    "PayloadFormat",
+    "QueueSetup",
+    "RawPayload",
+    "Rejected",
+    "Replacement",
+    "Services",
+    "SetImages",
+    "SourceImage",
+    "StaleFile",
+    "Steps",
+    "Stopped",
+    "SyncRequest",
+    "SyncResult",
+    "Task",
+    "TaskHandler",
+    "TaskQueue",
+    "TaskStatus",
+    "TempFile",
+    "UnavailableError",
+    "Upload",
+    "Workspace",
+    "WritePermit",
+    "atomic",
+    "hookimpl",
+]

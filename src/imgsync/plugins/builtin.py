@@ -1,0 +1,66 @@
+"""The built-in plugin: what imgsync itself brings, through the hooks that everybody's parts use.
+
+Its commands are in `imgsync.entrypoints.cli.commands`, another built-in plugin, as they stand above
+this package.
+"""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from imgsync.adapters.files.local import LocalFileStorage
+from imgsync.adapters.sql.queue import SqlTaskQueue
+from imgsync.application.copy_images import CopyImagesHandler
+from imgsync.domain.entity_types import EntityType
+from imgsync.domain.payloads import BATCH, LEGACY, PayloadFormat
+from imgsync.domain.ports.queue import TaskQueue
+from imgsync.domain.ports.runner import TaskHandler
+from imgsync.domain.replace import STRATEGIES, ReplaceStrategy
+from imgsync.domain.tasks import TASK_ENTITY_TYPE
+from imgsync.plugins.hookspecs import hookimpl
+from imgsync.plugins.parts import MakeHandler, OpenQueue, OpenStore, QueueSetup, Services
+
+
+@hookimpl
+def imgsync_entity_types() -> Iterable[EntityType]:
+    return [EntityType("product"), EntityType("bundle"), EntityType("variant")]
+
+
+@hookimpl
+def imgsync_payload_formats() -> Iterable[PayloadFormat]:
+    return [BATCH, LEGACY]
+
+
+@hookimpl
+def imgsync_task_handlers() -> Mapping[str, MakeHandler]:
+    return {TASK_ENTITY_TYPE: _image_sync}
+
+
+@hookimpl
+def imgsync_task_queues() -> Mapping[str, OpenQueue]:
+    return {"sqlite": _sql_queue, "postgresql": _sql_queue, "postgres": _sql_queue}
+
+
+@hookimpl
+def imgsync_content_stores() -> Mapping[str, OpenStore]:
+    return {"file": _folder}
+
+
+@hookimpl
+def imgsync_replace_strategies() -> Mapping[str, ReplaceStrategy]:
+    return STRATEGIES
+
+
+def _image_sync(services: Services) -> TaskHandler:
+    return CopyImagesHandler(
+        services.accounts, services.payload_formats, services.copy_images, services.clock
+    )
+
+
+def _sql_queue(setup: QueueSetup) -> TaskQueue:
+    return SqlTaskQueue(setup.database(setup.url), kinds=setup.kinds)
+
+
+def _folder(url: str) -> LocalFileStorage:
+    return LocalFileStorage(Path(url2pathname(urlsplit(url).path)))

@@ -1,0 +1,142 @@
+"""The hooks a plugin may implement (pluggy project and entry-point group ``imgsync``).
+
+Each is a function; a plugin implements those it needs, and names only the parameters it needs.
+docs/plugins.md shows a whole example of each.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+import pluggy
+
+from imgsync.domain.entity_types import EntityType
+from imgsync.domain.payloads import PayloadFormat, SyncRequest
+from imgsync.domain.replace import ReplaceStrategy
+from imgsync.domain.tasks import SyncResult, Task
+from imgsync.plugins.parts import MakeHandler, OpenQueue, OpenStore, Transformation
+
+if TYPE_CHECKING:
+    import click
+
+PROJECT = "imgsync"
+
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+@hookspec
+def imgsync_entity_types() -> Iterable[EntityType]:
+    """Entity types to copy images of.
+
+    :returns: types whose names no other plugin brings; one without `externalCode`, `code`,
+        `article` and telling names brings a matcher along
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def imgsync_payload_formats() -> Iterable[PayloadFormat]:
+    """Payload formats to read tasks of the kind ``image_sync`` in.
+
+    :returns: formats, each with a name; a plugin's are asked before the built-in ones
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def imgsync_task_handlers() -> Mapping[str, MakeHandler]:
+    """What does the tasks of a kind. A worker takes tasks of the kinds that have a handler.
+
+    :returns: by kind (the column `entity_type` of ``sync_queue``, at most 50 characters): a
+        function that is given the `Services` of the program once and returns the handler, an
+        ``async`` function of the task and its `WritePermit`
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def imgsync_task_queues() -> Mapping[str, OpenQueue]:
+    """Where tasks wait, chosen by the scheme of ``queue_url``.
+
+    :returns: by scheme, in lower case: a function that is given a `QueueSetup` (the URL, the kinds
+        to claim, ways to open what it wraps) and returns a `TaskQueue`
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def imgsync_content_stores() -> Mapping[str, OpenStore]:
+    """Where downloads lie until they are uploaded, chosen by the scheme of ``content_url``.
+
+    :returns: by scheme, in lower case: a function of the URL that returns a `FileStorage`
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def imgsync_replace_strategies() -> Mapping[str, ReplaceStrategy]:
+    """How a child's image list becomes the wanted one, chosen by ``replace_strategy``.
+
+    :returns: by name: a generator function that yields `SetImages` and `DeleteImages`, is sent
+        the outcome of each, and returns a `Replacement`
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def imgsync_image_transformations() -> Mapping[str, Transformation]:
+    """Changes to images between download and upload. All of them are applied, in the order of the
+    plugins' names and then that of the mapping.
+
+    :returns: by name: a function of the file's bytes, its file name and the `SyncRequest`, which
+        returns the changed JPEG or PNG file, or None to leave it as it is
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def imgsync_before_task(task: Task) -> None:
+    """An attempt at a task begins.
+
+    :param task: the task, claimed by this worker
+    """
+
+
+@hookspec
+def imgsync_after_task(task: Task, end: str, result: SyncResult | None, error: str | None) -> None:
+    """An attempt at a task ended.
+
+    :param task: the task as it was claimed
+    :param end: ``completed``, ``retrying``, ``failed``, ``parked``, ``given back``, ``no room`` or
+        ``lease lost``
+    :param result: what was done, where it completed
+    :param error: why it did not
+    """
+
+
+@hookspec
+def imgsync_image_copied(request: SyncRequest, filename: str, size: int, href: str) -> None:
+    """An image was uploaded and stands in the child's list.
+
+    :param request: which entity of which accounts
+    :param filename: the image's name in the main account
+    :param size: bytes of the uploaded file
+    :param href: ``meta.href`` of the child's image
+    """
+
+
+@hookspec
+def imgsync_run_ended(ends: Mapping[str, int]) -> None:
+    """A worker ended, or `imgsync sync` has run its tasks.
+
+    :param ends: attempts by how they ended, as in `imgsync_after_task`
+    """
+
+
+@hookspec
+def imgsync_commands() -> "Iterable[click.Command]":
+    """Commands of the command line.
+
+    :returns: click commands or groups, whose names no other plugin brings
+    """
+    raise NotImplementedError

@@ -1,0 +1,223 @@
+"""Loads plugins and gathers what they bring."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from importlib.metadata import EntryPoint, entry_points, version
+from itertools import chain
+from typing import Any
+
+import click
+import pluggy
+
+from imgsync.domain.entity_types import EntityType, EntityTypes
+from imgsync.domain.payloads import PayloadFormat, PayloadFormats
+from imgsync.domain.ports.runner import ImageTransform, Listeners, NoListeners
+from imgsync.domain.replace import ReplaceStrategy
+from imgsync.plugins import builtin, hookspecs
+from imgsync.plugins.guard import PluginGuard, guarded_formats, guarded_types
+from imgsync.plugins.guarded import (
+    MAX_KIND_LENGTH,
+    GuardedTransformation,
+    TransformChain,
+    guarded_commands,
+    guarded_handler,
+    guarded_mapping,
+    guarded_queue,
+    guarded_store,
+    guarded_strategy,
+)
+from imgsync.plugins.hookspecs import PROJECT
+from imgsync.plugins.listening import LISTENER_HOOKS, Listener, PluginListeners
+from imgsync.plugins.parts import MakeHandler, OpenQueue, OpenStore, Parts
+
+BUILTIN = "builtin"
+
+
+@dataclass(frozen=True, slots=True)
+class PluginInfo:
+    """A loaded plugin: its name, distribution and version, and what it brings, by name.
+
+    `listeners`: the events that it hears of, such as ``before_task``.
+    """
+
+    name: str
+    distribution: str
+    version: str
+    entity_types: tuple[str, ...] = ()
+    payload_formats: tuple[str, ...] = ()
+    task_handlers: tuple[str, ...] = ()
+    task_queues: tuple[str, ...] = ()
+    content_stores: tuple[str, ...] = ()
+    replace_strategies: tuple[str, ...] = ()
+    transformations: tuple[str, ...] = ()
+    listeners: tuple[str, ...] = ()
+    commands: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PluginRegistry:
+    """Everything the loaded plugins bring. `transform` is None where nobody changes images."""
+
+    plugins: tuple[PluginInfo, ...]
+    entity_types: EntityTypes
+    payload_formats: PayloadFormats
+    task_handlers: Parts[MakeHandler]
+    task_queues: Parts[OpenQueue]
+    content_stores: Parts[OpenStore]
+    replace_strategies: Parts[ReplaceStrategy]
+    transform: ImageTransform | None
+    listeners: Listeners
+    commands: Parts[click.Command]
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of tasks that have a handler."""
+        return tuple(self.task_handlers)
+
+
+@dataclass(frozen=True, slots=True)
+class _Contribution:
+    """What one plugin brings."""
+
+    name: str
+    distribution: str
+    version: str
+    entity_types: tuple[EntityType, ...]
+    payload_formats: tuple[PayloadFormat, ...]
+    task_handlers: Mapping[str, MakeHandler] = field(default_factory=dict)
+    task_queues: Mapping[str, OpenQueue] = field(default_factory=dict)
+    content_stores: Mapping[str, OpenStore] = field(default_factory=dict)
+    replace_strategies: Mapping[str, ReplaceStrategy] = field(default_factory=dict)
+    transformations: tuple[GuardedTransformation, ...] = ()
+    listener: Listener | None = None
+    commands: tuple[click.Command, ...] = ()
+
+    @property
+    def info(self) -> PluginInfo:
+        heard = self.listener.hooks if self.listener else {}
+        return PluginInfo(
+            self.name,
+            self.distribution,
+            self.version,
+            tuple(t.name for t in self.entity_types),
+            tuple(f.name for f in self.payload_formats),
+            tuple(self.task_handlers),
+            tuple(self.task_queues),
+            tuple(self.content_stores),
+            tuple(self.replace_strategies),
+            tuple(t.name for t in self.transformations),
+            tuple(name.removeprefix("imgsync_") for name in heard),
+            tuple(c.name or "" for c in self.commands),
+        )
+
+
+def load_plugins(commands: object | None = None) -> PluginRegistry:
+    """Loads the built-in plugin and every installed one of the entry-point group ``imgsync``.
+
+    `commands`: the built-in plugin that brings the commands. PluginError, naming the plugin, where
+    one cannot be loaded or brings something invalid.
+    """
+    manager = pluggy.PluginManager(PROJECT)
+    manager.add_hookspecs(hookspecs)
+    manager.register(builtin, name=BUILTIN)
+    found = [_builtin(commands)]
+    for entry_point in sorted(entry_points(group=PROJECT), key=lambda e: e.name):
+        guard = PluginGuard(entry_point.name)
+        guard.load(partial(_register, manager, entry_point))
+        found.append(_contribution(manager, guard, entry_point))
+    return _gathered(found)
+
+
+def _register(manager: pluggy.PluginManager, entry_point: EntryPoint) -> None:
+    plugin = entry_point.load()
+    hash(plugin)  # pluggy needs it later, where no guard stands around it
+    manager.register(plugin, name=entry_point.name)
+    manager.check_pending()
+
+
+def _builtin(commands: Any) -> _Contribution:
+    """What imgsync itself brings, which needs no guard."""
+    return _Contribution(
+        BUILTIN,
+        "imgsync",
+        version("imgsync"),
+        tuple(builtin.imgsync_entity_types()),
+        tuple(builtin.imgsync_payload_formats()),
+        builtin.imgsync_task_handlers(),
+        builtin.imgsync_task_queues(),
+        builtin.imgsync_content_stores(),
+        builtin.imgsync_replace_strategies(),
+        commands=() if commands is None else tuple(commands.imgsync_commands()),
+    )
+
+
+def _contribution(
+    manager: pluggy.PluginManager, guard: PluginGuard, entry_point: EntryPoint
+) -> _Contribution:
+    others = [plugin for other, plugin in manager.list_name_plugin() if other != guard.plugin]
+    distribution = entry_point.dist
+
+    def hook(name: str) -> Callable[..., Any]:
+        return manager.subset_hook_caller(name, others)
+
+    def mapping(name: str, most: int = 64) -> dict[str, Any]:
+        return guarded_mapping(guard, name, hook(name), most)
+
+    handlers = mapping("imgsync_task_handlers", MAX_KIND_LENGTH)
+    queues, stores = mapping("imgsync_task_queues"), mapping("imgsync_content_stores")
+    strategies = mapping("imgsync_replace_strategies")
+    transformations = mapping("imgsync_image_transformations")
+    heard = {
+        name: hook(name)
+        for name in LISTENER_HOOKS
+        if manager.subset_hook_caller(name, others).get_hookimpls()
+    }
+    return _Contribution(
+        guard.plugin,
+        distribution.name if distribution else "?",
+        distribution.version if distribution else "?",
+        guarded_types(guard, hook("imgsync_entity_types")),
+        guarded_formats(guard, hook("imgsync_payload_formats")),
+        {kind: guarded_handler(guard, kind, make) for kind, make in handlers.items()},
+        {name.lower(): guarded_queue(guard, name, part) for name, part in queues.items()},
+        {name.lower(): guarded_store(guard, name, part) for name, part in stores.items()},
+        {name: guarded_strategy(guard, name, part) for name, part in strategies.items()},
+        tuple(
+            GuardedTransformation(guard.part(), name, part)
+            for name, part in transformations.items()
+        ),
+        Listener(guard.part(), heard) if heard else None,
+        tuple(guarded_commands(guard, hook("imgsync_commands"))),
+    )
+
+
+def _gathered(found: list[_Contribution]) -> PluginRegistry:
+    listeners = tuple(c.listener for c in found if c.listener is not None)
+    transformations = tuple(chain.from_iterable(c.transformations for c in found))
+    return PluginRegistry(
+        plugins=tuple(c.info for c in found),
+        entity_types=EntityTypes(chain.from_iterable(c.entity_types for c in found)),
+        payload_formats=PayloadFormats(
+            chain.from_iterable(c.payload_formats for c in reversed(found))
+        ),
+        task_handlers=_parts("task handler", ((c.name, c.task_handlers) for c in found)),
+        task_queues=_parts("task queue", ((c.name, c.task_queues) for c in found)),
+        content_stores=_parts("content store", ((c.name, c.content_stores) for c in found)),
+        replace_strategies=_parts(
+            "replace strategy", ((c.name, c.replace_strategies) for c in found)
+        ),
+        transform=TransformChain(transformations) if transformations else None,
+        listeners=PluginListeners(listeners) if listeners else NoListeners(),
+        commands=_parts(
+            "command", ((c.name, {x.name or "": x for x in c.commands}) for c in found)
+        ),
+    )
+
+
+def _parts(what: str, brought: Iterable[tuple[str, Mapping[str, Any]]]) -> Parts[Any]:
+    parts: Parts[Any] = Parts(what)
+    for plugin, named in brought:
+        for name, part in named.items():
+            parts.add(plugin, name, part)
+    return parts

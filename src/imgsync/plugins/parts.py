@@ -1,0 +1,108 @@
+"""The parts that plugins bring, and how one is found by the name that configuration gives."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from imgsync.domain.entity_types import EntityTypes
+from imgsync.domain.errors import ImgsyncError, PluginError
+from imgsync.domain.payloads import PayloadFormats, SyncRequest
+from imgsync.domain.ports.clock import Clock
+from imgsync.domain.ports.moysklad import MoySkladFactory
+from imgsync.domain.ports.queue import TaskQueue
+from imgsync.domain.ports.repositories import (
+    AccountRepository,
+    SettingsRepository,
+    SyncRecordRepository,
+)
+from imgsync.domain.ports.runner import SyncRequests, TaskHandler
+from imgsync.domain.ports.storage import FileStorage
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What the program gives to the handlers of tasks.
+
+    `copy_images` copies by a `SyncRequest`; `clock` is that of the queue's store.
+    """
+
+    accounts: AccountRepository
+    settings: SettingsRepository
+    records: SyncRecordRepository
+    moysklad: MoySkladFactory
+    entity_types: EntityTypes
+    payload_formats: PayloadFormats
+    copy_images: SyncRequests
+    clock: Clock
+
+
+@dataclass(frozen=True, slots=True)
+class QueueSetup:
+    """What a task queue is opened with.
+
+    `kinds`: the kinds of tasks that this program can do; no others are claimed. `open_queue` opens
+    the queue of another URL, for one that wraps it. `database`: the SQLAlchemy engine of a
+    database, its tables made; the program shares one per URL and disposes of it.
+    """
+
+    url: str
+    kinds: tuple[str, ...]
+    open_queue: Callable[[str], TaskQueue]
+    database: Callable[[str], Any]
+
+
+MakeHandler = Callable[[Services], TaskHandler]
+OpenQueue = Callable[[QueueSetup], TaskQueue]
+OpenStore = Callable[[str], FileStorage]
+Transformation = Callable[[bytes, str, SyncRequest], bytes | None]
+
+
+class UnknownPartError(ImgsyncError):
+    """No plugin brings the part that configuration names; the text lists those there are."""
+
+
+@dataclass(slots=True)
+class Parts(Generic[_T]):
+    """The parts of one kind by name. `what` is the kind in words, such as ``replace strategy``."""
+
+    what: str
+    _parts: dict[str, _T] = field(default_factory=dict)
+    _bringers: dict[str, str] = field(default_factory=dict)
+
+    def add(self, plugin: str, name: str, part: _T) -> None:
+        """PluginError for a name that is taken."""
+        if name in self._parts:
+            raise PluginError(
+                f"{self.what} '{name}' is registered twice, "
+                f"by plugin '{self._bringers[name]}' and by plugin '{plugin}'"
+            )
+        self._parts[name] = part
+        self._bringers[name] = plugin
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._parts)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._parts
+
+    def values(self) -> list[_T]:
+        return list(self._parts.values())
+
+    def items(self) -> list[tuple[str, _T]]:
+        return list(self._parts.items())
+
+    def get(self, name: str) -> _T:
+        """UnknownPartError, which lists the known names."""
+        try:
+            return self._parts[name]
+        except KeyError:
+            known = ", ".join(self._parts) or "none"
+            raise UnknownPartError(f"unknown {self.what} '{name}' (known: {known})") from None
+
+
+def scheme_of(url: str) -> str:
+    """``sqlite`` of ``sqlite+pysqlite:///file``; '' where there is none."""
+    scheme, separator, _ = url.partition(":")
+    return scheme.partition("+")[0].strip().lower() if separator else ""

@@ -1,0 +1,197 @@
+"""Every hook is documented with a whole example, and the example does what is said of it."""
+
+import io
+import re
+import runpy
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+from sqlalchemy import Engine
+
+from imgsync.application.worker import Worker
+from imgsync.domain.errors import PayloadError
+from imgsync.domain.matching import Entity
+from imgsync.plugins import hookspecs, manager
+from imgsync.plugins.manager import PluginRegistry, load_plugins
+from imgsync.plugins.parts import QueueSetup, Services
+from tests.application.world import LEASE, World, png
+
+pytestmark = pytest.mark.anyio
+DOCUMENT = Path(__file__).parents[2] / "docs" / "plugins.md"
+SECTION = re.compile(r"^## (imgsync_\w+)\n(.*?)(?=^## |\Z)", re.DOTALL | re.MULTILINE)
+EXAMPLE = re.compile(r"```python\n(.*?)```", re.DOTALL)
+
+Load = Callable[[str], PluginRegistry]
+
+
+def sections() -> dict[str, str]:
+    return dict(SECTION.findall(DOCUMENT.read_text(encoding="utf-8")))
+
+
+def hook_names() -> list[str]:
+    return [name for name in vars(hookspecs) if name.startswith("imgsync_")]
+
+
+@pytest.fixture
+def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Load:
+    """Loads the example of a hook as a plugin that is installed."""
+
+    def installed(hook: str) -> PluginRegistry:
+        (example,) = EXAMPLE.findall(sections()[hook])
+        file = tmp_path / "example.py"
+        file.write_text(example, encoding="utf-8")
+        module = ModuleType("example")
+        vars(module).update(runpy.run_path(str(file), run_name="example"))
+        point = SimpleNamespace(name="example", dist=None, load=lambda: module)
+        monkeypatch.setattr(manager, "entry_points", lambda **_: [point])
+        return load_plugins()
+
+    return installed
+
+
+@pytest.fixture
+def world(sqlite_engine: Engine) -> World:
+    return World(sqlite_engine)
+
+
+def worker(world: World, **changes: Any) -> Worker:
+    """A worker whose copies are made with these parts."""
+    world.sync_entity = replace(world.sync_entity, **changes)
+    listeners = world.sync_entity.listeners
+    run_task = world.run_task()
+    run_task.listeners = listeners
+    return Worker(world.queue, run_task, LEASE, 1, 0.01, listeners=listeners)
+
+
+async def copy(world: World, **changes: Any) -> list[tuple[str, bytes]]:
+    """Copies two images over an old one; what the child has then."""
+    _, child_id = world.pair([("a.png", png(1)), ("b.png", png(2))], old=1)
+    await world.enqueue()
+    await worker(world, **changes).run(drain=True)
+    return world.child.images("product", child_id)
+
+
+def test_every_hook_is_documented_with_one_example_and_its_parameters() -> None:
+    assert list(sections()) == hook_names()
+    for name, text in sections().items():
+        assert len(EXAMPLE.findall(text)) == 1, name
+        specified = getattr(hookspecs, name).__code__
+        signature = re.search(rf"`{name}\((.*?)\)", text)
+        assert signature, name
+        documented = [p for p in signature[1].split(", ") if p]
+        assert documented == list(specified.co_varnames[: specified.co_argcount])
+
+
+async def test_entity_types(load: Load) -> None:
+    kind = load("imgsync_entity_types").entity_types.get("service")
+    assert kind.matcher is not None
+    assert (kind.max_images, kind.matcher.key(Entity("1", "x", fields={"sku": "7"}))) == (10, "7")
+
+
+async def test_payload_formats(load: Load) -> None:
+    formats = load("imgsync_payload_formats").payload_formats
+    request = formats.parse({"copy": "m c product p1 c1 https://api.moysklad.ru/a.png"})
+    assert (request.child_entity_id, request.images[0].filename) == ("c1", "a.png")
+    with pytest.raises(PayloadError, match="'copy'"):
+        formats.parse({"copy": "m c"})
+
+
+async def test_task_handlers(load: Load, world: World) -> None:
+    registry = load("imgsync_task_handlers")
+    services: Any = SimpleNamespace(records=world.records)
+    run_task = world.run_task()
+    run_task.handlers = {
+        "count_images": registry.task_handlers.get("count_images")(cast_services(services))
+    }
+    queue = type(world.queue)(world.engine, world.clock, registry.kinds)
+    task_id = queue.enqueue({"account": "child"}, kind="count_images").task_id
+    bad = queue.enqueue({}, kind="count_images").task_id
+    await Worker(queue, replace(run_task, queue=queue), LEASE, 1, 0.01).run(drain=True)
+    done, failed = queue.get(task_id), queue.get(bad)
+    assert done is not None
+    assert failed is not None
+    assert done.result == "0 products have images"
+    assert failed.error == "Bad payload: field 'account': missing"
+    assert world.queue.get(task_id) is None  # a queue that was opened for other kinds
+
+
+def cast_services(services: Any) -> Services:
+    found: Services = services
+    return found
+
+
+async def test_task_queues(load: Load, world: World) -> None:
+    opener = load("imgsync_task_queues").task_queues.get("humble")
+    wrapped: list[str] = []
+
+    def open_queue(url: str) -> Any:
+        wrapped.append(url)
+        return world.queue
+
+    queue = opener(QueueSetup("humble:sqlite:///q.db", ("image_sync",), open_queue, str))
+    queue.enqueue({"urgent": 1}, priority=99)
+    claimed = queue.claim(lease=LEASE)
+    assert claimed is not None
+    assert (claimed.priority, wrapped) == (0, ["sqlite:///q.db"])
+
+
+async def test_content_stores(load: Load, world: World) -> None:
+    storage = load("imgsync_content_stores").content_stores.get("memory")("memory:")
+    assert [name for name, _ in await copy(world, storage=storage)] == ["a.png", "b.png"]
+
+
+async def test_replace_strategies(load: Load, world: World) -> None:
+    strategy = load("imgsync_replace_strategies").replace_strategies.get("clean-slate")
+    assert [name for name, _ in await copy(world, strategy=strategy)] == ["a.png", "b.png"]
+    assert "delete_images" in str(world.child.calls)
+
+
+async def test_image_transformations(load: Load, world: World) -> None:
+    out = io.BytesIO()
+    Image.new("RGB", (8, 8), "red").save(out, "PNG")
+    _, child_id = world.pair([("red.png", out.getvalue())])
+    await world.enqueue()
+    transform = load("imgsync_image_transformations").transform
+    await worker(world, transform=transform).run(drain=True)
+    ((name, content),) = world.child.images("product", child_id)
+    with Image.open(io.BytesIO(content)) as picture:
+        assert (name, picture.mode, picture.size) == ("red.png", "L", (8, 8))
+
+
+@pytest.mark.parametrize(
+    ("hook", "said"),
+    [
+        ("imgsync_before_task", "begins task 1, attempt 1\n"),
+        ("imgsync_after_task", ""),
+        ("imgsync_image_copied", "a.png: 100 bytes for child\nb.png: 100 bytes for child\n"),
+        ("imgsync_run_ended", "1 completed, 0 failed\n"),
+    ],
+)
+async def test_listeners(
+    load: Load, world: World, capsys: pytest.CaptureFixture[str], hook: str, said: str
+) -> None:
+    listeners = load(hook).listeners
+    assert len(await copy(world, listeners=listeners)) == 2
+    assert capsys.readouterr().out == said
+
+
+async def test_a_listener_hears_of_a_failure(
+    load: Load, world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.put({"images": 7})
+    await worker(world, listeners=load("imgsync_after_task").listeners).run(drain=True)
+    assert capsys.readouterr().out.startswith("task 1 failed: Bad payload: field '")
+
+
+async def test_commands(load: Load, world: World) -> None:
+    world.put({})
+    command = load("imgsync_commands").commands.get("waiting")
+    program = SimpleNamespace(queue=lambda: world.queue)
+    assert CliRunner().invoke(command, obj=program).stdout == "1\n"
+    assert "Number of waiting tasks" in CliRunner().invoke(command, ["--help"]).stdout
