@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 TEST_PROCESSES ?= 2
 EMULATOR := packages/moysklad-emulator
 
-.PHONY: demo test lint bench format clean
+.PHONY: demo check test lint bench format clean
 
 $(VENV)/.dev: pyproject.toml $(EMULATOR)/pyproject.toml
 	@test -n "$(PYTHON)" || { echo "imgsync needs Python 3.11 or newer on PATH" >&2; exit 1; }
@@ -22,6 +22,11 @@ $(VENV)/.demo: pyproject.toml $(EMULATOR)/pyproject.toml
 
 demo: $(VENV)/.demo
 	@$(BIN)/imgsync demo
+
+# The loop of one who writes code. The databases, the processes and what takes long are for `make test`.
+check: lint
+	$(BIN)/python -m pytest -q -n $(TEST_PROCESSES) --hypothesis-profile=quick \
+		-m "not process and not database and not slow"
 
 test: lint
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES)

@@ -1,14 +1,16 @@
-"""Databases and the event loop of every suite."""
+"""Databases and the event loop of every suite; what kind a test is of."""
 
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from sqlalchemy import Engine, make_url, text
 
 from imgsync.adapters.sql.engine import create_engine_for
@@ -18,6 +20,54 @@ for _name in list(os.environ):
     _own = _name.startswith("IMGSYNC_") and not _name.startswith("IMGSYNC_TEST_")
     if _own or _name.lower().endswith("_proxy"):
         del os.environ[_name]  # the tests, and what they start, touch nothing of the user's
+
+_DATABASES = {"database_url", "postgresql_url", "sqlite_url"}
+_PROCESSES = {"installed_sample", "run_imgsync", "start_host"}
+_FOLDERS = {
+    "benchmarks": ("process", "database"),
+    "e2e": ("process", "database"),
+    "sql": ("database",),
+}
+_KIND_OF = {
+    "subprocess.Popen": "process",
+    "os.fork": "process",
+    "os.posix_spawn": "process",
+    "sqlite3.connect": "database",
+}
+_used: set[str] = set()
+
+
+def _note_kind(event: str, _: object) -> None:
+    if kind := _KIND_OF.get(event):
+        _used.add(kind)
+
+
+sys.addaudithook(_note_kind)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks the tests whose folder or fixtures say what they use; others say so themselves."""
+    for item in items:
+        for kind in _FOLDERS.get(item.path.parent.name, ()):
+            item.add_marker(kind)
+        used = set(getattr(item, "fixturenames", ()))
+        if used & _DATABASES:
+            item.add_marker(pytest.mark.database)
+        if used & _PROCESSES:
+            item.add_marker(pytest.mark.process)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
+    """Fails a test without its mark: `make check` would run it, and be slow some day."""
+    _used.clear()
+    yield
+    marked = any(item.get_closest_marker(kind) for kind in ("process", "database"))
+    if _used and not marked:  # with either mark it is no test of the fast loop
+        pytest.fail(f"mark this test '{min(_used)}', which is what it uses", pytrace=False)
+
+
+settings.register_profile("quick", max_examples=20)
 
 
 @pytest.fixture

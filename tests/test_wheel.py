@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.process
+
 PROJECT = Path(__file__).parents[1]
 REGISTRY = re.compile(r"index[-_]url|find[-_]links|pypi|registry", re.IGNORECASE)
 

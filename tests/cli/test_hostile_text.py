@@ -107,6 +107,7 @@ def test_json_keeps_the_names_as_they_are(hostile: Cli) -> None:
     assert "[red][/]" in hostile.ok("queue", "failed")
 
 
+@pytest.mark.process
 def test_a_process_logs_no_forged_line(hostile: Cli) -> None:
     hostile.ok("enqueue", *BOTH)
     for arguments in (["worker", "--drain"], ["queue", "failed"], ["sync", *BOTH]):

@@ -125,6 +125,7 @@ def leave_behind(storage: FileStorage, tmp_path: Path, data: bytes) -> None:
     assert killed.returncode == -signal.SIGKILL
 
 
+@pytest.mark.process
 def test_left_over_files_are_found_by_age_and_deleted(storage: FileStorage, tmp_path: Path) -> None:
     leave_behind(storage, tmp_path, b"12345")
     assert storage.stale(datetime.now(UTC) - timedelta(hours=1)) == []
@@ -272,6 +273,7 @@ def test_a_file_that_is_used_after_all_is_not_deleted(tmp_path: Path) -> None:
         assert (tmp_path / name).exists()
 
 
+@pytest.mark.process
 def test_the_lock_of_a_stopped_process_holds_and_dies_with_it(tmp_path: Path) -> None:
     code = DIES.replace("SIGKILL", "SIGSTOP")
     process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path), "00"])

@@ -262,6 +262,7 @@ print(int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text(
 """
 
 
+@pytest.mark.process
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's VmHWM")
 async def test_bombs_leave_the_memory_below_250_mb(server: RawServer) -> None:
     big = gzip.compress(b"[" + b"0," * 150_000_000, 1)
@@ -311,6 +312,7 @@ print(int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text(
 """
 
 
+@pytest.mark.process
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's VmHWM")
 async def test_ten_bombs_at_once_leave_the_memory_below_250_mb(server: RawServer) -> None:
     """Each fits the bounds of a page; the tasks of two accounts read five of each kind at once."""

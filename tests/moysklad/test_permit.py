@@ -216,6 +216,7 @@ asyncio.run(main(sys.argv[1]))
 """
 
 
+@pytest.mark.process
 @pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="needs SIGSTOP")
 async def test_a_process_that_was_stopped_does_not_finish_its_write(server: RawServer) -> None:
     server.on(PATH, json_response([ROW]))

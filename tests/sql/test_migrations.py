@@ -205,6 +205,7 @@ def test_a_start_with_nothing_to_do_is_one_query(engine: Engine) -> None:
     ]
 
 
+@pytest.mark.process
 def test_alembic_is_not_loaded_where_nothing_is_to_be_done(
     engine: Engine, database_url: str
 ) -> None:
@@ -212,6 +213,7 @@ def test_alembic_is_not_loaded_where_nothing_is_to_be_done(
     subprocess.run([sys.executable, "-c", code, database_url], check=True, timeout=60)
 
 
+@pytest.mark.process
 def test_processes_that_start_at_once_upgrade_once(old_url: str) -> None:
     processes = [
         subprocess.Popen([sys.executable, "-c", START, old_url], stderr=subprocess.PIPE, text=True)

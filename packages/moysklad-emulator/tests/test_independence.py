@@ -6,7 +6,11 @@ import sys
 import zipfile
 from pathlib import Path
 
+import pytest
+
 import moysklad_emulator
+
+pytestmark = pytest.mark.process
 
 PROJECT = Path(__file__).parents[1]
 FOLDER = Path(moysklad_emulator.__file__).parent

@@ -15,6 +15,8 @@ from moysklad_emulator import Dialect
 from moysklad_emulator.process import emulator_process
 from service import JPEG, PNG
 
+pytestmark = pytest.mark.process
+
 SEED = {
     "accounts": [
         {

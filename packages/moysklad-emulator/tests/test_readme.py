@@ -15,6 +15,8 @@ import pytest
 
 from moysklad_emulator import SWITCHES
 
+pytestmark = pytest.mark.process
+
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 PORTS = ("8800", "8801")
 
