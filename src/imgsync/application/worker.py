@@ -18,6 +18,9 @@ _LONGEST_ROOM_POLL_SECONDS = 5.0
 _DRAIN_WITHOUT_ROOM_SECONDS = 60.0
 """How long a worker that is to end waits for room."""
 
+CLAIM_IDS = 500
+"""Task ids that `Worker.run` is given at most: a store is asked for them in each claim."""
+
 
 @dataclass(slots=True)
 class Worker:

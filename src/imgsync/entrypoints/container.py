@@ -18,6 +18,7 @@ from imgsync.adapters.sql.queue import SqlTaskQueue
 from imgsync.adapters.sql.records import SqlSyncRecordRepository
 from imgsync.adapters.sql.schema import create_schema
 from imgsync.adapters.sql.settings import SqlSettingsRepository
+from imgsync.application.accounts import AddAccount, LinkAccounts
 from imgsync.application.cleanup import CleanupTemp
 from imgsync.application.enqueue import Enqueue, EnqueuePayloads
 from imgsync.application.plan_sync import PlanSync
@@ -62,6 +63,8 @@ class Container(containers.DeclarativeContainer):
     pictures = providers.Singleton(PillowCheck)
     lease = providers.Singleton(timedelta, seconds=config.provided.lease_seconds)
 
+    add_account = providers.Factory(AddAccount, accounts, settings, queue, moysklad)
+    link_accounts = providers.Factory(LinkAccounts, accounts, settings)
     plan_sync = providers.Factory(
         PlanSync, accounts, records, moysklad, plugins.provided.entity_types
     )

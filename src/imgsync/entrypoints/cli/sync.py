@@ -9,9 +9,11 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from imgsync.application.accounts import find_account, receives_nothing
 from imgsync.application.enqueue import PlanOutcome
 from imgsync.application.run_task import TaskReport
 from imgsync.application.tally import Tally
+from imgsync.application.worker import CLAIM_IDS
 from imgsync.domain.accounts import Account
 from imgsync.entrypoints.cli.output import print_json, say
 from imgsync.entrypoints.cli.planning import (
@@ -21,7 +23,7 @@ from imgsync.entrypoints.cli.planning import (
     print_skipped,
     types_option,
 )
-from imgsync.entrypoints.cli.resolve import find_account, off_message, receives_nothing
+from imgsync.entrypoints.cli.resolve import off_message
 from imgsync.entrypoints.cli.runtime import (
     INTERRUPTED,
     STATUSES,
@@ -36,8 +38,6 @@ from imgsync.entrypoints.cli.runtime import (
 from imgsync.entrypoints.cli.signals import STOPPING, stopped_by_signals
 from imgsync.entrypoints.container import Container
 from imgsync.entrypoints.exit_status import Ends, ExitStatus
-
-_CLAIM_IDS = 500
 
 
 @dataclass(slots=True)
@@ -133,8 +133,8 @@ async def _copy(container: Container, run: _Run, bar: Progress) -> None:
         bar.advance(copying)
 
     grace = container.config().grace_seconds
-    for start in range(0, len(run.plan.task_ids), _CLAIM_IDS):
-        worker, ids = container.worker(), run.plan.task_ids[start : start + _CLAIM_IDS]
+    for start in range(0, len(run.plan.task_ids), CLAIM_IDS):
+        worker, ids = container.worker(), run.plan.task_ids[start : start + CLAIM_IDS]
         with stopped_by_signals(worker.stop, worker.abort, grace, STOPPING):
             await worker.run(drain=True, only=ids, report=report)
         if worker.stopped:
