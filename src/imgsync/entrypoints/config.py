@@ -114,8 +114,17 @@ def load_config(path: Path | None = None) -> Config:
     """
     values = _read_toml(path)
     _warn_of_unknown_variables()
+    return _checked(Config, values)
+
+
+def fixed_config(**values: Any) -> Config:
+    """Configuration that a program gives; ConfigError names a wrong setting."""
+    return _checked(FixedConfig, values)
+
+
+def _checked(kind: type[Config], values: dict[str, Any]) -> Config:
     try:
-        return Config(**values)
+        return kind(**values)
     except ValidationError as error:
         problems = (
             f"{'.'.join(map(str, e['loc']))}: {e['msg']}"
