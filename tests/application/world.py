@@ -1,12 +1,13 @@
 """A main and a child account in memory, with real use cases and a real queue between them."""
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Engine
 
+from imgsync.adapters.moysklad.limits import API_LIMITS, MAX_REQUEST_BYTES
 from imgsync.adapters.pictures.pillow import PillowCheck
 from imgsync.adapters.sql.accounts import SqlAccountRepository
 from imgsync.adapters.sql.queue import SqlTaskQueue
@@ -18,7 +19,6 @@ from imgsync.application.sync_entity import SyncEntity
 from imgsync.application.worker import Worker
 from imgsync.domain.accounts import Account, TokenKind
 from imgsync.domain.entity_types import EntityType, EntityTypes
-from imgsync.domain.limits import MAX_REQUEST_BYTES
 from imgsync.domain.payloads import BATCH, LEGACY, PayloadFormats, SyncRequest, stored_payload
 from imgsync.domain.replace import STRATEGIES
 from imgsync.domain.settings import ChildSettings
@@ -65,6 +65,7 @@ class World:
             self.accounts.add(Account(account_id, account_id, TokenKind.SOLUTION, "token"))
         self.settings.put("child", ChildSettings(sync_images_all=True))
         self.records = SqlSyncRecordRepository(self.engine)
+        self.child.limits = replace(API_LIMITS, request_bytes=self.max_request_bytes)
         self.factory = FakeFactory({"main": self.main, "child": self.child})
         self.sync_entity = SyncEntity(
             self.accounts,
@@ -75,7 +76,6 @@ class World:
             TYPES,
             STRATEGIES[self.strategy],
             PillowCheck(),
-            self.max_request_bytes,
         )
         self.plan = PlanSync(self.accounts, self.records, self.factory, TYPES)
 

@@ -16,7 +16,6 @@ from imgsync.domain.errors import (
 from imgsync.domain.filenames import upload_name
 from imgsync.domain.formats import SIGNATURE_BYTES, PictureState, image_format
 from imgsync.domain.images import SourceImage
-from imgsync.domain.limits import MAX_IMAGE_BYTES, MAX_PARALLEL_REQUESTS
 from imgsync.domain.ports.moysklad import MoySkladPort
 from imgsync.domain.ports.pictures import PictureCheck
 from imgsync.domain.ports.storage import TempFile, Workspace
@@ -33,7 +32,6 @@ class ImageFetcher:
     main: MoySkladPort
     workspace: Workspace
     pictures: PictureCheck
-    max_image_bytes: int = MAX_IMAGE_BYTES
 
     async def fetch(self, images: Sequence[SourceImage | Keep]) -> list[Fetched]:
         """One result per image, in order; a `Keep` stays as it is and costs nothing.
@@ -41,7 +39,7 @@ class ImageFetcher:
         AuthorisationError and AccountParkedError are raised: they concern the account, not one
         image.
         """
-        gate = asyncio.Semaphore(MAX_PARALLEL_REQUESTS)
+        gate = asyncio.Semaphore(self.main.limits.parallel_requests)
 
         async def one(image: SourceImage | Keep) -> Fetched:
             if isinstance(image, Keep):
@@ -60,8 +58,8 @@ class ImageFetcher:
         try:
             # A list that says 0 does not know.
             size = image.size or await self.main.content_length(image.download_href)
-            if size and size > self.max_image_bytes:
-                raise ImageTooLargeError(size, self.max_image_bytes)
+            if size and size > self.main.limits.image_bytes:
+                raise ImageTooLargeError(size, self.main.limits.image_bytes)
             return await self._whole(image, size or None, is_listed=bool(image.size))
         except ImageError as error:
             return Failure(str(error), error.retryable, error.settled)
@@ -84,7 +82,7 @@ class ImageFetcher:
         file = self.workspace.create(image.filename)
         try:
             await self.main.download(
-                image.download_href, file.write, file.restart, self.max_image_bytes, size
+                image.download_href, file.write, file.restart, self.main.limits.image_bytes, size
             )
         finally:
             file.close()

@@ -22,7 +22,6 @@ from imgsync.domain.errors import (
     WrongAccountError,
 )
 from imgsync.domain.images import RemoteImage, SourceImage
-from imgsync.domain.limits import MAX_REQUEST_BYTES
 from imgsync.domain.payloads import SyncRequest
 from imgsync.domain.ports.moysklad import MoySkladFactory, MoySkladPort, WritePermit
 from imgsync.domain.ports.pictures import PictureCheck
@@ -61,7 +60,6 @@ class SyncEntity:
     entity_types: EntityTypes
     strategy: ReplaceStrategy
     pictures: PictureCheck
-    max_request_bytes: int = MAX_REQUEST_BYTES
 
     async def __call__(self, request: SyncRequest, permit: WritePermit) -> SyncResult:
         """What was done. Images that could not be copied are warnings.
@@ -136,7 +134,7 @@ class SyncEntity:
                 for image, got in zip(images, fetched, strict=True)
             ]
             steps = self.strategy(
-                wanted_elements(copies), [c.href for c in current], self.max_request_bytes
+                wanted_elements(copies), [c.href for c in current], link.child.limits.request_bytes
             )
             driver = ReplaceDriver(
                 link.child,
