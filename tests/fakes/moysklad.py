@@ -7,15 +7,15 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from imgsync.adapters.moysklad.body import base64_chunks
+from imgsync.adapters.moysklad.encoding import API_LIMITS, array_size
 from imgsync.adapters.moysklad.limits import (
-    API_LIMITS,
     EXPANDED_PAGE_SIZE,
     MAX_IMAGE_BYTES,
     MAX_REQUEST_BYTES,
     PLAIN_PAGE_SIZE,
 )
 from imgsync.domain.accounts import Account, Identity, TokenKind
-from imgsync.domain.encoding import Element, Keep, array_size
+from imgsync.domain.elements import Element, Keep
 from imgsync.domain.entity_types import EntityType
 from imgsync.domain.errors import (
     ForbiddenUrlError,

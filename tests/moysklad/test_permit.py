@@ -17,7 +17,7 @@ import respx
 
 from imgsync.adapters.moysklad.body import image_array, small_body
 from imgsync.adapters.moysklad.times import WriteWindow, boot_time
-from imgsync.domain.encoding import Element, Upload
+from imgsync.domain.elements import Element, Upload
 from imgsync.domain.errors import LeaseLostError
 from tests.moysklad.harness import ACCOUNT, API, PRODUCT, FakeTime, Harness, build
 from tests.moysklad.raw import RawServer, json_response, raw_server
@@ -197,7 +197,7 @@ import asyncio, sys
 import httpx
 from tests.moysklad.harness import ACCOUNT, PRODUCT, build
 from tests.moysklad.test_permit import Permit
-from imgsync.domain.encoding import Upload
+from imgsync.domain.elements import Upload
 from imgsync.domain.errors import LeaseLostError
 
 async def main(url):

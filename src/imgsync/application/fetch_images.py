@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from imgsync.domain.copying import Failure
-from imgsync.domain.encoding import Element, Keep, Upload
+from imgsync.domain.elements import Element, Keep, Upload
 from imgsync.domain.errors import (
     ImageError,
     ImageTooLargeError,

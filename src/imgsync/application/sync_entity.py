@@ -134,7 +134,7 @@ class SyncEntity:
                 for image, got in zip(images, fetched, strict=True)
             ]
             steps = self.strategy(
-                wanted_elements(copies), [c.href for c in current], link.child.limits.request_bytes
+                wanted_elements(copies), [c.href for c in current], link.child.limits.request
             )
             driver = ReplaceDriver(
                 link.child,

@@ -7,8 +7,6 @@ nothing: requests are packed to the smaller, decimal megabyte; an image is skipp
 larger, binary one (a stricter server answers 51004, which becomes a warning).
 """
 
-from imgsync.domain.ports.moysklad import ApiLimits
-
 MAX_REQUEST_BYTES = 20_000_000
 """Bytes of one request body, base64 and JSON included."""
 
@@ -60,5 +58,3 @@ EXPANDED_PAGE_SIZE = 100
 
 PLAIN_PAGE_SIZE = 1000
 """Largest page without `expand`."""
-
-API_LIMITS = ApiLimits(MAX_REQUEST_BYTES, MAX_IMAGE_BYTES, MAX_PARALLEL_REQUESTS)

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from imgsync.domain.accounts import Account, Identity
-from imgsync.domain.encoding import Element
+from imgsync.domain.elements import Element
 from imgsync.domain.entity_types import EntityType
 from imgsync.domain.images import RemoteImage
 from imgsync.domain.matching import EntityPage
+from imgsync.domain.packing import RequestRoom
 
 ReadContent = Callable[[str], Iterator[bytes]]
 """Bytes of the file of an `Upload`, by its key, in chunks; called anew for every repetition."""
@@ -16,10 +17,10 @@ ReadContent = Callable[[str], Iterator[bytes]]
 
 @dataclass(frozen=True, slots=True)
 class ApiLimits:
-    """What the API takes: bytes of one request that sets a list, bytes of one image file, requests
-    of one account at once."""
+    """What the API takes: elements of one request that sets a list, bytes of one image file,
+    requests of one account at once."""
 
-    request_bytes: int
+    request: RequestRoom
     image_bytes: int
     parallel_requests: int
 
