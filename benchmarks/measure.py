@@ -10,7 +10,7 @@ import httpx
 
 from benchmarks.report import Report
 from benchmarks.workload import CHILD, MAIN, Workload
-from imgsync.domain.limits import RATE_INTERVAL_SECONDS
+from imgsync.adapters.moysklad.limits import RATE_INTERVAL_SECONDS
 from moysklad_emulator.process import emulator_process
 
 

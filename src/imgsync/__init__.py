@@ -1,1 +1,124 @@
-"""Copies product, bundle and variant images from a main MoySklad account to its child accounts."""
+"""Copies product, bundle and variant images from a main MoySklad account to its child accounts.
+
+For a program: `Imgsync` links accounts, surveys, syncs and enqueues. For a plugin: `hookimpl` and
+`EntityType` (more is in `imgsync.plugins`). Every error that is expected is an `ImgsyncError`,
+whose text is meant for the user.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from imgsync.application.enqueue import PlanOutcome
+    from imgsync.application.plan_sync import Planned
+    from imgsync.application.tally import Tally
+    from imgsync.domain.accounts import Account, AccountRole, TokenKind
+    from imgsync.domain.entity_types import MatchField
+    from imgsync.domain.errors import (
+        AccountParkedError,
+        ApiError,
+        AuthorisationError,
+        ClearLimitError,
+        ImgsyncError,
+        NoRoomError,
+        NotFoundError,
+        ParkingError,
+        PayloadError,
+        PermissionDeniedError,
+        PluginError,
+        StorageFullError,
+        SyncIsOffError,
+        UnavailableError,
+        UnknownAccountError,
+        UnknownEntityTypeError,
+        WrongAccountError,
+    )
+    from imgsync.entrypoints.api import Imgsync, SyncReport
+    from imgsync.entrypoints.config import ConfigError
+    from imgsync.plugins import EntityType, SyncRequest, hookimpl
+
+    __version__: str
+
+_HOMES = {
+    "imgsync.application.enqueue": ("PlanOutcome",),
+    "imgsync.application.plan_sync": ("Planned",),
+    "imgsync.application.tally": ("Tally",),
+    "imgsync.domain.accounts": ("Account", "AccountRole", "TokenKind"),
+    "imgsync.domain.entity_types": ("MatchField",),
+    "imgsync.domain.errors": (
+        "AccountParkedError",
+        "ApiError",
+        "AuthorisationError",
+        "ClearLimitError",
+        "ImgsyncError",
+        "NoRoomError",
+        "NotFoundError",
+        "ParkingError",
+        "PayloadError",
+        "PermissionDeniedError",
+        "PluginError",
+        "StorageFullError",
+        "SyncIsOffError",
+        "UnavailableError",
+        "UnknownAccountError",
+        "UnknownEntityTypeError",
+        "WrongAccountError",
+    ),
+    "imgsync.entrypoints.api": ("Imgsync", "SyncReport"),
+    "imgsync.entrypoints.config": ("ConfigError",),
+    "imgsync.plugins": ("EntityType", "SyncRequest", "hookimpl"),
+}
+_MODULES = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "Account",
+    "AccountParkedError",
+    "AccountRole",
+    "ApiError",
+    "AuthorisationError",
+    "ClearLimitError",
+    "ConfigError",
+    "EntityType",
+    "Imgsync",
+    "ImgsyncError",
+    "MatchField",
+    "NoRoomError",
+    "NotFoundError",
+    "ParkingError",
+    "PayloadError",
+    "PermissionDeniedError",
+    "PlanOutcome",
+    "Planned",
+    "PluginError",
+    "StorageFullError",
+    "SyncIsOffError",
+    "SyncReport",
+    "SyncRequest",
+    "Tally",
+    "TokenKind",
+    "UnavailableError",
+    "UnknownAccountError",
+    "UnknownEntityTypeError",
+    "WrongAccountError",
+    "__version__",
+    "hookimpl",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """The names above, each loaded when it is first asked for: whoever imports one module of
+    imgsync, as a plugin does, need not wait for the database, the HTTP client and the pictures."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        value: Any = version("imgsync")
+    elif name in _MODULES:
+        value = getattr(import_module(_MODULES[name]), name)
+    else:
+        raise AttributeError(f"module 'imgsync' has no attribute '{name}'")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -9,7 +9,7 @@ from PIL import Image
 from imgsync.adapters.pictures.pillow import PillowCheck
 from imgsync.application.fetch_images import Fetched, ImageFetcher
 from imgsync.domain.copying import Failure
-from imgsync.domain.encoding import Upload
+from imgsync.domain.elements import Upload
 from imgsync.domain.errors import AccountParkedError
 from imgsync.domain.images import SourceImage
 from tests.application.world import png

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Engine
 
 from imgsync.domain.accounts import AccountRole
-from imgsync.domain.encoding import Upload
+from imgsync.domain.elements import Upload
 from imgsync.domain.entity_types import EntityType, EntityTypes
 from imgsync.domain.errors import (
     ApiError,

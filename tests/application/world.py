@@ -1,12 +1,14 @@
 """A main and a child account in memory, with real use cases and a real queue between them."""
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Engine
 
+from imgsync.adapters.moysklad.encoding import API_LIMITS, array_size
+from imgsync.adapters.moysklad.limits import MAX_REQUEST_BYTES
 from imgsync.adapters.pictures.pillow import PillowCheck
 from imgsync.adapters.sql.accounts import SqlAccountRepository
 from imgsync.adapters.sql.queue import SqlTaskQueue
@@ -19,7 +21,7 @@ from imgsync.application.sync_entity import SyncEntity
 from imgsync.application.worker import Worker
 from imgsync.domain.accounts import Account, TokenKind
 from imgsync.domain.entity_types import EntityType, EntityTypes
-from imgsync.domain.limits import MAX_REQUEST_BYTES
+from imgsync.domain.packing import RequestRoom
 from imgsync.domain.payloads import BATCH, LEGACY, PayloadFormats, SyncRequest, stored_payload
 from imgsync.domain.replace import STRATEGIES
 from imgsync.domain.settings import ChildSettings
@@ -66,6 +68,9 @@ class World:
             self.accounts.add(Account(account_id, account_id, TokenKind.SOLUTION, "token"))
         self.settings.put("child", ChildSettings(sync_images_all=True))
         self.records = SqlSyncRecordRepository(self.engine)
+        self.child.limits = replace(
+            API_LIMITS, request=RequestRoom(self.max_request_bytes, array_size)
+        )
         self.factory = FakeFactory({"main": self.main, "child": self.child})
         self.sync_entity = SyncEntity(
             self.accounts,
@@ -76,7 +81,6 @@ class World:
             TYPES,
             STRATEGIES[self.strategy],
             PillowCheck(),
-            self.max_request_bytes,
         )
         self.plan = PlanSync(self.accounts, self.records, self.factory, TYPES)
 

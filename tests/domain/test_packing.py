@@ -7,19 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imgsync.domain.encoding import (
+from imgsync.adapters.moysklad.encoding import (
     ARRAY_CLOSE,
     ARRAY_OPEN,
     ELEMENT_SEPARATOR,
     UPLOAD_SUFFIX,
-    Element,
-    Keep,
-    Upload,
     array_size,
     keep_bytes,
     upload_prefix,
 )
-from imgsync.domain.packing import next_batch
+from imgsync.domain.elements import Element, Keep, Upload
+from imgsync.domain.packing import RequestRoom, next_batch
 
 hrefs = st.text(min_size=1, max_size=40).map(lambda s: f"https://api.example/images/{s}")
 uploads = st.builds(
@@ -57,7 +55,7 @@ def test_the_counted_size_is_the_size_of_the_json(batch: list[Element]) -> None:
 
 @given(elements, st.integers(100, 20_000))
 def test_a_batch_keeps_order_and_every_keep_and_fits(wanted: list[Element], limit: int) -> None:
-    batch = next_batch(wanted, limit)
+    batch = next_batch(wanted, RequestRoom(limit, array_size))
     assert batch == [e for e in wanted if e in batch]
     assert [e for e in batch if isinstance(e, Keep)] == [e for e in wanted if isinstance(e, Keep)]
     sent = [e for e in batch if isinstance(e, Upload)]
@@ -68,7 +66,7 @@ def test_a_batch_keeps_order_and_every_keep_and_fits(wanted: list[Element], limi
 
 @given(elements, st.integers(100, 20_000))
 def test_a_batch_is_as_full_as_order_allows(wanted: list[Element], limit: int) -> None:
-    batch = next_batch(wanted, limit)
+    batch = next_batch(wanted, RequestRoom(limit, array_size))
     left = [e for e in wanted if isinstance(e, Upload) and e not in batch]
     if left:
         fuller = [e for e in wanted if e in batch or e == left[0]]
@@ -78,8 +76,8 @@ def test_a_batch_is_as_full_as_order_allows(wanted: list[Element], limit: int) -
 def test_the_limit_itself_is_allowed() -> None:
     wanted: list[Element] = [Keep("https://a/1"), Upload("a", "a.png", 10), Upload("b", "b.png", 7)]
     exact = array_size(wanted)
-    assert next_batch(wanted, exact) == wanted
-    assert next_batch(wanted, exact - 1) == wanted[:2]
+    assert next_batch(wanted, RequestRoom(exact, array_size)) == wanted
+    assert next_batch(wanted, RequestRoom(exact - 1, array_size)) == wanted[:2]
 
 
 @pytest.mark.parametrize(("max_uploads", "sent"), [(1, 2), (2, 3), (3, 4), (None, 4)])
@@ -90,14 +88,14 @@ def test_a_batch_has_at_most_so_many_uploads(max_uploads: int | None, sent: int)
         Upload("b", "b.png", 1),
         Upload("c", "c.png", 1),
     ]
-    assert next_batch(wanted, 10_000, max_uploads) == wanted[:sent]
+    assert next_batch(wanted, RequestRoom(10_000, array_size), max_uploads) == wanted[:sent]
 
 
 @given(st.lists(st.one_of(st.builds(Keep, hrefs), updates), max_size=10), st.integers(100, 20_000))
 def test_the_earlier_copy_of_an_upload_that_waits_stays_in_its_place(
     wanted: list[Element], limit: int
 ) -> None:
-    batch = next_batch(wanted, limit)
+    batch = next_batch(wanted, RequestRoom(limit, array_size))
     sent = {e.key for e in batch if isinstance(e, Upload)}
     places = [e if isinstance(e, Keep) or e.key in sent else e.stand_in for e in wanted]
     assert batch == [e for e in places if e is not None]

@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imgsync.domain.encoding import Element, Keep, Upload, array_size
+from imgsync.adapters.moysklad.encoding import array_size
+from imgsync.domain.elements import Element, Keep, Upload
 from imgsync.domain.errors import ChildChangedError
+from imgsync.domain.packing import RequestRoom
 from imgsync.domain.replace import (
     STRATEGIES,
     Action,
@@ -21,6 +23,7 @@ from imgsync.domain.replace import (
 )
 
 LIMIT = 4_000
+ROOM = RequestRoom(LIMIT, array_size)
 
 
 @dataclass
@@ -75,7 +78,7 @@ class ModelChild:
 
 
 def run(strategy: str, wanted: list[Element], child: ModelChild) -> Replacement:
-    steps = STRATEGIES[strategy](wanted, list(child.hrefs), LIMIT)
+    steps = STRATEGIES[strategy](wanted, list(child.hrefs), ROOM)
     try:
         action = next(steps)
         while True:
@@ -270,7 +273,7 @@ def test_another_order_than_was_set_is_set_once_more() -> None:
 
 
 def test_a_child_that_never_keeps_the_order_is_told() -> None:
-    steps = STRATEGIES["atomic"]([Keep("https://c/a"), Keep("https://c/b")], [], LIMIT)
+    steps = STRATEGIES["atomic"]([Keep("https://c/a"), Keep("https://c/b")], [], ROOM)
     next(steps)
     with pytest.raises(ChildChangedError, match="the order that was set"):
         steps.send(Done(("https://c/a", "https://c/b"), ("https://c/b", "https://c/a")))

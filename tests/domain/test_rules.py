@@ -8,12 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imgsync.domain.accounts import (
-    MOSCOW_TIME,
     Account,
     AccountRole,
     TokenKind,
     check_roles,
-    request_weight,
 )
 from imgsync.domain.entity_types import EntityType, EntityTypes, MatchField
 from imgsync.domain.errors import PluginError, UnknownEntityTypeError, WrongAccountError
@@ -68,21 +66,6 @@ def test_attempts_run_at_once_after_one_and_after_five_minutes() -> None:
     assert retry_delay(3, 3) is None
     with pytest.raises(ValueError, match="attempts"):
         retry_delay(0, 3)
-
-
-@pytest.mark.parametrize(
-    ("kind", "moment", "weight"),
-    [
-        (TokenKind.SOLUTION, datetime(2026, 12, 2, tzinfo=UTC), 1),
-        (TokenKind.USER, datetime(2026, 11, 24, tzinfo=UTC), 3),
-        (TokenKind.PASSWORD, datetime(2026, 11, 30, 20, 59, tzinfo=UTC), 3),
-        (TokenKind.PASSWORD, datetime(2026, 12, 1, tzinfo=MOSCOW_TIME), 4),
-        (TokenKind.USER, datetime(2026, 6, 1, tzinfo=UTC), 2),
-        (TokenKind.USER, datetime(2026, 1, 1, tzinfo=UTC), 1),
-    ],
-)
-def test_request_weight(kind: TokenKind, moment: datetime, weight: int) -> None:
-    assert request_weight(kind, moment) == weight
 
 
 def test_an_account_never_shows_its_secret() -> None:

@@ -7,8 +7,15 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from imgsync.adapters.moysklad.body import base64_chunks
+from imgsync.adapters.moysklad.encoding import API_LIMITS, array_size
+from imgsync.adapters.moysklad.limits import (
+    EXPANDED_PAGE_SIZE,
+    MAX_IMAGE_BYTES,
+    MAX_REQUEST_BYTES,
+    PLAIN_PAGE_SIZE,
+)
 from imgsync.domain.accounts import Account, Identity, TokenKind
-from imgsync.domain.encoding import Element, Keep, array_size
+from imgsync.domain.elements import Element, Keep
 from imgsync.domain.entity_types import EntityType
 from imgsync.domain.errors import (
     ForbiddenUrlError,
@@ -20,14 +27,8 @@ from imgsync.domain.errors import (
 )
 from imgsync.domain.formats import image_format
 from imgsync.domain.images import RemoteImage, last_segment
-from imgsync.domain.limits import (
-    EXPANDED_PAGE_SIZE,
-    MAX_IMAGE_BYTES,
-    MAX_REQUEST_BYTES,
-    PLAIN_PAGE_SIZE,
-)
 from imgsync.domain.matching import Entity, EntityPage
-from imgsync.domain.ports.moysklad import ReadContent, WritePermit
+from imgsync.domain.ports.moysklad import ApiLimits, ReadContent, WritePermit
 
 HOST = "https://fake.example"
 
@@ -43,6 +44,7 @@ class FakeMoySklad:
     fail: Callable[[str], Exception | None] = lambda _: None
     knows_lengths: bool = True
     unreadable_rows: list[str] = field(default_factory=list)
+    limits: ApiLimits = API_LIMITS
 
     def add(
         self,

@@ -9,8 +9,9 @@ from imgsync.adapters.moysklad.client import MoySkladClient
 from imgsync.adapters.moysklad.downloads import Downloader
 from imgsync.adapters.moysklad.owner import OwnerCheck
 from imgsync.adapters.moysklad.pacer import Pacer
+from imgsync.adapters.moysklad.pacing import request_weight
 from imgsync.adapters.moysklad.transport import ApiTransport
-from imgsync.domain.accounts import Account, TokenKind, request_weight
+from imgsync.domain.accounts import Account, TokenKind
 from imgsync.domain.entity_types import EntityType
 from imgsync.domain.urls import DownloadPolicy
 

@@ -9,7 +9,7 @@ import respx
 from imgsync.adapters.clock import SystemClock
 from imgsync.adapters.moysklad.factory import HttpMoySkladFactory
 from imgsync.domain.accounts import Account, AccountRole, TokenKind
-from imgsync.domain.encoding import Element, Upload
+from imgsync.domain.elements import Element, Upload
 from imgsync.domain.errors import (
     AccountParkedError,
     AuthorisationError,

@@ -9,7 +9,7 @@ import respx
 from imgsync.adapters.clock import SystemClock
 from imgsync.adapters.moysklad.factory import HttpMoySkladFactory
 from imgsync.domain.accounts import Account, Identity, TokenKind
-from imgsync.domain.encoding import Element, Upload
+from imgsync.domain.elements import Element, Upload
 from imgsync.domain.entity_types import EntityType
 from imgsync.domain.errors import (
     ApiError,

@@ -17,7 +17,7 @@ from imgsync.adapters.moysklad.factory import HttpMoySkladFactory
 from imgsync.adapters.moysklad.pacer import Pacer
 from imgsync.adapters.moysklad.transport import ApiTransport
 from imgsync.domain.accounts import Account, TokenKind
-from imgsync.domain.encoding import Element, Keep, Upload
+from imgsync.domain.elements import Element, Keep, Upload
 from imgsync.domain.errors import (
     ApiError,
     AuthorisationError,

@@ -9,7 +9,7 @@ import httpx
 import pytest
 import respx
 
-from imgsync.domain.encoding import Element, Keep
+from imgsync.domain.elements import Element, Keep
 from imgsync.domain.errors import ApiError
 from imgsync.domain.matching import Entity, EntityPage
 from tests.fakes.permit import UNLIMITED

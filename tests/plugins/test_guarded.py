@@ -16,11 +16,13 @@ from click.testing import CliRunner
 from sqlalchemy import Engine
 
 from imgsync.adapters.files.local import LocalFileStorage
+from imgsync.adapters.moysklad.encoding import array_size
 from imgsync.application.fetch_images import ImageFetcher
 from imgsync.application.run_task import TaskEnd, TaskReport
 from imgsync.application.worker import Worker
-from imgsync.domain.encoding import Upload
+from imgsync.domain.elements import Upload
 from imgsync.domain.errors import LeaseLostError, PluginError
+from imgsync.domain.packing import RequestRoom
 from imgsync.domain.payloads import SyncRequest
 from imgsync.domain.replace import SetImages, atomic
 from imgsync.domain.tasks import TASK_ENTITY_TYPE, SyncResult
@@ -152,9 +154,12 @@ def test_a_store_that_fails_is_named_wherever_it_does(tmp_path: Any) -> None:
             file.write(b"after its end")
 
 
+ROOM = RequestRoom(1000, array_size)
+
+
 def steps_of(strategy: Any) -> list[Any]:
     guarded = guarded_strategy(PluginGuard("shop"), "odd", strategy)
-    return list(guarded([Upload("k", "a.png", 1)], [], 1000))
+    return list(guarded([Upload("k", "a.png", 1)], [], ROOM))
 
 
 def stray(*_: Any) -> Any:
@@ -184,7 +189,7 @@ def test_whatever_a_strategy_does_names_the_plugin(strategy: Any, problem: str) 
 
 def test_a_sound_strategy_sets_what_it_is_given() -> None:
     guarded = guarded_strategy(PluginGuard("shop"), "odd", atomic)
-    assert next(guarded([Upload("k", "a.png", 1)], [], 1000)) == SetImages(
+    assert next(guarded([Upload("k", "a.png", 1)], [], ROOM)) == SetImages(
         (Upload("k", "a.png", 1),)
     )
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from imgsync.domain.encoding import Element, Keep, Upload
+from imgsync.domain.elements import Element, Keep, Upload
 from imgsync.domain.entity_types import EntityType
 from imgsync.domain.errors import (
     ChildChangedError,

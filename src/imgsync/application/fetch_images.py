@@ -7,7 +7,7 @@ from functools import partial
 
 from imgsync.application.daemon_thread import in_daemon_thread
 from imgsync.domain.copying import Failure
-from imgsync.domain.encoding import Element, Keep, Upload
+from imgsync.domain.elements import Element, Keep, Upload
 from imgsync.domain.errors import (
     ImageError,
     ImageTooLargeError,
@@ -19,7 +19,6 @@ from imgsync.domain.errors import (
 from imgsync.domain.filenames import renamed, upload_name
 from imgsync.domain.formats import SIGNATURE_BYTES, PictureState, image_format
 from imgsync.domain.images import SourceImage
-from imgsync.domain.limits import MAX_IMAGE_BYTES, MAX_PARALLEL_REQUESTS
 from imgsync.domain.ports.moysklad import MoySkladPort
 from imgsync.domain.ports.pictures import PictureCheck
 from imgsync.domain.ports.storage import TempFile, Workspace
@@ -40,7 +39,6 @@ class ImageFetcher:
     main: MoySkladPort
     workspace: Workspace
     pictures: PictureCheck
-    max_image_bytes: int = MAX_IMAGE_BYTES
     transform: Callable[[bytes, str], bytes] | None = None
     # One image at a time is whole in memory, and its transformed copy.
     _transforming: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -51,7 +49,7 @@ class ImageFetcher:
         AuthorisationError and AccountParkedError are raised: they concern the account, not one
         image.
         """
-        gate = asyncio.Semaphore(MAX_PARALLEL_REQUESTS)
+        gate = asyncio.Semaphore(self.main.limits.parallel_requests)
 
         async def one(image: SourceImage | Keep) -> Fetched:
             if isinstance(image, Keep):
@@ -70,8 +68,8 @@ class ImageFetcher:
         try:
             # A list that says 0 does not know.
             size = image.size or await self.main.content_length(image.download_href)
-            if size and size > self.max_image_bytes:
-                raise ImageTooLargeError(size, self.max_image_bytes)
+            if size and size > self.main.limits.image_bytes:
+                raise ImageTooLargeError(size, self.main.limits.image_bytes)
             whole = await self._whole(image, size or None, is_listed=bool(image.size))
             return whole if self.transform is None else await self._changed(whole, self.transform)
         except ImageError as error:
@@ -95,7 +93,7 @@ class ImageFetcher:
         file = self.workspace.create(image.filename)
         try:
             await self.main.download(
-                image.download_href, file.write, file.restart, self.max_image_bytes, size
+                image.download_href, file.write, file.restart, self.main.limits.image_bytes, size
             )
         finally:
             file.close()

@@ -8,7 +8,7 @@ from imgsync.application.drive_replace import ReplaceDriver
 from imgsync.application.fetch_images import ImageFetcher
 from imgsync.domain.accounts import Account, check_roles
 from imgsync.domain.copying import ChildHistory, ImageCopy, conclude, wanted_elements
-from imgsync.domain.encoding import Upload
+from imgsync.domain.elements import Upload
 from imgsync.domain.entity_types import EntityType, EntityTypes
 from imgsync.domain.errors import (
     ApiError,
@@ -23,7 +23,6 @@ from imgsync.domain.errors import (
     WrongAccountError,
 )
 from imgsync.domain.images import RemoteImage, SourceImage
-from imgsync.domain.limits import MAX_REQUEST_BYTES
 from imgsync.domain.payloads import SyncRequest
 from imgsync.domain.ports.moysklad import MoySkladFactory, MoySkladPort, WritePermit
 from imgsync.domain.ports.pictures import PictureCheck
@@ -63,7 +62,6 @@ class SyncEntity:
     entity_types: EntityTypes
     strategy: ReplaceStrategy
     pictures: PictureCheck
-    max_request_bytes: int = MAX_REQUEST_BYTES
     transform: ImageTransform | None = None
     listeners: Listeners = field(default_factory=NoListeners)
 
@@ -141,7 +139,7 @@ class SyncEntity:
                 for image, got in zip(images, fetched, strict=True)
             ]
             steps = self.strategy(
-                wanted_elements(copies), [c.href for c in current], self.max_request_bytes
+                wanted_elements(copies), [c.href for c in current], link.child.limits.request
             )
             driver = ReplaceDriver(
                 link.child,

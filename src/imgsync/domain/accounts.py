@@ -1,15 +1,12 @@
-"""MoySklad accounts and what their credentials cost in rate units."""
+"""MoySklad accounts, their credentials and sides."""
 
 import re
 import unicodedata
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 from enum import StrEnum
 
 from imgsync.domain.errors import WrongAccountError
-
-MOSCOW_TIME = timezone(timedelta(hours=3))
-"""MoySklad's dates are Moscow dates."""
 
 
 class TokenKind(StrEnum):
@@ -101,24 +98,3 @@ def check_roles(main: Account, child: Account) -> None:
 
 def _named(account: Account) -> str:
     return f"account '{account.name}' ({account.id})"
-
-
-_USER_WEIGHTS = (
-    (datetime(2026, 12, 1, tzinfo=MOSCOW_TIME), 4),
-    (datetime(2026, 9, 1, tzinfo=MOSCOW_TIME), 3),
-    (datetime(2026, 5, 12, tzinfo=MOSCOW_TIME), 2),
-)
-
-
-def request_weight(kind: TokenKind, at: datetime) -> int:
-    """Rate units that one request costs at the aware moment `at`.
-
-    Source: API documentation, Restrictions, "Limit over 3 seconds": 1 for the token of a published
-    solution, 4 for one in draft or moderation; 2, 3 and 4 for a user token or a password from
-    2026-05-12, 2026-09-01 and 2026-12-01.
-    """
-    if kind is TokenKind.SOLUTION:
-        return 1
-    if kind is TokenKind.DRAFT:
-        return 4
-    return next((weight for start, weight in _USER_WEIGHTS if at >= start), 1)

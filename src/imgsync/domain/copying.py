@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from imgsync.domain.encoding import Element, Keep, Upload
+from imgsync.domain.elements import Element, Keep, Upload
 from imgsync.domain.errors import NoImageUploadedError
 from imgsync.domain.images import ImageFingerprint, RemoteImage, SourceImage, last_segment
 from imgsync.domain.records import CopiedImage, SyncRecord

@@ -6,10 +6,13 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
 from imgsync.domain.errors import PluginError, UnknownEntityTypeError
-from imgsync.domain.limits import MAX_IMAGES
 
 if TYPE_CHECKING:
     from imgsync.domain.matching import Entity
+
+
+MAX_IMAGES = 10
+"""Images of one product, bundle or variant."""
 
 
 class MatchField(StrEnum):

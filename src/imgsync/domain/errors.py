@@ -25,6 +25,13 @@ class UnknownAccountError(ImgsyncError):
         )
 
 
+class SyncIsOffError(ImgsyncError):
+    """A child account receives no images."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"Image sync is off for child '{name}'; nothing was done")
+
+
 class UnknownEntityTypeError(ImgsyncError):
     """No built-in or plugin registers this entity type."""
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from imgsync.domain.encoding import Element, Keep
+from imgsync.domain.elements import Element, Keep
 from imgsync.domain.images import RemoteImage, last_segment
 
 

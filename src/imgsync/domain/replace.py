@@ -9,9 +9,9 @@ from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from imgsync.domain.encoding import Element, Keep, Upload
+from imgsync.domain.elements import Element, Keep, Upload
 from imgsync.domain.errors import ChildChangedError
-from imgsync.domain.packing import next_batch
+from imgsync.domain.packing import RequestRoom, next_batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +80,15 @@ Steps = Generator[Action, Outcome, Replacement]
 
 
 class ReplaceStrategy(Protocol):
-    """Turns the child's `current` list (hrefs) into `wanted`, with bodies of `max_bytes`."""
+    """Turns the child's `current` list (hrefs) into `wanted`, by requests that hold what
+    `room` tells."""
 
     def __call__(
-        self, wanted: Sequence[Element], current: Sequence[str], max_bytes: int
+        self, wanted: Sequence[Element], current: Sequence[str], room: RequestRoom
     ) -> Steps: ...
 
 
-def atomic(wanted: Sequence[Element], current: Sequence[str], max_bytes: int) -> Steps:
+def atomic(wanted: Sequence[Element], current: Sequence[str], room: RequestRoom) -> Steps:
     """One array request where it fits; later ones repeat the metas of the earlier.
 
     The child never has an empty list in between: the first request already holds images.
@@ -105,10 +106,10 @@ def atomic(wanted: Sequence[Element], current: Sequence[str], max_bytes: int) ->
         pending = slots.pending
         if not pending and result.final_hrefs == slots.kept:
             break
-        batch = next_batch(slots.elements, max_bytes, max_uploads)
+        batch = next_batch(slots.elements, room, max_uploads)
         uploads = [e for e in batch if isinstance(e, Upload)]
         if pending and not uploads:
-            result.rejected[pending[0].key] = f"it does not fit a request of {max_bytes} bytes"
+            result.rejected[pending[0].key] = f"it does not fit a request of {room.max_bytes} bytes"
             slots.give_up(pending[0].key)
             continue
         match (yield SetImages(tuple(batch))):
@@ -205,7 +206,9 @@ class _Slots:
         self.slots = [s for s in self.slots if s.upload is not None or s.href is not None]
 
 
-def delete_then_upload(wanted: Sequence[Element], current: Sequence[str], max_bytes: int) -> Steps:
+def delete_then_upload(
+    wanted: Sequence[Element], current: Sequence[str], room: RequestRoom
+) -> Steps:
     """Deletes the images that are not kept in one request, then uploads as `atomic` does.
 
     Where none is kept, the first old image stays until the first upload, so that a failure in
@@ -218,7 +221,7 @@ def delete_then_upload(wanted: Sequence[Element], current: Sequence[str], max_by
         yield DeleteImages(doomed)
         current = left
         wanted = [replace(e, replaces=None) if isinstance(e, Upload) else e for e in wanted]
-    return (yield from atomic(wanted, current, max_bytes))
+    return (yield from atomic(wanted, current, room))
 
 
 STRATEGIES: dict[str, ReplaceStrategy] = {

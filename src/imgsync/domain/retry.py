@@ -7,10 +7,6 @@ TASK_RETRY_DELAYS = (timedelta(minutes=1), timedelta(minutes=5))
 
 MAX_ATTEMPTS = len(TASK_RETRY_DELAYS) + 1
 
-REQUEST_RETRY_DELAYS = (0.5, 1.0, 2.0)
-"""Seconds to wait before each repetition of a request that timed out or answered 5xx."""
-
-
 ALONE_FROM_CRASHES = 2
 """A task that was there at so many losses of a worker runs with no other beside it, so that one
 that kills its worker does not take its neighbours along."""

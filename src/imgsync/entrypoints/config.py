@@ -139,10 +139,19 @@ def load_config(path: Path | None = None) -> Config:
     file = _config_file(path)
     values = {} if file is None else _read_toml(file)
     _warn_of_unknown_variables()
+    config = _checked(Config, values)
+    config._file = file
+    return config
+
+
+def fixed_config(**values: Any) -> Config:
+    """Configuration that a program gives; ConfigError names a wrong setting."""
+    return _checked(FixedConfig, values)
+
+
+def _checked(kind: type[Config], values: dict[str, Any]) -> Config:
     try:
-        config = Config(**values)
-        config._file = file
-        return config
+        return kind(**values)
     except ValidationError as error:
         problems = (
             f"{'.'.join(map(str, e['loc']))}: {e['msg']}"

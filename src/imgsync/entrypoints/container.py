@@ -16,6 +16,7 @@ from imgsync.adapters.sql.engine import create_engine_for
 from imgsync.adapters.sql.records import SqlSyncRecordRepository
 from imgsync.adapters.sql.schema import create_schema
 from imgsync.adapters.sql.settings import SqlSettingsRepository
+from imgsync.application.accounts import AddAccount, LinkAccounts
 from imgsync.application.cleanup import CleanupTemp
 from imgsync.application.enqueue import Enqueue, EnqueuePayloads
 from imgsync.application.plan_sync import PlanSync
@@ -151,6 +152,8 @@ class Container(containers.DeclarativeContainer):
     pictures = providers.Singleton(PillowCheck)
     lease = providers.Singleton(timedelta, seconds=config.provided.lease_seconds)
 
+    add_account = providers.Factory(AddAccount, accounts, settings, queue, moysklad)
+    link_accounts = providers.Factory(LinkAccounts, accounts, settings)
     plan_sync = providers.Factory(
         PlanSync, accounts, records, moysklad, plugins.provided.entity_types
     )

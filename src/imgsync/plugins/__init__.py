@@ -10,7 +10,7 @@ docs/plugins.md has a whole example of each hook. Each call into a plugin has 10
 queue or store 60); whatever it raises is an error that names the plugin.
 """
 
-from imgsync.domain.encoding import Element, Keep, Upload
+from imgsync.domain.elements import Element, Keep, Upload
 from imgsync.domain.entity_types import EntityMatcher, EntityType
 from imgsync.domain.errors import (
     ImgsyncError,

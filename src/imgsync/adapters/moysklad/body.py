@@ -7,17 +7,16 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequenc
 from dataclasses import dataclass
 from typing import Any
 
-from imgsync.domain.encoding import (
+from imgsync.adapters.moysklad.encoding import (
     ARRAY_CLOSE,
     ARRAY_OPEN,
     ELEMENT_SEPARATOR,
     UPLOAD_SUFFIX,
-    Element,
-    Keep,
     array_size,
     keep_bytes,
     upload_prefix,
 )
+from imgsync.domain.elements import Element, Keep
 from imgsync.domain.ports.moysklad import ReadContent
 
 

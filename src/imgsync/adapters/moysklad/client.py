@@ -8,18 +8,19 @@ from urllib.parse import quote
 
 from imgsync.adapters.moysklad.body import StreamedBody, image_array, small_body
 from imgsync.adapters.moysklad.downloads import Downloader
+from imgsync.adapters.moysklad.encoding import API_LIMITS, keep_meta
 from imgsync.adapters.moysklad.errors import AnswerTooLongError
+from imgsync.adapters.moysklad.limits import EXPANDED_PAGE_SIZE, PLAIN_PAGE_SIZE
 from imgsync.adapters.moysklad.listing import rows_of
 from imgsync.adapters.moysklad.owner import OwnerCheck
 from imgsync.adapters.moysklad.schemas import EntityModel, Images, Page, name_of, parse
 from imgsync.adapters.moysklad.transport import ApiTransport
-from imgsync.domain.encoding import Element, keep_meta
+from imgsync.domain.elements import Element
 from imgsync.domain.entity_types import EntityType
 from imgsync.domain.errors import ApiError, NotFoundError, PermissionDeniedError
 from imgsync.domain.images import RemoteImage
-from imgsync.domain.limits import EXPANDED_PAGE_SIZE, PLAIN_PAGE_SIZE
 from imgsync.domain.matching import Entity, EntityPage
-from imgsync.domain.ports.moysklad import ReadContent, WritePermit
+from imgsync.domain.ports.moysklad import ApiLimits, ReadContent, WritePermit
 
 _log = logging.getLogger(__name__)
 
@@ -31,6 +32,10 @@ class MoySkladClient:
         self._transport = transport
         self._downloader = downloader
         self._owner = owner
+
+    @property
+    def limits(self) -> ApiLimits:
+        return API_LIMITS
 
     async def list_entities(
         self, entity_type: EntityType, *, with_images: bool

@@ -13,6 +13,7 @@ from imgsync.adapters.moysklad.answers import (
     read_start,
 )
 from imgsync.adapters.moysklad.errors import TransientError
+from imgsync.adapters.moysklad.limits import MAX_ERROR_BYTES
 from imgsync.adapters.moysklad.times import DOWNLOAD_SECONDS, Allowance
 from imgsync.adapters.moysklad.transport import ApiTransport, network_errors
 from imgsync.domain.errors import (
@@ -24,7 +25,6 @@ from imgsync.domain.errors import (
     PermissionDeniedError,
     UnavailableError,
 )
-from imgsync.domain.limits import MAX_ERROR_BYTES
 from imgsync.domain.urls import DownloadPolicy
 
 MAX_REDIRECTS = 5

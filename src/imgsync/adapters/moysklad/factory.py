@@ -11,10 +11,11 @@ from imgsync.adapters.moysklad.downloads import Downloader
 from imgsync.adapters.moysklad.network import storage_transport
 from imgsync.adapters.moysklad.owner import OwnerCheck
 from imgsync.adapters.moysklad.pacer import Pacer
+from imgsync.adapters.moysklad.pacing import request_weight
 from imgsync.adapters.moysklad.reuse import only_clean
 from imgsync.adapters.moysklad.times import EXCHANGE_SECONDS
 from imgsync.adapters.moysklad.transport import ApiTransport
-from imgsync.domain.accounts import Account, Identity, TokenKind, request_weight
+from imgsync.domain.accounts import Account, Identity, TokenKind
 from imgsync.domain.errors import ApiError
 from imgsync.domain.ports.clock import Clock
 from imgsync.domain.urls import DownloadPolicy, is_loopback, origin

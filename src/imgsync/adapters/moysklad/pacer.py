@@ -8,12 +8,12 @@ from contextlib import asynccontextmanager
 
 import httpx
 
-from imgsync.domain.limits import (
+from imgsync.adapters.moysklad.limits import (
     LONGEST_WAIT_SECONDS,
     MAX_PARALLEL_REQUESTS,
     RATE_INTERVAL_SECONDS,
 )
-from imgsync.domain.pacing import RateBucket
+from imgsync.adapters.moysklad.pacing import RateBucket
 
 _CODE_PARALLEL_PAUSE = 0.2
 _WORTH_TELLING_SECONDS = 30.0

@@ -19,19 +19,19 @@ from imgsync.adapters.moysklad.errors import (
     error_of,
 )
 from imgsync.adapters.moysklad.gate import FailureMemory, RequestGate, RequestKey
-from imgsync.adapters.moysklad.pacer import Pacer
-from imgsync.adapters.moysklad.times import EXCHANGE_SECONDS, Allowance, WriteWindow
-from imgsync.domain.accounts import Account, TokenKind
-from imgsync.domain.errors import ApiError, AuthorisationError, LeaseLostError, UnavailableError
-from imgsync.domain.limits import (
+from imgsync.adapters.moysklad.limits import (
     MAX_ANSWER_BYTES,
     MAX_ANSWER_MARKS,
     MAX_ERROR_BYTES,
     MAX_SMALL_ANSWER_BYTES,
     MAX_SMALL_ANSWER_MARKS,
+    REQUEST_RETRY_DELAYS,
 )
+from imgsync.adapters.moysklad.pacer import Pacer
+from imgsync.adapters.moysklad.times import EXCHANGE_SECONDS, Allowance, WriteWindow
+from imgsync.domain.accounts import Account, TokenKind
+from imgsync.domain.errors import ApiError, AuthorisationError, LeaseLostError, UnavailableError
 from imgsync.domain.ports.moysklad import WritePermit
-from imgsync.domain.retry import REQUEST_RETRY_DELAYS
 from imgsync.domain.urls import DownloadPolicy
 from imgsync.uptime import uptime
 

@@ -15,14 +15,16 @@ from PIL.PngImagePlugin import PngImageFile
 
 from imgsync.adapters.pictures.replay import Replay
 from imgsync.domain.formats import SIGNATURE_BYTES, PictureReport, PictureState, image_format
-from imgsync.domain.limits import MAX_IMAGE_BYTES, MAX_PICTURE_PIXELS
+
+MAX_PICTURE_PIXELS = 100_000_000
+"""Pixels of one picture; a small file may claim any number."""
 
 MOST_DECODED_PIXELS = 25_000_000
 """Larger PNGs and progressive JPEGs would take over 100 MB when they are decoded as a whole."""
 
 # Pillow fails a PNG for a text or colour profile of over 1 MB when unpacked, such as what editors
 # note of their steps; the picture is none the worse for it.
-PngImagePlugin.MAX_TEXT_CHUNK = MAX_IMAGE_BYTES
+PngImagePlugin.MAX_TEXT_CHUNK = 10 * 1024 * 1024
 
 _JPEG_END = b"\xff\xd9"
 _PNG_END = b"\0\0\0\0IEND\xae\x42\x60\x82"

@@ -1,16 +1,28 @@
 """Port to the MoySklad API."""
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from imgsync.domain.accounts import Account, Identity
-from imgsync.domain.encoding import Element
+from imgsync.domain.elements import Element
 from imgsync.domain.entity_types import EntityType
 from imgsync.domain.images import RemoteImage
 from imgsync.domain.matching import EntityPage
+from imgsync.domain.packing import RequestRoom
 
 ReadContent = Callable[[str], Iterator[bytes]]
 """Bytes of the file of an `Upload`, by its key, in chunks; called anew for every repetition."""
+
+
+@dataclass(frozen=True, slots=True)
+class ApiLimits:
+    """What the API takes: elements of one request that sets a list, bytes of one image file,
+    requests of one account at once."""
+
+    request: RequestRoom
+    image_bytes: int
+    parallel_requests: int
 
 
 class WritePermit(Protocol):
@@ -32,10 +44,13 @@ class MoySkladPort(Protocol):
     its error is raised anew.
     """
 
+    @property
+    def limits(self) -> ApiLimits: ...
+
     def list_entities(
         self, entity_type: EntityType, *, with_images: bool
     ) -> AsyncIterator[EntityPage]:
-        """Pages of all entities of a type; pages of 100 with images, of 1000 without.
+        """Pages of all entities of a type; as large as the API gives them.
 
         Each entity comes once. ApiError for a list that repeats itself, ends before the size that
         it names or goes on without end. WrongAccountError where the rows are another account's.

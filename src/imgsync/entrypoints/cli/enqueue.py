@@ -6,6 +6,7 @@ from typing import Any, TextIO
 
 import click
 
+from imgsync.application.accounts import find_account, receives_nothing
 from imgsync.application.enqueue import PlanOutcome
 from imgsync.domain.ports.queue import Enqueued
 from imgsync.entrypoints.cli.output import print_json, say
@@ -16,7 +17,7 @@ from imgsync.entrypoints.cli.planning import (
     print_skipped,
     types_option,
 )
-from imgsync.entrypoints.cli.resolve import find_account, off_message, receives_nothing
+from imgsync.entrypoints.cli.resolve import off_message
 from imgsync.entrypoints.cli.runtime import (
     STATUSES,
     in_part,

@@ -2,10 +2,10 @@
 
 import click
 
+from imgsync.application.accounts import find_account
 from imgsync.domain.accounts import Account, AccountRole
 from imgsync.domain.settings import ChildSettings
 from imgsync.entrypoints.cli.output import print_json, print_table, say
-from imgsync.entrypoints.cli.resolve import find_account
 from imgsync.entrypoints.cli.runtime import (
     CommandError,
     child_option,

@@ -9,6 +9,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from imgsync.application.accounts import find_account, receives_nothing
 from imgsync.application.enqueue import PlanOutcome
 from imgsync.application.run_task import TaskReport
 from imgsync.application.tally import Tally
@@ -21,7 +22,7 @@ from imgsync.entrypoints.cli.planning import (
     print_skipped,
     types_option,
 )
-from imgsync.entrypoints.cli.resolve import find_account, off_message, receives_nothing
+from imgsync.entrypoints.cli.resolve import off_message
 from imgsync.entrypoints.cli.runtime import (
     INTERRUPTED,
     STATUSES,

@@ -1,10 +1,13 @@
 """The rate bucket never lets a window of the server overflow."""
 
+from datetime import UTC, datetime
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imgsync.domain.pacing import FailureBucket, RateBucket
+from imgsync.adapters.moysklad.pacing import MOSCOW_TIME, FailureBucket, RateBucket, request_weight
+from imgsync.domain.accounts import TokenKind
 
 
 def spend(bucket: RateBucket, now: float, weight: int, times: int = 1) -> None:
@@ -199,3 +202,18 @@ def test_no_minute_holds_more_failures_than_the_limit(pauses: list[float]) -> No
             bucket.failed(now)
             failures.append(now)
         assert sum(at > now - 60 for at in failures) <= 60
+
+
+@pytest.mark.parametrize(
+    ("kind", "moment", "weight"),
+    [
+        (TokenKind.SOLUTION, datetime(2026, 12, 2, tzinfo=UTC), 1),
+        (TokenKind.USER, datetime(2026, 11, 24, tzinfo=UTC), 3),
+        (TokenKind.PASSWORD, datetime(2026, 11, 30, 20, 59, tzinfo=UTC), 3),
+        (TokenKind.PASSWORD, datetime(2026, 12, 1, tzinfo=MOSCOW_TIME), 4),
+        (TokenKind.USER, datetime(2026, 6, 1, tzinfo=UTC), 2),
+        (TokenKind.USER, datetime(2026, 1, 1, tzinfo=UTC), 1),
+    ],
+)
+def test_request_weight(kind: TokenKind, moment: datetime, weight: int) -> None:
+    assert request_weight(kind, moment) == weight

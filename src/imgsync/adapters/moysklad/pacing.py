@@ -1,4 +1,4 @@
-"""Rate bucket of one account: how long to wait before the next request.
+"""Rate bucket of one account: how long to wait before the next request, and what one costs.
 
 Times are seconds of any monotonic clock. Units spent count from when a request is sent until the
 interval has passed since its answer, so a slow network never squeezes two windows into one.
@@ -6,14 +6,16 @@ interval has passed since its answer, so a slow network never squeezes two windo
 
 from collections import deque
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
 
-from imgsync.domain.limits import (
+from imgsync.adapters.moysklad.limits import (
     LONGEST_WAIT_SECONDS,
     MAX_FAILURES_PER_MINUTE,
     MAX_RATE_REJECTIONS_PER_MINUTE,
     RATE_INTERVAL_SECONDS,
     RATE_LIMIT_UNITS,
 )
+from imgsync.domain.accounts import TokenKind
 
 _MINUTE = 60.0
 _HOSTS_ON_ONE_TOKEN = 8
@@ -132,3 +134,27 @@ class FailureBucket:
         if len(self._failures) < self.limit:
             return 0.0
         return self._failures[-self.limit] + _MINUTE - now
+
+
+MOSCOW_TIME = timezone(timedelta(hours=3))
+"""MoySklad's dates are Moscow dates."""
+
+_USER_WEIGHTS = (
+    (datetime(2026, 12, 1, tzinfo=MOSCOW_TIME), 4),
+    (datetime(2026, 9, 1, tzinfo=MOSCOW_TIME), 3),
+    (datetime(2026, 5, 12, tzinfo=MOSCOW_TIME), 2),
+)
+
+
+def request_weight(kind: TokenKind, at: datetime) -> int:
+    """Rate units that one request costs at the aware moment `at`.
+
+    Source: API documentation, Restrictions, "Limit over 3 seconds": 1 for the token of a published
+    solution, 4 for one in draft or moderation; 2, 3 and 4 for a user token or a password from
+    2026-05-12, 2026-09-01 and 2026-12-01.
+    """
+    if kind is TokenKind.SOLUTION:
+        return 1
+    if kind is TokenKind.DRAFT:
+        return 4
+    return next((weight for start, weight in _USER_WEIGHTS if at >= start), 1)

@@ -1,5 +1,7 @@
 """Documented limits of the MoySklad JSON API remap 1.2 (sections Restrictions and Images).
 
+What use cases must know of them, the port tells (`ApiLimits`); the rest is known here alone.
+
 The documentation says "20 MB" and "10 MB" without a definition. Each is read the way that loses
 nothing: requests are packed to the smaller, decimal megabyte; an image is skipped only above the
 larger, binary one (a stricter server answers 51004, which becomes a warning).
@@ -10,9 +12,6 @@ MAX_REQUEST_BYTES = 20_000_000
 
 MAX_IMAGE_BYTES = 10 * 1024 * 1024
 """Bytes of one image file before encoding."""
-
-MAX_IMAGES = 10
-"""Images of one product, bundle or variant."""
 
 RATE_LIMIT_UNITS = 45
 """Units in the rate bucket of one user or solution."""
@@ -51,8 +50,8 @@ MAX_SMALL_ANSWER_MARKS = 100_000
 MAX_ERROR_BYTES = 64 * 1024
 """Bytes that are read of an answer which tells an error."""
 
-MAX_PICTURE_PIXELS = 100_000_000
-"""Pixels of one picture; a small file may claim any number."""
+REQUEST_RETRY_DELAYS = (0.5, 1.0, 2.0)
+"""Seconds to wait before each repetition of a request that timed out or answered 5xx."""
 
 EXPANDED_PAGE_SIZE = 100
 """Largest page for which `expand` works."""

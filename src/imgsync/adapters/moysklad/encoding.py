@@ -6,38 +6,18 @@ image by meta or uploads one with base64 content.
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from imgsync.adapters.moysklad.limits import (
+    MAX_IMAGE_BYTES,
+    MAX_PARALLEL_REQUESTS,
+    MAX_REQUEST_BYTES,
+)
+from imgsync.domain.elements import Element, Keep, Upload
+from imgsync.domain.packing import RequestRoom
+from imgsync.domain.ports.moysklad import ApiLimits
 
 ARRAY_OPEN, ARRAY_CLOSE, ELEMENT_SEPARATOR = b"[", b"]", b","
 UPLOAD_SUFFIX = b'"}'
-
-
-@dataclass(frozen=True, slots=True)
-class Keep:
-    """An image that is on the child already; `href` is its meta.href."""
-
-    href: str
-
-
-@dataclass(frozen=True, slots=True)
-class Upload:
-    """An image to send. `key` names its downloaded file, `size` is that file's bytes.
-
-    `replaces`: href of the child's earlier copy, which holds its place until it is there.
-    """
-
-    key: str
-    filename: str
-    size: int
-    replaces: str | None = None
-
-    @property
-    def stand_in(self) -> Keep | None:
-        """The earlier copy."""
-        return None if self.replaces is None else Keep(self.replaces)
-
-
-Element = Keep | Upload
 
 
 def keep_meta(href: str) -> dict[str, dict[str, str]]:
@@ -72,3 +52,9 @@ def array_size(elements: Iterable[Element]) -> int:
     sizes = [element_size(element) for element in elements]
     separators = len(ELEMENT_SEPARATOR) * max(0, len(sizes) - 1)
     return len(ARRAY_OPEN) + sum(sizes) + separators + len(ARRAY_CLOSE)
+
+
+API_LIMITS = ApiLimits(
+    RequestRoom(MAX_REQUEST_BYTES, array_size), MAX_IMAGE_BYTES, MAX_PARALLEL_REQUESTS
+)
+"""What use cases must know of these limits."""

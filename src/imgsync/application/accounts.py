@@ -1,0 +1,228 @@
+"""Adding, finding and linking accounts."""
+
+import asyncio
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+
+from imgsync.domain.accounts import Account, AccountRole, Identity, TokenKind, check_roles
+from imgsync.domain.errors import (
+    AuthorisationError,
+    ImgsyncError,
+    UnavailableError,
+    UnknownAccountError,
+    WrongAccountError,
+)
+from imgsync.domain.ports.moysklad import MoySkladFactory
+from imgsync.domain.ports.queue import TaskQueue
+from imgsync.domain.ports.repositories import AccountRepository, SettingsRepository
+from imgsync.domain.settings import ChildSettings
+from imgsync.domain.text import shown
+
+_SOLUTION_KINDS = (TokenKind.SOLUTION, TokenKind.DRAFT)
+
+OWNERS = {
+    TokenKind.SOLUTION: "the token of a solution",
+    TokenKind.DRAFT: "the token of a solution in draft",
+    TokenKind.USER: "the token of a user",
+    TokenKind.PASSWORD: "a user's login and password",
+}
+"""What credentials of each kind are, in words."""
+
+
+class AmbiguousNameError(ImgsyncError):
+    """Several accounts have this name; the text lists their ids."""
+
+
+class WrongKindError(ImgsyncError):
+    """Credentials are of another kind than they were said to be."""
+
+    def __init__(self, given: TokenKind, learnt: TokenKind) -> None:
+        super().__init__(f"This is {OWNERS[learnt]}, not {OWNERS[given]}; nothing is stored")
+        self.given = given
+        self.learnt = learnt
+
+
+@dataclass(frozen=True, slots=True)
+class GivenAccount:
+    """What a person says of an account; what is None is learnt from the API."""
+
+    secret: str = field(repr=False)
+    account_id: str | None = None
+    name: str | None = None
+    kind: TokenKind | None = None
+    login: str | None = None
+    role: AccountRole | None = None
+
+    def account(self, account_id: str, name: str, kind: TokenKind) -> Account:
+        """ValueError for what no account can be."""
+        return Account(account_id, name, kind, self.secret, self.login, self.role)
+
+    def unchecked(self) -> Account:
+        """As given alone; ValueError for what no account can be."""
+        account_id = "?" if self.account_id is None else self.account_id
+        kind = self.kind or (TokenKind.SOLUTION if self.login is None else TokenKind.PASSWORD)
+        return self.account(account_id, self.name or account_id, kind)
+
+
+@dataclass(frozen=True, slots=True)
+class AddedAccount:
+    """A stored account; `woken`: tasks that waited for it and run again; `stays_draft`: it was
+    known to be a solution in draft, which the API does not tell, and is still taken for one."""
+
+    account: Account
+    woken: int
+    stays_draft: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AddAccount:
+    """Stores an account, or replaces the name and credentials of a stored one."""
+
+    accounts: AccountRepository
+    settings: SettingsRepository
+    queue: TaskQueue
+    moysklad: MoySkladFactory
+
+    async def __call__(self, given: GivenAccount) -> AddedAccount:
+        """Asks MoySklad whose the credentials are; they must be those of the id and of the kind
+        where these are given.
+
+        ValueError for what no account can be. AuthorisationError, UnavailableError,
+        WrongAccountError, WrongKindError and ImgsyncError where nothing is stored.
+        """
+        given.unchecked()
+        identity = await self._identify(given)
+        wanted = given.account_id
+        if wanted is not None and wanted.casefold() != identity.account_id.casefold():
+            raise WrongAccountError(
+                f"These are the credentials of account '{identity.account_id}' ({identity.name}), "
+                f"not of '{wanted}'; nothing is stored"
+            )
+        if given.kind is not None and not _same_kind(given.kind, identity.token_kind):
+            raise WrongKindError(given.kind, identity.token_kind)
+        known = await self._known(identity.account_id)
+        name = given.name or (known.name if known and known.name != known.id else None)
+        account_id = known.id if known else identity.account_id
+        # The API does not tell a draft; what is known to be one stays one until somebody says
+        # else, as a request that costs more than was reckoned is a step towards a ban.
+        stays_draft = (
+            given.kind is None
+            and known is not None
+            and known.token_kind is TokenKind.DRAFT
+            and identity.token_kind in _SOLUTION_KINDS
+        )
+        kind = TokenKind.DRAFT if stays_draft else given.kind or identity.token_kind
+        name = name or _printable(identity.name) or account_id
+        try:
+            account = given.account(account_id, name, kind)
+        except ValueError as error:  # the API names an account as none can be named
+            raise ImgsyncError(f"Nothing is stored: {error}") from error
+        return AddedAccount(account, await self._store(account), stays_draft)
+
+    async def unchecked(self, given: GivenAccount) -> AddedAccount:
+        """As given, without asking MoySklad; that is done before the first write. ValueError
+        without an id, and for what no account can be."""
+        if given.account_id is None:
+            raise ValueError("an account that is not looked up needs its id")
+        account = given.unchecked()
+        known = await self._known(account.id)
+        if known is not None:
+            # What is known of it and not said anew stays.
+            kind = account.token_kind
+            if given.kind is None and given.login is None and known.login is None:
+                kind = known.token_kind
+            account = given.account(known.id, given.name or known.name, kind)
+        return AddedAccount(account, await self._store(account))
+
+    async def _identify(self, given: GivenAccount) -> Identity:
+        try:
+            return await self.moysklad.identify(given.secret, given.login)
+        except AuthorisationError as error:
+            raise AuthorisationError(
+                f"MoySklad refuses these credentials, so nothing is stored: {error}"
+            ) from error
+        except UnavailableError as error:
+            raise UnavailableError(
+                "MoySklad could not be asked whose credentials these are, so nothing is stored: "
+                f"{error}"
+            ) from error
+        except ImgsyncError as error:
+            raise ImgsyncError(f"Nothing is stored: {error}") from error
+
+    async def _known(self, account_id: str) -> Account | None:
+        """The stored account; None also for a damaged row, which is about to be replaced."""
+        try:
+            return await asyncio.to_thread(self.accounts.get, account_id)
+        except ImgsyncError:
+            return None
+
+    async def _store(self, account: Account) -> int:
+        """Stores the account, which ends its parking; the number of its tasks that are woken."""
+        if account.role is AccountRole.MAIN:
+            settings = await asyncio.to_thread(self.settings.get, account.id)
+            if settings.enabled:
+                raise WrongAccountError(
+                    f"Account '{account.name}' receives images, so it cannot be a main account; "
+                    "turn that off first"
+                )
+        await asyncio.to_thread(self.accounts.add, account)
+        return await asyncio.to_thread(self.queue.unpark, account.id)
+
+
+@dataclass(frozen=True, slots=True)
+class LinkAccounts:
+    """Links a child account to a main one."""
+
+    accounts: AccountRepository
+    settings: SettingsRepository
+
+    async def __call__(self, main: Account, child: Account, settings: ChildSettings) -> None:
+        """From now on the child receives what `settings` say. Noted are the sides of both, too;
+        WrongAccountError where one of them stands on the other side already."""
+        check_roles(main, child)
+        for account, role in ((main, AccountRole.MAIN), (child, AccountRole.CHILD)):
+            if account.role is None:
+                await asyncio.to_thread(self.accounts.set_role, account.id, role)
+        await asyncio.to_thread(self.settings.put, child.id, settings)
+
+
+def find_account(accounts: AccountRepository, given: str) -> Account:
+    """The account with that id, else the only one of that name.
+
+    AmbiguousNameError; UnknownAccountError, which names the nearest ones.
+    """
+    try:
+        return accounts.get(given)
+    except UnknownAccountError as error:
+        unknown = error
+    stored = accounts.all()
+    named = [a for a in stored if a.name == given]
+    if not named:
+        named = [a for a in stored if given.casefold() in (a.name.casefold(), a.id.casefold())]
+    if len(named) == 1:
+        return named[0]
+    if named:
+        ids = ", ".join(a.id for a in named)
+        raise AmbiguousNameError(f"{len(named)} accounts are called '{given}'; give the ID: {ids}")
+    near = get_close_matches(given, [text for a in stored for text in (a.name, a.id)])
+    if not near:
+        raise unknown
+    listed = " or ".join(f"'{text}'" for text in dict.fromkeys(near))
+    raise ImgsyncError(f"{unknown} (did you mean {listed}?)")
+
+
+def receives_nothing(settings: SettingsRepository, main: Account, child: Account) -> bool:
+    """Whether image sync is off for the child. WrongAccountError where the two cannot be the
+    accounts of a copy at all."""
+    check_roles(main, child)
+    return not settings.get(child.id).enabled
+
+
+def _same_kind(given: TokenKind, learnt: TokenKind) -> bool:
+    return given is learnt or (given in _SOLUTION_KINDS and learnt in _SOLUTION_KINDS)
+
+
+def _printable(name: str) -> str:
+    """A name from the API as one that an account may have."""
+    spelled = (c if c.isprintable() else " " if c.isspace() else shown(c) for c in name)
+    return "".join(c for c in "".join(spelled) if c.isprintable()).strip()

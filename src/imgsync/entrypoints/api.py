@@ -1,0 +1,199 @@
+"""imgsync within a program: what `from imgsync import Imgsync` gives."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from imgsync.application.accounts import GivenAccount, find_account, receives_nothing
+from imgsync.application.enqueue import PlanOutcome
+from imgsync.application.plan_sync import Planned
+from imgsync.application.run_task import TaskReport
+from imgsync.application.tally import Tally
+from imgsync.application.worker import CLAIM_IDS
+from imgsync.domain.accounts import Account, TokenKind
+from imgsync.domain.entity_types import MatchField
+from imgsync.domain.errors import SyncIsOffError
+from imgsync.domain.settings import ChildSettings
+from imgsync.entrypoints.config import Config, fixed_config, load_config
+from imgsync.entrypoints.container import Container
+
+AccountOrName = Account | str
+"""An account, or its id or name."""
+
+
+@dataclass(frozen=True, slots=True)
+class SyncReport:
+    """What a sync found and queued (`plan`), and what became of it (`tally`)."""
+
+    plan: PlanOutcome = field(default_factory=PlanOutcome)
+    tally: Tally = field(default_factory=Tally)
+
+
+class Imgsync:
+    """Accounts, links, surveys, syncs and the queue of one database.
+
+    A context manager, by which its connections are closed. Every argument `main` and `child` is an
+    `Account`, or its id or name. Errors: `ImgsyncError` and its children.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        """`settings`: those of the README's table in lower case without the prefix, such as
+        ``database_url="sqlite:////var/lib/shop.db"``. What is not given has its default;
+        neither the environment nor a file is read. ConfigError for a wrong one."""
+        self._config: Config = fixed_config(**settings)
+        self._opened: Container | None = None
+
+    @classmethod
+    def from_environment(cls, path: Path | None = None) -> Self:
+        """Configured as the command line is: by IMGSYNC_* and a TOML file (`path`, or the usual
+        places). ConfigError for a wrong setting."""
+        made = cls()
+        made._config = load_config(path)
+        return made
+
+    async def __aenter__(self) -> Self:
+        """Opens the database and loads the plugins."""
+        container = Container(config=self._config)
+        try:
+            # In a thread, as it may take a while: a new database, or one that is to be upgraded.
+            await asyncio.to_thread(container.worker)
+        except BaseException:
+            container.shutdown_resources()
+            raise
+        self._opened = container
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        container, self._opened = self._container, None
+        try:
+            await container.moysklad().close()
+        finally:
+            await asyncio.to_thread(container.shutdown_resources)
+
+    async def add_account(
+        self,
+        secret: str,
+        *,
+        login: str | None = None,
+        name: str | None = None,
+        kind: TokenKind | None = None,
+    ) -> Account:
+        """Stores the account whose token this is, or password where a `login` is given; MoySklad
+        is asked. A stored one gets the new credentials, and its waiting tasks run again.
+
+        `name` to show, in place of MoySklad's own; `kind` need be given for a solution in draft
+        only. ValueError for what no account can be; nothing is stored where an error is raised.
+        """
+        add_account = self._container.add_account()
+        given = GivenAccount(secret, name=name, kind=kind, login=login)
+        return (await add_account(given)).account
+
+    async def accounts(self) -> list[Account]:
+        """The stored accounts by name."""
+        accounts = self._container.accounts()
+        return await asyncio.to_thread(accounts.all)
+
+    async def link(
+        self,
+        main: AccountOrName,
+        child: AccountOrName,
+        *,
+        images: Literal["all", "first", "none"] = "all",
+    ) -> None:
+        """From now on `child` receives all images of an entity, the first only, or none.
+
+        WrongAccountError where one of them stands on the other side of a link already.
+        """
+        settings = ChildSettings(sync_images=images == "first", sync_images_all=images == "all")
+        link_accounts = self._container.link_accounts()
+        await link_accounts(await self._account(main), await self._account(child), settings)
+
+    async def survey(
+        self,
+        main: AccountOrName,
+        child: AccountOrName,
+        *,
+        types: Sequence[str] = (),
+        match_by: MatchField | None = None,
+    ) -> AsyncIterator[Planned]:
+        """What a sync would look at, entity by entity: with a request, or the reason why there is
+        none. Nothing is queued or changed. All entity types, or `types` only."""
+        plan_sync = self._container.plan_sync()
+        main_id, child_id = (await self._account(main)).id, (await self._account(child)).id
+        field = match_by or self._config.match_by
+        async for planned in plan_sync(main_id, child_id, match_field=field, only_types=types):
+            yield planned
+
+    async def enqueue(
+        self,
+        main: AccountOrName,
+        child: AccountOrName,
+        *,
+        types: Sequence[str] = (),
+        match_by: MatchField | None = None,
+        max_clear: int | None = None,
+    ) -> PlanOutcome:
+        """Queues a task for each entity, for `work` or ``imgsync worker``, here or elsewhere.
+
+        `max_clear`: of how many child entities the images may be cleared; by default 20, or 1 % of
+        those compared. SyncIsOffError where the child receives no images.
+        """
+        main_account, child_account = await self._pair(main, child)
+        enqueue = self._container.enqueue()
+        return await enqueue(
+            main_account.id, child_account.id, match_by=match_by, types=types, max_clear=max_clear
+        )
+
+    async def sync(
+        self,
+        main: AccountOrName,
+        child: AccountOrName,
+        *,
+        types: Sequence[str] = (),
+        match_by: MatchField | None = None,
+        max_clear: int | None = None,
+    ) -> SyncReport:
+        """As `enqueue`, and runs what it has queued. A task that fails for a passing reason stays
+        in the queue."""
+        plan = await self.enqueue(main, child, types=types, match_by=match_by, max_clear=max_clear)
+        tally = Tally()
+        for start in range(0, len(plan.task_ids), CLAIM_IDS):
+            only = plan.task_ids[start : start + CLAIM_IDS]
+            await self._container.worker().run(drain=True, only=only, report=tally.add)
+        return SyncReport(plan, tally)
+
+    async def work(self, report: Callable[[TaskReport], None] = lambda _: None) -> Tally:
+        """Runs every task that is due, whoever has queued it; `report` hears of each that ended.
+
+        Cancelled, it gives back the tasks that it has begun.
+        """
+        tally = Tally()
+
+        def both(ended: TaskReport) -> None:
+            tally.add(ended)
+            report(ended)
+
+        worker = self._container.worker()
+        await worker.run(drain=True, report=both)
+        return tally
+
+    @property
+    def _container(self) -> Container:
+        if self._opened is None:
+            raise RuntimeError("use 'async with Imgsync(…) as imgsync:'")
+        return self._opened
+
+    async def _account(self, given: AccountOrName) -> Account:
+        if isinstance(given, Account):
+            given = given.id
+        accounts = self._container.accounts()
+        return await asyncio.to_thread(find_account, accounts, given)
+
+    async def _pair(self, main: AccountOrName, child: AccountOrName) -> tuple[Account, Account]:
+        pair = await self._account(main), await self._account(child)
+        settings = self._container.settings()
+        if await asyncio.to_thread(receives_nothing, settings, *pair):
+            raise SyncIsOffError(pair[1].name)
+        return pair
