@@ -192,7 +192,7 @@ async def test_a_task_that_was_there_at_two_crashes_runs_alone(world: World) -> 
 async def test_a_task_that_was_there_at_one_crash_runs_beside_others(world: World) -> None:
     await queue_many(world, 3)
     await crash(world, world.queue.find()[0].id, 1)
-    gauge = world.gauge_downloads(seconds=0.05)
+    gauge = world.gauge_downloads(seconds=0.5)
     await worker_of(world).run(drain=True)
     assert gauge.most == 3
 

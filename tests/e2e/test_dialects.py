@@ -49,6 +49,8 @@ def copy(
             api_url=shop.server.api_url,
             database_url=f"sqlite:///{folder / 'q.db'}",
             temp_dir=folder / "temp",
+            # Of an address that only a payload names, the settings have to say that it may be.
+            download_hosts=() if payload is None else (shop.emulator.dialect.storage_host,),
         )
     )
     for account, token in ((shop.main, MAIN_TOKEN), (shop.child, CHILD_TOKEN)):
