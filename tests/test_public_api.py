@@ -21,7 +21,7 @@ from imgsync import (
 from moysklad_emulator import Emulator, EmulatorLimits, EmulatorServer
 from tests.shop import CHILD_TOKEN, MAIN_TOKEN, Shop, pictures
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.process, pytest.mark.database]
 
 NAMES = [
     "Account",

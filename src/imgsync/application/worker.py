@@ -22,9 +22,6 @@ _CLAIM_IDS = 500
 _DRAIN_WITHOUT_ROOM_SECONDS = 60.0
 """How long a worker that is to end waits for room."""
 
-CLAIM_IDS = 500
-"""Task ids that `Worker.run` is given at most: a store is asked for them in each claim."""
-
 
 @dataclass(slots=True)
 class Worker:

@@ -11,7 +11,6 @@ from imgsync.application.enqueue import PlanOutcome
 from imgsync.application.plan_sync import Planned
 from imgsync.application.run_task import TaskReport
 from imgsync.application.tally import Tally
-from imgsync.application.worker import CLAIM_IDS
 from imgsync.domain.accounts import Account, TokenKind
 from imgsync.domain.entity_types import MatchField
 from imgsync.domain.errors import SyncIsOffError
@@ -159,9 +158,8 @@ class Imgsync:
         in the queue."""
         plan = await self.enqueue(main, child, types=types, match_by=match_by, max_clear=max_clear)
         tally = Tally()
-        for start in range(0, len(plan.task_ids), CLAIM_IDS):
-            only = plan.task_ids[start : start + CLAIM_IDS]
-            await self._container.worker().run(drain=True, only=only, report=tally.add)
+        worker = self._container.worker()
+        await worker.run(drain=True, only=plan.task_ids, report=tally.add)
         return SyncReport(plan, tally)
 
     async def work(self, report: Callable[[TaskReport], None] = lambda _: None) -> Tally:
