@@ -12,8 +12,9 @@ def run() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         from imgsync.entrypoints.cli.main import main
-        from imgsync.entrypoints.cli.signals import let_the_end_be_told
+        from imgsync.entrypoints.cli.signals import let_the_end_be_told, own_process
 
+        own_process()
         let_the_end_be_told()  # once the command has ended; until then it hears signals itself
         main(prog_name="imgsync")
     except KeyboardInterrupt:

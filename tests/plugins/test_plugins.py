@@ -317,6 +317,40 @@ def test_sigterm_ends_a_worker_whatever_a_plugin_does(
     assert (counts["pending"], counts["failed"]) == (1, 0)  # given back, its attempt uncounted
 
 
+@pytest.mark.slow
+def test_sigterm_ends_a_worker_whose_plugin_lets_no_other_code_run(
+    run_imgsync: RunImgsync, tmp_path: Path
+) -> None:
+    """A regular expression holds the interpreter: no handler and no thread of Python's runs."""
+    site, begun = tmp_path / "site", tmp_path / "begun"
+    site.mkdir()
+    deaf = f"pathlib.Path({str(begun)!r}).touch(); __import__('re').match('(a+)+$', 'a' * 64 + 'b')"
+    installed_module(site, FORMAT.format(matches=deaf, parse="raise AssertionError"))
+    assert run_imgsync("queue", "status").returncode == 0
+    insert(tmp_path / "q.db", [BATCH])
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("IMGSYNC_")}
+    environment |= {
+        "IMGSYNC_DATABASE_URL": f"sqlite:///{tmp_path / 'q.db'}",
+        "IMGSYNC_TEMP_DIR": str(tmp_path / "temp"),
+        "IMGSYNC_GRACE_SECONDS": "0.2",
+        "PYTHONPATH": os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")]),
+    }
+    worker = subprocess.Popen([sys.executable, "-m", "imgsync", "worker"], env=environment)
+    try:
+        deadline = time.monotonic() + 30
+        while not begun.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert begun.exists()
+        time.sleep(0.5)
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(timeout=30) == -signal.SIGKILL
+    finally:
+        worker.kill()
+        worker.wait()
+    # Its lease lapses, and another worker takes the task.
+    assert json.loads(run_imgsync("queue", "status", "--json").stdout)["processing"] == 1
+
+
 @pytest.mark.parametrize(
     "left_behind",
     [

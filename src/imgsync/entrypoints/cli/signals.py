@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 
+from imgsync.entrypoints.cli.guardian import guarded_against_deafness
 from imgsync.entrypoints.exit_status import ExitStatus
 
 _log = logging.getLogger("imgsync.worker")
@@ -23,6 +24,7 @@ class _LastResort:
     database that does not answer, cannot be cancelled."""
 
     def __init__(self) -> None:
+        self.owns_process = False
         self._timer: threading.Timer | None = None
 
     def leave_in(self, seconds: float) -> None:
@@ -92,12 +94,21 @@ def stopped_by_signals(
         else:
             _last_resort.leave()
 
-    previous = {number: signal.signal(number, on_signal) for number in _SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+    with contextlib.ExitStack() as stack:
+        if _last_resort.owns_process:
+            # Later than the last resort of this process, which tells what it does.
+            stack.enter_context(guarded_against_deafness(grace_seconds + 2 * _GIVE_BACK_SECONDS))
+        previous = {number: signal.signal(number, on_signal) for number in _SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+
+def own_process() -> None:
+    """Says that the process is the command's own, so that it may be ended whatever it does."""
+    _last_resort.owns_process = True
 
 
 def _hurry(_number: int, _frame: FrameType | None) -> None:
