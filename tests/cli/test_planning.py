@@ -106,6 +106,8 @@ async def test_over_the_limit_none_is_cleared_and_the_copies_go_on(
     print_skipped(outcome)
     message = capsys.readouterr().err
     assert f"The images of {emptied} child entities would be cleared" in message
+    named = ", ".join(f"product 'P{n}'" for n in range(min(emptied, 3)))
+    assert f"(among them {named})" in message
     assert f"over the limit of {allowed}" in message
     assert f"--max-clear {emptied}" in message
 

@@ -12,13 +12,17 @@ from imgsync.domain.payloads import PayloadFormats, SyncRequest, stored_payload
 from imgsync.domain.ports.queue import Enqueued, TaskQueue
 from imgsync.domain.ports.repositories import AccountRepository, SettingsRepository
 
+_EXAMPLES = 3
+"""Entities that the error of too many clears names."""
+
 
 @dataclass(slots=True)
 class PlanOutcome:
     """What a plan found, and the ids of the tasks it queued.
 
     `entities`: those whose images are copied; `clears`: those whose counterparts lose theirs;
-    `clears_refused`: those that would, were they not more than `clears_allowed`.
+    `clears_refused`: those that would, were they not more than `clears_allowed`, of which
+    `clears_examples` names some.
     """
 
     entities: int = 0
@@ -26,6 +30,7 @@ class PlanOutcome:
     clears: int = 0
     clears_refused: int = 0
     clears_allowed: int = 0
+    clears_examples: list[str] = field(default_factory=list)
     created: int = 0
     updated: int = 0
     task_ids: list[int] = field(default_factory=list)
@@ -41,7 +46,7 @@ class PlanOutcome:
         """Why the images of no entity are cleared."""
         if not self.clears_refused:
             return None
-        return ClearLimitError(self.clears_refused, self.clears_allowed)
+        return ClearLimitError(self.clears_refused, self.clears_allowed, self.clears_examples)
 
     def queued(self, task: Enqueued) -> None:
         self.task_ids.append(task.task_id)
@@ -113,6 +118,7 @@ class Enqueue:
         outcome.clears_allowed = allowed_clears(compared) if max_clear is None else max_clear
         if len(clears) > outcome.clears_allowed:
             outcome.clears_refused = len(clears)
+            outcome.clears_examples = [f"{r.entity_type} '{r.name}'" for r in clears[:_EXAMPLES]]
         else:
             outcome.clears = len(clears)
         if dry_run:

@@ -1,5 +1,7 @@
 """Errors of the domain. Each says whether another attempt may help."""
 
+from collections.abc import Sequence
+
 
 class ImgsyncError(Exception):
     """Base of every expected error; its text is meant for the user."""
@@ -144,12 +146,13 @@ class NoImageUploadedError(ImgsyncError):
 
 
 class ClearLimitError(ImgsyncError):
-    """A run would clear the images of more entities than it may."""
+    """A run would clear the images of more entities than it may; `examples` names some."""
 
-    def __init__(self, clears: int, allowed: int) -> None:
+    def __init__(self, clears: int, allowed: int, examples: Sequence[str] = ()) -> None:
+        among = f" (among them {', '.join(examples)})" if examples else ""
         super().__init__(
-            f"The images of {clears} child entities would be cleared, as the main account has none "
-            f"there any more; that is over the limit of {allowed}, so none are. "
+            f"The images of {clears} child entities would be cleared{among}, as the main account "
+            f"has none there any more; that is over the limit of {allowed}, so none are. "
             f"If it is meant, say --max-clear {clears}"
         )
 
