@@ -10,10 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from imgsync.application.enqueue import PlanOutcome
-    from imgsync.application.plan_sync import Planned
-    from imgsync.application.tally import Tally
-    from imgsync.domain.accounts import Account, AccountRole, TokenKind
-    from imgsync.domain.entity_types import MatchField
+    from imgsync.application.survey import Planned
+    from imgsync.application.work import Tally
     from imgsync.domain.errors import (
         AccountParkedError,
         ApiError,
@@ -33,6 +31,7 @@ if TYPE_CHECKING:
         UnknownEntityTypeError,
         WrongAccountError,
     )
+    from imgsync.domain.model import Account, AccountRole, MatchField, TokenKind
     from imgsync.entrypoints.api import Imgsync, SyncReport
     from imgsync.entrypoints.config import ConfigError
     from imgsync.plugins import EntityType, SyncRequest, hookimpl

@@ -7,11 +7,10 @@ import pytest
 from PIL import Image
 
 from imgsync.adapters.pictures.pillow import PillowCheck
-from imgsync.application.fetch_images import Fetched, ImageFetcher
-from imgsync.domain.copying import Failure
-from imgsync.domain.elements import Upload
+from imgsync.application.fetch import Fetched, ImageFetcher
+from imgsync.domain.diff import Failure
 from imgsync.domain.errors import AccountParkedError
-from imgsync.domain.images import SourceImage
+from imgsync.domain.model import SourceImage, Upload
 from tests.application.world import png
 from tests.fakes.moysklad import FakeMoySklad
 from tests.fakes.storage import MemoryWorkspace

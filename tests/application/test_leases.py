@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from imgsync.application.run_task import LeasePermit, TaskEnd
+from imgsync.application.work import LeasePermit, TaskEnd
+from imgsync.domain.diff import NOTHING_LEFT, EntityKey
 from imgsync.domain.errors import ImgsyncError, LeaseLostError
-from imgsync.domain.records import NOTHING_LEFT, EntityKey
 from imgsync.domain.tasks import Task, TaskStatus
 from imgsync.uptime import uptime
 from tests.application.world import LEASE, TYPES, World, png

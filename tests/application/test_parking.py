@@ -9,9 +9,8 @@ import pytest
 from sqlalchemy import insert
 
 from imgsync.adapters.sql.tables import sync_queue
-from imgsync.application.run_task import TaskEnd, TaskReport
-from imgsync.application.tally import Tally
-from imgsync.domain.accounts import Account, Parking, TokenKind
+from imgsync.application.payloads import batch_payload
+from imgsync.application.work import Tally, TaskEnd, TaskReport
 from imgsync.domain.errors import (
     AccountParkedError,
     AuthorisationError,
@@ -19,7 +18,7 @@ from imgsync.domain.errors import (
     NotFoundError,
     StorageFullError,
 )
-from imgsync.domain.payloads import batch_payload
+from imgsync.domain.model import Account, Parking, TokenKind
 from imgsync.domain.tasks import TaskStatus
 from tests.application.world import World, png
 

@@ -7,19 +7,16 @@ from typing import Any
 
 import pytest
 
-from imgsync.application.cleanup import Cleaned, CleanupTemp
-from imgsync.application.daily import run_daily
-from imgsync.application.plan_sync import allowed_clears
-from imgsync.domain.accounts import AccountRole
-from imgsync.domain.entity_types import EntityType, EntityTypes, MatchField
+from imgsync.application.clean import Cleaned, CleanupTemp, run_daily
+from imgsync.application.payloads import BATCH, batch_payload
+from imgsync.application.survey import allowed_clears
 from imgsync.domain.errors import (
     ImgsyncError,
     UnknownAccountError,
     UnknownEntityTypeError,
     WrongAccountError,
 )
-from imgsync.domain.matching import Entity
-from imgsync.domain.payloads import BATCH, batch_payload
+from imgsync.domain.model import AccountRole, Entity, EntityType, EntityTypes, MatchField
 from imgsync.domain.ports.storage import StaleFile
 from tests.application.world import TestClock, World, png
 

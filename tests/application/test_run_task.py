@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from imgsync.application.run_task import TaskEnd, TaskReport
+from imgsync.application.payloads import batch_payload
+from imgsync.application.work import TaskEnd, TaskReport
 from imgsync.domain.errors import AuthorisationError, UnavailableError
-from imgsync.domain.payloads import batch_payload
 from imgsync.domain.settings import ChildSettings
 from imgsync.domain.tasks import Task, TaskStatus
 from tests.application.world import LEASE, World, png

@@ -8,9 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from imgsync.domain.accounts import AccountRole
-from imgsync.domain.elements import Upload
-from imgsync.domain.entity_types import EntityType, EntityTypes
+from imgsync.domain.diff import NOTHING_LEFT, EntityKey
 from imgsync.domain.errors import (
     ApiError,
     AuthorisationError,
@@ -28,9 +26,15 @@ from imgsync.domain.errors import (
     UnknownAccountError,
     WrongAccountError,
 )
-from imgsync.domain.images import RemoteImage, SourceImage
-from imgsync.domain.payloads import SyncRequest
-from imgsync.domain.records import NOTHING_LEFT, EntityKey
+from imgsync.domain.model import (
+    AccountRole,
+    EntityType,
+    EntityTypes,
+    RemoteImage,
+    SourceImage,
+    SyncRequest,
+    Upload,
+)
 from imgsync.domain.settings import ChildSettings
 from imgsync.domain.tasks import SyncOutcome
 from tests.application.world import World, png

@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from imgsync.application.run_task import TaskEnd, TaskReport
-from imgsync.application.tally import Tally, task_label
+from imgsync.application.work import Tally, TaskEnd, TaskReport, task_label
 from imgsync.domain.tasks import SyncOutcome, SyncResult, Task, TaskStatus
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)

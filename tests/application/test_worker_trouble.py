@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 
-from imgsync.application.run_task import TaskEnd, TaskReport
-from imgsync.application.worker import Worker
+from imgsync.application.payloads import batch_payload
+from imgsync.application.work import TaskEnd, TaskReport, Worker
 from imgsync.domain.errors import NoRoomError
-from imgsync.domain.payloads import batch_payload
 from imgsync.domain.tasks import Task, TaskStatus
 from tests.application.world import LEASE, World, png
 from tests.fakes.storage import MemoryFileStorage, MemoryWorkspace

@@ -14,15 +14,12 @@ from imgsync.adapters.sql.accounts import SqlAccountRepository
 from imgsync.adapters.sql.queue import SqlTaskQueue
 from imgsync.adapters.sql.records import SqlSyncRecordRepository
 from imgsync.adapters.sql.settings import SqlSettingsRepository
-from imgsync.application.copy_images import CopyImagesHandler
-from imgsync.application.plan_sync import PlanSync
-from imgsync.application.run_task import RunTask
-from imgsync.application.sync_entity import SyncEntity
-from imgsync.application.worker import Worker
-from imgsync.domain.accounts import Account, TokenKind
-from imgsync.domain.entity_types import EntityType, EntityTypes
+from imgsync.application.copy import CopyImagesHandler, SyncEntity
+from imgsync.application.payloads import BATCH, LEGACY, PayloadFormats, stored_payload
+from imgsync.application.survey import PlanSync
+from imgsync.application.work import RunTask, Worker
+from imgsync.domain.model import Account, EntityType, EntityTypes, SyncRequest, TokenKind
 from imgsync.domain.packing import RequestRoom
-from imgsync.domain.payloads import BATCH, LEGACY, PayloadFormats, SyncRequest, stored_payload
 from imgsync.domain.replace import STRATEGIES
 from imgsync.domain.settings import ChildSettings
 from imgsync.domain.tasks import TASK_ENTITY_TYPE, SyncResult, Task

@@ -10,8 +10,8 @@ from sqlalchemy import Engine
 from imgsync.adapters.moysklad.factory import HttpMoySkladFactory
 from imgsync.adapters.sql.accounts import SqlAccountRepository
 from imgsync.adapters.sql.queue import SqlTaskQueue
-from imgsync.domain.accounts import Account, AccountRole, Identity, Parking, TokenKind
 from imgsync.domain.errors import AuthorisationError, ImgsyncError, UnavailableError
+from imgsync.domain.model import Account, AccountRole, Identity, Parking, TokenKind
 from tests.cli.conftest import Cli, store
 
 SECRET = "hush-hush-token"

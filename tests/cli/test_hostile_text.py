@@ -17,9 +17,9 @@ from imgsync.adapters.moysklad.factory import HttpMoySkladFactory
 from imgsync.adapters.sql.accounts import SqlAccountRepository
 from imgsync.adapters.sql.queue import SqlTaskQueue
 from imgsync.adapters.sql.tables import accounts
-from imgsync.application.plan_sync import PlanSync
-from imgsync.domain.accounts import Parking
+from imgsync.application.survey import PlanSync
 from imgsync.domain.errors import ApiError
+from imgsync.domain.model import Parking
 from imgsync.entrypoints.cli.logs import OneLineFormatter
 from imgsync.plugins import manager
 from imgsync.plugins.hookspecs import hookimpl

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from imgsync.application.copy_images import CopyImagesHandler
+from imgsync.application.copy import CopyImagesHandler
 from imgsync.application.enqueue import PlanOutcome
-from imgsync.application.run_task import RunTask, TaskEnd
-from imgsync.domain.accounts import AccountRole
-from imgsync.domain.payloads import BATCH, PayloadFormats, RawPayload
+from imgsync.application.payloads import BATCH, PayloadFormats, RawPayload
+from imgsync.application.work import RunTask, TaskEnd
+from imgsync.domain.model import AccountRole
 from imgsync.domain.tasks import TASK_ENTITY_TYPE, TaskStatus
 from imgsync.entrypoints.cli.planning import print_skipped
 from imgsync.entrypoints.config import Config

@@ -14,9 +14,8 @@ from sqlalchemy.exc import OperationalError
 from imgsync.adapters.sql.queue import SqlTaskQueue
 from imgsync.adapters.sql.settings import SqlSettingsRepository
 from imgsync.application.enqueue import Enqueue, PlanOutcome
-from imgsync.application.plan_sync import Planned, PlanSync
-from imgsync.application.run_task import TaskEnd, TaskReport
-from imgsync.application.worker import Worker
+from imgsync.application.survey import Planned, PlanSync
+from imgsync.application.work import TaskEnd, TaskReport, Worker
 from imgsync.domain.errors import UnavailableError
 from imgsync.domain.settings import ChildSettings
 from imgsync.domain.tasks import SyncOutcome, SyncResult, Task, TaskStatus

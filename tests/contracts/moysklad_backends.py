@@ -6,7 +6,7 @@ from typing import Protocol
 
 from imgsync.adapters.clock import SystemClock
 from imgsync.adapters.moysklad.factory import HttpMoySkladFactory
-from imgsync.domain.accounts import Account, TokenKind
+from imgsync.domain.model import Account, TokenKind
 from imgsync.domain.ports.moysklad import MoySkladFactory
 from moysklad_emulator import EmulatedEntity, Emulator, EmulatorLimits, EmulatorServer
 from tests.fakes.moysklad import HOST, FakeFactory, FakeMoySklad

@@ -6,8 +6,8 @@ import pytest
 from sqlalchemy import Engine, text
 
 from imgsync.adapters.sql.records import SqlSyncRecordRepository
-from imgsync.domain.images import ImageFingerprint
-from imgsync.domain.records import NOTHING_LEFT, CopiedImage, EntityKey, SyncRecord
+from imgsync.domain.diff import NOTHING_LEFT, CopiedImage, EntityKey, SyncRecord
+from imgsync.domain.model import ImageFingerprint
 
 ONE = ImageFingerprint("i1", 10, "2026-01-01 00:00:00.000")
 KEY = EntityKey("child", "product", "p1")

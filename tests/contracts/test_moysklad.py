@@ -4,8 +4,6 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from imgsync.domain.elements import Element, Keep, Upload
-from imgsync.domain.entity_types import EntityType
 from imgsync.domain.errors import (
     ForbiddenUrlError,
     ImageError,
@@ -14,6 +12,7 @@ from imgsync.domain.errors import (
     NotFoundError,
     UnavailableError,
 )
+from imgsync.domain.model import Element, EntityType, Keep, Upload
 from imgsync.domain.ports.moysklad import MoySkladPort, ReadContent
 from tests.application.world import png
 from tests.contracts.moysklad_backends import ACCOUNT, Backend, FakeBackend, http_backend

@@ -10,15 +10,14 @@ from imgsync.adapters.sql.accounts import SqlAccountRepository
 from imgsync.adapters.sql.records import SqlSyncRecordRepository
 from imgsync.adapters.sql.settings import SqlSettingsRepository
 from imgsync.adapters.sql.transactions import DatabaseError
-from imgsync.domain.accounts import Account, AccountRole, Parking, TokenKind
+from imgsync.domain.diff import CopiedImage, EntityKey, SyncRecord
 from imgsync.domain.errors import UnknownAccountError
-from imgsync.domain.images import ImageFingerprint
+from imgsync.domain.model import Account, AccountRole, ImageFingerprint, Parking, TokenKind
 from imgsync.domain.ports.repositories import (
     AccountRepository,
     SettingsRepository,
     SyncRecordRepository,
 )
-from imgsync.domain.records import CopiedImage, EntityKey, SyncRecord
 from imgsync.domain.settings import ChildSettings
 
 ACCOUNT = Account("1", "Главный", TokenKind.PASSWORD, "s3cret", "admin@shop")

@@ -14,8 +14,8 @@ from sqlalchemy.exc import IntegrityError
 
 from imgsync.adapters.sql.accounts import SqlAccountRepository
 from imgsync.adapters.sql.queue import SqlTaskQueue
-from imgsync.domain.accounts import Account, Parking, TokenKind
 from imgsync.domain.errors import LeaseLostError
+from imgsync.domain.model import Account, Parking, TokenKind
 from imgsync.domain.ports.queue import TaskQueue
 from imgsync.domain.tasks import Task, TaskStatus
 

@@ -16,7 +16,7 @@ from imgsync.adapters.moysklad.encoding import (
     keep_bytes,
     upload_prefix,
 )
-from imgsync.domain.elements import Element, Keep, Upload
+from imgsync.domain.model import Element, Keep, Upload
 from imgsync.domain.packing import RequestRoom, next_batch
 
 hrefs = st.text(min_size=1, max_size=40).map(lambda s: f"https://api.example/images/{s}")

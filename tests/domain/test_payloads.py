@@ -5,18 +5,17 @@ from typing import Any
 
 import pytest
 
-from imgsync.domain.errors import PayloadError, PluginError
-from imgsync.domain.images import SourceImage
-from imgsync.domain.payloads import (
+from imgsync.application.payloads import (
     BATCH,
     LEGACY,
     PayloadFormats,
     RawPayload,
-    SyncRequest,
     batch_payload,
     stored_payload,
     stored_request,
 )
+from imgsync.domain.errors import PayloadError, PluginError
+from imgsync.domain.model import SourceImage, SyncRequest
 
 FORMATS = PayloadFormats([BATCH, LEGACY])
 IDS = {

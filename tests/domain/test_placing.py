@@ -4,9 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imgsync.domain.elements import Element, Keep, Upload
-from imgsync.domain.images import RemoteImage
-from imgsync.domain.placing import in_order, places
+from imgsync.domain.model import Element, Keep, RemoteImage, Upload
+from imgsync.domain.replace import in_order, places
 
 
 def image(number: int, filename: str | None = None, size: int | None = None) -> RemoteImage:

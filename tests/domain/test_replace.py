@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imgsync.adapters.moysklad.encoding import array_size
-from imgsync.domain.elements import Element, Keep, Upload
 from imgsync.domain.errors import ChildChangedError
+from imgsync.domain.model import Element, Keep, Upload
 from imgsync.domain.packing import RequestRoom
 from imgsync.domain.replace import (
     STRATEGIES,

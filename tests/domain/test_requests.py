@@ -4,10 +4,8 @@ from typing import Any
 
 import pytest
 
-from imgsync.domain.entity_types import EntityType
 from imgsync.domain.errors import PayloadError, PluginError
-from imgsync.domain.images import SourceImage
-from imgsync.domain.payloads import SyncRequest
+from imgsync.domain.model import EntityType, SourceImage, SyncRequest
 
 IMAGE = SourceImage("https://api.moysklad.ru/x", "a.png")
 FIELDS: dict[str, Any] = {

@@ -7,22 +7,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imgsync.domain.accounts import (
+from imgsync.application.clean import DailySchedule
+from imgsync.domain.diff import SyncRecord
+from imgsync.domain.errors import PluginError, UnknownEntityTypeError, WrongAccountError
+from imgsync.domain.formats import image_format, safe_suffix, upload_name
+from imgsync.domain.matching import CounterpartIndex, FieldMatcher
+from imgsync.domain.model import (
     Account,
     AccountRole,
+    Entity,
+    EntityType,
+    EntityTypes,
+    ImageFingerprint,
+    MatchField,
+    SourceImage,
     TokenKind,
     check_roles,
 )
-from imgsync.domain.entity_types import EntityType, EntityTypes, MatchField
-from imgsync.domain.errors import PluginError, UnknownEntityTypeError, WrongAccountError
-from imgsync.domain.filenames import safe_suffix, upload_name
-from imgsync.domain.formats import image_format
-from imgsync.domain.images import ImageFingerprint, SourceImage
-from imgsync.domain.matching import CounterpartIndex, Entity, FieldMatcher
-from imgsync.domain.records import SyncRecord
-from imgsync.domain.retry import retry_delay
-from imgsync.domain.schedule import DailySchedule
 from imgsync.domain.settings import ChildSettings
+from imgsync.domain.tasks import retry_delay
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 

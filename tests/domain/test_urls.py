@@ -2,8 +2,8 @@
 
 import pytest
 
+from imgsync.adapters.moysklad.addresses import DownloadPolicy, is_public
 from imgsync.domain.errors import ForbiddenUrlError
-from imgsync.domain.urls import DownloadPolicy, is_public
 
 POLICY = DownloadPolicy.create(
     "https://api.moysklad.ru/api/remap/1.2", ["*.moysklad.ru", "CDN.example.com", " "]

@@ -6,8 +6,8 @@ from typing import Any
 
 from benchmarks.workload import account_id
 
-from imgsync.application.tally import Tally
-from imgsync.domain.accounts import Account, TokenKind
+from imgsync.application.work import Tally
+from imgsync.domain.model import Account, TokenKind
 from imgsync.domain.settings import ChildSettings
 from imgsync.entrypoints.cli.runtime import run_async
 from imgsync.entrypoints.config import FixedConfig

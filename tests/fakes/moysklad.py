@@ -14,9 +14,6 @@ from imgsync.adapters.moysklad.limits import (
     MAX_REQUEST_BYTES,
     PLAIN_PAGE_SIZE,
 )
-from imgsync.domain.accounts import Account, Identity, TokenKind
-from imgsync.domain.elements import Element, Keep
-from imgsync.domain.entity_types import EntityType
 from imgsync.domain.errors import (
     ForbiddenUrlError,
     ImageError,
@@ -26,8 +23,18 @@ from imgsync.domain.errors import (
     UnavailableError,
 )
 from imgsync.domain.formats import image_format
-from imgsync.domain.images import RemoteImage, last_segment
-from imgsync.domain.matching import Entity, EntityPage
+from imgsync.domain.model import (
+    Account,
+    Element,
+    Entity,
+    EntityPage,
+    EntityType,
+    Identity,
+    Keep,
+    RemoteImage,
+    TokenKind,
+    last_segment,
+)
 from imgsync.domain.ports.moysklad import ApiLimits, ReadContent, WritePermit
 
 HOST = "https://fake.example"

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from imgsync.domain.errors import UnsafePathError
-from imgsync.domain.filenames import safe_suffix
+from imgsync.domain.formats import safe_suffix
 from imgsync.domain.ports.storage import StaleFile
 
 

@@ -5,15 +5,14 @@ from datetime import UTC, datetime
 
 import httpx
 
+from imgsync.adapters.moysklad.addresses import DownloadPolicy
 from imgsync.adapters.moysklad.client import MoySkladClient
 from imgsync.adapters.moysklad.downloads import Downloader
 from imgsync.adapters.moysklad.owner import OwnerCheck
 from imgsync.adapters.moysklad.pacer import Pacer
 from imgsync.adapters.moysklad.pacing import request_weight
 from imgsync.adapters.moysklad.transport import ApiTransport
-from imgsync.domain.accounts import Account, TokenKind
-from imgsync.domain.entity_types import EntityType
-from imgsync.domain.urls import DownloadPolicy
+from imgsync.domain.model import Account, EntityType, TokenKind
 
 API = "https://api.moysklad.ru/api/remap/1.2"
 STORAGE = "https://files.selcdn.ru"

@@ -8,8 +8,6 @@ import respx
 
 from imgsync.adapters.clock import SystemClock
 from imgsync.adapters.moysklad.factory import HttpMoySkladFactory
-from imgsync.domain.accounts import Account, AccountRole, TokenKind
-from imgsync.domain.elements import Element, Upload
 from imgsync.domain.errors import (
     AccountParkedError,
     AuthorisationError,
@@ -21,6 +19,7 @@ from imgsync.domain.errors import (
     StorageFullError,
     UnavailableError,
 )
+from imgsync.domain.model import Account, AccountRole, Element, TokenKind, Upload
 from tests.fakes.permit import UNLIMITED
 from tests.moysklad.harness import ACCOUNT, ACCOUNT_ID, API, PRODUCT, SECRET, Harness
 

@@ -14,15 +14,15 @@ from pathlib import Path
 import httpx
 import pytest
 
+from imgsync.adapters.moysklad.addresses import DownloadPolicy
 from imgsync.adapters.moysklad.answers import decode
 from imgsync.adapters.moysklad.errors import AnswerTooLongError, TransientError
 from imgsync.adapters.moysklad.limits import MAX_ANSWER_BYTES
 from imgsync.adapters.moysklad.pacer import Pacer
 from imgsync.adapters.moysklad.times import DOWNLOAD_SECONDS, EXCHANGE_SECONDS
 from imgsync.adapters.moysklad.transport import ApiTransport
-from imgsync.domain.accounts import Account, TokenKind
 from imgsync.domain.errors import ApiError, ImgsyncError, UnavailableError
-from imgsync.domain.urls import DownloadPolicy
+from imgsync.domain.model import Account, TokenKind
 from tests.moysklad.harness import ACCOUNT, PRODUCT, FakeTime, Harness, build
 from tests.moysklad.raw import (
     Answer,

@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from imgsync.adapters.clock import SystemClock
+from imgsync.adapters.moysklad.addresses import DownloadPolicy
 from imgsync.adapters.moysklad.factory import HttpMoySkladFactory
 from imgsync.adapters.moysklad.network import (
     CheckedBackend,
@@ -16,7 +17,6 @@ from imgsync.adapters.moysklad.network import (
     resolve,
 )
 from imgsync.domain.errors import ApiError, ForbiddenUrlError
-from imgsync.domain.urls import DownloadPolicy
 from tests.moysklad.harness import ACCOUNT, SECRET
 from tests.moysklad.raw import RawServer, raw_server, response
 

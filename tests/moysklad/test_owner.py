@@ -8,9 +8,6 @@ import respx
 
 from imgsync.adapters.clock import SystemClock
 from imgsync.adapters.moysklad.factory import HttpMoySkladFactory
-from imgsync.domain.accounts import Account, Identity, TokenKind
-from imgsync.domain.elements import Element, Upload
-from imgsync.domain.entity_types import EntityType
 from imgsync.domain.errors import (
     ApiError,
     AuthorisationError,
@@ -19,6 +16,7 @@ from imgsync.domain.errors import (
     UnavailableError,
     WrongAccountError,
 )
+from imgsync.domain.model import Account, Element, EntityType, Identity, TokenKind, Upload
 from tests.fakes.permit import UNLIMITED
 from tests.moysklad.harness import ACCOUNT, ACCOUNT_ID, API, PRODUCT, SECRET, Harness, build
 

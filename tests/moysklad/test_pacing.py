@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imgsync.adapters.moysklad.pacing import MOSCOW_TIME, FailureBucket, RateBucket, request_weight
-from imgsync.domain.accounts import TokenKind
+from imgsync.domain.model import TokenKind
 
 
 def spend(bucket: RateBucket, now: float, weight: int, times: int = 1) -> None:

@@ -17,8 +17,8 @@ import respx
 
 from imgsync.adapters.moysklad.body import image_array, small_body
 from imgsync.adapters.moysklad.times import WriteWindow
-from imgsync.domain.elements import Element, Upload
 from imgsync.domain.errors import LeaseLostError
+from imgsync.domain.model import Element, Upload
 from imgsync.uptime import uptime
 from tests.moysklad.harness import ACCOUNT, API, PRODUCT, FakeTime, Harness, build
 from tests.moysklad.raw import RawServer, json_response, raw_server
@@ -198,7 +198,7 @@ import asyncio, sys
 import httpx
 from tests.moysklad.harness import ACCOUNT, PRODUCT, build
 from tests.moysklad.test_permit import Permit
-from imgsync.domain.elements import Upload
+from imgsync.domain.model import Upload
 from imgsync.domain.errors import LeaseLostError
 
 async def main(url):

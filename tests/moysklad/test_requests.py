@@ -13,11 +13,10 @@ import pytest
 import respx
 
 from imgsync.adapters.clock import SystemClock
+from imgsync.adapters.moysklad.addresses import DownloadPolicy
 from imgsync.adapters.moysklad.factory import HttpMoySkladFactory
 from imgsync.adapters.moysklad.pacer import Pacer
 from imgsync.adapters.moysklad.transport import ApiTransport
-from imgsync.domain.accounts import Account, TokenKind
-from imgsync.domain.elements import Element, Keep, Upload
 from imgsync.domain.errors import (
     ApiError,
     AuthorisationError,
@@ -28,7 +27,7 @@ from imgsync.domain.errors import (
     StorageFullError,
     UnavailableError,
 )
-from imgsync.domain.urls import DownloadPolicy
+from imgsync.domain.model import Account, Element, Keep, TokenKind, Upload
 from tests.fakes.permit import UNLIMITED
 from tests.moysklad.harness import ACCOUNT, API, PRODUCT, SECRET, Harness, build
 

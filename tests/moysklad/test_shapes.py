@@ -9,9 +9,8 @@ import httpx
 import pytest
 import respx
 
-from imgsync.domain.elements import Element, Keep
 from imgsync.domain.errors import ApiError
-from imgsync.domain.matching import Entity, EntityPage
+from imgsync.domain.model import Element, Entity, EntityPage, Keep
 from tests.fakes.permit import UNLIMITED
 from tests.moysklad.harness import API, PRODUCT, Harness
 

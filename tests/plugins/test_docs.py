@@ -14,9 +14,9 @@ from click.testing import CliRunner
 from PIL import Image
 from sqlalchemy import Engine
 
-from imgsync.application.worker import Worker
+from imgsync.application.work import Worker
 from imgsync.domain.errors import PayloadError
-from imgsync.domain.matching import Entity
+from imgsync.domain.model import Entity
 from imgsync.plugins import hookspecs, manager
 from imgsync.plugins.manager import PluginRegistry, load_plugins
 from imgsync.plugins.parts import QueueSetup, Services

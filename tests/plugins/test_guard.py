@@ -12,11 +12,9 @@ from typing import Any
 
 import pytest
 
-from imgsync.domain.entity_types import EntityType
+from imgsync.application.payloads import BATCH, PayloadFormat, PayloadFormats
 from imgsync.domain.errors import PayloadError, PluginError
-from imgsync.domain.images import SourceImage
-from imgsync.domain.matching import Entity
-from imgsync.domain.payloads import BATCH, PayloadFormat, PayloadFormats, SyncRequest
+from imgsync.domain.model import Entity, EntityType, SourceImage, SyncRequest
 from imgsync.plugins.guard import PluginGuard, guarded_formats, guarded_types
 
 REQUEST = SyncRequest("m", "c", "product", "p1", "c1", (SourceImage("https://x/1", "a.png"),))

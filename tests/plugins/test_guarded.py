@@ -17,13 +17,11 @@ from sqlalchemy import Engine
 
 from imgsync.adapters.files.local import LocalFileStorage
 from imgsync.adapters.moysklad.encoding import array_size
-from imgsync.application.fetch_images import ImageFetcher
-from imgsync.application.run_task import TaskEnd, TaskReport
-from imgsync.application.worker import Worker
-from imgsync.domain.elements import Upload
+from imgsync.application.fetch import ImageFetcher
+from imgsync.application.work import TaskEnd, TaskReport, Worker
 from imgsync.domain.errors import LeaseLostError, PluginError
+from imgsync.domain.model import SyncRequest, Upload
 from imgsync.domain.packing import RequestRoom
-from imgsync.domain.payloads import SyncRequest
 from imgsync.domain.replace import SetImages, atomic
 from imgsync.domain.tasks import TASK_ENTITY_TYPE, SyncResult
 from imgsync.plugins import hookimpl, manager

@@ -16,9 +16,9 @@ from imgsync.adapters.sql.records import SqlSyncRecordRepository
 from imgsync.adapters.sql.schema import create_schema
 from imgsync.adapters.sql.settings import SqlSettingsRepository
 from imgsync.adapters.sql.transactions import DatabaseError
-from imgsync.domain.accounts import Account, AccountRole, TokenKind
+from imgsync.domain.diff import EntityKey, SyncRecord
 from imgsync.domain.errors import ImgsyncError, NoRoomError
-from imgsync.domain.records import EntityKey, SyncRecord
+from imgsync.domain.model import Account, AccountRole, TokenKind
 from imgsync.domain.settings import ChildSettings
 from imgsync.domain.tasks import TaskStatus
 

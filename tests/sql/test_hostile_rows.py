@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from imgsync.application.run_task import TaskEnd, TaskReport
+from imgsync.application.work import TaskEnd, TaskReport
 from imgsync.domain.tasks import TaskStatus
 from tests.application.world import World, png
 

@@ -26,8 +26,8 @@ from imgsync.adapters.sql.schema import create_schema
 from imgsync.adapters.sql.settings import SqlSettingsRepository
 from imgsync.adapters.sql.tables import metadata
 from imgsync.adapters.sql.transactions import DatabaseError
-from imgsync.domain.accounts import Account, TokenKind
-from imgsync.domain.records import EntityKey
+from imgsync.domain.diff import EntityKey
+from imgsync.domain.model import Account, TokenKind
 from imgsync.domain.settings import ChildSettings
 from imgsync.domain.tasks import TaskStatus
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from imgsync.application.run_task import TaskEnd, TaskReport
+from imgsync.application.payloads import batch_payload
+from imgsync.application.work import TaskEnd, TaskReport
 from imgsync.domain.errors import AuthorisationError
-from imgsync.domain.payloads import batch_payload
 from imgsync.domain.tasks import TaskStatus
 from tests.application.world import World, png
 

@@ -6,7 +6,7 @@ from sqlalchemy.exc import IntegrityError
 
 from imgsync.adapters.sql.accounts import SqlAccountRepository
 from imgsync.adapters.sql.settings import SqlSettingsRepository
-from imgsync.domain.accounts import Account, TokenKind
+from imgsync.domain.model import Account, TokenKind
 from imgsync.domain.settings import ChildSettings
 
 OFF, FIRST, ALL = ChildSettings(), ChildSettings(sync_images=True), ChildSettings(False, True)

@@ -4,7 +4,6 @@ import asyncio
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 
-from imgsync.domain.accounts import Account, AccountRole, Identity, TokenKind, check_roles
 from imgsync.domain.errors import (
     AuthorisationError,
     ImgsyncError,
@@ -12,6 +11,7 @@ from imgsync.domain.errors import (
     UnknownAccountError,
     WrongAccountError,
 )
+from imgsync.domain.model import Account, AccountRole, Identity, TokenKind, check_roles
 from imgsync.domain.ports.moysklad import MoySkladFactory
 from imgsync.domain.ports.queue import TaskQueue
 from imgsync.domain.ports.repositories import AccountRepository, SettingsRepository

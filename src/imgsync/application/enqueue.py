@@ -4,11 +4,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from imgsync.application.plan_sync import Planned, PlanSync, allowed_clears
-from imgsync.domain.accounts import Account
-from imgsync.domain.entity_types import EntityTypes, MatchField
+from imgsync.application.payloads import PayloadFormats, stored_payload
+from imgsync.application.survey import Planned, PlanSync, allowed_clears
 from imgsync.domain.errors import ClearLimitError, ImgsyncError
-from imgsync.domain.payloads import PayloadFormats, SyncRequest, stored_payload
+from imgsync.domain.model import Account, EntityTypes, MatchField, SyncRequest
 from imgsync.domain.ports.queue import Enqueued, TaskQueue
 from imgsync.domain.ports.repositories import AccountRepository, SettingsRepository
 

@@ -11,7 +11,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from imgsync.domain.accounts import Account, Parking
 from imgsync.domain.errors import (
     AccountParkedError,
     ImgsyncError,
@@ -22,7 +21,7 @@ from imgsync.domain.errors import (
     UnavailableError,
     UnknownAccountError,
 )
-from imgsync.domain.payloads import SyncRequest
+from imgsync.domain.model import Account, Parking, SyncRequest
 from imgsync.domain.ports.clock import Clock
 from imgsync.domain.ports.repositories import AccountRepository
 

@@ -1,54 +1,9 @@
 """Finding the child's counterpart of a main entity."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from types import MappingProxyType
 
-from imgsync.domain.entity_types import EntityMatcher, MatchField
-from imgsync.domain.images import RemoteImage
-
-_NO_FIELDS: Mapping[str, object] = MappingProxyType({})
-
-
-@dataclass(frozen=True, slots=True)
-class Entity:
-    """A product, bundle, variant or plugin type as the API lists it.
-
-    `images` is filled only where they were asked for, in order. `unreadable` names those of its
-    images that the API gave in a shape that cannot be read. `images_known` is False where the API
-    does not tell the list (null): `images` is empty then, but the entity may well have some.
-    `fields`: the whole row, for a type with a matcher of its own only, so that a large catalogue
-    takes little memory.
-    """
-
-    id: str
-    name: str
-    external_code: str | None = None
-    code: str | None = None
-    article: str | None = None
-    images: tuple[RemoteImage, ...] = ()
-    unreadable: tuple[str, ...] = ()
-    images_known: bool = True
-    fields: Mapping[str, object] = field(default_factory=lambda: _NO_FIELDS, compare=False)
-
-    def key(self, match_field: MatchField) -> str | None:
-        """Value of the field, None where it is missing or blank."""
-        value = {
-            MatchField.EXTERNAL_CODE: self.external_code,
-            MatchField.CODE: self.code,
-            MatchField.ARTICLE: self.article,
-            MatchField.NAME: self.name,
-        }[match_field]
-        return value if value and value.strip() else None
-
-
-@dataclass(frozen=True, slots=True)
-class EntityPage:
-    """Part of a list of entities. `unreadable`: a text for each row that cannot be read, which
-    names its entity by name, code or id."""
-
-    entities: list[Entity]
-    unreadable: list[str] = field(default_factory=list)
+from imgsync.domain.model import Entity, EntityMatcher, MatchField
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from imgsync.domain.elements import Element, Keep
+from imgsync.domain.model import Element, Keep
 
 
 @dataclass(frozen=True, slots=True)

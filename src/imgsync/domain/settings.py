@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from imgsync.domain.entity_types import EntityType
+from imgsync.domain.model import EntityType
 
 
 @dataclass(frozen=True, slots=True)

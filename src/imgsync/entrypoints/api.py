@@ -8,12 +8,10 @@ from typing import Any, Literal, Self
 
 from imgsync.application.accounts import GivenAccount, find_account, receives_nothing
 from imgsync.application.enqueue import PlanOutcome
-from imgsync.application.plan_sync import Planned
-from imgsync.application.run_task import TaskReport
-from imgsync.application.tally import Tally
-from imgsync.domain.accounts import Account, TokenKind
-from imgsync.domain.entity_types import MatchField
+from imgsync.application.survey import Planned
+from imgsync.application.work import Tally, TaskReport
 from imgsync.domain.errors import SyncIsOffError
+from imgsync.domain.model import Account, MatchField, TokenKind
 from imgsync.domain.settings import ChildSettings
 from imgsync.entrypoints.config import Config, fixed_config, load_config
 from imgsync.entrypoints.container import Container

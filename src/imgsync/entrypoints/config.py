@@ -16,9 +16,9 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from imgsync.domain.entity_types import MatchField
+from imgsync.adapters.moysklad.addresses import is_loopback, origin
 from imgsync.domain.errors import ForbiddenUrlError, ImgsyncError
-from imgsync.domain.urls import is_loopback, origin
+from imgsync.domain.model import MatchField
 
 _log = logging.getLogger(__name__)
 _OTHER_VARIABLES = {"IMGSYNC_CONFIG", "IMGSYNC_TOKEN", "IMGSYNC_TEST_POSTGRESQL_URL"}

@@ -17,12 +17,11 @@ from imgsync.adapters.sql.records import SqlSyncRecordRepository
 from imgsync.adapters.sql.schema import create_schema
 from imgsync.adapters.sql.settings import SqlSettingsRepository
 from imgsync.application.accounts import AddAccount, LinkAccounts
-from imgsync.application.cleanup import CleanupTemp
+from imgsync.application.clean import CleanupTemp
+from imgsync.application.copy import SyncEntity
 from imgsync.application.enqueue import Enqueue, EnqueuePayloads
-from imgsync.application.plan_sync import PlanSync
-from imgsync.application.run_task import RunTask
-from imgsync.application.sync_entity import SyncEntity
-from imgsync.application.worker import Worker
+from imgsync.application.survey import PlanSync
+from imgsync.application.work import RunTask, Worker
 from imgsync.domain.ports.queue import TaskQueue
 from imgsync.domain.ports.runner import TaskHandler
 from imgsync.domain.ports.storage import FileStorage

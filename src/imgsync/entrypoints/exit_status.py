@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from enum import IntEnum
 
-from imgsync.application.run_task import TaskEnd, TaskReport
+from imgsync.application.work import TaskEnd, TaskReport
 from imgsync.domain.tasks import SyncOutcome
 
 

@@ -10,8 +10,7 @@ docs/plugins.md has a whole example of each hook. Each call into a plugin has 10
 queue or store 60); whatever it raises is an error that names the plugin.
 """
 
-from imgsync.domain.elements import Element, Keep, Upload
-from imgsync.domain.entity_types import EntityMatcher, EntityType
+from imgsync.application.payloads import PayloadFormat, RawPayload
 from imgsync.domain.errors import (
     ImgsyncError,
     LeaseLostError,
@@ -19,9 +18,16 @@ from imgsync.domain.errors import (
     PayloadError,
     UnavailableError,
 )
-from imgsync.domain.images import SourceImage
-from imgsync.domain.matching import Entity
-from imgsync.domain.payloads import PayloadFormat, RawPayload, SyncRequest
+from imgsync.domain.model import (
+    Element,
+    Entity,
+    EntityMatcher,
+    EntityType,
+    Keep,
+    SourceImage,
+    SyncRequest,
+    Upload,
+)
 from imgsync.domain.ports.moysklad import WritePermit
 from imgsync.domain.ports.queue import Enqueued, TaskQueue
 from imgsync.domain.ports.runner import TaskHandler

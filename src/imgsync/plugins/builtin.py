@@ -11,9 +11,9 @@ from urllib.request import url2pathname
 
 from imgsync.adapters.files.local import LocalFileStorage
 from imgsync.adapters.sql.queue import SqlTaskQueue
-from imgsync.application.copy_images import CopyImagesHandler
-from imgsync.domain.entity_types import EntityType
-from imgsync.domain.payloads import BATCH, LEGACY, PayloadFormat
+from imgsync.application.copy import CopyImagesHandler
+from imgsync.application.payloads import BATCH, LEGACY, PayloadFormat
+from imgsync.domain.model import EntityType
 from imgsync.domain.ports.queue import TaskQueue
 from imgsync.domain.ports.runner import TaskHandler
 from imgsync.domain.replace import STRATEGIES, ReplaceStrategy

@@ -6,10 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
-from imgsync.domain.entity_types import EntityMatcher, EntityType
+from imgsync.application.payloads import BATCH, PayloadFormat, RawPayload, batch_payload
 from imgsync.domain.errors import ImgsyncError, PayloadError, PluginError
-from imgsync.domain.matching import Entity
-from imgsync.domain.payloads import BATCH, PayloadFormat, RawPayload, SyncRequest, batch_payload
+from imgsync.domain.model import Entity, EntityMatcher, EntityType, SyncRequest
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")

@@ -18,10 +18,9 @@ from typing import Any, TypeVar, cast
 import click
 
 from imgsync.adapters.moysklad.limits import MAX_IMAGE_BYTES
-from imgsync.domain.elements import Element, Keep, Upload
 from imgsync.domain.errors import ImgsyncError, PluginError
 from imgsync.domain.formats import SIGNATURE_BYTES, image_format
-from imgsync.domain.payloads import SyncRequest
+from imgsync.domain.model import Element, Keep, SyncRequest, Upload
 from imgsync.domain.ports.moysklad import WritePermit
 from imgsync.domain.ports.queue import Enqueued, TaskQueue
 from imgsync.domain.ports.runner import TaskHandler

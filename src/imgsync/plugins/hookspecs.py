@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pluggy
 
-from imgsync.domain.entity_types import EntityType
-from imgsync.domain.payloads import PayloadFormat, SyncRequest
+from imgsync.application.payloads import PayloadFormat
+from imgsync.domain.model import EntityType, SyncRequest
 from imgsync.domain.replace import ReplaceStrategy
 from imgsync.domain.tasks import SyncResult, Task
 from imgsync.plugins.parts import MakeHandler, OpenQueue, OpenStore, Transformation

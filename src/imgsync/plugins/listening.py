@@ -8,7 +8,7 @@ from typing import Any
 
 from imgsync.application.daemon_thread import in_daemon_thread
 from imgsync.domain.errors import PluginError
-from imgsync.domain.payloads import SyncRequest
+from imgsync.domain.model import SyncRequest
 from imgsync.domain.tasks import SyncResult, Task
 from imgsync.plugins.guard import PluginGuard
 

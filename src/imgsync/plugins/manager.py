@@ -10,8 +10,8 @@ from typing import Any
 import click
 import pluggy
 
-from imgsync.domain.entity_types import EntityType, EntityTypes
-from imgsync.domain.payloads import PayloadFormat, PayloadFormats
+from imgsync.application.payloads import PayloadFormat, PayloadFormats
+from imgsync.domain.model import EntityType, EntityTypes
 from imgsync.domain.ports.runner import ImageTransform, Listeners, NoListeners
 from imgsync.domain.replace import ReplaceStrategy
 from imgsync.plugins import builtin, hookspecs

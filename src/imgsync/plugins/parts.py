@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from imgsync.domain.entity_types import EntityTypes
+from imgsync.application.payloads import PayloadFormats
 from imgsync.domain.errors import ImgsyncError, PluginError
-from imgsync.domain.payloads import PayloadFormats, SyncRequest
+from imgsync.domain.model import EntityTypes, SyncRequest
 from imgsync.domain.ports.clock import Clock
 from imgsync.domain.ports.moysklad import MoySkladFactory
 from imgsync.domain.ports.queue import TaskQueue

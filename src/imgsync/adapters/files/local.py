@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from imgsync.adapters.files.locks import LOCK_NAME, if_abandoned, make_held
 from imgsync.domain.errors import NoRoomError, UnsafePathError
-from imgsync.domain.filenames import safe_suffix
+from imgsync.domain.formats import safe_suffix
 from imgsync.domain.ports.storage import StaleFile
 
 _CHUNK_BYTES = 192 * 1024

@@ -16,7 +16,7 @@ from imgsync.adapters.moysklad.encoding import (
     keep_bytes,
     upload_prefix,
 )
-from imgsync.domain.elements import Element, Keep
+from imgsync.domain.model import Element, Keep
 from imgsync.domain.ports.moysklad import ReadContent
 
 

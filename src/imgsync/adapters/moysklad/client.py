@@ -15,11 +15,8 @@ from imgsync.adapters.moysklad.listing import rows_of
 from imgsync.adapters.moysklad.owner import OwnerCheck
 from imgsync.adapters.moysklad.schemas import EntityModel, Images, Page, name_of, parse
 from imgsync.adapters.moysklad.transport import ApiTransport
-from imgsync.domain.elements import Element
-from imgsync.domain.entity_types import EntityType
 from imgsync.domain.errors import ApiError, NotFoundError, PermissionDeniedError
-from imgsync.domain.images import RemoteImage
-from imgsync.domain.matching import Entity, EntityPage
+from imgsync.domain.model import Element, Entity, EntityPage, EntityType, RemoteImage
 from imgsync.domain.ports.moysklad import ApiLimits, ReadContent, WritePermit
 
 _log = logging.getLogger(__name__)

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 import httpx
 
+from imgsync.adapters.moysklad.addresses import DownloadPolicy
 from imgsync.adapters.moysklad.answers import (
     CutError,
     TooLongError,
@@ -25,7 +26,6 @@ from imgsync.domain.errors import (
     PermissionDeniedError,
     UnavailableError,
 )
-from imgsync.domain.urls import DownloadPolicy
 
 MAX_REDIRECTS = 5
 _LONGEST_WAIT_SECONDS = 60.0

@@ -12,7 +12,7 @@ from imgsync.adapters.moysklad.limits import (
     MAX_PARALLEL_REQUESTS,
     MAX_REQUEST_BYTES,
 )
-from imgsync.domain.elements import Element, Keep, Upload
+from imgsync.domain.model import Element, Keep, Upload
 from imgsync.domain.packing import RequestRoom
 from imgsync.domain.ports.moysklad import ApiLimits
 

@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 
 from imgsync.adapters.moysklad import owner
+from imgsync.adapters.moysklad.addresses import DownloadPolicy, is_loopback, origin
 from imgsync.adapters.moysklad.client import MoySkladClient
 from imgsync.adapters.moysklad.downloads import Downloader
 from imgsync.adapters.moysklad.network import storage_transport
@@ -15,10 +16,9 @@ from imgsync.adapters.moysklad.pacing import request_weight
 from imgsync.adapters.moysklad.reuse import only_clean
 from imgsync.adapters.moysklad.times import EXCHANGE_SECONDS
 from imgsync.adapters.moysklad.transport import ApiTransport
-from imgsync.domain.accounts import Account, Identity, TokenKind
 from imgsync.domain.errors import ApiError
+from imgsync.domain.model import Account, Identity, TokenKind
 from imgsync.domain.ports.clock import Clock
-from imgsync.domain.urls import DownloadPolicy, is_loopback, origin
 
 _API_TIMEOUT = httpx.Timeout(EXCHANGE_SECONDS, connect=15.0)
 # A storage that says nothing for so long is asked anew while the download's time lasts.

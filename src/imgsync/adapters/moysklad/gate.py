@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from imgsync.adapters.moysklad.pacing import FailureBucket
-from imgsync.domain.accounts import Account
 from imgsync.domain.errors import AccountParkedError, AuthorisationError, ImgsyncError
+from imgsync.domain.model import Account
 
 MEMORY_SECONDS = 600.0
 """How long a refused request is remembered, and refused credentials are left alone."""

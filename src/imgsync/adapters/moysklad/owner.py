@@ -9,13 +9,13 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from imgsync.adapters.moysklad.errors import WrongContextError
-from imgsync.domain.accounts import Account, Identity, TokenKind
 from imgsync.domain.errors import (
     ApiError,
     NotFoundError,
     PermissionDeniedError,
     WrongAccountError,
 )
+from imgsync.domain.model import Account, Identity, TokenKind
 
 Get = Callable[[str], Awaitable[Any]]
 """Decoded answer to a GET on a path below the API's base."""

@@ -15,7 +15,7 @@ from imgsync.adapters.moysklad.limits import (
     RATE_INTERVAL_SECONDS,
     RATE_LIMIT_UNITS,
 )
-from imgsync.domain.accounts import TokenKind
+from imgsync.domain.model import TokenKind
 
 _MINUTE = 60.0
 _HOSTS_ON_ONE_TOKEN = 8

@@ -10,8 +10,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from imgsync.domain.errors import ApiError
-from imgsync.domain.images import RemoteImage
-from imgsync.domain.matching import Entity
+from imgsync.domain.model import Entity, RemoteImage
 
 _MAX_SHOWN = 200
 _LARGEST_SIZE = 2**53

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import httpx
 
+from imgsync.adapters.moysklad.addresses import DownloadPolicy
 from imgsync.adapters.moysklad.answers import TooLongError, decode, read_json, read_start
 from imgsync.adapters.moysklad.body import StreamedBody
 from imgsync.adapters.moysklad.errors import (
@@ -29,10 +30,9 @@ from imgsync.adapters.moysklad.limits import (
 )
 from imgsync.adapters.moysklad.pacer import Pacer
 from imgsync.adapters.moysklad.times import EXCHANGE_SECONDS, Allowance, WriteWindow
-from imgsync.domain.accounts import Account, TokenKind
 from imgsync.domain.errors import ApiError, AuthorisationError, LeaseLostError, UnavailableError
+from imgsync.domain.model import Account, TokenKind
 from imgsync.domain.ports.moysklad import WritePermit
-from imgsync.domain.urls import DownloadPolicy
 from imgsync.uptime import uptime
 
 THROTTLE_BUDGET_SECONDS = 120.0

@@ -8,8 +8,8 @@ from imgsync.adapters.sql.tables import accounts
 from imgsync.adapters.sql.transactions import DatabaseError, now_of, transaction
 from imgsync.adapters.sql.types import storable
 from imgsync.adapters.sql.upsert import put_row
-from imgsync.domain.accounts import Account, AccountRole, Parking, TokenKind
 from imgsync.domain.errors import UnknownAccountError
+from imgsync.domain.model import Account, AccountRole, Parking, TokenKind
 from imgsync.domain.ports.clock import Clock
 
 _FREE = {"parked_until": None, "parked_reason": None}

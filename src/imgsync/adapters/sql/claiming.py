@@ -24,8 +24,7 @@ from sqlalchemy import (
 
 from imgsync.adapters.sql.rows import raw_columns, task_of
 from imgsync.adapters.sql.tables import sync_queue
-from imgsync.domain.retry import MAX_CRASHES
-from imgsync.domain.tasks import Task, TaskStatus
+from imgsync.domain.tasks import MAX_CRASHES, Task, TaskStatus
 
 _MOST = 1_000_000
 """Counters beyond it are damage; adding to them could overflow."""

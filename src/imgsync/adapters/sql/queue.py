@@ -17,9 +17,10 @@ from imgsync.adapters.sql.waiting import park_waiting, parked_until
 from imgsync.domain.errors import LeaseLostError
 from imgsync.domain.ports.clock import Clock
 from imgsync.domain.ports.queue import Enqueued
-from imgsync.domain.retry import CHECK_AGAIN_DELAY, MAX_ATTEMPTS
 from imgsync.domain.tasks import (
+    CHECK_AGAIN_DELAY,
     DEFAULT_PRIORITY,
+    MAX_ATTEMPTS,
     SYNC_OPERATION,
     TASK_ENTITY_TYPE,
     Task,

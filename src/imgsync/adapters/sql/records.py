@@ -9,7 +9,7 @@ from sqlalchemy import Column, ColumnElement, Engine, case, func, or_, select
 from imgsync.adapters.sql.tables import sync_records
 from imgsync.adapters.sql.transactions import transaction
 from imgsync.adapters.sql.upsert import put_row
-from imgsync.domain.records import EntityKey, SyncRecord
+from imgsync.domain.diff import EntityKey, SyncRecord
 
 _RECORD = TypeAdapter(SyncRecord)
 

@@ -20,8 +20,7 @@ from sqlalchemy import (
 )
 
 from imgsync.adapters.sql.types import UtcDateTime
-from imgsync.domain.retry import MAX_ATTEMPTS
-from imgsync.domain.tasks import DEFAULT_PRIORITY, TASK_ENTITY_TYPE, TaskStatus
+from imgsync.domain.tasks import DEFAULT_PRIORITY, MAX_ATTEMPTS, TASK_ENTITY_TYPE, TaskStatus
 
 metadata = MetaData()
 

@@ -4,11 +4,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from imgsync.domain.accounts import Account, Identity
-from imgsync.domain.elements import Element
-from imgsync.domain.entity_types import EntityType
-from imgsync.domain.images import RemoteImage
-from imgsync.domain.matching import EntityPage
+from imgsync.domain.model import Account, Element, EntityPage, EntityType, Identity, RemoteImage
 from imgsync.domain.packing import RequestRoom
 
 ReadContent = Callable[[str], Iterator[bytes]]

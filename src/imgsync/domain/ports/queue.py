@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
-from imgsync.domain.retry import MAX_ATTEMPTS
-from imgsync.domain.tasks import DEFAULT_PRIORITY, TASK_ENTITY_TYPE, Task, TaskStatus
+from imgsync.domain.tasks import DEFAULT_PRIORITY, MAX_ATTEMPTS, TASK_ENTITY_TYPE, Task, TaskStatus
 
 
 @dataclass(frozen=True, slots=True)

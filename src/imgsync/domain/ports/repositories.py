@@ -2,8 +2,8 @@
 
 from typing import Protocol
 
-from imgsync.domain.accounts import Account, AccountRole, Parking
-from imgsync.domain.records import EntityKey, SyncRecord
+from imgsync.domain.diff import EntityKey, SyncRecord
+from imgsync.domain.model import Account, AccountRole, Parking
 from imgsync.domain.settings import ChildSettings
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Protocol
 
-from imgsync.domain.payloads import SyncRequest
+from imgsync.domain.model import SyncRequest
 from imgsync.domain.ports.moysklad import WritePermit
 from imgsync.domain.tasks import SyncResult, Task
 

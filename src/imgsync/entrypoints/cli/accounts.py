@@ -6,8 +6,8 @@ import sys
 import click
 
 from imgsync.application.accounts import OWNERS, AddedAccount, GivenAccount, WrongKindError
-from imgsync.domain.accounts import Account, AccountRole, Parking, TokenKind
 from imgsync.domain.errors import UnavailableError
+from imgsync.domain.model import Account, AccountRole, Parking, TokenKind
 from imgsync.entrypoints.cli.output import print_json, print_table, say
 from imgsync.entrypoints.cli.runtime import CommandError, json_option, pass_container, run_async
 from imgsync.entrypoints.container import Container

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from imgsync.application.cleanup import CleanupTemp
+from imgsync.application.clean import CleanupTemp
 from imgsync.domain.ports.storage import StaleFile
 from imgsync.entrypoints.cli.output import print_json, say
 from imgsync.entrypoints.cli.runtime import in_part, json_option, pass_container, tell_trouble

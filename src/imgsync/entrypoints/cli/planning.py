@@ -3,7 +3,7 @@
 import click
 
 from imgsync.application.enqueue import PlanOutcome
-from imgsync.domain.entity_types import MatchField
+from imgsync.domain.model import MatchField
 from imgsync.entrypoints.cli.output import say
 
 match_option = click.option(

@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from imgsync.application.tally import entity_label
+from imgsync.application.work import entity_label
 from imgsync.domain.tasks import Task, TaskStatus
 from imgsync.entrypoints.cli.output import print_json, print_table, say
 from imgsync.entrypoints.cli.runtime import MAX_ID, CommandError, json_option, pass_container

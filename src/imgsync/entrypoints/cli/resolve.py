@@ -1,6 +1,6 @@
 """What commands say of a child for which image sync is off."""
 
-from imgsync.domain.accounts import Account
+from imgsync.domain.model import Account
 
 
 def off_message(child: Account) -> str:

@@ -3,7 +3,7 @@
 import click
 
 from imgsync.application.accounts import find_account
-from imgsync.domain.accounts import Account, AccountRole
+from imgsync.domain.model import Account, AccountRole
 from imgsync.domain.settings import ChildSettings
 from imgsync.entrypoints.cli.output import print_json, print_table, say
 from imgsync.entrypoints.cli.runtime import (

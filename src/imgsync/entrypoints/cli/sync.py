@@ -11,9 +11,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from imgsync.application.accounts import find_account, receives_nothing
 from imgsync.application.enqueue import PlanOutcome
-from imgsync.application.run_task import TaskReport
-from imgsync.application.tally import Tally
-from imgsync.domain.accounts import Account
+from imgsync.application.work import Tally, TaskReport
+from imgsync.domain.model import Account
 from imgsync.entrypoints.cli.output import print_json, say
 from imgsync.entrypoints.cli.planning import (
     chosen_field,

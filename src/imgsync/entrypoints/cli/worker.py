@@ -7,10 +7,8 @@ from datetime import datetime, timedelta
 
 import click
 
-from imgsync.application.daily import run_daily
-from imgsync.application.run_task import TaskEnd, TaskReport
-from imgsync.application.tally import Tally, task_label
-from imgsync.application.worker import Worker
+from imgsync.application.clean import run_daily
+from imgsync.application.work import Tally, TaskEnd, TaskReport, Worker, task_label
 from imgsync.entrypoints.cli.output import print_json
 from imgsync.entrypoints.cli.runtime import (
     INTERRUPTED,

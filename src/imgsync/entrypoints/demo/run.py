@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from imgsync.application.tally import Tally
-from imgsync.domain.accounts import Account, TokenKind
+from imgsync.application.work import Tally
 from imgsync.domain.formats import image_format
+from imgsync.domain.model import Account, TokenKind
 from imgsync.domain.settings import ChildSettings
 from imgsync.entrypoints.config import FixedConfig
 from imgsync.entrypoints.container import Container

@@ -11,9 +11,7 @@ from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
 from imgsync.domain.errors import ForbiddenUrlError
-
-MAX_URL_LENGTH = 8192
-"""Characters; the API refuses longer headers, and so longer addresses."""
+from imgsync.domain.model import MAX_ADDRESS_LENGTH
 
 _DEFAULT_PORTS = {"https": 443, "http": 80}
 
@@ -140,7 +138,7 @@ def _address(text: str) -> _Address | None:
 
 
 def _split(url: str) -> SplitResult:
-    if not url.isprintable() or len(url) > MAX_URL_LENGTH:
+    if not url.isprintable() or len(url) > MAX_ADDRESS_LENGTH:
         raise ForbiddenUrlError("not a valid address: it is too long or has control characters")
     try:
         parts = urlsplit(url)

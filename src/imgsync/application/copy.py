@@ -3,17 +3,28 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
-from imgsync.application.drive_replace import ReplaceDriver
-from imgsync.application.fetch_images import ImageFetcher
-from imgsync.domain.accounts import Account, check_roles
-from imgsync.domain.copying import ChildHistory, ImageCopy, conclude, wanted_elements
-from imgsync.domain.elements import Upload
-from imgsync.domain.entity_types import EntityType, EntityTypes
+from imgsync.application.daemon_thread import in_daemon_thread
+from imgsync.application.fetch import ImageFetcher
+from imgsync.application.parking import AccountGate
+from imgsync.application.payloads import PayloadFormats, stored_request
+from imgsync.domain.diff import (
+    NOTHING_LEFT,
+    ChildHistory,
+    EntityKey,
+    ImageCopy,
+    SyncRecord,
+    conclude,
+    wanted_elements,
+)
 from imgsync.domain.errors import (
     ApiError,
     ChildChangedError,
     ImageRejectedError,
+    ImgsyncError,
+    LeaseLostError,
     NoImageUploadedError,
     NotFoundError,
     ParkingError,
@@ -22,20 +33,86 @@ from imgsync.domain.errors import (
     UnknownEntityTypeError,
     WrongAccountError,
 )
-from imgsync.domain.images import RemoteImage, SourceImage
-from imgsync.domain.payloads import SyncRequest
-from imgsync.domain.ports.moysklad import MoySkladFactory, MoySkladPort, WritePermit
+from imgsync.domain.model import (
+    Account,
+    Element,
+    EntityType,
+    EntityTypes,
+    Keep,
+    RemoteImage,
+    SourceImage,
+    SyncRequest,
+    Upload,
+    check_roles,
+)
+from imgsync.domain.ports.clock import Clock
+from imgsync.domain.ports.moysklad import MoySkladFactory, MoySkladPort, ReadContent, WritePermit
 from imgsync.domain.ports.pictures import PictureCheck
 from imgsync.domain.ports.repositories import (
     AccountRepository,
     SettingsRepository,
     SyncRecordRepository,
 )
-from imgsync.domain.ports.runner import ImageTransform, Listeners, NoListeners
+from imgsync.domain.ports.runner import ImageTransform, Listeners, NoListeners, SyncRequests
 from imgsync.domain.ports.storage import FileStorage
-from imgsync.domain.records import NOTHING_LEFT, EntityKey, SyncRecord
-from imgsync.domain.replace import ReplaceStrategy
-from imgsync.domain.tasks import SyncOutcome, SyncResult
+from imgsync.domain.replace import (
+    Action,
+    DeleteImages,
+    Done,
+    Outcome,
+    Rejected,
+    Replacement,
+    ReplaceStrategy,
+    Steps,
+    Stopped,
+    in_order,
+    places,
+)
+from imgsync.domain.tasks import SyncOutcome, SyncResult, Task
+
+
+@dataclass(slots=True)
+class CopyImagesHandler:
+    """Reads the payload and syncs the entity, once its accounts take requests; implements
+    `TaskHandler`."""
+
+    accounts: AccountRepository
+    formats: PayloadFormats
+    sync: SyncRequests
+    clock: Clock
+    _gate: AccountGate = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._gate = AccountGate(self.accounts, self.clock)
+
+    async def __call__(self, task: Task, permit: WritePermit) -> SyncResult:
+        request = stored_request(task.payload)
+        if request is None:
+            # A plugin reads it, perhaps, and it may never end.
+            request = await in_daemon_thread(partial(self.formats.parse, _payload(task)))
+        _check_child(task, request)
+        async with self._gate.passing(request):
+            return await self.sync(request, permit)
+
+
+def _payload(task: Task) -> Any:
+    """The payload; some programs name the child in the row alone."""
+    payload = task.payload
+    if not task.account_id or not isinstance(payload, Mapping):
+        return payload
+    named = payload.get("child_account_id")
+    return payload if named is not None else {**payload, "child_account_id": task.account_id}
+
+
+def _check_child(task: Task, request: SyncRequest) -> None:
+    """PayloadError where the row is for another account than its payload: either may be wrong."""
+    if task.account_id and task.account_id.strip() != request.child_account_id:
+        raise PayloadError(
+            "account_id",
+            f"the row is for account '{task.account_id}', its payload for "
+            f"'{request.child_account_id}'",
+        )
+
 
 _DELETIONS = 2
 
@@ -261,3 +338,80 @@ async def _described(
         else image
         for image in images
     ]
+
+
+@dataclass(slots=True)
+class ReplaceDriver:
+    """Performs the actions of a strategy on one child entity."""
+
+    child: MoySkladPort
+    entity_type: EntityType
+    entity_id: str
+    read: ReadContent
+    permit: WritePermit
+    parked_by: ParkingError | None = None
+    """What stopped a run after some images were placed, where every further request of the account
+    would meet it too."""
+
+    async def run(self, steps: Steps) -> Replacement:
+        """The strategy's result. An error that leaves nothing placed is raised as it came.
+
+        LeaseLostError, WrongAccountError, NotFoundError and ChildChangedError are always raised.
+        """
+        stopped_by: ImgsyncError | None = None
+        outcome: Outcome | None = None
+        try:
+            action = next(steps)
+            while True:
+                outcome, error = await self._perform(action)
+                stopped_by = error or stopped_by
+                action = steps.send(outcome)
+        except StopIteration as stop:
+            result: Replacement = stop.value
+        if stopped_by is not None and not result.placed:
+            raise stopped_by
+        if isinstance(stopped_by, ParkingError):
+            self.parked_by = stopped_by
+        return result
+
+    async def _perform(self, action: Action) -> tuple[Outcome, ImgsyncError | None]:
+        if isinstance(action, DeleteImages):
+            await self.child.delete_images(
+                self.entity_type, self.entity_id, action.hrefs, self.permit
+            )
+            return Done(), None
+        uploads = any(isinstance(e, Upload) for e in action.elements)
+        try:
+            return await self._set(action.elements), None
+        except (ChildChangedError, LeaseLostError, WrongAccountError):
+            raise
+        except NotFoundError as error:
+            if not any(isinstance(e, Keep) for e in action.elements):
+                raise
+            raise ChildChangedError(f"an image to keep is gone: {error}") from error
+        except ImgsyncError as error:
+            if not uploads:
+                raise
+            return Stopped(str(error)), error
+
+    async def _set(self, elements: Sequence[Element]) -> Done | Rejected:
+        try:
+            answered = await self.child.set_images(
+                self.entity_type, self.entity_id, elements, self.read, self.permit
+            )
+        except ImageRejectedError as error:
+            if not any(isinstance(e, Upload) for e in elements):
+                raise
+            return Rejected(str(error), tuple(image.href for image in await self._list()))
+        # An answer about another entity says nothing of this one, however alike its images look.
+        about_this = all(image.is_of(self.entity_id) for image in answered)
+        if about_this and in_order(elements, answered):
+            return Done(tuple(image.href for image in answered))
+        listed = await self._list()
+        found = places(elements, answered, listed)
+        if found is None:
+            raise ChildChangedError("the child's list is another than the one that was set")
+        return Done(tuple(image.href for image in found), tuple(image.href for image in listed))
+
+    async def _list(self) -> list[RemoteImage]:
+        return await self.child.list_images(self.entity_type, self.entity_id)

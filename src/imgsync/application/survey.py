@@ -4,12 +4,18 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
-from imgsync.domain.accounts import AccountRole, check_roles
-from imgsync.domain.entity_types import EntityType, EntityTypes, MatchField
 from imgsync.domain.errors import PayloadError
-from imgsync.domain.images import SourceImage
-from imgsync.domain.matching import CounterpartIndex, Entity, FieldMatcher
-from imgsync.domain.payloads import SyncRequest
+from imgsync.domain.matching import CounterpartIndex, FieldMatcher
+from imgsync.domain.model import (
+    AccountRole,
+    Entity,
+    EntityType,
+    EntityTypes,
+    MatchField,
+    SourceImage,
+    SyncRequest,
+    check_roles,
+)
 from imgsync.domain.ports.moysklad import MoySkladFactory, MoySkladPort
 from imgsync.domain.ports.repositories import AccountRepository, SyncRecordRepository
 

@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from imgsync.application.daemon_thread import in_daemon_thread
-from imgsync.domain.copying import Failure
-from imgsync.domain.elements import Element, Keep, Upload
+from imgsync.domain.diff import Failure
 from imgsync.domain.errors import (
     ImageError,
     ImageTooLargeError,
@@ -16,9 +15,8 @@ from imgsync.domain.errors import (
     TooManyPixelsError,
     UnavailableError,
 )
-from imgsync.domain.filenames import renamed, upload_name
-from imgsync.domain.formats import SIGNATURE_BYTES, PictureState, image_format
-from imgsync.domain.images import SourceImage
+from imgsync.domain.formats import SIGNATURE_BYTES, PictureState, image_format, renamed, upload_name
+from imgsync.domain.model import Element, Keep, SourceImage, Upload
 from imgsync.domain.ports.moysklad import MoySkladPort
 from imgsync.domain.ports.pictures import PictureCheck
 from imgsync.domain.ports.storage import TempFile, Workspace

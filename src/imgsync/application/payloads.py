@@ -1,8 +1,7 @@
 """Task payloads: the batch format, the legacy one-image format, and the registry plugins extend."""
 
-import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, Any, Protocol, TypeVar
 
 from pydantic import (
@@ -15,13 +14,10 @@ from pydantic import (
     ValidationError,
 )
 
-from imgsync.domain.errors import ForbiddenUrlError, PayloadError, PluginError
-from imgsync.domain.images import SourceImage
-from imgsync.domain.urls import origin
+from imgsync.domain.errors import PayloadError, PluginError
+from imgsync.domain.model import ENTITY_ID, SourceImage, SyncRequest, is_http_address
 
-_ENTITY_ID = r"^[0-9A-Za-z-]{1,64}$"
-
-EntityId = Annotated[str, StringConstraints(strip_whitespace=True, pattern=_ENTITY_ID)]
+EntityId = Annotated[str, StringConstraints(strip_whitespace=True, pattern=ENTITY_ID)]
 
 RawPayload = Mapping[str, Any]
 """A payload as decoded from JSON."""
@@ -39,10 +35,8 @@ AccountId = Annotated[Text, AfterValidator(_printable)]
 
 
 def _http_address(value: str) -> str:
-    try:
-        origin(value)
-    except ForbiddenUrlError as error:
-        raise ValueError(str(error)) from None
+    if not is_http_address(value):
+        raise ValueError("must be an absolute http or https address")
     return value
 
 
@@ -55,70 +49,6 @@ def _text_or_nothing(value: object) -> str:
 
 Name = Annotated[str, BeforeValidator(_text_or_nothing)]
 """A name for messages only, so that no value of it spoils a payload."""
-
-
-@dataclass(frozen=True, slots=True)
-class SyncRequest:
-    """What a payload asks for: copy `images`, in order, from the main entity to the child's.
-
-    No images: the child's are to be cleared, as far as they are imgsync's. `name` is the main
-    entity's, for messages; empty where it is not known.
-
-    None can be made that would lead elsewhere: PayloadError for an id that is no id (``../x``), an
-    address that is not of http or https, a value of another type.
-    """
-
-    main_account_id: str
-    child_account_id: str
-    entity_type: str
-    main_entity_id: str
-    child_entity_id: str
-    images: tuple[SourceImage, ...]
-    name: str = field(default="", compare=False)
-
-    def __post_init__(self) -> None:
-        for account in ("main_account_id", "child_account_id"):
-            value = _checked_text(account, getattr(self, account))
-            if not value.isprintable():
-                raise PayloadError(account, "has characters that cannot be printed")
-        _checked_text("entity_type", self.entity_type)
-        for entity in ("main_entity_id", "child_entity_id"):
-            value = _checked_text(entity, getattr(self, entity))
-            if not re.fullmatch(_ENTITY_ID, value):
-                raise PayloadError(entity, "must be letters, digits and hyphens, at most 64")
-        if not isinstance(self.images, tuple):
-            raise PayloadError("images", "must be a tuple")
-        for position, image in enumerate(self.images):
-            _check_image(f"images.{position}", image)
-        if not isinstance(self.name, str):
-            raise PayloadError("name", "must be a text")
-
-    @property
-    def dedupe_key(self) -> str:
-        """Same for every request that writes the same child entity."""
-        return "/".join((self.child_account_id, self.entity_type, self.child_entity_id))
-
-
-def _checked_text(where: str, value: object) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise PayloadError(where, "must be a text that is not empty")
-    return value
-
-
-def _check_image(where: str, image: object) -> None:
-    if not isinstance(image, SourceImage):
-        raise PayloadError(where, "must be a SourceImage")
-    _checked_text(f"{where}.filename", image.filename)
-    address = _checked_text(f"{where}.download_href", image.download_href)
-    try:
-        origin(address)
-    except ForbiddenUrlError as error:
-        raise PayloadError(f"{where}.download_href", str(error)) from None
-    size = image.size
-    if size is not None and (not isinstance(size, int) or isinstance(size, bool) or size < 0):
-        raise PayloadError(f"{where}.size", "must be a number of bytes")
-    if image.updated is not None:
-        _checked_text(f"{where}.updated", image.updated)
 
 
 class PayloadFormat(Protocol):

@@ -1,0 +1,91 @@
+"""Deletes temp files that a killed worker left behind, daily."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+
+from imgsync.domain.ports.clock import Clock
+from imgsync.domain.ports.storage import FileStorage, StaleFile
+
+
+@dataclass(frozen=True, slots=True)
+class Cleaned:
+    """Files deleted and bytes freed (or, in a dry run, that would be)."""
+
+    files: int
+    freed_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class CleanupTemp:
+    storage: FileStorage
+    clock: Clock
+
+    def find(self, age: timedelta) -> list[StaleFile]:
+        """Temp files last changed longer ago than `age`."""
+        return self.storage.stale(self.clock.now() - age)
+
+    def live(self) -> int:
+        """Tasks under way, whose temp files are left alone whatever their age."""
+        return self.storage.live()
+
+    def delete(
+        self, files: Sequence[StaleFile], progress: Callable[[StaleFile], None] = lambda _: None
+    ) -> Cleaned:
+        """Deletes them, telling `progress` of each."""
+        freed = 0
+        for file in files:
+            freed += self.storage.delete(file)
+            progress(file)
+        return Cleaned(len(files), freed)
+
+
+@dataclass(slots=True)
+class DailySchedule:
+    """Tells once a day, from the wall clock, that a job is due at `at`.
+
+    Asked again and again with the local time, it needs no arithmetic across clock changes. A
+    schedule that starts after today's time waits for tomorrow's.
+    """
+
+    at: time
+    _last_day: date
+
+    @classmethod
+    def starting(cls, at: time, now: datetime) -> "DailySchedule":
+        today = now.date()
+        return cls(at, today if now.time() >= at else today - timedelta(days=1))
+
+    def due(self, now: datetime) -> bool:
+        """True the first time it is asked at or after `at` on a day."""
+        if now.date() <= self._last_day or now.time() < self.at:
+            return False
+        self._last_day = now.date()
+        return True
+
+
+_log = logging.getLogger(__name__)
+_CHECK_SECONDS = 30.0
+
+
+async def run_daily(
+    job: Callable[[], None],
+    at: time,
+    local_now: Callable[[], datetime],
+    *,
+    check_seconds: float = _CHECK_SECONDS,
+) -> None:
+    """Runs `job` in a thread every day at `at` of `local_now`; its errors are logged.
+
+    Runs until cancelled.
+    """
+    schedule = DailySchedule.starting(at, local_now())
+    while True:
+        await asyncio.sleep(check_seconds)
+        if schedule.due(local_now()):
+            try:
+                await asyncio.to_thread(job)
+            except Exception:
+                _log.exception("the daily job failed")

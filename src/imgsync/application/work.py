@@ -1,0 +1,523 @@
+"""Takes tasks from the queue, runs several at once and settles each."""
+
+import asyncio
+import contextlib
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any
+
+from imgsync.application.parking import CredentialsReplacedError, TaskParkedError
+from imgsync.domain.errors import ImgsyncError, LeaseLostError, NoRoomError
+from imgsync.domain.ports.queue import TaskQueue
+from imgsync.domain.ports.runner import Listeners, NoListeners, TaskHandler
+from imgsync.domain.tasks import ALONE_FROM_CRASHES, SyncResult, Task, retry_delay
+from imgsync.uptime import uptime
+
+_log = logging.getLogger(__name__)
+_LONGEST_MARGIN_SECONDS = 5.0
+
+
+class TaskEnd(StrEnum):
+    COMPLETED = "completed"
+    RETRYING = "retrying"
+    FAILED = "failed"
+    PARKED = "parked"
+    GIVEN_BACK = "given back"
+    NO_ROOM = "no room"
+    LEASE_LOST = "lease lost"
+
+
+class DamagedTaskError(ImgsyncError):
+    """The row of a task cannot be read."""
+
+
+class UnknownKindError(ImgsyncError):
+    """The queue gave a task that nothing here can do."""
+
+
+@dataclass(slots=True)
+class LeasePermit:
+    """The right to write while the task's lease holds; each confirmation renews it.
+
+    `used`: a write may have gone out.
+    """
+
+    queue: TaskQueue
+    task: Task
+    lease: timedelta
+    elapsed: Callable[[], float] = uptime
+    used: bool = False
+
+    async def confirm(self) -> float:
+        """Seconds that the lease certainly holds; LeaseLostError where the queue does not say so
+        in time."""
+        lease = self.lease.total_seconds()
+        # From before the question: the lease began to run somewhere between it and the answer.
+        asked = self.elapsed()
+        try:
+            async with asyncio.timeout(lease / 3):
+                await asyncio.to_thread(self.queue.renew, self.task, lease=self.lease)
+        except LeaseLostError:
+            raise
+        except TimeoutError:
+            raise LeaseLostError(self._unconfirmed("the queue does not answer")) from None
+        except Exception as error:
+            raise LeaseLostError(self._unconfirmed(str(error))) from error
+        margin = min(lease / 10, _LONGEST_MARGIN_SECONDS)
+        left = asked + lease - margin - self.elapsed()
+        if left <= 0:  # this process was stopped meanwhile
+            raise LeaseLostError(self._unconfirmed("the answer came too late"))
+        self.used = True
+        return left
+
+    def _unconfirmed(self, reason: str) -> str:
+        return f"task {self.task.id}: its lease cannot be confirmed: {reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class TaskReport:
+    """How a run of a task ended; `result` where it completed, `error` where it did not.
+
+    `parked_along`: other tasks, never begun, that were parked with this one.
+    """
+
+    task: Task
+    end: TaskEnd
+    result: SyncResult | None = None
+    error: str | None = None
+    parked_along: int = 0
+
+
+@dataclass(slots=True)
+class RunTask:
+    """Has the handler of the task's kind do it, keeps the lease meanwhile, settles the task.
+
+    Cancelled, it gives the task back to the queue with its attempt uncounted. A task that ends
+    with NO_ROOM is still held: to give it back takes room too.
+    """
+
+    queue: TaskQueue
+    handlers: Mapping[str, TaskHandler]
+    lease: timedelta
+    elapsed: Callable[[], float] = uptime
+    listeners: Listeners = field(default_factory=NoListeners)
+
+    async def __call__(self, task: Task) -> TaskReport:
+        report = await self._run(task)
+        # It is settled: told to stop now, it still says how it ended.
+        with contextlib.suppress(asyncio.CancelledError):
+            await self.listeners.after_task(task, report.end.value, report.result, report.error)
+        return report
+
+    async def _run(self, task: Task) -> TaskReport:
+        permit = LeasePermit(self.queue, task, self.lease, self.elapsed)
+        keeper = asyncio.create_task(self._keep_lease(task))
+        work = asyncio.create_task(self._attempt(task, permit))
+        try:
+            await asyncio.wait((keeper, work), return_when=asyncio.FIRST_COMPLETED)
+            if work.done():
+                return await self._settle(task, work.result())
+            _log.warning("task %d: the lease was lost; its work is dropped", task.id)
+            return TaskReport(task, TaskEnd.LEASE_LOST)
+        except LeaseLostError as error:
+            _log.warning("%s", error)
+            return TaskReport(task, TaskEnd.LEASE_LOST, error=str(error))
+        except NoRoomError as error:
+            return TaskReport(task, TaskEnd.NO_ROOM, error=str(error))
+        except asyncio.CancelledError:
+            await _cancel(keeper, work)
+            await asyncio.to_thread(self.queue.release, task, check_again=permit.used)
+            raise
+        finally:
+            await _cancel(keeper, work)
+
+    async def _attempt(self, task: Task, permit: LeasePermit) -> SyncResult | Exception:
+        try:
+            await self.listeners.before_task(task)
+            if task.damage is not None:
+                raise DamagedTaskError(f"The row of the task cannot be read: {task.damage}")
+            return await self._handler(task)(task, permit)
+        except ImgsyncError as error:
+            return error
+        except Exception as error:
+            _log.exception("task %d: unexpected error", task.id)
+            return error
+
+    def _handler(self, task: Task) -> TaskHandler:
+        try:
+            return self.handlers[task.kind]
+        except KeyError:
+            known = ", ".join(self.handlers)
+            text = f"No handler for tasks of the kind '{task.kind}' (known: {known})"
+            raise UnknownKindError(text) from None
+
+    async def _settle(self, task: Task, outcome: SyncResult | Exception) -> TaskReport:
+        if isinstance(outcome, SyncResult):
+            await asyncio.to_thread(
+                self.queue.complete,
+                task,
+                result=str(outcome.outcome),
+                warnings=outcome.warnings,
+            )
+            return TaskReport(task, TaskEnd.COMPLETED, result=outcome)
+        if isinstance(outcome, NoRoomError):
+            raise outcome
+        if isinstance(outcome, TaskParkedError):
+            along = await asyncio.to_thread(
+                self.queue.park,
+                task,
+                account_id=outcome.account_id,
+                until=outcome.parking.until,
+                error=str(outcome),
+            )
+            return TaskReport(task, TaskEnd.PARKED, error=str(outcome), parked_along=along)
+        if isinstance(outcome, CredentialsReplacedError):
+            await asyncio.to_thread(self.queue.release, task)
+            return TaskReport(task, TaskEnd.GIVEN_BACK, error=str(outcome))
+        return await self._settle_failure(task, outcome)
+
+    async def _settle_failure(self, task: Task, outcome: Exception) -> TaskReport:
+        expected = isinstance(outcome, ImgsyncError)
+        error = str(outcome) if expected else f"{type(outcome).__name__}: {outcome}"
+        # A write that was broken off with its lease may reach the child yet.
+        unsettled = isinstance(outcome, LeaseLostError)
+        retryable = outcome.retryable if isinstance(outcome, ImgsyncError) else True
+        delay = None
+        if (retryable or unsettled) and task.damage is None:
+            delay = retry_delay(task.attempts, task.max_attempts)
+        if delay is None:
+            await asyncio.to_thread(self.queue.fail, task, error=error)
+            return TaskReport(task, TaskEnd.FAILED, error=error)
+        await asyncio.to_thread(
+            self.queue.reschedule, task, delay=delay, error=error, check_again=unsettled
+        )
+        return TaskReport(task, TaskEnd.RETRYING, error=error)
+
+    async def _keep_lease(self, task: Task) -> None:
+        """Renews the lease three times per lease; ends when it is lost.
+
+        Stopped for longer than the lease, it goes on only where the queue says that no other
+        worker has taken the task; a queue that does not answer ends it.
+        """
+        lease = self.lease.total_seconds()
+        held_until = self.elapsed() + lease
+        while True:
+            await asyncio.sleep(min(lease / 3, max(0.0, held_until - self.elapsed())))
+            asked = self.elapsed()
+            try:
+                async with asyncio.timeout(lease / 3):
+                    await asyncio.to_thread(self.queue.renew, task, lease=self.lease)
+                held_until = asked + lease
+            except LeaseLostError:
+                return
+            except Exception as error:
+                # The queue may be back before the lease lapses.
+                _log.error(
+                    "task %d: the lease could not be renewed: %s",
+                    task.id,
+                    str(error) or type(error).__name__,
+                )
+                if self.elapsed() >= held_until:
+                    return
+
+
+async def _cancel(*tasks: asyncio.Task[Any]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+_LONGEST_ROOM_POLL_SECONDS = 5.0
+_CLAIM_IDS = 500
+"""Ids that one claim names; databases take so many parameters of a statement and no more."""
+_DRAIN_WITHOUT_ROOM_SECONDS = 60.0
+"""How long a worker that is to end waits for room."""
+
+
+@dataclass(slots=True)
+class Worker:
+    """`concurrency` tasks run at once; an empty queue is asked again after `poll_seconds`.
+
+    `stop()` takes no further task and lets those under way end; `abort()` gives them back. While
+    a disk is full, one task at a time is tried; a task that may have killed workers runs alone.
+    """
+
+    queue: TaskQueue
+    run_task: RunTask
+    lease: timedelta
+    concurrency: int
+    poll_seconds: float = 1.0
+    drain_without_room_seconds: float = _DRAIN_WITHOUT_ROOM_SECONDS
+    listeners: Listeners = field(default_factory=NoListeners)
+    _stop: asyncio.Event = field(default_factory=asyncio.Event)
+    _running: set[asyncio.Task[TaskReport]] = field(default_factory=set)
+    _owed: list[Task] = field(default_factory=list)
+    _no_room: NoRoomError | None = None
+    _no_room_since: float = 0.0
+    _next_try: float = 0.0
+    _next_alone: int | None = None
+    _runs_alone: bool = False
+
+    def __post_init__(self) -> None:
+        if self.concurrency < 1:
+            raise ValueError("concurrency starts at 1")
+
+    def stop(self) -> None:
+        self._stop.set()
+
+    def abort(self) -> None:
+        self.stop()
+        self._cancel_running()
+
+    @property
+    def stopped(self) -> bool:
+        return self._stop.is_set()
+
+    async def run(
+        self,
+        *,
+        drain: bool = False,
+        only: Sequence[int] | None = None,
+        report: Callable[[TaskReport], None] = lambda _: None,
+    ) -> None:
+        """Runs until stopped, or with `drain` until no task is due. `only`: task ids.
+
+        `report` hears of every task that ended. NoRoomError where a drain finds no room for a
+        minute.
+        """
+        ends: Counter[str] = Counter()
+
+        def count(ended: TaskReport) -> None:
+            ends[ended.end.value] += 1 + ended.parked_along
+            report(ended)
+
+        try:
+            for chosen in _claimable(only):
+                await self._run(chosen, count, drain=drain)
+        finally:
+            with contextlib.suppress(asyncio.CancelledError):
+                await self.listeners.run_ended(ends)
+
+    async def _run(
+        self,
+        only: Sequence[int] | None,
+        report: Callable[[TaskReport], None],
+        *,
+        drain: bool,
+    ) -> None:
+        try:
+            while not self._stop.is_set():
+                task = await self._next(only, must_work=drain)
+                if task is not None and self._stop.is_set():
+                    await self._give_back(task)
+                elif task is not None:
+                    self._running.add(asyncio.create_task(self.run_task(task)))
+                elif self._running:
+                    await self._next_end(report)
+                elif self._no_room:
+                    await self._wait_for_room(drain=drain)
+                elif drain:
+                    return
+                else:
+                    await self._pause(self.poll_seconds)
+            while self._running:
+                await self._next_end(report)
+            await self._settle_debts()
+        finally:
+            self._cancel_running()
+            await asyncio.gather(*self._running, return_exceptions=True)
+
+    def _cancel_running(self) -> None:
+        # Not at once: a task that has not begun yet could not give itself back.
+        for task in self._running:
+            asyncio.get_running_loop().call_soon(task.cancel)
+
+    async def _pause(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stop.wait(), seconds)
+
+    async def _next(self, only: Sequence[int] | None, *, must_work: bool) -> Task | None:
+        """The next task to start, if one may start now."""
+        if not self._may_start():
+            return None
+        task, self._next_alone, alone = None, None, self._next_alone
+        try:
+            if alone is not None:  # unless another worker has run it meanwhile
+                task = await self._claim([alone], must_work=must_work)
+            if task is None:
+                task = await self._claim(only, must_work=must_work)
+        except NoRoomError as error:
+            self._lost_room(error)
+            return None
+        if task is None and not self._owed:
+            self._no_room = None  # nothing is left that would need any
+        if task is None or task.crashes < ALONE_FROM_CRASHES:
+            return task
+        if self._running:
+            # Not held while the others end: it would lapse with them, innocent.
+            await self._give_back(task)
+            self._next_alone = task.id
+            return None
+        self._runs_alone = True
+        return task
+
+    def _may_start(self) -> bool:
+        if self._no_room and asyncio.get_running_loop().time() < self._next_try:
+            return False
+        waits = self._no_room or self._runs_alone or self._next_alone is not None
+        return len(self._running) < (1 if waits else self.concurrency)
+
+    async def _claim(self, only: Sequence[int] | None, *, must_work: bool) -> Task | None:
+        """The next due task. Unless it `must_work`, a fault of the queue is logged, not fatal."""
+        claim = asyncio.create_task(
+            asyncio.to_thread(self.queue.claim, lease=self.lease, only=only)
+        )
+        try:
+            return await asyncio.shield(claim)
+        except asyncio.CancelledError:
+            if task := await claim:
+                await self._give_back(task)
+            raise
+        except NoRoomError:
+            raise
+        except Exception as error:
+            if must_work:
+                raise
+            _log.error("no task could be taken from the queue: %s", error)
+            return None
+
+    async def _give_back(self, task: Task) -> None:
+        await asyncio.to_thread(self.queue.release, task)
+
+    async def _next_end(self, report: Callable[[TaskReport], None]) -> None:
+        """Waits for a task to end, no longer than one poll, so that new tasks start meanwhile."""
+        done, self._running = await asyncio.wait(
+            self._running, timeout=self.poll_seconds, return_when=asyncio.FIRST_COMPLETED
+        )
+        for task in done:
+            if task.cancelled():
+                continue
+            if error := task.exception():
+                # Its lease lapses, and another run takes it.
+                _log.error("a task could not be settled in the queue", exc_info=error)
+                continue
+            ended = task.result()
+            if ended.end is TaskEnd.NO_ROOM:
+                self._owed.append(ended.task)
+                self._lost_room(NoRoomError(ended.error or ""))
+            elif self._no_room and ended.end is not TaskEnd.LEASE_LOST:
+                self._no_room = None
+                _log.info("there is room again; the worker goes on")
+            report(ended)
+        if not self._running:
+            self._runs_alone = False
+        await self._settle_debts()
+
+    def _lost_room(self, error: NoRoomError) -> None:
+        now = asyncio.get_running_loop().time()
+        self._next_try = now + min(self.poll_seconds, _LONGEST_ROOM_POLL_SECONDS)
+        if self._no_room is None:
+            self._no_room_since = now
+            _log.error("%s; no further task is taken until there is room", error)
+        self._no_room = error
+
+    async def _settle_debts(self) -> None:
+        """Gives back what was begun without room, its attempt uncounted."""
+        while self._owed:
+            try:
+                await self._give_back(self._owed[-1])
+            except LeaseLostError:
+                pass  # another took it
+            except NoRoomError:
+                return
+            except Exception as error:
+                _log.error("a task could not be given back to the queue: %s", error)
+                return
+            self._owed.pop()
+
+    async def _wait_for_room(self, *, drain: bool) -> None:
+        """Until the next try; a drain gives up after a minute."""
+        now = asyncio.get_running_loop().time()
+        waited = now - self._no_room_since
+        if drain and self._no_room and waited > self.drain_without_room_seconds:
+            raise self._no_room
+        await self._pause(max(0.0, self._next_try - now))
+        await self._settle_debts()
+
+
+def _claimable(only: Sequence[int] | None) -> Iterator[Sequence[int] | None]:
+    """The ids in parts that a claim can name; None where any task will do."""
+    if only is None:
+        yield None
+        return
+    for start in range(0, len(only), _CLAIM_IDS):
+        yield only[start : start + _CLAIM_IDS]
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts task ends and outcomes, images and bytes; keeps each warning and error, with the id
+    of its task and what that is about."""
+
+    ends: Counter[TaskEnd] = field(default_factory=Counter)
+    outcomes: Counter[str] = field(default_factory=Counter)
+    uploaded: int = 0
+    kept: int = 0
+    downloaded_bytes: int = 0
+    warnings: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+
+    def add(self, report: TaskReport) -> None:
+        self.ends[report.end] += 1 + report.parked_along
+        if report.result is not None:
+            result = report.result
+            self.outcomes[str(result.outcome)] += 1
+            self.uploaded += result.uploaded
+            self.kept += result.kept
+            self.downloaded_bytes += result.downloaded_bytes
+            label = task_label(report.task)
+            self.warnings += [f"{label}: {text}" for text in result.warnings]
+        elif report.error is not None:
+            self.errors.append(f"{task_label(report.task)}: {report.error}")
+
+    @property
+    def failed(self) -> int:
+        return self.ends[TaskEnd.FAILED]
+
+    @property
+    def parked(self) -> int:
+        """Times that a task was put off because an account takes no requests."""
+        return self.ends[TaskEnd.PARKED]
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            **{end.value: self.ends[end] for end in TaskEnd},
+            "outcomes": dict(self.outcomes),
+            "uploaded": self.uploaded,
+            "kept": self.kept,
+            "downloaded_bytes": self.downloaded_bytes,
+            "warnings": self.warnings,
+            "errors": self.errors,
+        }
+
+
+def task_label(task: Task) -> str:
+    """Such as ``Task 7 (product 'Lamp')``, as far as its payload tells."""
+    entity = entity_label(task)
+    return f"Task {task.id} ({entity})" if entity else f"Task {task.id}"
+
+
+def entity_label(task: Task) -> str:
+    """Such as ``product 'Lamp'``, or by id where a payload has no name; '' where it tells none."""
+    payload = task.payload if isinstance(task.payload, Mapping) else {}
+    kind = payload.get("parent_entity_type") or payload.get("entity_type")
+    name, entity_id = payload.get("name"), payload.get("parent_entity_id")
+    if not isinstance(kind, str):
+        return ""
+    if isinstance(name, str) and name:
+        return f"{kind} '{name}'"
+    return f"{kind} {entity_id}" if isinstance(entity_id, str) else ""

@@ -1,0 +1,431 @@
+"""The nouns, with their invariants: accounts, entities, images, requests."""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Protocol
+
+from imgsync.domain.errors import (
+    PayloadError,
+    PluginError,
+    UnknownEntityTypeError,
+    WrongAccountError,
+)
+
+
+class TokenKind(StrEnum):
+    """How an account authenticates: Bearer token of a solution or user, or Basic login:password.
+
+    DRAFT is the token of a solution in draft or moderation: as SOLUTION, but each request costs 4.
+    """
+
+    SOLUTION = "solution"
+    DRAFT = "draft"
+    USER = "user"
+    PASSWORD = "password"  # noqa: S105 (a kind, not a secret)
+
+
+class AccountRole(StrEnum):
+    """Which side of a copy an account stands on. An account never stands on both."""
+
+    MAIN = "main"
+    CHILD = "child"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Whose credentials these are, as the API tells: account id, a name, and the kind.
+
+    `token_kind` is SOLUTION for every token of a solution; the API does not tell a draft.
+    """
+
+    account_id: str
+    name: str
+    token_kind: TokenKind
+
+
+@dataclass(frozen=True, slots=True)
+class Parking:
+    """An account takes no requests until the aware moment `until`; `reason` is for the user."""
+
+    reason: str
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """An account and its credentials. `secret` is left out of repr so that no log shows it.
+
+    `login` is set exactly when `token_kind` is PASSWORD; `role` is None until it is known.
+    """
+
+    id: str
+    name: str
+    token_kind: TokenKind
+    secret: str = field(repr=False)
+    login: str | None = None
+    role: AccountRole | None = field(default=None, compare=False)
+
+    def __post_init__(self) -> None:
+        if not self.id.strip():
+            raise ValueError("account id is empty")
+        if not (self.id + self.name + (self.login or "")).isprintable():
+            raise ValueError("the id, name or login has characters that cannot be printed")
+        if not self.secret:
+            raise ValueError("the token or password is empty")
+        is_password = self.token_kind is TokenKind.PASSWORD
+        if not is_password and not re.fullmatch(r"[!-~]+", self.secret):
+            raise ValueError("the token has spaces, line breaks or other than ASCII characters")
+        if any(unicodedata.category(c) in ("Cc", "Cs") for c in self.secret):
+            raise ValueError("the password has control characters")
+        if is_password != (self.login is not None):
+            raise ValueError("a login goes with a password, and only with a password")
+
+
+def check_roles(main: Account, child: Account) -> None:
+    """WrongAccountError where these two cannot be the main and the child account of a copy."""
+    if main.id.casefold() == child.id.casefold():
+        raise WrongAccountError(
+            f"the main and the child account are the same: {_named(main)} and {_named(child)}"
+        )
+    for account, role, other in (
+        (main, AccountRole.MAIN, child),
+        (child, AccountRole.CHILD, main),
+    ):
+        if account.role not in (None, role):
+            raise WrongAccountError(
+                f"{_named(account)} is a {account.role} account and cannot be the {role} account "
+                f"beside {_named(other)}; if it should be, say so with "
+                f"'imgsync account add {account.id} --role {role}'"
+            )
+
+
+def _named(account: Account) -> str:
+    return f"account '{account.name}' ({account.id})"
+
+
+_NAMELESS = "image"
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteImage:
+    """An image of an entity as GET …/images lists it.
+
+    `href` is meta.href (needed to keep the image), `size` is bytes (0 where the API does not tell),
+    `updated` the API's own text, such as ``2019-01-24 16:55:24.567`` (Moscow time; '' untold).
+    """
+
+    href: str
+    filename: str
+    size: int
+    updated: str
+    download_href: str
+
+    @property
+    def id(self) -> str:
+        """Id of the image, the last segment of `href`."""
+        return last_segment(self.href)
+
+    def is_of(self, entity_id: str) -> bool:
+        """Whether `href`, ``…/{entity id}/images/{id}``, names this entity."""
+        return entity_id in _without_query(self.href).split("/")
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFingerprint:
+    """What tells whether a source image changed: its id, size in bytes and updated time."""
+
+    id: str
+    size: int
+    updated: str
+
+
+@dataclass(frozen=True, slots=True)
+class SourceImage:
+    """An image to copy, as a payload names it; `size` (bytes) and `updated` may be unknown."""
+
+    download_href: str
+    filename: str
+    size: int | None = None
+    updated: str | None = None
+
+    @property
+    def id(self) -> str | None:
+        """Image id where `download_href` is MoySklad's ``…/download/{id}``, else None."""
+        path = _without_query(self.download_href)
+        if "/download/" not in path:
+            return None
+        found = last_segment(path)
+        return found if _UUID.fullmatch(found) else None
+
+    @property
+    def fingerprint(self) -> ImageFingerprint | None:
+        """The fingerprint, or None while any part of it is unknown."""
+        if self.id is None or not self.size or not self.updated:
+            return None
+        return ImageFingerprint(self.id, self.size, self.updated)
+
+    @classmethod
+    def all_listed(cls, images: Iterable[RemoteImage]) -> "tuple[SourceImage, ...]":
+        """The images that the main account lists, but those that cannot be downloaded."""
+        return tuple(
+            cls(image.download_href.strip(), image.filename.strip() or _NAMELESS).described_by(
+                image
+            )
+            for image in images
+            if image.download_href.strip()
+        )
+
+    def described_by(self, listed: RemoteImage) -> "SourceImage":
+        """This image with size and updated time as the main account lists them."""
+        return SourceImage(
+            self.download_href, self.filename, listed.size or None, listed.updated or None
+        )
+
+
+_HTTP_ADDRESS = re.compile(
+    r"https?://([^/?#@\\]*@)?(\[[0-9a-f:.%]+\]|[^/?#@:\[\]\\]+)(:(?P<port>[0-9]{0,5}))?([/?#].*)?",
+    re.IGNORECASE,
+)
+MAX_ADDRESS_LENGTH = 8192
+"""Characters; the API refuses longer headers, and so longer addresses."""
+
+
+def is_http_address(text: str) -> bool:
+    """Whether it has the form of an absolute http or https address; where it may lead is for the
+    adapter to say."""
+    found = _HTTP_ADDRESS.fullmatch(text)
+    return (
+        found is not None
+        and text.isprintable()
+        and len(text) <= MAX_ADDRESS_LENGTH
+        and int(found["port"] or 0) < 65_536
+    )
+
+
+def last_segment(url: str) -> str:
+    """Last path segment of a URL, without query or fragment."""
+    return _without_query(url).rstrip("/").rsplit("/", 1)[-1]
+
+
+def _without_query(url: str) -> str:
+    return re.split(r"[?#]", url, maxsplit=1)[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """An image that is on the child already; `href` is its meta.href."""
+
+    href: str
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """An image to send. `key` names its downloaded file, `size` is that file's bytes.
+
+    `replaces`: href of the child's earlier copy, which holds its place until it is there.
+    """
+
+    key: str
+    filename: str
+    size: int
+    replaces: str | None = None
+
+    @property
+    def stand_in(self) -> Keep | None:
+        """The earlier copy."""
+        return None if self.replaces is None else Keep(self.replaces)
+
+
+Element = Keep | Upload
+"""A place in the list that a request sets."""
+
+
+MAX_IMAGES = 10
+"""Images of one product, bundle or variant."""
+
+
+class MatchField(StrEnum):
+    """Field by which an entity's counterpart in the child account is found."""
+
+    EXTERNAL_CODE = "externalCode"
+    CODE = "code"
+    ARTICLE = "article"
+    NAME = "name"
+
+
+class EntityMatcher(Protocol):
+    """How the counterpart of an entity is found where its type has no field of `MatchField`."""
+
+    @property
+    def name(self) -> str:
+        """What it compares, for messages such as ``no child entity has {name} 'x'``."""
+        ...
+
+    def key(self, entity: "Entity") -> str | None:
+        """Equal for an entity and its counterpart; None where there is nothing to compare.
+
+        `Entity.fields` is the row as the API gives it. Ids of one account mean nothing in another.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class EntityType:
+    """An entity type: its `name` in payloads and, as ``entity/{name}``, in the API.
+
+    `max_images`: images that the API allows on one. `matcher` stands in for the field that
+    configuration names.
+    """
+
+    name: str
+    max_images: int = MAX_IMAGES
+    matcher: EntityMatcher | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not (self.name.isascii() and self.name.isalnum()):
+            raise PluginError(f"entity type name {self.name!r} is not ASCII letters and digits")
+        if not isinstance(self.max_images, int) or isinstance(self.max_images, bool):
+            raise PluginError(f"entity type '{self.name}': max_images is no whole number")
+        if self.max_images < 1:
+            raise PluginError(f"entity type '{self.name}' allows no image")
+
+
+class EntityTypes:
+    """The registered entity types. Raises PluginError on two of one name."""
+
+    def __init__(self, types: Iterable[EntityType]) -> None:
+        self._types: dict[str, EntityType] = {}
+        for entity_type in types:
+            if entity_type.name in self._types:
+                raise PluginError(f"entity type '{entity_type.name}' is registered twice")
+            self._types[entity_type.name] = entity_type
+
+    def __iter__(self) -> Iterator[EntityType]:
+        return iter(self._types.values())
+
+    @property
+    def names(self) -> list[str]:
+        return list(self._types)
+
+    def get(self, name: str) -> EntityType:
+        """The type of that name; UnknownEntityTypeError lists the known ones."""
+        try:
+            return self._types[name]
+        except KeyError:
+            known = ", ".join(self._types)
+            raise UnknownEntityTypeError(f"unknown entity type '{name}' (known: {known})") from None
+
+
+_NO_FIELDS: Mapping[str, object] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Entity:
+    """A product, bundle, variant or plugin type as the API lists it.
+
+    `images` is filled only where they were asked for, in order. `unreadable` names those of its
+    images that the API gave in a shape that cannot be read. `images_known` is False where the API
+    does not tell the list (null): `images` is empty then, but the entity may well have some.
+    `fields`: the whole row, for a type with a matcher of its own only, so that a large catalogue
+    takes little memory.
+    """
+
+    id: str
+    name: str
+    external_code: str | None = None
+    code: str | None = None
+    article: str | None = None
+    images: tuple[RemoteImage, ...] = ()
+    unreadable: tuple[str, ...] = ()
+    images_known: bool = True
+    fields: Mapping[str, object] = field(default_factory=lambda: _NO_FIELDS, compare=False)
+
+    def key(self, match_field: MatchField) -> str | None:
+        """Value of the field, None where it is missing or blank."""
+        value = {
+            MatchField.EXTERNAL_CODE: self.external_code,
+            MatchField.CODE: self.code,
+            MatchField.ARTICLE: self.article,
+            MatchField.NAME: self.name,
+        }[match_field]
+        return value if value and value.strip() else None
+
+
+@dataclass(frozen=True, slots=True)
+class EntityPage:
+    """Part of a list of entities. `unreadable`: a text for each row that cannot be read, which
+    names its entity by name, code or id."""
+
+    entities: list[Entity]
+    unreadable: list[str] = field(default_factory=list)
+
+
+ENTITY_ID = r"^[0-9A-Za-z-]{1,64}$"
+
+
+@dataclass(frozen=True, slots=True)
+class SyncRequest:
+    """What a payload asks for: copy `images`, in order, from the main entity to the child's.
+
+    No images: the child's are to be cleared, as far as they are imgsync's. `name` is the main
+    entity's, for messages; empty where it is not known.
+
+    None can be made that would lead elsewhere: PayloadError for an id that is no id (``../x``), an
+    address that is not of http or https, a value of another type.
+    """
+
+    main_account_id: str
+    child_account_id: str
+    entity_type: str
+    main_entity_id: str
+    child_entity_id: str
+    images: tuple[SourceImage, ...]
+    name: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        for account in ("main_account_id", "child_account_id"):
+            value = _checked_text(account, getattr(self, account))
+            if not value.isprintable():
+                raise PayloadError(account, "has characters that cannot be printed")
+        _checked_text("entity_type", self.entity_type)
+        for entity in ("main_entity_id", "child_entity_id"):
+            value = _checked_text(entity, getattr(self, entity))
+            if not re.fullmatch(ENTITY_ID, value):
+                raise PayloadError(entity, "must be letters, digits and hyphens, at most 64")
+        if not isinstance(self.images, tuple):
+            raise PayloadError("images", "must be a tuple")
+        for position, image in enumerate(self.images):
+            _check_image(f"images.{position}", image)
+        if not isinstance(self.name, str):
+            raise PayloadError("name", "must be a text")
+
+    @property
+    def dedupe_key(self) -> str:
+        """Same for every request that writes the same child entity."""
+        return "/".join((self.child_account_id, self.entity_type, self.child_entity_id))
+
+
+def _checked_text(where: str, value: object) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise PayloadError(where, "must be a text that is not empty")
+    return value
+
+
+def _check_image(where: str, image: object) -> None:
+    if not isinstance(image, SourceImage):
+        raise PayloadError(where, "must be a SourceImage")
+    _checked_text(f"{where}.filename", image.filename)
+    address = _checked_text(f"{where}.download_href", image.download_href)
+    if not is_http_address(address):
+        raise PayloadError(f"{where}.download_href", "must be an absolute http or https address")
+    size = image.size
+    if size is not None and (not isinstance(size, int) or isinstance(size, bool) or size < 0):
+        raise PayloadError(f"{where}.size", "must be a number of bytes")
+    if image.updated is not None:
+        _checked_text(f"{where}.updated", image.updated)
