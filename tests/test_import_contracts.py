@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 EMULATOR = ROOT / "packages" / "moysklad-emulator" / "src"
 ROOMS = "Entrypoints use plugins, these adapters and application, which use the domain"
 IO = "The domain and the application import no I/O library"
-DOMAIN = "The domain is free of concurrency and clocks too"
+DOMAIN = "The domain is free of concurrency, clocks and wire formats too"
 ADAPTERS = "Adapters do not know one another"
 RUN = "from importlinter.cli import lint_imports_command; lint_imports_command()"
 
@@ -23,11 +23,13 @@ RUN = "from importlinter.cli import lint_imports_command; lint_imports_command()
     ("module", "source", "broken"),
     [
         ("adapters/wild/__init__.py", "import imgsync.adapters.sql.engine", ADAPTERS),
-        ("adapters/wild/__init__.py", "import imgsync.application.worker", ROOMS),
+        ("adapters/wild/__init__.py", "import imgsync.application.work", ROOMS),
         ("adapters/wild/__init__.py", "import imgsync.plugins", ROOMS),
         ("domain/wild.py", "import asyncio", DOMAIN),
         ("domain/wild.py", "import logging", DOMAIN),
         ("domain/wild.py", "import time", DOMAIN),
+        ("domain/wild.py", "import json", DOMAIN),
+        ("domain/wild.py", "import pydantic", DOMAIN),
         ("application/wild.py", "import sqlalchemy", IO),
         ("wild.py", "", ROOMS),
     ],

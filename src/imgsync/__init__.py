@@ -40,10 +40,8 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "imgsync.application.enqueue": ("PlanOutcome",),
-    "imgsync.application.plan_sync": ("Planned",),
-    "imgsync.application.tally": ("Tally",),
-    "imgsync.domain.accounts": ("Account", "AccountRole", "TokenKind"),
-    "imgsync.domain.entity_types": ("MatchField",),
+    "imgsync.application.survey": ("Planned",),
+    "imgsync.application.work": ("Tally",),
     "imgsync.domain.errors": (
         "AccountParkedError",
         "ApiError",
@@ -63,6 +61,7 @@ _HOMES = {
         "UnknownEntityTypeError",
         "WrongAccountError",
     ),
+    "imgsync.domain.model": ("Account", "AccountRole", "MatchField", "TokenKind"),
     "imgsync.entrypoints.api": ("Imgsync", "SyncReport"),
     "imgsync.entrypoints.config": ("ConfigError",),
     "imgsync.plugins": ("EntityType", "SyncRequest", "hookimpl"),

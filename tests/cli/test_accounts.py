@@ -366,6 +366,14 @@ def test_a_main_account_never_receives_images(child: Cli, sqlite_engine: Engine)
     child.ok("settings", "set", "--child", "c1", "--no-sync-images")
 
 
+def test_a_wrong_side_is_refused_with_the_way_out(child: Cli, sqlite_engine: Engine) -> None:
+    SqlAccountRepository(sqlite_engine).set_role("c1", AccountRole.MAIN)
+    store(child, "m1", "Main", SECRET)
+    said = child.fail("sync", "--main", "m1", "--child", "c1")
+    assert "'Branch' (c1) is a main account" in said
+    assert "say so with 'imgsync account add c1 --role child'" in said
+
+
 def test_settings_make_an_account_a_child(child: Cli, sqlite_engine: Engine) -> None:
     child.ok("settings", "set", "--child", "c1", "--no-sync-images")
     assert child.json("account", "list")[0]["role"] is None

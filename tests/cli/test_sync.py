@@ -340,7 +340,7 @@ def test_a_failed_payload_that_is_no_text_can_still_be_listed(
 def test_every_task_of_a_long_plan_is_run(
     ready: Cli, shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("imgsync.application.worker._CLAIM_IDS", 2)
+    monkeypatch.setattr("imgsync.application.work._CLAIM_IDS", 2)
     lamps = [shop.pair(f"L{n}", pictures(1, 100 + n)) for n in range(5)]
     assert ready.json("sync", *BOTH)["run"]["completed"] == 5
     assert all(shop.images(lamp) for lamp in lamps)

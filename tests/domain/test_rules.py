@@ -112,7 +112,7 @@ def test_accounts_on_their_sides(main: AccountRole | None, child: AccountRole | 
         (AccountRole.CHILD, AccountRole.MAIN, "'Shop m' (m) is a child account"),
     ],
 )
-def test_accounts_on_the_wrong_sides_are_named_with_a_way_out(
+def test_accounts_on_the_wrong_sides_are_named(
     main: AccountRole | None, child: AccountRole | None, wrong: str
 ) -> None:
     with pytest.raises(WrongAccountError) as caught:
@@ -120,7 +120,6 @@ def test_accounts_on_the_wrong_sides_are_named_with_a_way_out(
     assert wrong in str(caught.value)
     assert "'Shop m' (m)" in str(caught.value)
     assert "'Shop c' (c)" in str(caught.value)
-    assert "imgsync account add" in str(caught.value)
 
 
 def test_an_account_is_never_a_child_of_itself() -> None:

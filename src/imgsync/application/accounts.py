@@ -193,8 +193,8 @@ def find_account(accounts: AccountRepository, given: str) -> Account:
     """
     try:
         return accounts.get(given)
-    except UnknownAccountError as error:
-        unknown = error
+    except UnknownAccountError:
+        pass
     stored = accounts.all()
     named = [a for a in stored if a.name == given]
     if not named:
@@ -205,10 +205,7 @@ def find_account(accounts: AccountRepository, given: str) -> Account:
         ids = ", ".join(a.id for a in named)
         raise AmbiguousNameError(f"{len(named)} accounts are called '{given}'; give the ID: {ids}")
     near = get_close_matches(given, [text for a in stored for text in (a.name, a.id)])
-    if not near:
-        raise unknown
-    listed = " or ".join(f"'{text}'" for text in dict.fromkeys(near))
-    raise ImgsyncError(f"{unknown} (did you mean {listed}?)")
+    raise UnknownAccountError(given, list(dict.fromkeys(near)))
 
 
 def receives_nothing(settings: SettingsRepository, main: Account, child: Account) -> bool:

@@ -158,7 +158,7 @@ class SyncEntity:
         settings = await asyncio.to_thread(self.settings.get, request.child_account_id)
         if not settings.enabled:
             return SyncResult(SyncOutcome.DISABLED)
-        link = _Link(
+        copy = _Copy(
             self.moysklad.for_account(main_account),
             self.moysklad.for_account(child_account),
             entity_type,
@@ -167,25 +167,25 @@ class SyncEntity:
         )
         images = request.images
         if not images:
-            cleared, images = await self._clear(link)
+            cleared, images = await self._clear(copy)
             if cleared is not None:
                 return cleared
         limit = settings.limit_for(entity_type)
         left_out = _left_out(len(images), entity_type) if settings.sync_images_all else ()
         try:
-            result = await self._copy(link, images[:limit])
+            result = await self._copy(copy, images[:limit])
         except ChildChangedError:
             # At once from what is there now: the child may lack images meanwhile.
-            result = await self._copy(link, images[:limit])
+            result = await self._copy(copy, images[:limit])
         return result.with_warnings(left_out)
 
-    async def _clear(self, link: "_Link") -> tuple[SyncResult | None, tuple[SourceImage, ...]]:
+    async def _clear(self, copy: "_Copy") -> tuple[SyncResult | None, tuple[SourceImage, ...]]:
         """(result, no images), or (None, the images that the main account has by now)."""
-        record = await asyncio.to_thread(self.records.get, link.key)
+        record = await asyncio.to_thread(self.records.get, copy.key)
         if record is None or not record.has_copies:
             return SyncResult(SyncOutcome.UNCHANGED), ()
-        current = await link.child_images()
-        listed = await link.main.list_images(link.entity_type, link.request.main_entity_id)
+        current = await copy.child_images()
+        listed = await copy.main.list_images(copy.entity_type, copy.request.main_entity_id)
         if listed:
             images = SourceImage.all_listed(listed)
             if not images:
@@ -193,22 +193,22 @@ class SyncEntity:
             return None, images
         outcome = SyncOutcome.UNCHANGED
         if record.left_any(image.id for image in current):
-            await link.delete(current)
+            await copy.delete(current)
             outcome = SyncOutcome.CLEARED
-        await self._remember(link, NOTHING_LEFT)
+        await self._remember(copy, NOTHING_LEFT)
         return SyncResult(outcome), ()
 
-    async def _copy(self, link: "_Link", wanted: Sequence[SourceImage]) -> SyncResult:
-        images = await _described(link.main, link.entity_type, link.request, wanted)
-        record = await asyncio.to_thread(self.records.get, link.key)
-        current = await link.child_images()
+    async def _copy(self, copy: "_Copy", wanted: Sequence[SourceImage]) -> SyncResult:
+        images = await _described(copy.main, copy.entity_type, copy.request, wanted)
+        record = await asyncio.to_thread(self.records.get, copy.key)
+        current = await copy.child_images()
         if record and record.is_current([i.fingerprint for i in images], [c.id for c in current]):
             return SyncResult(SyncOutcome.UNCHANGED, record.warnings, kept=len(current))
 
         history = ChildHistory.of(record, current)
         with self.storage.workspace() as workspace:
             fetcher = ImageFetcher(
-                link.main, workspace, self.pictures, transform=self._transform(link.request)
+                copy.main, workspace, self.pictures, transform=self._transform(copy.request)
             )
             fetched = await fetcher.fetch([history.same(image) or image for image in images])
             copies = [
@@ -216,34 +216,34 @@ class SyncEntity:
                 for image, got in zip(images, fetched, strict=True)
             ]
             steps = self.strategy(
-                wanted_elements(copies), [c.href for c in current], link.child.limits.request
+                wanted_elements(copies), [c.href for c in current], copy.child.limits.request
             )
             driver = ReplaceDriver(
-                link.child,
-                link.entity_type,
-                link.request.child_entity_id,
+                copy.child,
+                copy.entity_type,
+                copy.request.child_entity_id,
                 workspace.read,
-                link.permit,
+                copy.permit,
             )
             before = record or NOTHING_LEFT
             # Should this process end before the conclusion, the images are still known for ours.
-            await self._remember(link, before.begun([image.id for image in current]))
+            await self._remember(copy, before.begun([image.id for image in current]))
             try:
                 replacement = await driver.run(steps)
                 conclusion = conclude(copies, replacement)
             except _REFUSALS:
-                await self._remember(link, before)
+                await self._remember(copy, before)
                 raise
-        await self._remember(link, conclusion.record)
-        await self._tell(link.request, copies, replacement.placed)
+        await self._remember(copy, conclusion.record)
+        await self._tell(copy.request, copies, replacement.placed)
         if driver.parked_by is not None:
             raise driver.parked_by
         return conclusion.result
 
-    async def _remember(self, link: "_Link", record: SyncRecord) -> None:
+    async def _remember(self, copy: "_Copy", record: SyncRecord) -> None:
         # A worker that lost its lease must not say what its heir has left.
-        await link.permit.confirm()
-        await asyncio.to_thread(self.records.put, link.key, record)
+        await copy.permit.confirm()
+        await asyncio.to_thread(self.records.put, copy.key, record)
 
     def _transform(self, request: SyncRequest) -> Callable[[bytes, str], bytes] | None:
         transform = self.transform
@@ -274,7 +274,7 @@ class SyncEntity:
 
 
 @dataclass(frozen=True, slots=True)
-class _Link:
+class _Copy:
     """Both sides of one request, and the right to write."""
 
     main: MoySkladPort

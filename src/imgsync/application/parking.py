@@ -155,8 +155,7 @@ class AccountGate:
     def _note(self, account_id: str, name: str, parking: Parking) -> None:
         if self._parked.get(account_id) != parking:
             _log.error(
-                "account '%s': %s; its tasks wait until %s, or until it is stored anew with "
-                "'imgsync account add'",
+                "account '%s': %s; its tasks wait until %s, or until it is stored anew",
                 name,
                 parking.reason,
                 parking.until.strftime("%Y-%m-%d %H:%M:%S UTC"),

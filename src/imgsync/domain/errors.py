@@ -21,9 +21,11 @@ class PayloadError(ImgsyncError):
 class UnknownAccountError(ImgsyncError):
     """An account id has no stored credentials."""
 
-    def __init__(self, account_id: str) -> None:
+    def __init__(self, account_id: str, near: Sequence[str] = ()) -> None:
+        listed = " or ".join(f"'{text}'" for text in near)
         super().__init__(
-            f"Account '{account_id}' is not configured; add it with 'imgsync account add'"
+            f"Account '{account_id}' is not configured"
+            + (f" (did you mean {listed}?)" if listed else "")
         )
 
 
@@ -44,6 +46,15 @@ class PluginError(ImgsyncError):
 
 class WrongAccountError(ImgsyncError):
     """Credentials are those of another account than the one they are stored for."""
+
+
+class WrongRoleError(WrongAccountError):
+    """An account stands on the other side of a copy already; `role` is the side asked for."""
+
+    def __init__(self, text: str, account_id: str, role: str) -> None:
+        super().__init__(text)
+        self.account_id = account_id
+        self.role = role
 
 
 class ParkingError(ImgsyncError):
@@ -132,8 +143,7 @@ class TooManyPixelsError(ImageError):
 
 
 class ForbiddenUrlError(ImageError):
-    """A download address that the policy of `imgsync.domain.urls` refuses; configuration may
-    allow it later."""
+    """A download address that may not be asked; configuration may allow it later."""
 
 
 class NoImageUploadedError(ImgsyncError):
@@ -152,9 +162,9 @@ class ClearLimitError(ImgsyncError):
         among = f" (among them {', '.join(examples)})" if examples else ""
         super().__init__(
             f"The images of {clears} child entities would be cleared{among}, as the main account "
-            f"has none there any more; that is over the limit of {allowed}, so none are. "
-            f"If it is meant, say --max-clear {clears}"
+            f"has none there any more; that is over the limit of {allowed}, so none are"
         )
+        self.clears = clears
 
 
 class NoRoomError(ImgsyncError):

@@ -14,6 +14,7 @@ from imgsync.domain.errors import (
     PluginError,
     UnknownEntityTypeError,
     WrongAccountError,
+    WrongRoleError,
 )
 
 
@@ -97,10 +98,11 @@ def check_roles(main: Account, child: Account) -> None:
         (child, AccountRole.CHILD, main),
     ):
         if account.role not in (None, role):
-            raise WrongAccountError(
+            raise WrongRoleError(
                 f"{_named(account)} is a {account.role} account and cannot be the {role} account "
-                f"beside {_named(other)}; if it should be, say so with "
-                f"'imgsync account add {account.id} --role {role}'"
+                f"beside {_named(other)}",
+                account.id,
+                role,
             )
 
 

@@ -5,6 +5,7 @@ import click
 from imgsync.application.enqueue import PlanOutcome
 from imgsync.domain.model import MatchField
 from imgsync.entrypoints.cli.output import say
+from imgsync.entrypoints.cli.runtime import with_hint
 
 match_option = click.option(
     "--match-by",
@@ -33,4 +34,4 @@ def print_skipped(outcome: PlanOutcome) -> None:
         what = f"{p.entity_type} '{p.name}'" if p.name else p.entity_type
         say(f"Skipped {what}: {p.reason}", err=True)
     if outcome.clear_limit_error is not None:
-        say(str(outcome.clear_limit_error), err=True)
+        say(with_hint(outcome.clear_limit_error), err=True)

@@ -13,7 +13,12 @@ import click
 from click.exceptions import NoArgsIsHelpError
 from sqlalchemy.exc import SQLAlchemyError
 
-from imgsync.domain.errors import ImgsyncError
+from imgsync.domain.errors import (
+    ClearLimitError,
+    ImgsyncError,
+    UnknownAccountError,
+    WrongRoleError,
+)
 from imgsync.domain.text import shown_lines
 from imgsync.entrypoints.cli.logs import start_logging
 from imgsync.entrypoints.cli.output import print_json, say
@@ -132,7 +137,7 @@ def describe(error: Exception) -> str:
         case click.ClickException():
             text = error.format_message()
         case ImgsyncError():
-            text = str(error)
+            text = with_hint(error)
         case UnicodeError():
             text = f"Not valid text: {error}"
         case SQLAlchemyError():
@@ -143,6 +148,22 @@ def describe(error: Exception) -> str:
             _log.error("unexpected error", exc_info=error)
             text = f"Unexpected {type(error).__name__}: {error}"
     return re.sub(r"\s*\n\s*", " ", text.strip())
+
+
+def with_hint(error: ImgsyncError) -> str:
+    """Its text, and the command or option that helps where there is one."""
+    match error:
+        case UnknownAccountError():
+            return f"{error}; add it with 'imgsync account add'"
+        case ClearLimitError():
+            return f"{error}. If it is meant, say --max-clear {error.clears}"
+        case WrongRoleError():
+            return (
+                f"{error}; if it should be, say so with "
+                f"'imgsync account add {error.account_id} --role {error.role}'"
+            )
+        case _:
+            return str(error)
 
 
 def in_part(work: Callable[[], object], begun: Callable[[], bool]) -> str | None:
