@@ -300,7 +300,7 @@ async def test_an_address_that_leads_elsewhere_costs_its_entity_only(
     world.child.add("product", "Chair", external_code="y")
     lamp, chair = [p async for p in world.plan("main", "child")]
     assert (lamp.name, lamp.request, chair.request is not None) == ("Lamp", None, True)
-    assert lamp.reason.startswith("images.0.download_href: not a")
+    assert lamp.reason.startswith("images.0.download_href: must be an")
 
 
 async def test_rows_that_cannot_be_read_are_told_and_the_others_planned(world: World) -> None:
