@@ -1,8 +1,10 @@
 """How many files of imgsync one sync of one product crosses, and how many calls between them.
 
-Run ``python -m benchmarks.crossings``. Threads are counted too; calls within a file are not.
+Run ``python -m benchmarks.crossings``. Threads are counted too; calls within a file are not, and a
+coroutine or generator that goes on is not called anew.
 """
 
+import inspect
 import sys
 import tempfile
 import threading
@@ -19,6 +21,7 @@ from moysklad_emulator import Emulator, EmulatorServer
 from moysklad_emulator.pictures import padded_png
 
 _ROOT = str(Path(imgsync.__file__).parent)
+_GOES_ON = inspect.CO_COROUTINE | inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
 
 
 class Crossings:
@@ -26,6 +29,7 @@ class Crossings:
 
     def __init__(self) -> None:
         self.calls: Counter[tuple[str, str]] = Counter()
+        self._begun: set[FrameType] = set()
 
     def __call__(self, frame: FrameType, event: str, _argument: Any) -> None:
         if event != "call" or frame.f_code.co_name == "<module>":
@@ -35,6 +39,10 @@ class Crossings:
         while caller is not None and not self._ours(caller.f_code.co_filename):
             caller = caller.f_back
         if self._ours(here) and caller is not None and caller.f_code.co_filename != here:
+            if frame.f_code.co_flags & _GOES_ON:
+                if frame in self._begun:
+                    return
+                self._begun.add(frame)
             self.calls[caller.f_code.co_filename, here] += 1
 
     @staticmethod

@@ -9,7 +9,7 @@ from benchmarks.report import finish
 from benchmarks.workload import CHILD, MAIN, account_id
 from imgsync.application.work import Tally
 from imgsync.domain.model import Account, TokenKind
-from imgsync.domain.settings import ChildSettings
+from imgsync.domain.settings import ChildSettings, Link
 from imgsync.entrypoints.cli.runtime import run_async
 from imgsync.entrypoints.config import FixedConfig
 from imgsync.entrypoints.container import Container
@@ -26,21 +26,20 @@ def copy(emulator: EmulatorProcess) -> tuple[int, float]:
                 temp_dir=Path(folder) / "temp",
             )
         )
-        for name in (MAIN, CHILD):
-            container.accounts().add(Account(account_id(name), name, TokenKind.SOLUTION, name))
-        main_id, child_id = account_id(MAIN), account_id(CHILD)
-        container.settings().put(child_id, ChildSettings(sync_images_all=True))
-        tally = Tally()
+        tally, settings = Tally(), ChildSettings(sync_images_all=True)
 
         async def run() -> float:
-            await container.enqueue()(main_id, child_id)
+            main, child = (Account(account_id(n), n, TokenKind.SOLUTION, n) for n in (MAIN, CHILD))
+            for account in (main, child):
+                await container.accounts().add(account)
+            await container.settings().put(child.id, settings)
+            await container.enqueue()(Link(main, child, settings))
             emulator.reset_stats()
             started = time.monotonic()
             await container.worker().run(drain=True, report=tally.add)
             return time.monotonic() - started
 
         seconds = run_async(container, run)
-        container.shutdown_resources()
     return tally.uploaded, seconds
 
 

@@ -13,8 +13,7 @@ import pytest
 from hypothesis import settings
 from sqlalchemy import Engine, make_url, text
 
-from imgsync.adapters.sql.engine import create_engine_for
-from imgsync.adapters.sql.schema import create_schema
+from imgsync.adapters.sql.database import Database, create_engine_for
 
 for _name in list(os.environ):
     _own = _name.startswith("IMGSYNC_") and not _name.startswith("IMGSYNC_TEST_")
@@ -81,8 +80,13 @@ def sqlite_url(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def sqlite_engine(sqlite_url: str) -> Iterator[Engine]:
-    yield from _ready(sqlite_url)
+def sqlite_database(sqlite_url: str) -> Iterator[Database]:
+    yield from _opened(sqlite_url)
+
+
+@pytest.fixture
+def sqlite_engine(sqlite_database: Database) -> Engine:
+    return sqlite_database.engine
 
 
 @pytest.fixture(scope="session")
@@ -124,8 +128,13 @@ def database_url(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
-    yield from _ready(database_url)
+def database(database_url: str) -> Iterator[Database]:
+    yield from _opened(database_url)
+
+
+@pytest.fixture
+def engine(database: Database) -> Engine:
+    return database.engine
 
 
 @pytest.fixture
@@ -140,11 +149,10 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(folder)], check=True)
 
 
-def _ready(url: str) -> Iterator[Engine]:
-    engine = create_engine_for(url)
-    create_schema(engine)
-    yield engine
-    engine.dispose()
+def _opened(url: str) -> Iterator[Database]:
+    database = Database.open(url)
+    yield database
+    database.close()
 
 
 @pytest.fixture(autouse=True)

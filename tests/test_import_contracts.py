@@ -22,7 +22,7 @@ RUN = "from importlinter.cli import lint_imports_command; lint_imports_command()
 @pytest.mark.parametrize(
     ("module", "source", "broken"),
     [
-        ("adapters/wild/__init__.py", "import imgsync.adapters.sql.engine", ADAPTERS),
+        ("adapters/wild/__init__.py", "import imgsync.adapters.sql.database", ADAPTERS),
         ("adapters/wild/__init__.py", "import imgsync.application.work", ROOMS),
         ("adapters/wild/__init__.py", "import imgsync.plugins", ROOMS),
         ("domain/wild.py", "import asyncio", DOMAIN),

@@ -1,5 +1,6 @@
 """What a program imports from imgsync, and what the README shows of it."""
 
+import inspect
 import re
 import subprocess
 import sys
@@ -44,10 +45,13 @@ NAMES = [
     "Planned",
     "PluginError",
     "StorageFullError",
+    "StoreError",
     "SyncIsOffError",
     "SyncReport",
     "SyncRequest",
     "Tally",
+    "TaskEnd",
+    "TaskReport",
     "TokenKind",
     "UnavailableError",
     "UnknownAccountError",
@@ -79,6 +83,27 @@ def test_the_public_names() -> None:
     assert re.match(r"\d+\.\d+", imgsync.__version__)
     with pytest.raises(AttributeError, match="no attribute 'Nonsense'"):
         imgsync.Nonsense  # noqa: B018
+
+
+def test_each_public_name_is_documented() -> None:
+    document = Path(__file__).parents[1] / "docs" / "program.md"
+    named = set(re.findall(r"`(\w+)", document.read_text(encoding="utf-8")))
+    assert set(NAMES) - named == set()
+
+
+def test_each_method_is_documented_with_its_parameters() -> None:
+    document = Path(__file__).parents[1] / "docs" / "program.md"
+    rows = re.findall(r"^\| `(\w+)\((.*?)\)`", document.read_text(encoding="utf-8"), re.MULTILINE)
+    documented = {
+        name: [p.partition("=")[0] for p in given.split(", ") if p not in ("", "*")]
+        for name, given in rows
+    }
+    public = {
+        name: [p for p in inspect.signature(method).parameters if p != "self"]
+        for name, method in vars(Imgsync).items()
+        if inspect.isfunction(method) and not name.startswith("_")
+    }
+    assert documented == public
 
 
 def test_the_errors_are_of_one_family() -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from imgsync.application.enqueue import PlanOutcome
     from imgsync.application.survey import Planned
-    from imgsync.application.work import Tally
+    from imgsync.application.work import Tally, TaskEnd, TaskReport
     from imgsync.domain.errors import (
         AccountParkedError,
         ApiError,
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         PermissionDeniedError,
         PluginError,
         StorageFullError,
+        StoreError,
         SyncIsOffError,
         UnavailableError,
         UnknownAccountError,
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "imgsync.application.enqueue": ("PlanOutcome",),
     "imgsync.application.survey": ("Planned",),
-    "imgsync.application.work": ("Tally",),
+    "imgsync.application.work": ("Tally", "TaskEnd", "TaskReport"),
     "imgsync.domain.errors": (
         "AccountParkedError",
         "ApiError",
@@ -55,6 +56,7 @@ _HOMES = {
         "PermissionDeniedError",
         "PluginError",
         "StorageFullError",
+        "StoreError",
         "SyncIsOffError",
         "UnavailableError",
         "UnknownAccountError",
@@ -89,10 +91,13 @@ __all__ = [
     "Planned",
     "PluginError",
     "StorageFullError",
+    "StoreError",
     "SyncIsOffError",
     "SyncReport",
     "SyncRequest",
     "Tally",
+    "TaskEnd",
+    "TaskReport",
     "TokenKind",
     "UnavailableError",
     "UnknownAccountError",

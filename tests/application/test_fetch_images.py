@@ -2,18 +2,19 @@
 
 import io
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from PIL import Image
 
 from imgsync.adapters.pictures.pillow import PillowCheck
-from imgsync.application.fetch import Fetched, ImageFetcher
-from imgsync.domain.diff import Failure
+from imgsync.application.fetch import ImageFetcher
+from imgsync.domain.diff import ImageOutcome
 from imgsync.domain.errors import AccountParkedError
 from imgsync.domain.model import SourceImage, Upload
+from imgsync.domain.ports.storage import TempFile
+from imgsync.testing import MemoryMoySklad, MemoryWorkspace
 from tests.application.world import png
-from tests.fakes.moysklad import FakeMoySklad
-from tests.fakes.storage import MemoryWorkspace
 
 pytestmark = pytest.mark.anyio
 
@@ -29,27 +30,27 @@ class Storage:
     """Gives what `comes`, one by one, in place of an image; the last for ever."""
 
     comes: list[bytes]
-    main: FakeMoySklad = field(default_factory=FakeMoySklad)
+    main: MemoryMoySklad = field(default_factory=MemoryMoySklad)
     workspace: MemoryWorkspace = field(default_factory=MemoryWorkspace)
     downloads: int = 0
 
-    async def fetch(self, size: int | None, head: int | None = None) -> Fetched:
+    async def fetch(self, size: int | None, head: int | None = None) -> ImageOutcome:
         self.main.add("product", "Lamp", [("a.jpg", self.comes[0])])
         (image_id,) = self.main.blobs
         self.main.knows_lengths = head is not None
         href = next(iter(self.main.entities["product"].values())).images[0].download_href
         original = self.main.download
 
-        async def download(url: str, write: object, restart: object, *rest: object) -> None:
+        async def download(*args: Any, **kwargs: Any) -> TempFile:
             self.downloads += 1
             self.main.blobs[image_id] = self.comes[0]
             if len(self.comes) > 1:
                 self.comes.pop(0)
-            await original(url, write, restart, *rest)  # type: ignore[arg-type]
+            return await original(*args, **kwargs)
 
-        self.main.download = download  # type: ignore[method-assign, assignment]
+        self.main.download = download  # type: ignore[method-assign]
         fetcher = ImageFetcher(self.main, self.workspace, PillowCheck())
-        (got,) = await fetcher.fetch([SourceImage(href, "a.jpg", size, "u")])
+        (got,) = await fetcher.fetch([ImageOutcome(SourceImage(href, "a.jpg", size, "u"))])
         return got
 
 
@@ -58,10 +59,11 @@ async def test_a_cut_file_without_a_known_size_is_fetched_again(size: int | None
     whole = jpeg()
     storage = Storage([whole[:6000], whole])
     got = await storage.fetch(size)
-    assert isinstance(got, Upload)
-    assert got.size == len(whole)
+    assert isinstance(got.element, Upload)
+    assert got.element.size == len(whole)
     assert storage.downloads == 2
-    assert b"".join(storage.workspace.read(got.key)) == whole
+    chunks = [chunk async for chunk in storage.workspace.read(got.element.key)]
+    assert b"".join(chunks) == whole
 
 
 @pytest.mark.parametrize("cut", [1, 2, 50, 5000])
@@ -70,22 +72,22 @@ async def test_a_file_that_stays_cut_is_retryable_and_never_uploaded(kind: str, 
     whole = jpeg() if kind == "jpeg" else png(1, 6000)
     storage = Storage([whole[:-cut]])
     got = await storage.fetch(None)
-    assert isinstance(got, Failure)
-    assert got.reason.startswith("the file is cut: ")
+    assert got.problem
+    assert got.problem.startswith("the file is cut: ")
     assert (got.retryable, got.settled, storage.downloads) == (True, False, 2)
 
 
 async def test_a_file_of_another_size_than_listed_is_retryable() -> None:
     whole = jpeg()
     got = await Storage([whole[:6000]]).fetch(len(whole))
-    assert isinstance(got, Failure)
+    assert got.problem
     assert got.retryable
-    assert f"6000 bytes came in place of its {len(whole)}" in got.reason
+    assert f"6000 bytes came in place of its {len(whole)}" in got.problem
 
 
 async def test_a_placeholder_in_place_of_the_listed_image_is_retryable() -> None:
     got = await Storage([png(1, 100)]).fetch(20_000)
-    assert isinstance(got, Failure)
+    assert got.problem
     assert got.retryable
 
 
@@ -94,11 +96,11 @@ async def test_the_size_by_head_counts_as_the_listed_one() -> None:
     storage = Storage([whole, whole[:-2], whole[:-2]])
     storage.comes[0] = whole
     got = await storage.fetch(None, head=len(whole))
-    assert isinstance(got, Upload)
+    assert isinstance(got.element, Upload)
     storage = Storage([whole])
     storage.main.content_length = lambda url: _length(len(whole) + 5)  # type: ignore[method-assign]
     got = await storage.fetch(None)
-    assert isinstance(got, Failure)
+    assert got.problem
     assert got.retryable
 
 
@@ -107,9 +109,9 @@ async def test_a_head_that_names_the_cut_size_does_not_make_the_file_whole(cut: 
     part = jpeg()[:-cut]
     storage = Storage([part])
     got = await storage.fetch(None, head=len(part))
-    assert isinstance(got, Failure)
+    assert got.problem
     assert (got.retryable, got.settled, storage.downloads) == (True, False, 2)
-    assert "the file is cut" in got.reason
+    assert "the file is cut" in got.problem
 
 
 async def _length(size: int) -> int:
@@ -119,22 +121,22 @@ async def _length(size: int) -> int:
 async def test_a_complete_file_that_does_not_decode_is_settled() -> None:
     broken = jpeg()[:6000]
     got = await Storage([broken]).fetch(len(broken))
-    assert isinstance(got, Failure)
+    assert got.problem
     assert (got.retryable, got.settled) == (False, True)
-    assert "does not decode" in got.reason
+    assert "does not decode" in got.problem
 
 
 async def test_a_complete_jpeg_with_something_after_its_end_is_as_the_main_account_has_it() -> None:
     whole = jpeg() + b"MotionPhoto"
     got = await Storage([whole]).fetch(len(whole))
-    assert isinstance(got, Upload)
+    assert isinstance(got.element, Upload)
 
 
 async def test_a_complete_file_that_is_no_picture_is_settled() -> None:
     text = b"<html>" * 50
     got = await Storage([text]).fetch(len(text))
-    assert isinstance(got, Failure)
-    assert (got.settled, got.reason) == (True, "it is neither a JPEG nor a PNG file")
+    assert got.problem
+    assert (got.settled, got.problem) == (True, "it is neither a JPEG nor a PNG file")
 
 
 async def test_a_giant_is_settled_with_a_clear_warning() -> None:
@@ -142,9 +144,9 @@ async def test_a_giant_is_settled_with_a_clear_warning() -> None:
 
     data = giant(20_000, 6_000)
     got = await Storage([data]).fetch(len(data))
-    assert isinstance(got, Failure)
+    assert got.problem
     assert (got.retryable, got.settled) == (False, True)
-    assert "20000 × 6000 pixels" in got.reason
+    assert "20000 × 6000 pixels" in got.problem
 
 
 async def test_a_parked_account_concerns_every_image() -> None:

@@ -1,8 +1,7 @@
 """What a task may do while its lease holds, and what becomes of it once it does not."""
 
 import asyncio
-import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -12,6 +11,7 @@ import pytest
 from imgsync.application.work import LeasePermit, TaskEnd
 from imgsync.domain.diff import NOTHING_LEFT, EntityKey
 from imgsync.domain.errors import ImgsyncError, LeaseLostError
+from imgsync.domain.ports.storage import TempFile
 from imgsync.domain.tasks import Task, TaskStatus
 from imgsync.uptime import uptime
 from tests.application.world import LEASE, TYPES, World, png
@@ -33,24 +33,18 @@ class Stopwatch:
 async def claimed(world: World, lease: timedelta = LEASE) -> Task:
     world.pair(ONE)
     await world.enqueue()
-    task = world.queue.claim(lease=lease)
-    assert task is not None
-    return task
+    return await world.claim(lease)
 
 
-def renewing(world: World, act: Callable[[], None]) -> None:
+def renewing(world: World, act: Callable[[], Awaitable[object]]) -> None:
     """`act` happens while the queue renews a lease."""
     renew = world.queue.renew
 
-    def renewed(*args: Any, **kwargs: Any) -> None:
-        renew(*args, **kwargs)
-        act()
+    async def renewed(*args: Any, **kwargs: Any) -> None:
+        await renew(*args, **kwargs)
+        await act()
 
     world.queue.renew = renewed  # type: ignore[method-assign]
-
-
-def void(_: object) -> None:
-    return
 
 
 def test_the_clock_of_leases_goes_on() -> None:
@@ -65,14 +59,14 @@ async def test_a_write_may_last_as_long_as_the_lease_less_a_margin(world: World)
     world.clock.moment += LEASE / 2
     assert await permit.confirm() == 60 - 5
     assert permit.used
-    assert world.task(1).lease_expires_at == world.clock.moment + LEASE
+    assert (await world.task(1)).lease_expires_at == world.clock.moment + LEASE
 
 
 async def test_the_time_of_the_renewal_itself_counts_from_before_it_was_sent(world: World) -> None:
     watch = Stopwatch()
     permit = LeasePermit(world.queue, await claimed(world), LEASE, watch)
 
-    def slow() -> None:
+    async def slow() -> None:
         watch.seconds += 20
 
     renewing(world, slow)
@@ -83,7 +77,7 @@ async def test_a_process_stopped_during_the_renewal_may_not_write(world: World) 
     watch = Stopwatch()
     permit = LeasePermit(world.queue, await claimed(world), LEASE, watch)
 
-    def stopped() -> None:
+    async def stopped() -> None:
         watch.seconds += 600
 
     renewing(world, stopped)
@@ -94,7 +88,7 @@ async def test_a_process_stopped_during_the_renewal_may_not_write(world: World) 
 async def test_a_lease_that_another_took_permits_nothing(world: World) -> None:
     permit = LeasePermit(world.queue, await claimed(world), LEASE)
     world.clock.moment += LEASE
-    assert world.queue.claim(lease=LEASE)
+    assert await world.queue.claim(lease=LEASE)
     with pytest.raises(LeaseLostError, match="another worker"):
         await permit.confirm()
     assert not permit.used
@@ -104,13 +98,13 @@ async def test_a_lease_that_lapsed_and_that_nobody_took_is_held_again(world: Wor
     permit = LeasePermit(world.queue, await claimed(world), LEASE)
     world.clock.moment += 10 * LEASE
     assert await permit.confirm() > 0
-    assert world.queue.claim(lease=LEASE) is None
+    assert await world.queue.claim(lease=LEASE) == []
 
 
 async def test_a_queue_that_fails_permits_nothing(world: World) -> None:
     permit = LeasePermit(world.queue, await claimed(world), LEASE)
 
-    def away() -> None:
+    async def away() -> None:
         raise OSError("database is away")
 
     renewing(world, away)
@@ -119,15 +113,12 @@ async def test_a_queue_that_fails_permits_nothing(world: World) -> None:
 
 
 async def test_a_queue_that_does_not_answer_permits_nothing(world: World) -> None:
-    lease, answer = timedelta(seconds=0.3), threading.Event()
+    lease = timedelta(seconds=0.3)
     permit = LeasePermit(world.queue, await claimed(world, lease), lease)
-    renewing(world, lambda: void(answer.wait(10)))
-    try:
-        async with asyncio.timeout(5):
-            with pytest.raises(LeaseLostError, match="does not answer"):
-                await permit.confirm()
-    finally:
-        answer.set()
+    renewing(world, asyncio.Event().wait)
+    async with asyncio.timeout(5):
+        with pytest.raises(LeaseLostError, match="does not answer"):
+            await permit.confirm()
 
 
 async def test_nothing_is_written_once_the_lease_is_lost_and_no_record_is_left(
@@ -135,16 +126,16 @@ async def test_nothing_is_written_once_the_lease_is_lost_and_no_record_is_left(
 ) -> None:
     task = await claimed(world)
 
-    async def taken_meanwhile(*args: Any, **kwargs: Any) -> None:
+    async def taken_meanwhile(*args: Any, **kwargs: Any) -> TempFile:
         world.clock.moment += LEASE
-        assert world.queue.claim(lease=LEASE)
-        await download(*args, **kwargs)
+        assert await world.queue.claim(lease=LEASE)
+        return await download(*args, **kwargs)
 
     download, world.main.download = world.main.download, taken_meanwhile  # type: ignore[method-assign]
     report = await world.run_task()(task)
     assert report.end is TaskEnd.LEASE_LOST
     assert world.child.count("set_images") == 0
-    assert world.task(task.id).status is TaskStatus.PROCESSING
+    assert (await world.task(task.id)).status is TaskStatus.PROCESSING
 
 
 async def test_a_lease_lost_after_the_write_leaves_only_that_it_was_begun(world: World) -> None:
@@ -155,12 +146,12 @@ async def test_a_lease_lost_after_the_write_leaves_only_that_it_was_begun(world:
     async def then_lost(*args: Any, **kwargs: Any) -> Any:
         images = await set_images(*args, **kwargs)
         world.clock.moment += LEASE
-        assert world.queue.claim(lease=LEASE)
+        assert await world.queue.claim(lease=LEASE)
         return images
 
     world.child.set_images = then_lost  # type: ignore[method-assign]
     assert (await world.run_task()(task)).end is TaskEnd.LEASE_LOST
-    left = world.records.get(EntityKey("child", "product", child_id))
+    left = await world.records.get(EntityKey("child", "product", child_id))
     assert left == NOTHING_LEFT.begun([])
 
 
@@ -171,15 +162,14 @@ async def test_a_write_broken_off_with_its_lease_is_tried_and_checked_again(worl
     )
     report = await world.run_task()(task)
     assert report.end is TaskEnd.RETRYING
-    waiting = world.task(task.id)
+    waiting = await world.task(task.id)
     assert (waiting.error, waiting.check_again) == ("the write took too long", True)
 
 
 async def test_an_entity_whose_task_changed_hands_is_checked_later(world: World) -> None:
     lost = await claimed(world)
     world.clock.moment += LEASE
-    taken = world.queue.claim(lease=LEASE)
-    assert taken is not None
+    taken = await world.claim()
     run = world.run_task()
     assert (await run(taken)).end is TaskEnd.COMPLETED
     # The request that the stopped worker had sent arrives after all.
@@ -191,14 +181,13 @@ async def test_an_entity_whose_task_changed_hands_is_checked_later(world: World)
         TYPES.get("product"), entity, world.child.entities["product"][stale].images
     )
     assert world.child.images("product", child_id) == old
-    assert world.queue.claim(lease=LEASE) is None
+    assert await world.queue.claim(lease=LEASE) == []
     world.clock.moment += timedelta(minutes=6)
-    check = world.queue.claim(lease=LEASE)
-    assert check is not None
+    check = await world.claim()
     assert (check.id != lost.id, check.payload) == (True, lost.payload)
     assert (await run(check)).end is TaskEnd.COMPLETED
     assert world.child.images("product", child_id) == ONE
-    assert world.queue.counts()[TaskStatus.PENDING] == 0
+    assert (await world.queue.counts())[TaskStatus.PENDING] == 0
 
 
 async def test_the_keeper_of_a_process_that_was_stopped_asks_the_queue(world: World) -> None:
@@ -207,12 +196,12 @@ async def test_the_keeper_of_a_process_that_was_stopped_asks_the_queue(world: Wo
     task = await claimed(world, lease)
     started = asyncio.Event()
 
-    async def stopped(*_: object, **__: object) -> None:
+    async def stopped(*_: object, **__: object) -> Any:
         watch.seconds += 600
         started.set()
         await asyncio.Event().wait()
 
-    def away(*_: object, **__: object) -> None:
+    async def away(*_: object, **__: object) -> None:
         raise ImgsyncError("the database is away")
 
     world.main.download = stopped  # type: ignore[method-assign]
@@ -238,6 +227,6 @@ async def test_an_abort_during_a_write_asks_for_a_check(world: World) -> None:
     await writing.wait()
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
-    given_back = world.task(task.id)
+    given_back = await world.task(task.id)
     assert (given_back.status, given_back.attempts) == (TaskStatus.PENDING, 0)
     assert given_back.check_again

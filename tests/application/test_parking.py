@@ -2,13 +2,11 @@
 
 import asyncio
 import logging
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import insert
 
-from imgsync.adapters.sql.tables import sync_queue
 from imgsync.application.payloads import batch_payload
 from imgsync.application.work import Tally, TaskEnd, TaskReport
 from imgsync.domain.errors import (
@@ -19,6 +17,7 @@ from imgsync.domain.errors import (
     StorageFullError,
 )
 from imgsync.domain.model import Account, Parking, TokenKind
+from imgsync.domain.ports.queue import NewTask
 from imgsync.domain.tasks import TaskStatus
 from tests.application.world import World, png
 
@@ -32,7 +31,7 @@ async def queue_many(world: World, count: int) -> None:
         world.child.add("product", f"P{n}", external_code=f"x{n}")
     async for planned in world.plan("main", "child"):
         assert planned.request
-        world.put(batch_payload(planned.request), planned.request.dedupe_key)
+        await world.put(batch_payload(planned.request), planned.request.dedupe_key)
     world.main.calls.clear()
     world.child.calls.clear()
 
@@ -65,8 +64,8 @@ async def test_a_refused_token_costs_a_request_for_each_task_at_once_and_parks_a
     assert sum(1 + report.parked_along for report in reports) == 60
     refused = world.child if side == "child" else world.main
     assert 1 <= len(refused.calls) <= 4
-    assert world.queue.parked() == 60
-    tasks = world.queue.find()
+    assert await world.queue.parked() == 60
+    tasks = await world.queue.find()
     assert {task.status for task in tasks} == {TaskStatus.PENDING}
     assert {task.attempts for task in tasks} == {0}
     assert {task.scheduled_at for task in tasks} == {world.clock.moment + HOUR}
@@ -83,24 +82,24 @@ async def test_a_new_token_lets_the_tasks_run_again(world: World) -> None:
     await drain(world)
     free_all(world)
     assert await drain(world) == []
-    world.accounts.add(Account("child", "child", TokenKind.SOLUTION, "new-token"))
-    assert world.queue.unpark("child") == 6
+    await world.accounts.add(Account("child", "child", TokenKind.SOLUTION, "new-token"))
+    assert await world.queue.unpark("child") == 6
     assert [report.end for report in await drain(world)] == [TaskEnd.COMPLETED] * 6
-    assert {task.attempts for task in world.queue.find()} == {1}
+    assert {task.attempts for task in await world.queue.find()} == {1}
 
 
 async def test_a_token_refused_that_was_replaced_meanwhile_parks_nothing(world: World) -> None:
     await queue_many(world, 1)
 
     def replaced(_: str) -> ImgsyncError | None:
-        world.accounts.add(Account("child", "child", TokenKind.SOLUTION, "new-token"))
+        world.store.accounts["child"] = Account("child", "child", TokenKind.SOLUTION, "new-token")
         free_all(world)
         return AuthorisationError("401", "child")
 
     world.child.fail = replaced
     assert [r.end for r in await drain(world)] == [TaskEnd.GIVEN_BACK, TaskEnd.COMPLETED]
-    assert world.accounts.parking("child") is None
-    assert world.queue.find()[0].attempts == 1
+    assert await world.accounts.parking("child") is None
+    assert (await world.queue.find())[0].attempts == 1
 
 
 async def test_after_the_parking_one_task_tries_for_all(world: World) -> None:
@@ -112,12 +111,12 @@ async def test_after_the_parking_one_task_tries_for_all(world: World) -> None:
     world.clock.moment += HOUR
     await worker.run(drain=True, report=reports.append)
     assert len(world.child.calls) == 1
-    assert world.queue.parked() == 12
+    assert await world.queue.parked() == 12
     world.clock.moment += HOUR
     free_all(world)
     async with asyncio.timeout(10):
         await worker.run(drain=True, report=reports.append)
-    assert world.queue.counts()[TaskStatus.COMPLETED] == 12
+    assert (await world.queue.counts())[TaskStatus.COMPLETED] == 12
 
 
 async def test_a_try_that_fails_for_another_reason_ends_the_wait(world: World) -> None:
@@ -129,7 +128,7 @@ async def test_a_try_that_fails_for_another_reason_ends_the_wait(world: World) -
     refuse(world, "child", NotFoundError("the entity is gone"))
     async with asyncio.timeout(10):
         await worker.run(drain=True)
-    assert world.queue.counts()[TaskStatus.FAILED] == 4
+    assert (await world.queue.counts())[TaskStatus.FAILED] == 4
 
 
 async def test_full_storage_parks_the_child_even_where_it_is_not_named(world: World) -> None:
@@ -139,33 +138,33 @@ async def test_full_storage_parks_the_child_even_where_it_is_not_named(world: Wo
     )
     assert {r.end for r in await drain(world, 1)} == {TaskEnd.PARKED}
     assert world.child.count("set_images") == 1
-    assert world.accounts.parking("child") == Parking(
+    assert await world.accounts.parking("child") == Parking(
         "storage full (51003)", world.clock.moment + HOUR
     )
-    assert world.accounts.parking("main") is None
+    assert await world.accounts.parking("main") is None
 
 
 async def test_an_account_held_back_by_the_adapter_waits_a_minute(world: World) -> None:
     await queue_many(world, 3)
     refuse(world, "main", AccountParkedError("too many failing requests", "main"))
     assert {r.end for r in await drain(world)} == {TaskEnd.PARKED}
-    parking = world.accounts.parking("main")
+    parking = await world.accounts.parking("main")
     assert parking is not None
     assert parking.until == world.clock.moment + timedelta(minutes=1)
     # A parking that is known already is not made shorter by it.
     later = Parking("401", world.clock.moment + HOUR)
-    world.accounts.park("child", later)
+    await world.accounts.park("child", later)
     refuse(world, "child", AccountParkedError("too many", "child"))
     world.clock.moment += timedelta(minutes=1)
     await drain(world)
-    assert world.accounts.parking("child") == later
+    assert await world.accounts.parking("child") == later
 
 
 async def test_a_parking_noted_by_another_host_costs_no_request(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     await queue_many(world, 5)
-    world.accounts.park("main", Parking("401", world.clock.moment + HOUR))
+    await world.accounts.park("main", Parking("401", world.clock.moment + HOUR))
     assert {r.end for r in await drain(world)} == {TaskEnd.PARKED}
     assert world.main.calls == world.child.calls == []
     assert caplog.text.count("account 'main': 401") == 1
@@ -177,22 +176,19 @@ async def test_a_refusal_of_nobody_in_particular_fails_its_task(world: World) ->
     assert [r.end for r in await drain(world)] == [TaskEnd.FAILED]
 
 
+@pytest.mark.slow
 async def test_ten_thousand_tasks_of_a_refused_account_are_parked_with_the_first(
     world: World,
 ) -> None:
     await queue_many(world, 1)
-    (task,) = world.queue.find()
-    with world.engine.begin() as connection:
-        connection.execute(
-            insert(sync_queue),
-            [{"payload": task.payload, "dedupe_key": f"child/product/{n}"} for n in range(9999)],
-        )
-    world.clock.moment = datetime.now(UTC) + timedelta(minutes=1)
+    (task,) = await world.queue.find()
+    more = [NewTask(task.payload, f"child/product/{n}") for n in range(9999)]
+    await world.queue.enqueue(more)
     refuse(world, "child", AuthorisationError("401", "child"))
     reports = await drain(world)
     assert len(reports) <= 4
     assert len(world.child.calls) <= 4
-    assert world.queue.parked() == 10_000
+    assert await world.queue.parked() == 10_000
     tally = Tally()
     for report in reports:
         tally.add(report)
@@ -208,26 +204,26 @@ async def test_a_process_that_stops_before_it_notes_a_refusal_parks_no_new_token
     stopped = world.accounts if stopped_in == "accounts" else world.queue
     park = stopped.park
 
-    def replaced_meanwhile(*args: Any, **kwargs: Any) -> Any:
+    async def replaced_meanwhile(*args: Any, **kwargs: Any) -> Any:
         monkeypatch.undo()
         free_all(world)
-        world.accounts.add(Account("child", "child", TokenKind.SOLUTION, "new-token"))
-        world.queue.unpark("child")
-        return park(*args, **kwargs)
+        await world.accounts.add(Account("child", "child", TokenKind.SOLUTION, "new-token"))
+        await world.queue.unpark("child")
+        return await park(*args, **kwargs)
 
     monkeypatch.setattr(stopped, "park", replaced_meanwhile)
     await drain(world, concurrency=1)
-    assert world.accounts.parking("child") is None
-    assert world.queue.counts()[TaskStatus.COMPLETED] == 3
-    assert {task.attempts for task in world.queue.find()} == {1}
+    assert await world.accounts.parking("child") is None
+    assert (await world.queue.counts())[TaskStatus.COMPLETED] == 3
+    assert {task.attempts for task in await world.queue.find()} == {1}
 
 
 async def test_who_waits_for_an_account_calls_it_by_its_name(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
-    world.accounts.add(Account("child", "Corner shop", TokenKind.SOLUTION, "token"))
+    await world.accounts.add(Account("child", "Corner shop", TokenKind.SOLUTION, "token"))
     await queue_many(world, 1)
     refuse(world, "child", AuthorisationError("401", "child"))
     await drain(world)
-    assert world.queue.find()[0].error == "waits for account 'Corner shop': 401"
+    assert (await world.queue.find())[0].error == "waits for account 'Corner shop': 401"
     assert "account 'Corner shop': 401; its tasks wait until" in caplog.text

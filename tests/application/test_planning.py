@@ -18,7 +18,8 @@ from imgsync.domain.errors import (
 )
 from imgsync.domain.model import AccountRole, Entity, EntityType, EntityTypes, MatchField
 from imgsync.domain.ports.storage import StaleFile
-from tests.application.world import TestClock, World, png
+from imgsync.testing import SetClock
+from tests.application.world import World, png
 
 pytestmark = pytest.mark.anyio
 ONE = [("a.png", png(0))]
@@ -106,16 +107,16 @@ async def test_plans_that_cannot_be_made(
         _ = [p async for p in world.plan(main, child, only_types=types)]
 
 
-def test_cleanup_deletes_only_old_files_and_counts_them(world: World) -> None:
-    clock = TestClock(datetime.now(UTC))
+async def test_cleanup_deletes_only_old_files_and_counts_them(world: World) -> None:
+    clock = SetClock(datetime.now(UTC))
     cleanup = CleanupTemp(world.storage, clock)
     seen: list[StaleFile] = []
     world.storage.leave_behind(b"123")
     world.storage.leave_behind(b"45")
-    assert cleanup.find(timedelta(hours=24)) == []
+    assert await cleanup.find(timedelta(hours=24)) == []
     clock.moment += timedelta(hours=25)
-    files = cleanup.find(timedelta(hours=24))
-    assert cleanup.delete(files, seen.append) == Cleaned(2, 5)
+    files = await cleanup.find(timedelta(hours=24))
+    assert await cleanup.delete(files, seen.append) == Cleaned(2, 5)
     assert seen == files
 
 
@@ -123,7 +124,7 @@ async def test_the_daily_job_runs_at_its_time_and_survives_its_errors() -> None:
     now = datetime(2026, 11, 24, 2, 59, tzinfo=UTC)
     runs: list[datetime] = []
 
-    def job() -> None:
+    async def job() -> None:
         runs.append(now)
         raise RuntimeError("first run fails")
 
@@ -147,10 +148,10 @@ async def test_a_counterpart_is_planned_once(world: World) -> None:
     assert "its counterpart is already that of another product" in planned[1].reason
 
 
-def test_a_file_that_is_gone_already_frees_nothing(world: World) -> None:
-    cleanup = CleanupTemp(world.storage, TestClock())
+async def test_a_file_that_is_gone_already_frees_nothing(world: World) -> None:
+    cleanup = CleanupTemp(world.storage, SetClock())
     gone = StaleFile("task-1/0000.png", 9, datetime.now(UTC))
-    assert cleanup.delete([gone]).freed_bytes == 0
+    assert (await cleanup.delete([gone])).freed_bytes == 0
 
 
 def change(world: World, entity_id: str, **changes: Any) -> None:
@@ -341,7 +342,7 @@ async def test_accounts_on_the_wrong_sides_are_refused_before_any_request(
     world: World, account_id: str, role: AccountRole
 ) -> None:
     world.pair(ONE)
-    world.accounts.set_role(account_id, role)
+    await world.accounts.set_role(account_id, role)
     with pytest.raises(WrongAccountError, match=f"'{account_id}' .* is a {role} account"):
         _ = [p async for p in world.plan("main", "child")]
     assert world.main.calls == world.child.calls == []
@@ -349,8 +350,8 @@ async def test_accounts_on_the_wrong_sides_are_refused_before_any_request(
 
 async def test_roles_are_noted_where_they_are_new(world: World) -> None:
     await world.plan.note_roles("main", "child")
-    assert world.accounts.get("main").role is AccountRole.MAIN
-    assert world.accounts.get("child").role is AccountRole.CHILD
+    assert (await world.accounts.get("main")).role is AccountRole.MAIN
+    assert (await world.accounts.get("child")).role is AccountRole.CHILD
     await world.plan.note_roles("main", "child")
     with pytest.raises(WrongAccountError):
         _ = [p async for p in world.plan("child", "main")]

@@ -1,7 +1,6 @@
 """Tasks and workers: attempts, leases, shutdown."""
 
 import asyncio
-import threading
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -11,6 +10,7 @@ import pytest
 from imgsync.application.payloads import batch_payload
 from imgsync.application.work import TaskEnd, TaskReport
 from imgsync.domain.errors import AuthorisationError, UnavailableError
+from imgsync.domain.ports.storage import TempFile
 from imgsync.domain.settings import ChildSettings
 from imgsync.domain.tasks import Task, TaskStatus
 from tests.application.world import LEASE, World, png
@@ -29,20 +29,20 @@ def downloads_wait_for_a_renewal(
     world: World, on_download: Callable[[], None] = lambda: None
 ) -> asyncio.Event:
     """Holds each download of the main account until a lease is renewed; the event says so."""
-    loop, renewed, waiting = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
+    renewed, waiting = asyncio.Event(), asyncio.Event()
     renew, download = world.queue.renew, world.main.download
 
-    def noted(*args: Any, **kwargs: Any) -> None:
+    async def noted(*args: Any, **kwargs: Any) -> None:
         counts = waiting.is_set()  # one from before the download shows nothing
-        renew(*args, **kwargs)
+        await renew(*args, **kwargs)
         if counts:
-            loop.call_soon_threadsafe(renewed.set)
+            renewed.set()
 
-    async def waits(*args: Any, **kwargs: Any) -> None:
+    async def waits(*args: Any, **kwargs: Any) -> TempFile:
         on_download()
         waiting.set()
         await renewed.wait()
-        await download(*args, **kwargs)
+        return await download(*args, **kwargs)
 
     world.queue.renew = noted  # type: ignore[method-assign]
     world.main.download = waits  # type: ignore[method-assign]
@@ -54,7 +54,7 @@ async def test_a_task_is_completed_with_its_result(world: World) -> None:
     task_id = await world.enqueue()
     (report,) = await drain(world)
     assert report.end is TaskEnd.COMPLETED
-    task = world.task(task_id)
+    task = await world.task(task_id)
     assert (task.status, task.result, task.attempts) == (TaskStatus.COMPLETED, "completed", 1)
 
 
@@ -62,7 +62,7 @@ async def test_warnings_are_stored_with_the_task(world: World) -> None:
     world.pair([*ONE, ("bad.png", b"text")])
     task_id = await world.enqueue()
     await drain(world)
-    task = world.task(task_id)
+    task = await world.task(task_id)
     assert (task.status, task.result) == (TaskStatus.COMPLETED, "completed with warnings")
     assert task.warnings == ("bad.png: it is neither a JPEG nor a PNG file",)
 
@@ -70,9 +70,9 @@ async def test_warnings_are_stored_with_the_task(world: World) -> None:
 async def test_a_disabled_child_completes_the_task(world: World) -> None:
     world.pair(ONE)
     task_id = await world.enqueue()
-    world.settings.put("child", ChildSettings())
+    await world.settings.put("child", ChildSettings())
     await drain(world)
-    task = world.task(task_id)
+    task = await world.task(task_id)
     assert (task.status, task.result) == (TaskStatus.COMPLETED, "Image sync is disabled")
 
 
@@ -84,14 +84,14 @@ async def test_attempts_at_once_after_one_and_five_minutes_then_failed(world: Wo
     for attempt, minutes in ((1, 1), (2, 5)):
         (report,) = await drain(world)
         assert report.end is TaskEnd.RETRYING
-        task = world.task(task_id)
+        task = await world.task(task_id)
         assert (task.status, task.attempts) == (TaskStatus.PENDING, attempt)
         assert task.scheduled_at == world.clock.moment + timedelta(minutes=minutes)
         assert await drain(world) == []
         world.clock.moment += timedelta(minutes=minutes)
     (report,) = await drain(world)
     assert report.end is TaskEnd.FAILED
-    task = world.task(task_id)
+    task = await world.task(task_id)
     assert (task.status, task.attempts) == (TaskStatus.FAILED, 3)
     assert task.error == "No image was uploaded: a.png: 503"
     assert world.clock.moment == start + timedelta(minutes=6)
@@ -108,10 +108,10 @@ async def test_attempts_at_once_after_one_and_five_minutes_then_failed(world: Wo
 async def test_a_bad_payload_fails_at_once_naming_the_field(
     world: World, payload: object, text: str
 ) -> None:
-    task_id = world.put(payload)
+    task_id = await world.put(payload)
     (report,) = await drain(world)
     assert report.end is TaskEnd.FAILED
-    task = world.task(task_id)
+    task = await world.task(task_id)
     assert (task.status, task.attempts, task.payload) == (TaskStatus.FAILED, 1, payload)
     assert text in (task.error or "")
 
@@ -121,7 +121,7 @@ async def test_refused_credentials_fail_the_task_at_once(world: World) -> None:
     task_id = await world.enqueue()
     world.child.fail = lambda _: AuthorisationError("MoySklad account 'child': 401")
     await drain(world)
-    task = world.task(task_id)
+    task = await world.task(task_id)
     assert (task.status, task.attempts) == (TaskStatus.FAILED, 1)
     assert task.error == "MoySklad account 'child': 401"
 
@@ -131,7 +131,7 @@ async def test_an_unexpected_error_is_retried_and_named(world: World) -> None:
     task_id = await world.enqueue()
     world.child.fail = lambda _: ZeroDivisionError("a bug")
     await drain(world)
-    task = world.task(task_id)
+    task = await world.task(task_id)
     assert (task.status, task.error) == (TaskStatus.PENDING, "ZeroDivisionError: a bug")
 
 
@@ -139,8 +139,7 @@ async def test_the_lease_is_renewed_while_the_task_runs(world: World) -> None:
     world.pair(ONE)
     task_id = await world.enqueue()
     lease = timedelta(seconds=0.15)
-    task = world.queue.claim(lease=lease)
-    assert task is not None
+    task = await world.claim(lease)
 
     def an_hour_later() -> None:
         world.clock.moment += timedelta(hours=1)
@@ -149,7 +148,7 @@ async def test_the_lease_is_renewed_while_the_task_runs(world: World) -> None:
     running = asyncio.create_task(world.run_task(lease)(task))
     async with asyncio.timeout(10):
         await renewed.wait()
-        lapses = world.task(task_id).lease_expires_at
+        lapses = (await world.task(task_id)).lease_expires_at
         assert (await running).end is TaskEnd.COMPLETED
     assert lapses is not None
     assert lapses > world.clock.moment
@@ -159,40 +158,38 @@ async def test_a_task_whose_lease_another_took_is_dropped(world: World) -> None:
     world.pair(ONE)
     await world.enqueue()
     lease = timedelta(seconds=0.09)
-    task = world.queue.claim(lease=lease)
-    assert task is not None
+    task = await world.claim(lease)
     world.clock.moment += timedelta(seconds=10)
-    other = world.queue.claim(lease=LEASE)
-    assert other is not None
+    other = await world.claim()
     assert other.id == task.id
     hang = asyncio.Event()
 
-    async def hangs(*_: object, **__: object) -> None:
+    async def hangs(*_: object, **__: object) -> Any:
         await hang.wait()
 
     world.main.download = hangs  # type: ignore[method-assign]
     async with asyncio.timeout(5):
         report = await world.run_task(lease)(task)
     assert report.end is TaskEnd.LEASE_LOST
-    assert world.task(task.id).lease_token == other.lease_token
+    assert (await world.task(task.id)).lease_token == other.lease_token
 
 
 async def test_stop_finishes_what_runs_and_takes_nothing_new(world: World) -> None:
     world.pair(ONE)
     first = await world.enqueue()
-    second = world.put({"images": []})
+    second = await world.put({"images": []})
     worker = world.worker(concurrency=1)
     download = world.main.download
 
-    async def stops_meanwhile(*args: object, **kwargs: object) -> None:
+    async def stops_meanwhile(*args: Any, **kwargs: Any) -> TempFile:
         worker.stop()
         await asyncio.sleep(0.05)
-        await download(*args, **kwargs)  # type: ignore[arg-type]
+        return await download(*args, **kwargs)
 
     world.main.download = stops_meanwhile  # type: ignore[method-assign]
     await worker.run()
-    assert world.task(first).status is TaskStatus.COMPLETED
-    assert world.task(second).status is TaskStatus.PENDING
+    assert (await world.task(first)).status is TaskStatus.COMPLETED
+    assert (await world.task(second)).status is TaskStatus.PENDING
 
 
 async def test_abort_gives_tasks_back_uncounted(world: World) -> None:
@@ -201,7 +198,7 @@ async def test_abort_gives_tasks_back_uncounted(world: World) -> None:
     worker = world.worker()
     started = asyncio.Event()
 
-    async def hangs(*_: object, **__: object) -> None:
+    async def hangs(*_: object, **__: object) -> Any:
         started.set()
         await asyncio.Event().wait()
 
@@ -211,7 +208,7 @@ async def test_abort_gives_tasks_back_uncounted(world: World) -> None:
     worker.abort()
     async with asyncio.timeout(5):
         await running
-    task = world.task(task_id)
+    task = await world.task(task_id)
     assert (task.status, task.attempts, task.lease_token) == (TaskStatus.PENDING, 0, None)
     assert world.storage.workspaces == {}
 
@@ -222,7 +219,7 @@ async def test_several_tasks_run_at_once(world: World) -> None:
         world.child.add("product", f"P{n}", external_code=f"x{n}")
     async for planned in world.plan("main", "child"):
         assert planned.request
-        world.put(batch_payload(planned.request), planned.request.dedupe_key)
+        await world.put(batch_payload(planned.request), planned.request.dedupe_key)
     gauge = world.gauge_downloads(seconds=0.05)
     reports = await drain(world, concurrency=3)
     assert len(reports) == 4
@@ -235,15 +232,15 @@ async def test_a_fault_of_the_queue_does_not_end_the_worker(world: World) -> Non
     worker = world.worker()
     claim, faults = world.queue.claim, [OSError("database is away")]
 
-    def flaky(**kwargs: object) -> object:
+    async def flaky(**kwargs: Any) -> list[Task]:
         if faults:
             raise faults.pop()
-        return claim(**kwargs)  # type: ignore[arg-type]
+        return await claim(**kwargs)
 
-    world.queue.claim = flaky  # type: ignore[assignment,method-assign]
+    world.queue.claim = flaky  # type: ignore[method-assign]
     async with asyncio.timeout(5):
         await worker.run(report=lambda _: worker.stop())
-    assert world.task(task_id).status is TaskStatus.COMPLETED
+    assert (await world.task(task_id)).status is TaskStatus.COMPLETED
 
 
 async def test_a_worker_stopped_while_it_claims_starts_nothing(world: World) -> None:
@@ -251,15 +248,15 @@ async def test_a_worker_stopped_while_it_claims_starts_nothing(world: World) -> 
     task_id = await world.enqueue()
     worker, claim = world.worker(), world.queue.claim
 
-    def stopped_meanwhile(**kwargs: Any) -> Task | None:
-        task = claim(**kwargs)
+    async def stopped_meanwhile(**kwargs: Any) -> list[Task]:
+        tasks = await claim(**kwargs)
         worker.abort()
-        return task
+        return tasks
 
     world.queue.claim = stopped_meanwhile  # type: ignore[method-assign]
     async with asyncio.timeout(5):
         await worker.run()
-    task = world.task(task_id)
+    task = await world.task(task_id)
     assert (task.status, task.attempts) == (TaskStatus.PENDING, 0)
     assert world.main.count("download") == 0
 
@@ -267,22 +264,21 @@ async def test_a_worker_stopped_while_it_claims_starts_nothing(world: World) -> 
 async def test_a_run_cancelled_while_it_claims_gives_the_task_back(world: World) -> None:
     world.pair(ONE)
     task_id = await world.enqueue()
-    claim, claiming = world.queue.claim, threading.Event()
-    go_on = threading.Event()
+    claim, claiming, go_on = world.queue.claim, asyncio.Event(), asyncio.Event()
 
-    def slow(**kwargs: Any) -> Task | None:
+    async def slow(**kwargs: Any) -> list[Task]:
         claiming.set()
-        go_on.wait(5)
-        return claim(**kwargs)
+        await go_on.wait()
+        return await claim(**kwargs)
 
     world.queue.claim = slow  # type: ignore[method-assign]
     running = asyncio.create_task(world.worker().run())
-    await asyncio.to_thread(claiming.wait, 5)
+    await claiming.wait()
     running.cancel()
     await asyncio.sleep(0)
     go_on.set()
     await asyncio.gather(running, return_exceptions=True)
-    task = world.task(task_id)
+    task = await world.task(task_id)
     assert (task.status, task.attempts) == (TaskStatus.PENDING, 0)
 
 
@@ -290,13 +286,12 @@ async def test_a_lease_that_lapsed_while_the_queue_was_away_ends_the_work(world:
     world.pair(ONE)
     await world.enqueue()
     lease = timedelta(seconds=0.09)
-    task = world.queue.claim(lease=lease)
-    assert task is not None
+    task = await world.claim(lease)
 
-    def away(*_: object, **__: object) -> None:
+    async def away(*_: object, **__: object) -> None:
         raise OSError("database is away")
 
-    async def hangs(*_: object, **__: object) -> None:
+    async def hangs(*_: object, **__: object) -> Any:
         world.clock.moment += timedelta(hours=1)
         await asyncio.Event().wait()
 
@@ -312,35 +307,33 @@ async def test_one_renewal_that_fails_is_made_good_by_the_next(world: World) -> 
     world.pair(ONE)
     task_id = await world.enqueue()
     lease = timedelta(seconds=0.3)
-    task = world.queue.claim(lease=lease)
-    assert task is not None
+    task = await world.claim(lease)
     renew, calls = world.queue.renew, list[int]()
 
-    def flaky(*args: Any, **kwargs: Any) -> None:
+    async def flaky(*args: Any, **kwargs: Any) -> None:
         calls.append(1)
         if len(calls) == 1:
             raise OSError("database is away")
-        renew(*args, **kwargs)
+        await renew(*args, **kwargs)
 
     world.queue.renew = flaky  # type: ignore[method-assign]
     downloads_wait_for_a_renewal(world)
     async with asyncio.timeout(5):
         assert (await world.run_task(lease)(task)).end is TaskEnd.COMPLETED
-    assert world.task(task_id).status is TaskStatus.COMPLETED
+    assert (await world.task(task_id)).status is TaskStatus.COMPLETED
 
 
 async def test_the_lease_is_renewed_well_before_it_lapses(world: World) -> None:
     world.pair(ONE)
     await world.enqueue()
     lease = timedelta(seconds=1.5)
-    task = world.queue.claim(lease=lease)
-    assert task is not None
+    task = await world.claim(lease)
     loop = asyncio.get_running_loop()
     started = loop.time()
     renew, at = world.queue.renew, list[float]()
 
-    def timed(*args: Any, **kwargs: Any) -> None:
-        renew(*args, **kwargs)
+    async def timed(*args: Any, **kwargs: Any) -> None:
+        await renew(*args, **kwargs)
         at.append(loop.time() - started)
 
     world.queue.renew = timed  # type: ignore[method-assign]
@@ -352,17 +345,16 @@ async def test_the_lease_is_renewed_well_before_it_lapses(world: World) -> None:
 async def test_a_lease_lost_at_the_very_end_is_reported(world: World) -> None:
     world.pair(ONE)
     await world.enqueue()
-    task = world.queue.claim(lease=LEASE)
-    assert task is not None
+    task = await world.claim()
     world.clock.moment += timedelta(hours=1)
-    assert world.queue.claim(lease=LEASE)
+    assert await world.queue.claim(lease=LEASE)
     report = await world.run_task()(task)
     assert report.end is TaskEnd.LEASE_LOST
     assert "held by another worker" in (report.error or "")
 
 
 async def test_a_broken_queue_ends_a_run_of_chosen_tasks(world: World) -> None:
-    def broken(**_: object) -> None:
+    async def broken(**_: object) -> list[Task]:
         raise OSError("database is away")
 
     world.queue.claim = broken  # type: ignore[method-assign]
@@ -378,7 +370,7 @@ async def test_a_task_queued_while_another_runs_is_started_at_once(world: World)
     both = asyncio.Event()
     count = 0
 
-    async def wait_for_the_other(*_: object, **__: object) -> None:
+    async def wait_for_the_other(*_: object, **__: object) -> Any:
         nonlocal count
         count += 1
         if count == 1:
@@ -386,7 +378,7 @@ async def test_a_task_queued_while_another_runs_is_started_at_once(world: World)
             world.child.add("product", "B", external_code="y")
             plans = [p.request async for p in world.plan("main", "child")]
             assert plans[1] is not None
-            world.put(batch_payload(plans[1]), plans[1].dedupe_key)
+            await world.put(batch_payload(plans[1]), plans[1].dedupe_key)
         else:
             both.set()
         await both.wait()
@@ -399,7 +391,7 @@ async def test_a_task_queued_while_another_runs_is_started_at_once(world: World)
 
 
 async def test_a_broken_queue_ends_a_drain_with_its_error(world: World) -> None:
-    def broken(**_: object) -> None:
+    async def broken(**_: object) -> list[Task]:
         raise OSError("database is away")
 
     world.queue.claim = broken  # type: ignore[method-assign]
@@ -411,17 +403,17 @@ async def test_a_broken_queue_ends_a_drain_with_its_error(world: World) -> None:
 async def test_a_task_that_cannot_be_settled_does_not_end_the_worker(world: World) -> None:
     world.pair(ONE)
     first = await world.enqueue()
-    second = world.put({"images": []})
+    second = await world.put({"images": []})
     worker = world.worker()
 
-    def broken(*_: object, **__: object) -> None:
+    async def broken(*_: object, **__: object) -> None:
         raise OSError("database is away")
 
     world.queue.complete = broken  # type: ignore[method-assign]
     async with asyncio.timeout(5):
         await worker.run(report=lambda _: worker.stop())
-    assert world.task(first).status is TaskStatus.PROCESSING
-    assert world.task(second).status is TaskStatus.FAILED
+    assert (await world.task(first)).status is TaskStatus.PROCESSING
+    assert (await world.task(second)).status is TaskStatus.FAILED
 
 
 async def test_a_cancelled_run_gives_its_tasks_back_after_their_work_ended(world: World) -> None:
@@ -429,7 +421,7 @@ async def test_a_cancelled_run_gives_its_tasks_back_after_their_work_ended(world
     task_id = await world.enqueue()
     started, ended = asyncio.Event(), list[str]()
 
-    async def hangs(*_: object, **__: object) -> None:
+    async def hangs(*_: object, **__: object) -> Any:
         started.set()
         try:
             await asyncio.Event().wait()
@@ -439,9 +431,9 @@ async def test_a_cancelled_run_gives_its_tasks_back_after_their_work_ended(world
 
     release = world.queue.release
 
-    def noted(*args: Any, **kwargs: Any) -> None:
+    async def noted(*args: Any, **kwargs: Any) -> None:
         ended.append("released")
-        release(*args, **kwargs)
+        await release(*args, **kwargs)
 
     world.main.download = hangs  # type: ignore[method-assign]
     world.queue.release = noted  # type: ignore[method-assign]
@@ -450,7 +442,8 @@ async def test_a_cancelled_run_gives_its_tasks_back_after_their_work_ended(world
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     assert ended == ["work", "released"]
-    assert (world.task(task_id).status, world.task(task_id).attempts) == (TaskStatus.PENDING, 0)
+    task = await world.task(task_id)
+    assert (task.status, task.attempts) == (TaskStatus.PENDING, 0)
 
 
 async def test_an_abort_before_a_task_has_begun_gives_it_back_too(world: World) -> None:
@@ -459,14 +452,14 @@ async def test_an_abort_before_a_task_has_begun_gives_it_back_too(world: World) 
     worker, claim = world.worker(), world.queue.claim
     loop = asyncio.get_running_loop()
 
-    def abort_right_after(**kwargs: Any) -> Task | None:
-        task = claim(**kwargs)
+    async def abort_right_after(**kwargs: Any) -> list[Task]:
+        tasks = await claim(**kwargs)
         # Runs in the same turn of the loop in which the worker starts the task.
-        loop.call_soon_threadsafe(lambda: loop.call_soon(worker.abort))
-        return task
+        loop.call_soon(lambda: loop.call_soon(worker.abort))
+        return tasks
 
     world.queue.claim = abort_right_after  # type: ignore[method-assign]
     async with asyncio.timeout(5):
         await worker.run()
-    task = world.task(task_id)
+    task = await world.task(task_id)
     assert (task.status, task.attempts) == (TaskStatus.PENDING, 0)

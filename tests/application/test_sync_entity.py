@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine
 
 from imgsync.domain.diff import NOTHING_LEFT, EntityKey
 from imgsync.domain.errors import (
@@ -37,8 +36,8 @@ from imgsync.domain.model import (
 )
 from imgsync.domain.settings import ChildSettings
 from imgsync.domain.tasks import SyncOutcome
+from imgsync.testing import MemoryMoySklad
 from tests.application.world import World, png
-from tests.fakes.moysklad import FakeMoySklad
 
 pytestmark = pytest.mark.anyio
 THREE = [(f"{n}.png", png(n)) for n in range(3)]
@@ -80,7 +79,7 @@ async def test_all_images_are_copied_in_order_in_one_upload(world: World) -> Non
 async def test_the_limit_of_the_child(world: World, settings: ChildSettings, copied: int) -> None:
     images = [(f"{n}.png", png(n)) for n in range(12)]
     _, child_id = world.pair(images)
-    world.settings.put("child", settings)
+    await world.settings.put("child", settings)
     result = await world.sync(await world.request())
     assert result.uploaded == copied
     assert world.child.images("product", child_id) == images[:copied]
@@ -90,7 +89,7 @@ async def test_the_limit_of_the_child(world: World, settings: ChildSettings, cop
 async def test_a_disabled_child_is_left_alone(world: World) -> None:
     world.pair(THREE)
     request = await world.request()
-    world.settings.put("child", ChildSettings())
+    await world.settings.put("child", ChildSettings())
     world.main.calls.clear()
     world.child.calls.clear()
     result = await world.sync(request)
@@ -150,7 +149,7 @@ async def test_lowering_the_limit_needs_no_download(world: World) -> None:
     _, child_id = world.pair(THREE)
     request = await world.request()
     await world.sync(request)
-    world.settings.put("child", ChildSettings(sync_images=True))
+    await world.settings.put("child", ChildSettings(sync_images=True))
     world.main.calls.clear()
     assert (await world.sync(request)).kept == 1
     assert world.main.count("download") == 0
@@ -175,7 +174,7 @@ async def test_an_image_of_exactly_ten_megabytes_is_copied(world: World) -> None
 def foreign(request: SyncRequest, world: World, content: bytes) -> SyncRequest:
     """The request with one image whose address is not an image of the entity."""
     world.main.blobs["foreign"] = content
-    return replace(request, images=(SourceImage("https://fake.example/x/foreign", "f.png"),))
+    return replace(request, images=(SourceImage("https://memory.example/x/foreign", "f.png"),))
 
 
 async def test_without_a_size_head_is_asked(world: World) -> None:
@@ -219,7 +218,7 @@ async def test_a_failed_download_is_a_warning_and_is_made_good_next_time(world: 
     request = await world.request()
     broken = world.main.entities["product"][request.main_entity_id].images[1].id
     world.main.fail = failing(
-        f"download https://fake.example/download/{broken}", UnavailableError("503")
+        f"download https://memory.example/download/{broken}", UnavailableError("503")
     )
     result = await world.sync(request)
     assert result.outcome is SyncOutcome.COMPLETED_WITH_WARNINGS
@@ -242,10 +241,8 @@ async def test_a_permanent_warning_does_not_repeat_the_work(world: World) -> Non
 
 
 @pytest.mark.parametrize("strategy", ["atomic", "delete-then-upload"])
-async def test_the_child_keeps_its_images_when_no_download_succeeds(
-    sqlite_engine: Engine, strategy: str
-) -> None:
-    world = World(sqlite_engine, strategy)
+async def test_the_child_keeps_its_images_when_no_download_succeeds(strategy: str) -> None:
+    world = World(strategy)
     _, child_id = world.pair(THREE, old=2)
     before = world.child.images("product", child_id)
     world.main.fail = failing("download", UnavailableError("timed out"))
@@ -266,10 +263,8 @@ async def test_the_child_keeps_its_images_when_the_upload_fails(world: World) ->
     assert world.child.images("product", child_id) == before
 
 
-async def test_many_large_images_take_several_requests_that_repeat_the_metas(
-    sqlite_engine: Engine,
-) -> None:
-    world = World(sqlite_engine, max_request_bytes=3200)
+async def test_many_large_images_take_several_requests_that_repeat_the_metas() -> None:
+    world = World(max_request_bytes=3200)
     images = [(f"{n}.png", png(n, 1000)) for n in range(5)]
     _, child_id = world.pair(images, old=1)
     result = await world.sync(await world.request())
@@ -279,10 +274,8 @@ async def test_many_large_images_take_several_requests_that_repeat_the_metas(
     assert max(world.child.request_sizes) <= 3200
 
 
-async def test_a_later_request_that_fails_leaves_the_earlier_images_and_warns(
-    sqlite_engine: Engine,
-) -> None:
-    world = World(sqlite_engine, max_request_bytes=3000)
+async def test_a_later_request_that_fails_leaves_the_earlier_images_and_warns() -> None:
+    world = World(max_request_bytes=3000)
     images = [(f"{n}.png", png(n, 1000)) for n in range(4)]
     _, child_id = world.pair(images)
     request = await world.request()
@@ -297,9 +290,9 @@ async def test_a_later_request_that_fails_leaves_the_earlier_images_and_warns(
 
 @pytest.mark.parametrize("error", [StorageFullError("51003"), AuthorisationError("401")])
 async def test_what_is_placed_before_an_account_is_parked_is_not_uploaded_again(
-    sqlite_engine: Engine, error: ParkingError
+    error: ParkingError,
 ) -> None:
-    world = World(sqlite_engine, max_request_bytes=3000)
+    world = World(max_request_bytes=3000)
     images = [(f"{n}.png", png(n, 1000)) for n in range(4)]
     _, child_id = world.pair(images)
     request = await world.request()
@@ -351,8 +344,8 @@ async def test_an_update_that_cannot_be_downloaded_leaves_the_earlier_copy(world
     assert world.child.images("product", child_id) == THREE
 
 
-async def test_delete_then_upload_deletes_once_and_uploads(sqlite_engine: Engine) -> None:
-    world = World(sqlite_engine, "delete-then-upload")
+async def test_delete_then_upload_deletes_once_and_uploads() -> None:
+    world = World("delete-then-upload")
     _, child_id = world.pair(THREE, old=2)
     await world.sync(await world.request())
     assert world.child.calls[-2:] == ["delete_images", "set_images"]
@@ -384,8 +377,8 @@ async def test_a_main_entity_that_is_gone_still_copies_what_the_payload_names(
     ("change", "error", "text"),
     [
         ({"entity_type": "service"}, PayloadError, "parent_entity_type.*'service'"),
-        ({"main_account_id": "nobody"}, UnknownAccountError, "'nobody' is not configured"),
-        ({"child_account_id": "nobody"}, UnknownAccountError, "'nobody' is not configured"),
+        ({"main_account_id": "nobody"}, UnknownAccountError, "'nobody' is not stored"),
+        ({"child_account_id": "nobody"}, UnknownAccountError, "'nobody' is not stored"),
         ({"child_account_id": "main"}, WrongAccountError, "the main and the child account"),
         ({"child_account_id": "child", "main_account_id": "child"}, WrongAccountError, "the same"),
     ],
@@ -493,10 +486,8 @@ async def test_an_update_that_the_child_refuses_leaves_the_earlier_copy(world: W
     assert (await world.sync(request)).outcome is SyncOutcome.UNCHANGED
 
 
-async def test_an_update_in_a_later_request_that_fails_leaves_the_earlier_copy(
-    sqlite_engine: Engine,
-) -> None:
-    world = World(sqlite_engine, max_request_bytes=3000)
+async def test_an_update_in_a_later_request_that_fails_leaves_the_earlier_copy() -> None:
+    world = World(max_request_bytes=3000)
     images = [(f"{n}.png", png(n, 1000)) for n in range(3)]
     main_id, child_id = world.pair(images)
     await world.sync(await world.request())
@@ -539,10 +530,8 @@ async def test_images_are_downloaded_in_parallel_and_at_most_five_at_once(world:
     assert gauge.most == 5
 
 
-async def test_refused_credentials_in_a_later_request_fail_the_task(
-    sqlite_engine: Engine,
-) -> None:
-    world = World(sqlite_engine, max_request_bytes=3000)
+async def test_refused_credentials_in_a_later_request_fail_the_task() -> None:
+    world = World(max_request_bytes=3000)
     world.pair([(f"{n}.png", png(n, 1000)) for n in range(4)])
     request = await world.request()
     world.child.fail = second_upload_fails(world, AuthorisationError("401"))
@@ -638,7 +627,7 @@ async def test_accounts_on_the_wrong_sides_are_refused_before_any_request(
 ) -> None:
     world.pair(THREE)
     request = await world.request()
-    world.accounts.set_role(account_id, role)
+    await world.accounts.set_role(account_id, role)
     world.main.calls.clear()
     world.child.calls.clear()
     with pytest.raises(WrongAccountError, match=text):
@@ -679,12 +668,12 @@ async def test_a_list_that_is_cut_is_a_warning_each_time(world: World) -> None:
 
 async def test_the_first_image_alone_is_no_list_that_is_cut(world: World) -> None:
     world.pair(THREE)
-    world.settings.put("child", ChildSettings(sync_images=True))
+    await world.settings.put("child", ChildSettings(sync_images=True))
     result = await world.sync(await world.request())
     assert (result.outcome, result.warnings) == (SyncOutcome.COMPLETED, ())
 
 
-def empty(account: FakeMoySklad, entity_id: str) -> None:
+def empty(account: MemoryMoySklad, entity_id: str) -> None:
     entity = account.entities["product"][entity_id]
     account.entities["product"][entity_id] = replace(entity, images=())
 
@@ -705,12 +694,12 @@ async def copied_and_emptied(world: World) -> tuple[str, SyncRequest]:
 )
 async def test_an_emptied_list_reaches_the_child(world: World, settings: ChildSettings) -> None:
     child_id, request = await copied_and_emptied(world)
-    world.settings.put("child", settings)
+    await world.settings.put("child", settings)
     result = await world.sync(request)
     assert (result.outcome, result.warnings) == (SyncOutcome.CLEARED, ())
     assert world.child.images("product", child_id) == []
     assert world.main.calls == ["list_images"]
-    assert world.records.copied("child", "product") == set()
+    assert await world.records.copied("child", "product") == set()
 
 
 async def test_a_list_that_was_cleared_is_not_asked_for_again(world: World) -> None:
@@ -742,7 +731,7 @@ async def test_images_that_the_child_put_in_place_of_the_copies_are_left_alone(
     world.child.entities["product"][child_id] = replace(entity, images=images)
     assert (await world.sync(request)).outcome is SyncOutcome.UNCHANGED
     assert world.child.images("product", child_id) == [("own.png", png(77))]
-    assert world.records.copied("child", "product") == set()
+    assert await world.records.copied("child", "product") == set()
 
 
 async def test_images_that_the_main_account_has_got_meanwhile_are_copied(world: World) -> None:
@@ -780,7 +769,7 @@ async def test_a_deletion_that_leaves_images_is_repeated_and_then_told(world: Wo
     with pytest.raises(ChildChangedError, match="3 images are there"):
         await world.sync(request)
     assert world.child.count("delete_images") == 2
-    assert world.records.copied("child", "product") == {child_id}
+    assert await world.records.copied("child", "product") == {child_id}
 
 
 async def test_a_foreign_image_is_cleared_too(world: World) -> None:
@@ -817,12 +806,12 @@ async def test_no_record_is_written_without_the_right_to_write(
         _, child_id = world.pair(THREE)
         request = await world.request()
     key = EntityKey("child", "product", child_id)
-    before = world.records.get(key)
+    before = await world.records.get(key)
     # A copy confirms once more, for the note that it has begun.
     with pytest.raises(LeaseLostError):
         await world.sync_entity(request, Withdrawn(confirmations + (confirmations and not clears)))
     begun = confirmations and not clears
-    assert world.records.get(key) == (NOTHING_LEFT.begun([]) if begun else before)
+    assert await world.records.get(key) == (NOTHING_LEFT.begun([]) if begun else before)
 
 
 @pytest.mark.parametrize("clears", [False, True])
@@ -843,8 +832,8 @@ def dropping(world: World, bad: bytes) -> None:
     set_images = world.child.set_images
 
     async def refuse(*args: Any, **kwargs: Any) -> list[RemoteImage]:
-        contents = [b"".join(args[3](e.key)) for e in args[2] if isinstance(e, Upload)]
-        if bad in contents:
+        keys = [e.key for e in args[2] if isinstance(e, Upload)]
+        if bad in [b"".join([chunk async for chunk in args[3](key)]) for key in keys]:
             empty(world.child, args[1])
             raise ImageRejectedError("51002")
         return await set_images(*args, **kwargs)
@@ -854,9 +843,9 @@ def dropping(world: World, bad: bytes) -> None:
 
 @pytest.mark.parametrize("strategy", ["atomic", "delete-then-upload"])
 async def test_kept_images_that_a_refusal_drops_are_placed_again_in_the_same_task(
-    sqlite_engine: Engine, strategy: str
+    strategy: str,
 ) -> None:
-    world = World(sqlite_engine, strategy)
+    world = World(strategy)
     main_id, child_id = world.pair(THREE)
     await world.sync(await world.request())
     bad = ("bad.png", png(66))

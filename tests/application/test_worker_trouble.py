@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -11,10 +12,10 @@ import pytest
 
 from imgsync.application.payloads import batch_payload
 from imgsync.application.work import TaskEnd, TaskReport, Worker
-from imgsync.domain.errors import NoRoomError
-from imgsync.domain.tasks import Task, TaskStatus
+from imgsync.domain.errors import NoRoomError, StoreError
+from imgsync.domain.tasks import ALONE_FROM_CRASHES, Task, TaskId, TaskStatus
+from imgsync.testing import MemoryFileStorage, MemoryWorkspace
 from tests.application.world import LEASE, World, png
-from tests.fakes.storage import MemoryFileStorage, MemoryWorkspace
 
 pytestmark = pytest.mark.anyio
 
@@ -24,18 +25,22 @@ class FullStorage(MemoryFileStorage):
 
     full = True
 
-    @contextmanager
-    def workspace(self) -> Iterator[MemoryWorkspace]:
+    @asynccontextmanager
+    async def workspace(self) -> AsyncIterator[MemoryWorkspace]:
         if self.full:
             raise NoRoomError("No room for temp files in /temp: No space left on device")
-        with super().workspace() as workspace:
+        async with super().workspace() as workspace:
             yield workspace
 
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 (the database tells nobody)
+        while not condition():  # noqa: ASYNC110 (nobody tells)
             await asyncio.sleep(0.01)
+
+
+def completed(world: World) -> int:
+    return [t.status for t in world.store.tasks.values()].count(TaskStatus.COMPLETED)
 
 
 async def queue_many(world: World, count: int) -> None:
@@ -44,7 +49,7 @@ async def queue_many(world: World, count: int) -> None:
         world.child.add("product", f"P{n}", external_code=f"x{n}")
     async for planned in world.plan("main", "child"):
         assert planned.request
-        world.put(batch_payload(planned.request), planned.request.dedupe_key)
+        await world.put(batch_payload(planned.request), planned.request.dedupe_key)
 
 
 def worker_of(world: World, **options: Any) -> Worker:
@@ -53,8 +58,8 @@ def worker_of(world: World, **options: Any) -> Worker:
 
 
 @pytest.fixture
-def full(sqlite_engine: Any) -> World:
-    return World(sqlite_engine, storage=FullStorage())
+def full() -> World:
+    return World(storage=FullStorage())
 
 
 def has_room(world: World, room: bool = True) -> None:
@@ -70,12 +75,12 @@ async def test_a_full_disk_burns_no_attempt_is_said_once_and_passes(
     running = asyncio.create_task(worker.run(report=reports.append))
     await until(lambda: len(reports) >= 8)
     assert {report.end for report in reports} == {TaskEnd.NO_ROOM}
-    assert {task.attempts for task in full.queue.find()} <= {0, 1}
+    assert {task.attempts for task in await full.queue.find()} <= {0, 1}
     has_room(full)
-    await until(lambda: full.queue.counts()[TaskStatus.COMPLETED] == 6)
+    await until(lambda: completed(full) == 6)
     worker.stop()
     await running
-    assert {task.attempts for task in full.queue.find()} == {1}
+    assert {task.attempts for task in await full.queue.find()} == {1}
     assert caplog.text.count("no further task is taken until there is room") == 1
     assert caplog.text.count("there is room again") == 1
 
@@ -90,8 +95,8 @@ async def test_without_room_one_task_at_a_time_is_tried_and_not_more_often_than_
     worker.stop()
     await running
     assert 3 + 2 <= len(reports) <= 3 + 6
-    assert full.queue.counts()[TaskStatus.PENDING] == 6
-    assert {task.attempts for task in full.queue.find()} == {0}
+    assert (await full.queue.counts())[TaskStatus.PENDING] == 6
+    assert {task.attempts for task in await full.queue.find()} == {0}
 
 
 async def test_a_drain_gives_up_after_a_while_without_room(full: World) -> None:
@@ -99,7 +104,7 @@ async def test_a_drain_gives_up_after_a_while_without_room(full: World) -> None:
     async with asyncio.timeout(5):
         with pytest.raises(NoRoomError, match="No space left"):
             await worker_of(full, drain_without_room_seconds=0.1).run(drain=True)
-    assert {task.attempts for task in full.queue.find()} == {0}
+    assert {task.attempts for task in await full.queue.find()} == {0}
 
 
 async def test_a_drain_with_room_in_time_completes(full: World) -> None:
@@ -107,7 +112,7 @@ async def test_a_drain_with_room_in_time_completes(full: World) -> None:
     asyncio.get_running_loop().call_later(0.15, has_room, full)
     async with asyncio.timeout(10):
         await worker_of(full).run(drain=True)
-    assert full.queue.counts()[TaskStatus.COMPLETED] == 4
+    assert (await full.queue.counts())[TaskStatus.COMPLETED] == 4
 
 
 async def test_a_database_without_room_gets_its_tasks_back_later(
@@ -120,22 +125,22 @@ async def test_a_database_without_room_gets_its_tasks_back_later(
     for name in ("complete", "release"):
         kept[name] = getattr(world.queue, name)
 
-        def refuse(*args: Any, _name: str = name, **kwargs: Any) -> None:
+        async def refuse(*args: Any, _name: str = name, **kwargs: Any) -> None:
             if full:
                 raise NoRoomError("No room for the database: database or disk is full")
-            kept[_name](*args, **kwargs)
+            await kept[_name](*args, **kwargs)
 
         setattr(world.queue, name, refuse)
     worker = worker_of(world)
     running = asyncio.create_task(worker.run())
     # One or both were taken before the first could not be ended.
     await until(lambda: "no further task is taken" in caplog.text)
-    assert world.queue.counts()[TaskStatus.PROCESSING] >= 1
+    assert (await world.queue.counts())[TaskStatus.PROCESSING] >= 1
     full.clear()
-    await until(lambda: world.queue.counts()[TaskStatus.COMPLETED] == 2)
+    await until(lambda: completed(world) == 2)
     worker.stop()
     await running
-    assert {(task.attempts, task.crashes) for task in world.queue.find()} == {(1, 0)}
+    assert {(task.attempts, task.crashes) for task in await world.queue.find()} == {(1, 0)}
     assert caplog.text.count("no further task is taken") == 1
 
 
@@ -143,31 +148,31 @@ async def test_a_claim_without_room_is_no_end_of_the_worker(world: World) -> Non
     await queue_many(world, 1)
     claim, full = world.queue.claim, [True]
 
-    def refuse(**kwargs: Any) -> Task | None:
+    async def refuse(**kwargs: Any) -> list[Task]:
         if full:
             raise NoRoomError("No room for the database: database or disk is full")
-        return claim(**kwargs)
+        return await claim(**kwargs)
 
     world.queue.claim = refuse  # type: ignore[method-assign]
     asyncio.get_running_loop().call_later(0.1, full.clear)
     async with asyncio.timeout(10):
         await worker_of(world).run(drain=True)
-    assert world.queue.counts()[TaskStatus.COMPLETED] == 1
+    assert (await world.queue.counts())[TaskStatus.COMPLETED] == 1
 
 
-async def crash(world: World, task_id: int, times: int) -> None:
+async def crash(world: World, task_id: TaskId, times: int) -> None:
     """A worker with that task is killed so many times."""
     for _ in range(times):
-        assert world.queue.claim(lease=LEASE, only=[task_id])
+        assert await world.queue.claim(lease=LEASE, only=[task_id])
         world.clock.moment += LEASE + timedelta(seconds=1)
 
 
 async def test_a_task_that_was_there_at_two_crashes_runs_alone(world: World) -> None:
     await queue_many(world, 5)
-    suspect = world.queue.find()[2].id
+    suspect = (await world.queue.find())[2].id
     await crash(world, suspect, 2)
-    beside: dict[int, int] = {}
-    open_now: set[int] = set()
+    beside: dict[TaskId, int] = {}
+    open_now: set[TaskId] = set()
     run = world.run_task()
 
     async def watched(task: Task) -> TaskReport:
@@ -182,15 +187,15 @@ async def test_a_task_that_was_there_at_two_crashes_runs_alone(world: World) -> 
     worker = Worker(world.queue, watched, LEASE, 3, 0.01)  # type: ignore[arg-type]
     async with asyncio.timeout(10):
         await worker.run(drain=True)
-    assert world.queue.counts()[TaskStatus.COMPLETED] == 5
+    assert (await world.queue.counts())[TaskStatus.COMPLETED] == 5
     assert beside[suspect] == 0
     assert max(beside.values()) == 1
-    assert {task.attempts for task in world.queue.find(TaskStatus.COMPLETED)} == {1}
+    assert {task.attempts for task in await world.queue.find(TaskStatus.COMPLETED)} == {1}
 
 
 async def test_a_task_that_was_there_at_one_crash_runs_beside_others(world: World) -> None:
     await queue_many(world, 3)
-    await crash(world, world.queue.find()[0].id, 1)
+    await crash(world, (await world.queue.find())[0].id, 1)
     gauge = world.gauge_downloads(seconds=0.5)
     await worker_of(world).run(drain=True)
     assert gauge.most == 3
@@ -200,17 +205,100 @@ async def test_poison_fails_in_the_end_and_its_neighbours_keep_their_attempts(
     world: World,
 ) -> None:
     await queue_many(world, 3)
-    poison, *others = [task.id for task in world.queue.find()]
+    poison, *others = [task.id for task in await world.queue.find()]
     for _ in range(2):  # in company: all of the worker's tasks lapse with it
         for task_id in (poison, *others):
-            assert world.queue.claim(lease=LEASE, only=[task_id])
+            assert await world.queue.claim(lease=LEASE, only=[task_id])
         world.clock.moment += LEASE + timedelta(seconds=1)
     await crash(world, poison, 2)
     async with asyncio.timeout(10):
         await worker_of(world).run(drain=True)
-    failed = world.task(poison)
+    failed = await world.task(poison)
     assert failed.status is TaskStatus.FAILED
     assert "its worker was lost 4 times" in (failed.error or "")
-    assert {(world.task(n).status, world.task(n).attempts) for n in others} == {
-        (TaskStatus.COMPLETED, 1)
-    }
+    ended = [await world.task(task_id) for task_id in others]
+    assert {(task.status, task.attempts) for task in ended} == {(TaskStatus.COMPLETED, 1)}
+
+
+def fail_once(world: World, method: str, error: Exception) -> list[Exception]:
+    """The method fails at its first call; what is left of that."""
+    inner, left = getattr(world.queue, method), [error]
+
+    async def failing(*args: Any, **kwargs: Any) -> Any:
+        if left:
+            raise left.pop()
+        return await inner(*args, **kwargs)
+
+    setattr(world.queue, method, failing)
+    return left
+
+
+@pytest.mark.parametrize("drain", [False, True])
+@pytest.mark.parametrize("error", [StoreError("connection lost"), NoRoomError("full")])
+async def test_a_task_that_cannot_be_given_back_now_stops_no_other(
+    world: World, caplog: pytest.LogCaptureFixture, error: Exception, drain: bool
+) -> None:
+    await queue_many(world, 3)
+    suspect = max(world.store.tasks)
+    tasks = world.store.tasks
+    tasks[suspect] = replace(tasks[suspect], crashes=ALONE_FROM_CRASHES)
+    left = fail_once(world, "release", error)
+    worker = worker_of(world)
+    async with asyncio.timeout(10):
+        running = asyncio.create_task(worker.run(drain=drain))
+        if not drain:
+            await until(lambda: completed(world) == 3 or running.done())
+            worker.stop()
+        await running
+    assert not left
+    assert completed(world) == 3
+    assert tasks[suspect].crashes == ALONE_FROM_CRASHES
+    assert "Traceback" not in caplog.text
+
+
+async def test_a_claim_that_fails_while_it_is_cancelled_is_a_cancelled_claim(world: World) -> None:
+    claiming, go_on = asyncio.Event(), asyncio.Event()
+
+    async def claim(**_: Any) -> list[Task]:
+        claiming.set()
+        await go_on.wait()
+        raise StoreError("connection lost")
+
+    world.queue.claim = claim  # type: ignore[method-assign]
+    running = asyncio.create_task(worker_of(world).run(drain=True))
+    await claiming.wait()
+    running.cancel()
+    asyncio.get_running_loop().call_later(0.02, go_on.set)
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+
+async def test_a_task_that_cannot_be_settled_is_one_line(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    await queue_many(world, 2)
+    fail_once(world, "complete", StoreError("connection lost"))
+    await worker_of(world).run(drain=True)
+    assert completed(world) == 1
+    assert "could not be settled in the queue: connection lost" in caplog.text
+    assert not any(record.exc_info for record in caplog.records)
+
+
+async def test_a_task_settled_as_it_is_cancelled_ends_as_cancelled(world: World) -> None:
+    """A queue whose transaction goes on when its caller is cancelled."""
+    await queue_many(world, 1)
+    (task,) = await world.queue.claim(lease=LEASE)
+    complete, done = world.queue.complete, asyncio.Event()
+
+    async def completing(*args: Any, **kwargs: Any) -> None:
+        await complete(*args, **kwargs)
+        done.set()
+        await asyncio.Event().wait()
+
+    world.queue.complete = completing  # type: ignore[method-assign]
+    running = asyncio.create_task(world.run_task()(task))
+    await done.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert completed(world) == 1

@@ -1,33 +1,39 @@
-"""A main and a child account in memory, with real use cases and a real queue between them."""
+"""A main and a child account in memory, with real use cases and a queue in memory between them."""
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Engine
-
-from imgsync.adapters.moysklad.encoding import API_LIMITS, array_size
-from imgsync.adapters.moysklad.limits import MAX_REQUEST_BYTES
 from imgsync.adapters.pictures.pillow import PillowCheck
-from imgsync.adapters.sql.accounts import SqlAccountRepository
-from imgsync.adapters.sql.queue import SqlTaskQueue
-from imgsync.adapters.sql.records import SqlSyncRecordRepository
-from imgsync.adapters.sql.settings import SqlSettingsRepository
 from imgsync.application.copy import CopyImagesHandler, SyncEntity
 from imgsync.application.payloads import BATCH, LEGACY, PayloadFormats, stored_payload
 from imgsync.application.survey import PlanSync
 from imgsync.application.work import RunTask, Worker
 from imgsync.domain.model import Account, EntityType, EntityTypes, SyncRequest, TokenKind
 from imgsync.domain.packing import RequestRoom
+from imgsync.domain.ports.queue import NewTask
+from imgsync.domain.ports.storage import TempFile
 from imgsync.domain.replace import STRATEGIES
-from imgsync.domain.settings import ChildSettings
-from imgsync.domain.tasks import TASK_ENTITY_TYPE, SyncResult, Task
+from imgsync.domain.settings import ChildSettings, Link
+from imgsync.domain.tasks import TASK_ENTITY_TYPE, SyncResult, Task, TaskId
+from imgsync.testing import (
+    MEMORY_LIMITS,
+    UNLIMITED,
+    MemoryAccounts,
+    MemoryFileStorage,
+    MemoryMoySklad,
+    MemoryMoySkladFactory,
+    MemoryRecords,
+    MemorySettings,
+    MemoryStore,
+    MemoryStoreClock,
+    MemoryTaskQueue,
+    SetClock,
+)
 from moysklad_emulator.pictures import padded_png
-from tests.fakes.gauge import ParallelGauge
-from tests.fakes.moysklad import FakeFactory, FakeMoySklad
-from tests.fakes.permit import UNLIMITED
-from tests.fakes.storage import MemoryFileStorage
 
 TYPES = EntityTypes([EntityType("product"), EntityType("bundle"), EntityType("variant")])
 LEASE = timedelta(seconds=60)
@@ -38,37 +44,46 @@ def png(number: int, size: int = 100) -> bytes:
     return padded_png(number, size)
 
 
-@dataclass
-class TestClock:
-    __test__ = False
-    moment: datetime = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+class ParallelGauge:
+    """`most`: the largest number of `under_way` blocks open at the same time."""
 
-    def now(self) -> datetime:
-        return self.moment
+    def __init__(self) -> None:
+        self.most = 0
+        self._open = 0
+
+    @contextmanager
+    def under_way(self) -> Iterator[None]:
+        self._open += 1
+        self.most = max(self.most, self._open)
+        try:
+            yield
+        finally:
+            self._open -= 1
 
 
 @dataclass
 class World:
-    engine: Engine
     strategy: str = "atomic"
-    max_request_bytes: int = MAX_REQUEST_BYTES
-    main: FakeMoySklad = field(default_factory=FakeMoySklad)
-    child: FakeMoySklad = field(default_factory=FakeMoySklad)
+    max_request_bytes: int = MEMORY_LIMITS.request.max_bytes
+    main: MemoryMoySklad = field(default_factory=MemoryMoySklad)
+    child: MemoryMoySklad = field(default_factory=MemoryMoySklad)
     storage: MemoryFileStorage = field(default_factory=MemoryFileStorage)
-    clock: TestClock = field(default_factory=TestClock)
+    clock: SetClock = field(default_factory=SetClock)
 
     def __post_init__(self) -> None:
-        self.queue = SqlTaskQueue(self.engine, self.clock)
-        self.accounts = SqlAccountRepository(self.engine, self.clock)
-        self.settings = SqlSettingsRepository(self.engine)
-        for account_id in ("main", "child"):
-            self.accounts.add(Account(account_id, account_id, TokenKind.SOLUTION, "token"))
-        self.settings.put("child", ChildSettings(sync_images_all=True))
-        self.records = SqlSyncRecordRepository(self.engine)
+        self.store = MemoryStore(self.clock)
+        for name in ("main", "child"):
+            self.store.accounts[name] = Account(name, name, TokenKind.SOLUTION, "token")
+        self.store.settings["child"] = ChildSettings(sync_images_all=True)
+        self.queue = MemoryTaskQueue(self.store)
+        self.accounts = MemoryAccounts(self.store)
+        self.settings = MemorySettings(self.store)
+        self.records = MemoryRecords(self.store)
         self.child.limits = replace(
-            API_LIMITS, request=RequestRoom(self.max_request_bytes, array_size)
+            MEMORY_LIMITS,
+            request=RequestRoom(self.max_request_bytes, MEMORY_LIMITS.request.size_of),
         )
-        self.factory = FakeFactory({"main": self.main, "child": self.child})
+        self.factory = MemoryMoySkladFactory({"main": self.main, "child": self.child})
         self.sync_entity = SyncEntity(
             self.accounts,
             self.settings,
@@ -80,6 +95,11 @@ class World:
             PillowCheck(),
         )
         self.plan = PlanSync(self.accounts, self.records, self.factory, TYPES)
+
+    @property
+    def link(self) -> Link:
+        accounts = self.store.accounts
+        return Link(accounts["main"], accounts["child"], self.store.settings["child"])
 
     async def sync(self, request: SyncRequest) -> SyncResult:
         """A sync by a worker whose right to write never ends."""
@@ -95,10 +115,10 @@ class World:
         """Measures how many downloads of the main account run at once; each takes `seconds`."""
         gauge, download = ParallelGauge(), self.main.download
 
-        async def measured(*args: Any, **kwargs: Any) -> None:
+        async def measured(*args: Any, **kwargs: Any) -> TempFile:
             with gauge.under_way():
                 await asyncio.sleep(seconds)
-                await download(*args, **kwargs)
+                return await download(*args, **kwargs)
 
         self.main.download = measured  # type: ignore[method-assign]
         return gauge
@@ -111,20 +131,26 @@ class World:
 
     def run_task(self, lease: timedelta = LEASE) -> RunTask:
         formats = PayloadFormats([BATCH, LEGACY])
-        copy = CopyImagesHandler(self.accounts, formats, self.sync_entity, self.clock)
+        clock = MemoryStoreClock(self.store)
+        copy = CopyImagesHandler(self.accounts, formats, self.sync_entity, clock)
         return RunTask(self.queue, {TASK_ENTITY_TYPE: copy}, lease)
 
     def worker(self, concurrency: int = 2) -> Worker:
         return Worker(self.queue, self.run_task(), LEASE, concurrency, 0.01)
 
-    async def enqueue(self) -> int:
+    async def enqueue(self) -> TaskId:
         request = await self.request()
-        return self.put(stored_payload(request), request.dedupe_key)
+        return await self.put(stored_payload(request), request.dedupe_key)
 
-    def put(self, payload: Any, key: str | None = None) -> int:
-        return self.queue.enqueue(payload, dedupe_key=key).task_id
+    async def put(self, payload: Any, key: str | None = None) -> TaskId:
+        (queued,) = await self.queue.enqueue([NewTask(payload, key)])
+        return queued.task_id
 
-    def task(self, task_id: int) -> Task:
-        task = self.queue.get(task_id)
+    async def task(self, task_id: TaskId) -> Task:
+        task = await self.queue.get(task_id)
         assert task is not None
+        return task
+
+    async def claim(self, lease: timedelta = LEASE) -> Task:
+        (task,) = await self.queue.claim(lease=lease)
         return task

@@ -1,17 +1,19 @@
 """imgsync account and imgsync settings."""
 
+import asyncio
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine
 
-from imgsync.adapters.moysklad.factory import HttpMoySkladFactory
-from imgsync.adapters.sql.accounts import SqlAccountRepository
+from imgsync.adapters.moysklad.client import HttpMoySkladFactory
+from imgsync.adapters.sql.database import Database
 from imgsync.adapters.sql.queue import SqlTaskQueue
-from imgsync.domain.errors import AuthorisationError, ImgsyncError, UnavailableError
+from imgsync.adapters.sql.repositories import SqlAccountRepository
+from imgsync.domain.errors import AuthorisationError, ImgsyncError, StoreError, UnavailableError
 from imgsync.domain.model import Account, AccountRole, Identity, Parking, TokenKind
+from imgsync.domain.ports.queue import NewTask
 from tests.cli.conftest import Cli, store
 
 SECRET = "hush-hush-token"
@@ -119,10 +121,10 @@ def test_credentials_of_someone_else_are_not_stored(
     assert cli.json("account", "list") == []
 
 
-def test_refused_credentials_do_not_replace_good_ones(cli: Cli, sqlite_engine: Engine) -> None:
+def test_refused_credentials_do_not_replace_good_ones(cli: Cli, sqlite_database: Database) -> None:
     cli.ok("account", "add", IMGSYNC_TOKEN=SECRET)
     cli.fail("account", "add", ID, IMGSYNC_TOKEN="revoked")
-    assert SqlAccountRepository(sqlite_engine).get(ID).secret == SECRET
+    assert asyncio.run(SqlAccountRepository(sqlite_database).get(ID)).secret == SECRET
 
 
 def test_behind_an_outage_an_account_is_stored_unchecked_on_demand(cli: Cli, api: Api) -> None:
@@ -185,17 +187,20 @@ def test_a_hostile_name_from_the_api_is_stored_harmless(cli: Cli, api: Api) -> N
 
 
 @pytest.fixture
-def parked(cli: Cli, sqlite_engine: Engine) -> Cli:
+def parked(cli: Cli, sqlite_database: Database) -> Cli:
     """A parked account with two tasks that wait for it."""
     cli.ok("account", "add", "--name", "Mine", "--role", "child", IMGSYNC_TOKEN=SECRET)
     until = datetime.now(UTC) + timedelta(hours=1)
-    SqlAccountRepository(sqlite_engine).park(ID, Parking("storage \x1b[31mfull", until))
-    queue = SqlTaskQueue(sqlite_engine)
-    for number in range(2):
-        queue.enqueue({"n": number})
-        task = queue.claim(lease=timedelta(minutes=1))
-        assert task is not None
-        queue.park(task, account_id=ID, until=until, error="parked")
+
+    async def park() -> None:
+        parking = Parking("storage \x1b[31mfull", until)
+        await SqlAccountRepository(sqlite_database).park(ID, parking)
+        queue = SqlTaskQueue(sqlite_database)
+        await queue.enqueue([NewTask({"n": number}) for number in range(2)])
+        for task in await queue.claim(lease=timedelta(minutes=1), limit=2):
+            await queue.park(task, account_id=ID, until=until, error="parked")
+
+    asyncio.run(park())
     return cli
 
 
@@ -288,17 +293,17 @@ def test_unclear_settings_change_nothing(child: Cli, options: list[str], message
 def test_settings_of_an_unknown_account_are_refused(child: Cli) -> None:
     for command in (["show"], ["set", "--sync-images"]):
         said = child.fail("settings", *command, "--child", "nobody")
-        assert "Account 'nobody' is not configured" in said
+        assert "Account 'nobody' is not stored" in said
 
 
 def test_the_database_is_private(child: Cli, tmp_path: Path) -> None:
     assert (tmp_path / "imgsync.db").stat().st_mode & 0o077 == 0
 
 
-def test_standard_input_wins_over_the_environment(cli: Cli, sqlite_engine: Engine) -> None:
+def test_standard_input_wins_over_the_environment(cli: Cli, sqlite_database: Database) -> None:
     add = ("account", "add", "m1", "--offline", "--token-stdin")
     cli.ok(*add, stdin="given\n", IMGSYNC_TOKEN="other")
-    assert SqlAccountRepository(sqlite_engine).get("m1").secret == "given"
+    assert asyncio.run(SqlAccountRepository(sqlite_database).get("m1")).secret == "given"
 
 
 @pytest.mark.parametrize(
@@ -354,27 +359,27 @@ def test_a_name_of_several_accounts_is_refused_with_their_ids(child: Cli) -> Non
 
 def test_an_unknown_name_is_answered_with_the_nearest(child: Cli) -> None:
     said = child.fail("settings", "show", "--child", "Brunch")
-    assert "Account 'Brunch' is not configured" in said
+    assert "Account 'Brunch' is not stored" in said
     assert "(did you mean 'Branch'?)" in said
 
 
-def test_a_main_account_never_receives_images(child: Cli, sqlite_engine: Engine) -> None:
-    SqlAccountRepository(sqlite_engine).set_role("c1", AccountRole.MAIN)
+def test_a_main_account_never_receives_images(child: Cli, sqlite_database: Database) -> None:
+    asyncio.run(SqlAccountRepository(sqlite_database).set_role("c1", AccountRole.MAIN))
     said = child.fail("settings", "set", "--child", "c1", "--sync-images")
-    assert "'Branch' is a main account" in said
+    assert "account 'Branch' (c1) is a main account and cannot be the child account" in said
     assert child.json("settings", "show")[0]["limit"] == 0
     child.ok("settings", "set", "--child", "c1", "--no-sync-images")
 
 
-def test_a_wrong_side_is_refused_with_the_way_out(child: Cli, sqlite_engine: Engine) -> None:
-    SqlAccountRepository(sqlite_engine).set_role("c1", AccountRole.MAIN)
+def test_a_wrong_side_is_refused_with_the_way_out(child: Cli, sqlite_database: Database) -> None:
+    asyncio.run(SqlAccountRepository(sqlite_database).set_role("c1", AccountRole.MAIN))
     store(child, "m1", "Main", SECRET)
     said = child.fail("sync", "--main", "m1", "--child", "c1")
     assert "'Branch' (c1) is a main account" in said
     assert "say so with 'imgsync account add c1 --role child'" in said
 
 
-def test_settings_make_an_account_a_child(child: Cli, sqlite_engine: Engine) -> None:
+def test_settings_make_an_account_a_child(child: Cli, sqlite_database: Database) -> None:
     child.ok("settings", "set", "--child", "c1", "--no-sync-images")
     assert child.json("account", "list")[0]["role"] is None
     child.ok("settings", "set", "--child", "c1", "--sync-images")
@@ -383,5 +388,35 @@ def test_settings_make_an_account_a_child(child: Cli, sqlite_engine: Engine) -> 
     said = child.fail(*add, IMGSYNC_TOKEN=SECRET)
     assert "'Branch' receives images, so it cannot be a main account" in said
     assert child.json("account", "list")[0]["role"] == "child"
-    stored: Account = SqlAccountRepository(sqlite_engine).get("c1")
+    stored: Account = asyncio.run(SqlAccountRepository(sqlite_database).get("c1"))
     assert stored.role is AccountRole.CHILD
+
+
+def test_an_account_that_is_stored_though_its_tasks_were_not_woken_is_told_so(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The queue may be elsewhere, where it cannot be used now."""
+
+    async def fail(*_: object) -> int:
+        raise StoreError("Cannot use the queue: connection refused")
+
+    monkeypatch.setattr(SqlTaskQueue, "unpark", fail)
+    said = cli.fail("account", "add", ID, "--offline", IMGSYNC_TOKEN=SECRET)
+    assert "is stored, but the tasks that wait for it could not be woken: Cannot use" in said
+    assert ID in cli.ok("account", "list")
+
+
+def test_a_store_that_fails_while_it_is_asked_does_not_make_a_known_account_a_new_one(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would lose its name and that it is a draft, whose requests cost four times as much."""
+    cli.ok("account", "add", ID, "--name", "Mine", "--kind", "draft", IMGSYNC_TOKEN=SECRET)
+    with monkeypatch.context() as patched:
+
+        async def fail(*_: object) -> Account:
+            raise StoreError("Cannot use the database: connection refused")
+
+        patched.setattr(SqlAccountRepository, "get", fail)
+        assert "connection refused" in cli.fail("account", "add", ID, IMGSYNC_TOKEN=SECRET)
+    (stored,) = cli.json("account", "list")
+    assert (stored["name"], stored["kind"]) == ("Mine", "draft")

@@ -1,5 +1,6 @@
 """imgsync cleanup-temp."""
 
+import asyncio
 import os
 import time
 from pathlib import Path
@@ -64,11 +65,11 @@ def test_ctrl_c_half_way_tells_what_was_deleted(
     delete = LocalFileStorage.delete
     seen: list[StaleFile] = []
 
-    def interrupted(storage: LocalFileStorage, file: StaleFile) -> int:
+    async def interrupted(storage: LocalFileStorage, file: StaleFile) -> int:
         seen.append(file)
         if len(seen) == 2:
             raise KeyboardInterrupt
-        return delete(storage, file)
+        return await delete(storage, file)
 
     monkeypatch.setattr(LocalFileStorage, "delete", interrupted)
     told = cli.failed_json("cleanup-temp", "--hours", "1", status=3)
@@ -79,7 +80,7 @@ def test_ctrl_c_half_way_tells_what_was_deleted(
 def test_ctrl_c_before_anything_was_deleted_is_one_line(
     cli: Cli, left_over: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(_storage: LocalFileStorage, _file: StaleFile) -> int:
+    async def interrupted(_storage: LocalFileStorage, _file: StaleFile) -> int:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(LocalFileStorage, "delete", interrupted)
@@ -88,11 +89,14 @@ def test_ctrl_c_before_anything_was_deleted_is_one_line(
 
 
 def test_files_of_tasks_under_way_are_left_alone_and_told(cli: Cli, tmp_path: Path) -> None:
-    with LocalFileStorage(tmp_path / "temp").workspace() as workspace:
-        workspace.create("a.png").close()
+    with asyncio.Runner() as runner:
+        manager = LocalFileStorage(tmp_path / "temp").workspace()
+        workspace = runner.run(manager.__aenter__())
+        runner.run(runner.run(workspace.create("a.png")).close())
         said = cli.ok("cleanup-temp", "--hours", "0")
         assert "0 files deleted" in said
         assert "The files of 1 tasks under way were left alone." in said
         assert cli.json("cleanup-temp", "--hours", "0")["live_tasks"] == 1
         assert len(list((tmp_path / "temp").glob("task-*/*.png"))) == 1
+        runner.run(manager.__aexit__(None, None, None))
     assert "left alone" not in cli.ok("cleanup-temp", "--hours", "0")

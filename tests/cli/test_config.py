@@ -134,10 +134,28 @@ def test_numbers_that_no_date_can_hold_are_refused(cli: Cli, name: str, value: s
     assert name.lower() in cli.fail("queue", "status")
 
 
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("sqlite://", "an SQLite database needs a file, such as sqlite:///q.db"),
+        ("postgresql://u:secret@h:port/d", "not a database URL"),
+    ],
+)
+@pytest.mark.parametrize("name", ["database_url", "queue_url"])
+def test_a_wrong_url_is_told_by_the_setting_that_holds_it(
+    cli: Cli, name: str, url: str, problem: str
+) -> None:
+    variable = f"IMGSYNC_{name.upper()}"
+    cli.env[variable] = url
+    assert cli.fail("queue", "status").strip() == (
+        f"Error: Bad configuration: {name}: {problem}; it is set by the variable {variable}"
+    )
+
+
 def test_a_variable_of_no_setting_is_warned_of(cli: Cli, caplog: pytest.LogCaptureFixture) -> None:
     cli.ok("queue", "status", IMGSYNC_CONCURENCY="9", IMGSYNC_LOG_LEVEL="INFO")
     assert [r.getMessage() for r in caplog.records] == [
-        "the variable IMGSYNC_CONCURENCY is no setting of imgsync"
+        "the variable IMGSYNC_CONCURENCY configures nothing in imgsync"
     ]
 
 

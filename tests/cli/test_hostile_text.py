@@ -1,5 +1,6 @@
 """Names and answers from outside, on the terminal and in the log, byte by byte."""
 
+import asyncio
 import json
 import logging
 import os
@@ -13,13 +14,15 @@ from typing import Any, cast
 import pytest
 from sqlalchemy import Engine, update
 
-from imgsync.adapters.moysklad.factory import HttpMoySkladFactory
-from imgsync.adapters.sql.accounts import SqlAccountRepository
+from imgsync.adapters.moysklad.client import HttpMoySkladFactory
+from imgsync.adapters.sql.database import Database
 from imgsync.adapters.sql.queue import SqlTaskQueue
+from imgsync.adapters.sql.repositories import SqlAccountRepository
 from imgsync.adapters.sql.tables import accounts
 from imgsync.application.survey import PlanSync
 from imgsync.domain.errors import ApiError
 from imgsync.domain.model import Parking
+from imgsync.domain.ports.queue import NewTask
 from imgsync.entrypoints.cli.logs import OneLineFormatter
 from imgsync.plugins import manager
 from imgsync.plugins.hookspecs import hookimpl
@@ -44,7 +47,7 @@ def check_bytes(output: bytes) -> None:
 
 
 @pytest.fixture
-def hostile(ready: Cli, shop: Shop, sqlite_engine: Engine) -> Cli:
+def hostile(ready: Cli, shop: Shop, sqlite_database: Database) -> Cli:
     """Entities, images, codes, an account, its parking and a failed task with such names."""
     image = pictures(1)[0][1]
     for kind in ("product", "bundle"):
@@ -53,14 +56,18 @@ def hostile(ready: Cli, shop: Shop, sqlite_engine: Engine) -> Cli:
         shop.main.add_entity(kind, images=images, **fields)
         shop.child.add_entity(kind, **fields)
     shop.main.add_entity("product", name=NAME, external_code=f"lone{NAME}", images=pictures(1))
-    repository = SqlAccountRepository(sqlite_engine)
     store(ready, "parked-id", "Parked", "token")
-    repository.park("parked-id", Parking(EVIL, datetime.now(UTC) + timedelta(hours=1)))
-    queue = SqlTaskQueue(sqlite_engine)
-    queue.enqueue({"parent_entity_type": NAME, "parent_entity_id": EVIL}, priority=99)
-    task = queue.claim(lease=timedelta(minutes=1))
-    assert task is not None
-    queue.fail(task, error=EVIL)
+
+    async def park_and_fail() -> None:
+        parking = Parking(EVIL, datetime.now(UTC) + timedelta(hours=1))
+        await SqlAccountRepository(sqlite_database).park("parked-id", parking)
+        queue = SqlTaskQueue(sqlite_database)
+        payload = {"parent_entity_type": NAME, "parent_entity_id": EVIL}
+        await queue.enqueue([NewTask(payload, priority=99)])
+        (task,) = await queue.claim(lease=timedelta(minutes=1))
+        await queue.fail(task, error=EVIL)
+
+    asyncio.run(park_and_fail())
     return ready
 
 

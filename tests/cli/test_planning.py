@@ -1,11 +1,9 @@
 """Planning and queueing: how many child entities may lose their images in one run."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine
 
 from imgsync.application.copy import CopyImagesHandler
 from imgsync.application.enqueue import PlanOutcome
@@ -16,25 +14,25 @@ from imgsync.domain.tasks import TASK_ENTITY_TYPE, TaskStatus
 from imgsync.entrypoints.cli.planning import print_skipped
 from imgsync.entrypoints.config import Config
 from imgsync.entrypoints.container import Container
+from imgsync.testing import MemoryStoreClock
 from tests.application.world import LEASE, World, png
 
 pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-def world(sqlite_engine: Engine) -> World:
-    return World(sqlite_engine)
+def world() -> World:
+    return World()
 
 
 @pytest.fixture
-def container(world: World, tmp_path: Path) -> Iterator[Container]:
+def container(world: World, tmp_path: Path) -> Container:
     config = Config(database_url=f"sqlite:///{tmp_path / 'unused.db'}", temp_dir=tmp_path)
     made = Container(config=config)
     for name in ("queue", "accounts", "settings", "records"):
         getattr(made, name).override(getattr(world, name))
     made.plan_sync.override(world.plan)
-    yield made
-    made.shutdown_resources()
+    return made
 
 
 async def shop_with_emptied(world: World, emptied: int, full: int = 1) -> list[str]:
@@ -54,7 +52,8 @@ async def shop_with_emptied(world: World, emptied: int, full: int = 1) -> list[s
 async def plan(
     container: Container, *, max_clear: int | None = None, dry_run: bool = False
 ) -> PlanOutcome:
-    return await container.enqueue()("main", "child", max_clear=max_clear, dry_run=dry_run)
+    link = await container.find_link()("main", "child")
+    return await container.enqueue()(link, max_clear=max_clear, dry_run=dry_run)
 
 
 async def test_a_few_clears_are_queued_after_the_copies(world: World, container: Container) -> None:
@@ -62,7 +61,7 @@ async def test_a_few_clears_are_queued_after_the_copies(world: World, container:
     outcome = await plan(container)
     assert (outcome.entities, outcome.clears, outcome.clears_refused) == (1, 2, 0)
     assert outcome.clear_limit_error is None
-    requests = [BATCH.parse(world.task(task_id).payload) for task_id in outcome.task_ids]
+    requests = [BATCH.parse((await world.task(task_id)).payload) for task_id in outcome.task_ids]
     assert [len(r.images) for r in requests] == [1, 0, 0]
     assert [r.child_entity_id for r in requests[1:]] == emptied
 
@@ -81,11 +80,11 @@ async def test_a_format_that_takes_everything_never_sees_what_the_planner_queued
     main_id, child_id = world.pair([("0.png", png(0))])
     await plan(container)
     formats = PayloadFormats([Greedy()])
-    copy = CopyImagesHandler(world.accounts, formats, world.sync_entity, world.clock)
+    copy = CopyImagesHandler(
+        world.accounts, formats, world.sync_entity, MemoryStoreClock(world.store)
+    )
     run = RunTask(world.queue, {TASK_ENTITY_TYPE: copy}, LEASE)
-    task = world.queue.claim(lease=LEASE)
-    assert task is not None
-    assert (await run(task)).end is TaskEnd.COMPLETED
+    assert (await run(await world.claim())).end is TaskEnd.COMPLETED
     assert world.child.images("product", child_id) == world.main.images("product", main_id)
 
 
@@ -143,8 +142,8 @@ async def test_a_dry_run_tells_the_clears_and_changes_nothing(
         "task_ids": [],
         "skipped": [],
     }
-    assert world.queue.counts()[TaskStatus.PENDING] == 0
-    assert world.accounts.get("main").role is None
+    assert (await world.queue.counts())[TaskStatus.PENDING] == 0
+    assert (await world.accounts.get("main")).role is None
 
 
 async def test_a_plan_that_breaks_off_clears_nothing(world: World, container: Container) -> None:
@@ -159,17 +158,18 @@ async def test_a_plan_that_breaks_off_clears_nothing(world: World, container: Co
     world.main.fail = fail
     outcome = PlanOutcome()
     with pytest.raises(OSError, match="half-way"):
-        await container.enqueue()("main", "child", outcome=outcome)
-    assert outcome.task_ids
-    assert all(world.task(task_id).payload["images"] for task_id in outcome.task_ids)
-    assert world.accounts.get("main").role is None
+        await container.enqueue()(world.link, outcome=outcome)
+    assert 0 < len(outcome.task_ids) == outcome.entities  # what was planned by then is queued
+    queued = [await world.task(task_id) for task_id in outcome.task_ids]
+    assert all(task.payload["images"] for task in queued)
+    assert (await world.accounts.get("main")).role is None
 
 
 async def test_a_plan_notes_which_account_is_which(world: World, container: Container) -> None:
     await shop_with_emptied(world, 0)
     await plan(container)
-    assert world.accounts.get("main").role is AccountRole.MAIN
-    assert world.accounts.get("child").role is AccountRole.CHILD
+    assert (await world.accounts.get("main")).role is AccountRole.MAIN
+    assert (await world.accounts.get("child")).role is AccountRole.CHILD
 
 
 async def test_rows_that_cannot_be_read_are_told(

@@ -3,22 +3,21 @@
 import asyncio
 import json
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import EntryPoint
 from typing import Any
 
 import pytest
-from sqlalchemy.exc import OperationalError
 
 from imgsync.adapters.sql.queue import SqlTaskQueue
-from imgsync.adapters.sql.settings import SqlSettingsRepository
+from imgsync.adapters.sql.repositories import SqlSettingsRepository
 from imgsync.application.enqueue import Enqueue, PlanOutcome
 from imgsync.application.survey import Planned, PlanSync
 from imgsync.application.work import TaskEnd, TaskReport, Worker
-from imgsync.domain.errors import UnavailableError
+from imgsync.domain.errors import StoreError, UnavailableError
 from imgsync.domain.settings import ChildSettings
-from imgsync.domain.tasks import SyncOutcome, SyncResult, Task, TaskStatus
+from imgsync.domain.tasks import SyncOutcome, SyncResult, Task, TaskId, TaskStatus
 from imgsync.entrypoints.cli import enqueue, sync
 from imgsync.entrypoints.exit_status import Ends, ExitStatus
 from imgsync.plugins import manager
@@ -192,7 +191,7 @@ def test_a_worker_stopped_while_draining_is_done_in_part(
     "arguments",
     [
         ["sync", "--main", "x"],
-        ["queue", "retry", "nonsense"],
+        ["queue", "retry", "0"],
         ["nonsense"],
         ["settings", "set", "--child", "Child"],
     ],
@@ -210,19 +209,46 @@ def test_ids_that_are_left_are_in_the_one_document(ready: Cli, verb: str) -> Non
     assert "7" in told["error"]
 
 
+def test_ids_of_another_queue_may_be_texts(ready: Cli) -> None:
+    said = ready.fail("queue", "retry", "job-17", "007")
+    assert said.strip().endswith(
+        "(not failed, or a newer task of the entity is pending): job-17, 007"
+    )
+
+
+@pytest.mark.parametrize("own", [7, "7", "007"])
+def test_an_id_reaches_the_queue_as_it_is_and_as_a_number(
+    ready: Cli, monkeypatch: pytest.MonkeyPatch, own: TaskId
+) -> None:
+    """Those of another queue may be texts of digits."""
+
+    async def those_of_mine(_: Any, ids: Sequence[TaskId] | None) -> list[TaskId]:
+        return [id_ for id_ in ids or () if (type(id_), id_) == (type(own), own)]
+
+    monkeypatch.setattr(SqlTaskQueue, "retry", those_of_mine)
+    monkeypatch.setattr(SqlTaskQueue, "free", those_of_mine)
+    assert ready.json("queue", "retry", str(own))["retried"] == [own]
+    assert ready.json("queue", "release", str(own))["released"] == [own]
+
+
+@pytest.mark.parametrize("text", ["0", str(2**63), " ", "a\x1b[31m"])
+def test_what_is_no_id_is_wrong_usage(ready: Cli, text: str) -> None:
+    assert "Invalid value for '[ID]...'" in ready.fail("queue", "release", text, status=2)
+
+
 @pytest.mark.parametrize("command", [["worker"], ["worker", "--drain"], ["queue", "status"]])
 def test_a_database_that_fails_is_one_line(
     ready: Cli, monkeypatch: pytest.MonkeyPatch, command: list[str]
 ) -> None:
-    def fail(*_: Any, **__: Any) -> None:
-        reason = Exception("connection failed:\n\tIs the server running?")
-        raise OperationalError("SELECT", {}, reason)
+    async def fail(*_: Any, **__: Any) -> None:
+        raise StoreError("Cannot use the database: connection failed:\n\tIs the server running?")
 
     for method in ("claim", "counts"):
         monkeypatch.setattr(SqlTaskQueue, method, fail)
     monkeypatch.setattr(Worker, "run", fail)
     said = ready.fail(*command)
-    assert said.strip() == ("Error: The database failed: connection failed: Is the server running?")
+    told = "Error: Cannot use the database: connection failed: Is the server running?"
+    assert said.strip() == told
 
 
 def test_a_plugin_that_fails_is_one_line(ready: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -237,7 +263,7 @@ def test_a_plugin_that_fails_is_one_line(ready: Cli, monkeypatch: pytest.MonkeyP
 def test_what_nobody_expected_is_one_line_and_in_the_log(
     ready: Cli, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fail(*_: Any) -> None:
+    async def fail(*_: Any) -> None:
         raise ZeroDivisionError("a bug")
 
     monkeypatch.setattr(SqlTaskQueue, "counts", fail)
@@ -250,7 +276,11 @@ def test_what_nobody_expected_is_one_line_and_in_the_log(
 def test_a_signal_to_a_short_command_is_one_line(
     ready: Cli, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
-    monkeypatch.setattr(SqlTaskQueue, "counts", lambda _: signal.raise_signal(number))
+    async def told_to_stop(_: SqlTaskQueue) -> None:
+        signal.raise_signal(number)
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(SqlTaskQueue, "counts", told_to_stop)
     assert ready.fail("queue", "status").strip() == "Error: told to stop before the end"
     assert ready.failed_json("queue", "status")["error"] == "told to stop before the end"
 
@@ -277,9 +307,9 @@ def test_sync_that_is_switched_off_half_way_is_done_in_part(
         shop.pair(name, pictures(1))
     complete = SqlTaskQueue.complete
 
-    def then_off(self: SqlTaskQueue, *args: Any, **kwargs: Any) -> None:
-        complete(self, *args, **kwargs)
-        SqlSettingsRepository(self._engine).put(shop.child.id, ChildSettings())
+    async def then_off(self: SqlTaskQueue, *args: Any, **kwargs: Any) -> None:
+        await complete(self, *args, **kwargs)
+        await SqlSettingsRepository(self._database).put(shop.child.id, ChildSettings())
 
     monkeypatch.setattr(SqlTaskQueue, "complete", then_off)
     result = ready.run("sync", *BOTH, IMGSYNC_CONCURRENCY="1")

@@ -1,17 +1,21 @@
 """imgsync enqueue, sync, worker --drain and queue, against the emulator."""
 
+import asyncio
 import json
 import logging
-import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine
 
+from imgsync.adapters.files.local import LocalFileStorage
+from imgsync.adapters.sql.database import Database
 from imgsync.adapters.sql.queue import SqlTaskQueue
+from imgsync.domain.ports.queue import NewTask
+from tests.application.world import ParallelGauge
 from tests.cli.conftest import Cli, store
 from tests.shop import CHILD_TOKEN, MAIN_TOKEN, Shop, pictures
 
@@ -101,7 +105,7 @@ def test_the_match_field_and_the_types_are_options(ready: Cli, shop: Shop) -> No
         (["enqueue"], 2, "give --main ACCOUNT and --child ACCOUNT"),
         (["enqueue", "--main", "Main"], 2, "give --main ACCOUNT and --child ACCOUNT"),
         (["enqueue", "--main", "Main", "--child", "main"], 1, "are the same"),
-        (["enqueue", "--main", "nobody", "--child", "Child"], 1, "'nobody' is not configured"),
+        (["enqueue", "--main", "nobody", "--child", "Child"], 1, "'nobody' is not stored"),
         (["sync", *BOTH, "--type", "service"], 1, "unknown entity type 'service'"),
         (["sync", "--main", "Main"], 2, "Missing option '--child'"),
         (["enqueue", *BOTH, "--payload", "-"], 2, "--payload stands alone"),
@@ -185,7 +189,7 @@ def test_a_payload_for_an_unknown_child_names_it(ready: Cli, shop: Shop) -> None
     shop.pair("Lamp", THREE)
     unknown = json.dumps(payload(shop, child_account_id="nobody"))
     said = ready.fail("enqueue", "--payload", "-", stdin=unknown)
-    assert said.startswith("Error: Account 'nobody' is not configured")
+    assert said.startswith("Error: Account 'nobody' is not stored")
 
 
 def test_sync_that_is_turned_off_meanwhile_is_no_success(ready: Cli, shop: Shop) -> None:
@@ -328,9 +332,9 @@ def test_an_error_is_shown_whole_where_a_script_reads_it(ready: Cli, shop: Shop)
 
 
 def test_a_failed_payload_that_is_no_text_can_still_be_listed(
-    ready: Cli, sqlite_engine: Engine
+    ready: Cli, sqlite_database: Database
 ) -> None:
-    SqlTaskQueue(sqlite_engine).enqueue({"images": "\ud800"})
+    asyncio.run(SqlTaskQueue(sqlite_database).enqueue([NewTask({"images": "\ud800"})]))
     ready.fail("worker", "--drain", status=3)
     (failed,) = ready.json("queue", "failed")
     assert failed["payload"] == {"images": "\ud800"}
@@ -347,34 +351,25 @@ def test_every_task_of_a_long_plan_is_run(
 
 
 @pytest.mark.parametrize("concurrency", ["1", "3"])
-def test_the_concurrency_is_a_setting(ready: Cli, shop: Shop, concurrency: str) -> None:
+def test_the_concurrency_is_a_setting(
+    ready: Cli, shop: Shop, monkeypatch: pytest.MonkeyPatch, concurrency: str
+) -> None:
     for n in range(4):
         shop.pair(f"L{n}", pictures(1, 100 + n))
     shop.emulator.faults.add(
         method="GET", path_regex="/temporary/", where="storage", delay=0.3, times=4
     )
-    most, open_now = concurrent_workspaces(ready)
+    gauge, workspace = ParallelGauge(), LocalFileStorage.workspace
+
+    @asynccontextmanager
+    async def watched(storage: LocalFileStorage) -> AsyncIterator[Any]:
+        with gauge.under_way():
+            async with workspace(storage) as opened:
+                yield opened
+
+    monkeypatch.setattr(LocalFileStorage, "workspace", watched)
     ready.ok("sync", *BOTH, IMGSYNC_CONCURRENCY=concurrency)
-    open_now.set()
-    assert most() == int(concurrency)
-
-
-def concurrent_workspaces(ready: Cli) -> tuple[Callable[[], int], threading.Event]:
-    """Watches how many tasks have temp files at once, until the event is set."""
-    folder, stop, most = Path(ready.env["IMGSYNC_TEMP_DIR"]), threading.Event(), [0]
-
-    def watch() -> None:
-        while not stop.wait(0.01):
-            most[0] = max(most[0], len(list(folder.glob("task-*"))))
-
-    thread = threading.Thread(target=watch)
-    thread.start()
-
-    def result() -> int:
-        thread.join()
-        return most[0]
-
-    return result, stop
+    assert gauge.most == int(concurrency)
 
 
 def test_payloads_queued_are_listed_for_scripts(ready: Cli, shop: Shop, tmp_path: Path) -> None:
@@ -420,7 +415,7 @@ def test_proxies_that_cannot_be_used_are_one_line(ready: Cli) -> None:
 def test_an_unknown_child_is_an_error_and_no_note(ready: Cli) -> None:
     said = ready.fail("enqueue", "--main", "Main", "--child", "nobody")
     assert said.strip() == (
-        "Error: Account 'nobody' is not configured; add it with 'imgsync account add'"
+        "Error: Account 'nobody' is not stored; add it with 'imgsync account add'"
     )
 
 
@@ -437,11 +432,11 @@ def test_what_would_be_cleared_is_told(ready: Cli, shop: Shop) -> None:
 
 
 def test_a_task_of_a_sync_that_was_killed_keeps_no_entity_from_the_next(
-    ready: Cli, shop: Shop, sqlite_engine: Engine
+    ready: Cli, shop: Shop, sqlite_database: Database
 ) -> None:
     lamp = shop.pair("Lamp", pictures(1))
     ready.ok("enqueue", *BOTH)
-    assert SqlTaskQueue(sqlite_engine).claim(lease=timedelta(seconds=-1))
+    assert asyncio.run(SqlTaskQueue(sqlite_database).claim(lease=timedelta(seconds=-1)))
     told = ready.json("sync", *BOTH)
     assert (told["run"]["completed"], told["plan"]["task_ids"]) == (1, [2])
     assert shop.images(lamp) == pictures(1)

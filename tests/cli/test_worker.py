@@ -1,14 +1,17 @@
 """imgsync worker: the daily cleanup and what is logged."""
 
+import asyncio
 import logging
 import os
 import time as clock
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime, time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from imgsync.application.work import Worker
 from imgsync.entrypoints.cli import worker
 from tests.cli.conftest import Cli
 from tests.shop import Shop, pictures
@@ -24,11 +27,22 @@ def test_the_daily_cleanup_deletes_old_temp_files_at_three(
         moment = clock.time() - hours * 3600
         os.utime(folder / name, (moment, moment))
     times: list[time] = []
+    cleaned = asyncio.Event()
+    run = Worker.run
 
-    async def at_once(job: Callable[[], None], at: time, local_now: Callable[[], datetime]) -> None:
+    async def then_run(self: Worker, **options: Any) -> None:
+        await cleaned.wait()
+        await run(self, **options)
+
+    monkeypatch.setattr(Worker, "run", then_run)
+
+    async def at_once(
+        job: Callable[[], Awaitable[None]], at: time, local_now: Callable[[], datetime]
+    ) -> None:
         times.append(at)
         assert local_now().utcoffset() is not None
-        job()
+        await job()
+        cleaned.set()
 
     monkeypatch.setattr(worker, "run_daily", at_once)
     caplog.set_level(logging.INFO)

@@ -1,25 +1,23 @@
-"""Contract of the port Clock, on the system's clock and the tests' own."""
+"""Contracts of the ports Clock and StoreClock: this host's, and the databases' own."""
 
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import Engine
 
 from imgsync.adapters.clock import SystemClock
-from imgsync.adapters.sql.clock import DatabaseClock
-from imgsync.domain.ports.clock import Clock
-from tests.application.world import TestClock
+from imgsync.adapters.sql.database import Database, DatabaseClock
+from imgsync.testing import StoreClockContract
 
 
-@pytest.mark.parametrize("make", [SystemClock, lambda: TestClock(datetime.now(UTC))])
-def test_the_present_is_in_utc_and_never_goes_back(make: Callable[[], Clock]) -> None:
-    clock = make()
+class TestDatabaseClock(StoreClockContract):
+    @pytest.fixture
+    def clock(self, database: Database) -> DatabaseClock:
+        return DatabaseClock(database)
+
+
+def test_the_present_of_this_host_is_in_utc_and_never_goes_back() -> None:
+    clock = SystemClock()
     first, second = clock.now(), clock.now()
     assert first.tzinfo is UTC
     assert first <= second
     assert abs(first - datetime.now(UTC)) < timedelta(minutes=5)
-
-
-def test_the_database_s_clock_keeps_the_contract(engine: Engine) -> None:
-    test_the_present_is_in_utc_and_never_goes_back(lambda: DatabaseClock(engine))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imgsync.adapters.moysklad.encoding import (
+from imgsync.adapters.moysklad.requests import (
     ARRAY_CLOSE,
     ARRAY_OPEN,
     ELEMENT_SEPARATOR,

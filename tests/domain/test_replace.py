@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imgsync.adapters.moysklad.encoding import array_size
+from imgsync.adapters.moysklad.requests import array_size
 from imgsync.domain.errors import ChildChangedError
 from imgsync.domain.model import Element, Keep, Upload
 from imgsync.domain.packing import RequestRoom

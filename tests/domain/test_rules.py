@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imgsync.application.clean import DailySchedule
-from imgsync.domain.diff import SyncRecord
+from imgsync.domain.diff import CopiedImage, SyncRecord, diff
 from imgsync.domain.errors import PluginError, UnknownEntityTypeError, WrongAccountError
 from imgsync.domain.formats import image_format, safe_suffix, upload_name
 from imgsync.domain.matching import CounterpartIndex, FieldMatcher
@@ -19,7 +19,9 @@ from imgsync.domain.model import (
     EntityType,
     EntityTypes,
     ImageFingerprint,
+    Keep,
     MatchField,
+    RemoteImage,
     SourceImage,
     TokenKind,
     check_roles,
@@ -284,3 +286,18 @@ def test_a_password_that_no_header_can_hold_is_refused(secret: str) -> None:
 
 def test_a_password_may_have_spaces_and_letters_of_any_script() -> None:
     assert Account("1", "Main", TokenKind.PASSWORD, "пароль с 🙂", "admin@shop").secret
+
+
+@pytest.mark.parametrize("version", ["1", "2"])
+def test_an_image_that_stands_twice_has_two_copies(version: str) -> None:
+    """Two metas of one copy are a list that the child may not keep."""
+    id_ = "5f2a7f1c-0000-4000-8000-00000000000a"
+    first = ImageFingerprint(id_, 100, "1")
+    copied = tuple(CopiedImage(first, child_id) for child_id in ("c1", "c2"))
+    record = SyncRecord((first, first), copied, ("c1", "c2"), settled=False)
+    current = [RemoteImage(f"http://h/{c}", "a.png", 100, "1", "") for c in ("c1", "c2")]
+    image = SourceImage(f"http://h/download/{id_}", "a.png", 100, version)
+    outcomes = diff([image, image, image], record, current)
+    assert outcomes is not None
+    found = [o.element if version == "1" else o.earlier for o in outcomes]
+    assert found == [Keep("http://h/c1"), Keep("http://h/c2"), None]

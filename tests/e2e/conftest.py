@@ -1,5 +1,6 @@
 """imgsync as processes of its own, against the emulator over HTTP."""
 
+import asyncio
 import json
 import os
 import signal
@@ -13,6 +14,9 @@ from typing import Any
 
 import pytest
 
+from imgsync.adapters.sql.database import Database
+from imgsync.adapters.sql.queue import SqlTaskQueue
+from imgsync.domain.tasks import Task, TaskStatus
 from moysklad_emulator import Emulator, EmulatorLimits, EmulatorServer
 from tests.shop import CHILD_TOKEN, MAIN_TOKEN, Shop
 
@@ -77,6 +81,19 @@ def terminate(process: Popen) -> str:
 def shop() -> Iterator[Shop]:
     with EmulatorServer(Emulator(EmulatorLimits(rate_units=100_000))) as server:
         yield Shop.on(server)
+
+
+class Tasks:
+    """A queue as seen from a test that is not async."""
+
+    def __init__(self, database: Database) -> None:
+        self._queue = SqlTaskQueue(database)
+
+    def counts(self) -> dict[TaskStatus, int]:
+        return asyncio.run(self._queue.counts())
+
+    def find(self, status: TaskStatus | None = None, limit: int = 100) -> list[Task]:
+        return asyncio.run(self._queue.find(status, limit=limit))
 
 
 StartHost = Callable[[Shop, str], Host]

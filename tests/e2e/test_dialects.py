@@ -7,7 +7,8 @@ import pytest
 
 from imgsync.application.work import Tally
 from imgsync.domain.model import Account, TokenKind
-from imgsync.domain.settings import ChildSettings
+from imgsync.domain.ports.queue import NewTask
+from imgsync.domain.settings import ChildSettings, Link
 from imgsync.entrypoints.cli.runtime import run_async
 from imgsync.entrypoints.config import FixedConfig
 from imgsync.entrypoints.container import Container
@@ -53,22 +54,24 @@ def copy(
             download_hosts=() if payload is None else (shop.emulator.dialect.storage_host,),
         )
     )
-    for account, token in ((shop.main, MAIN_TOKEN), (shop.child, CHILD_TOKEN)):
-        container.accounts().add(Account(account.id, account.name, kind, token))
-    container.settings().put(shop.child.id, ChildSettings(sync_images_all=True))
-    if payload is not None:
-        container.queue().enqueue(payload)
     tally = Tally()
 
     async def run() -> None:
-        plan = await container.enqueue()(shop.main.id, shop.child.id)
+        main, child = (
+            Account(account.id, account.name, kind, token)
+            for account, token in ((shop.main, MAIN_TOKEN), (shop.child, CHILD_TOKEN))
+        )
+        for account in (main, child):
+            await container.accounts().add(account)
+        settings = ChildSettings(sync_images_all=True)
+        await container.settings().put(shop.child.id, settings)
+        if payload is not None:
+            await container.queue().enqueue([NewTask(payload)])
+        plan = await container.enqueue()(Link(main, child, settings))
         assert plan.skipped == []
         await container.worker().run(drain=True, report=tally.add)
 
-    try:
-        run_async(container, run)
-    finally:
-        container.shutdown_resources()
+    run_async(container, run)
     return tally
 
 

@@ -20,10 +20,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import text
 
-from imgsync.adapters.sql.engine import create_engine_for
-from imgsync.adapters.sql.queue import SqlTaskQueue
+from imgsync.adapters.sql.database import Database
 from imgsync.domain.tasks import TaskStatus
 from moysklad_emulator import EmulatedEntity, Emulator, EmulatorLimits, EmulatorServer
 from moysklad_emulator.images import NewImage
@@ -33,6 +32,7 @@ from tests.e2e.conftest import (
     Host,
     Popen,
     StartHost,
+    Tasks,
     terminate,
     wait_until,
 )
@@ -62,8 +62,8 @@ class Scene:
 
     shop: Shop
     host: Host
-    queue: SqlTaskQueue
-    engine: Engine
+    queue: Tasks
+    database: Database
     mains: list[EmulatedEntity]
     children: list[EmulatedEntity]
     version: int = 0
@@ -104,7 +104,7 @@ class Scene:
 
     def six_minutes_later(self) -> None:
         """What waits for later is due."""
-        with self.engine.begin() as connection:
+        with self.database.engine.begin() as connection:
             connection.execute(
                 text(
                     "UPDATE sync_queue SET scheduled_at = '2020-01-01 00:00:00' "
@@ -143,14 +143,14 @@ def slow_shop() -> Iterator[Shop]:
 
 
 def scene_of(shop: Shop, host: Host, url: str, entities: int = ENTITIES) -> Scene:
-    engine = create_engine_for(url)
+    database = Database.open(url)
     pairs = []
     for n in range(entities):
         name, code, first = f"L{n}", f"x{n}", [("v0.png", png(n))]
         main = shop.main.add_entity("product", name=name, external_code=code, images=first)
         pairs.append((main, shop.child.add_entity("product", name=name, external_code=code)))
     mains, children = [main for main, _ in pairs], [child for _, child in pairs]
-    return Scene(shop, host, SqlTaskQueue(engine), engine, mains, children)
+    return Scene(shop, host, Tasks(database), database, mains, children)
 
 
 def finished(process: Popen) -> None:
@@ -215,7 +215,7 @@ def test_a_worker_that_slept_with_half_a_picture_sent_does_not_send_the_rest(
     wait_until(lambda: uploads(emulator) == posts + 1)  # whole, or broken off
     assert scene.shown() == scene.newest()
     scene.settle()
-    scene.engine.dispose()
+    scene.database.close()
 
 
 def test_a_worker_that_slept_before_its_upload_asks_whether_the_task_is_still_its_own(
@@ -231,7 +231,7 @@ def test_a_worker_that_slept_before_its_upload_asks_whether_the_task_is_still_it
     sleeper.wake_up()
     terminate(sleeper.process)  # which lets its task end
     assert scene.shown() == scene.newest()
-    scene.engine.dispose()
+    scene.database.close()
 
 
 def uploads(emulator: Emulator) -> int:
@@ -266,7 +266,7 @@ def test_workers_stopped_at_random_moments_leave_no_old_picture(
         scene.settle()
     for worker in workers:
         worker.terminate()
-    scene.engine.dispose()
+    scene.database.close()
 
 
 @pytest.mark.parametrize("how", ["cut", "hang"])
@@ -292,4 +292,4 @@ def test_workers_cut_off_from_the_database_leave_no_old_picture(
                 relay.mend()
             scene.settle()
             assert victim.poll() is None
-    scene.engine.dispose()
+    scene.database.close()

@@ -8,7 +8,7 @@ from benchmarks.workload import account_id
 
 from imgsync.application.work import Tally
 from imgsync.domain.model import Account, TokenKind
-from imgsync.domain.settings import ChildSettings
+from imgsync.domain.settings import ChildSettings, Link
 from imgsync.entrypoints.cli.runtime import run_async
 from imgsync.entrypoints.config import FixedConfig
 from imgsync.entrypoints.container import Container
@@ -48,13 +48,17 @@ def peak_of_a_copy(images: int, folder: Path) -> int:
                 temp_dir=folder / "temp",
             )
         )
-        for name in ("main", "child"):
-            container.accounts().add(Account(account_id(name), name, TokenKind.SOLUTION, name))
-        container.settings().put(account_id("child"), ChildSettings(sync_images_all=True))
-        tally, ids = Tally(), (account_id("main"), account_id("child"))
+        tally, settings = Tally(), ChildSettings(sync_images_all=True)
 
         async def copy() -> None:
-            await container.enqueue()(*ids)
+            main, child = (
+                Account(account_id(name), name, TokenKind.SOLUTION, name)
+                for name in ("main", "child")
+            )
+            for account in (main, child):
+                await container.accounts().add(account)
+            await container.settings().put(child.id, settings)
+            await container.enqueue()(Link(main, child, settings))
             tracemalloc.start()
             await container.worker().run(drain=True, report=tally.add)
 
@@ -63,7 +67,6 @@ def peak_of_a_copy(images: int, folder: Path) -> int:
             _, peak = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
-            container.shutdown_resources()
     assert (tally.uploaded, tally.errors, tally.warnings) == (images, [], [])
     return peak
 

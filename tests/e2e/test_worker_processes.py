@@ -4,11 +4,10 @@ import signal
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine
 
-from imgsync.adapters.sql.queue import SqlTaskQueue
+from imgsync.adapters.sql.database import Database
 from imgsync.domain.tasks import TaskStatus
-from tests.e2e.conftest import DEADLINE_SECONDS, StartHost, terminate, wait_until
+from tests.e2e.conftest import DEADLINE_SECONDS, StartHost, Tasks, terminate, wait_until
 from tests.shop import Shop, pictures
 
 BOTH = ("--main", "Main", "--child", "Child")
@@ -23,14 +22,14 @@ def hold_downloads(shop: Shop, seconds: float, times: int = 100) -> None:
 
 
 def test_a_worker_killed_with_signal_9_loses_nothing(
-    shop: Shop, start_host: StartHost, engine: Engine, database_url: str, tmp_path: Path
+    shop: Shop, start_host: StartHost, database: Database, database_url: str, tmp_path: Path
 ) -> None:
     lamp = shop.pair("Lamp", THREE, old := pictures(1, 90))
-    host, queue = start_host(shop, database_url), SqlTaskQueue(engine)
+    host, queue = start_host(shop, database_url), Tasks(database)
     host.run("enqueue", *BOTH)
-    hold_downloads(shop, 60)
+    hold_downloads(shop, 60, times=1)
     victim = host.start("worker", IMGSYNC_LEASE_SECONDS="2")
-    wait_until(lambda: len(list((tmp_path / "temp").glob("task-*/*.png"))) == 3)
+    wait_until(lambda: len(list((tmp_path / "temp").glob("task-*/*.png"))) == 2)
     victim.kill()
     victim.wait()
     shop.emulator.faults.clear()
@@ -44,15 +43,15 @@ def test_a_worker_killed_with_signal_9_loses_nothing(
     assert (task.attempts, task.crashes, task.result) == (1, 1, "completed")
     assert (check.status, check.payload) == (TaskStatus.PENDING, task.payload)
     assert shop.images(lamp) == THREE
-    assert host.json("cleanup-temp", "--hours", "0")["files"] == 3
+    assert host.json("cleanup-temp", "--hours", "0")["files"] == 2
     assert list((tmp_path / "temp").iterdir()) == []
 
 
 def test_sigterm_finishes_the_task_under_way_and_takes_no_other(
-    shop: Shop, start_host: StartHost, sqlite_engine: Engine, sqlite_url: str
+    shop: Shop, start_host: StartHost, sqlite_database: Database, sqlite_url: str
 ) -> None:
     lamps = [shop.pair("A", THREE), shop.pair("B", THREE)]
-    host, queue = start_host(shop, sqlite_url), SqlTaskQueue(sqlite_engine)
+    host, queue = start_host(shop, sqlite_url), Tasks(sqlite_database)
     host.run("enqueue", *BOTH)
     hold_downloads(shop, 1.5, times=3)
     worker = host.start("worker", "--concurrency", "1")
@@ -69,12 +68,12 @@ def test_sigterm_finishes_the_task_under_way_and_takes_no_other(
 
 
 def test_after_the_grace_time_the_task_is_given_back_uncounted(
-    shop: Shop, start_host: StartHost, sqlite_engine: Engine, sqlite_url: str, tmp_path: Path
+    shop: Shop, start_host: StartHost, sqlite_database: Database, sqlite_url: str, tmp_path: Path
 ) -> None:
     lamp = shop.pair("Lamp", THREE, old := pictures(1, 90))
-    host, queue = start_host(shop, sqlite_url), SqlTaskQueue(sqlite_engine)
+    host, queue = start_host(shop, sqlite_url), Tasks(sqlite_database)
     host.run("enqueue", *BOTH)
-    hold_downloads(shop, 60)
+    hold_downloads(shop, 60, times=1)
     worker = host.start("worker", IMGSYNC_GRACE_SECONDS="0.1")
     wait_until(lambda: bool(list((tmp_path / "temp").glob("task-*/*.png"))))
     terminate(worker)
@@ -85,10 +84,10 @@ def test_after_the_grace_time_the_task_is_given_back_uncounted(
 
 
 def test_several_workers_share_the_queue(
-    shop: Shop, start_host: StartHost, engine: Engine, database_url: str
+    shop: Shop, start_host: StartHost, database: Database, database_url: str
 ) -> None:
     lamps = [shop.pair(f"L{n}", pictures(2, 500 + n)) for n in range(12)]
-    host, queue = start_host(shop, database_url), SqlTaskQueue(engine)
+    host, queue = start_host(shop, database_url), Tasks(database)
     host.run("enqueue", *BOTH)
     workers = [host.start("worker", "--concurrency", "2") for _ in range(3)]
     wait_until(lambda: queue.counts()[TaskStatus.COMPLETED] == 12)
@@ -111,15 +110,15 @@ def test_an_idle_worker_stops_at_once(shop: Shop, start_host: StartHost, sqlite_
 def test_a_second_signal_gives_the_task_back_at_once(
     shop: Shop,
     start_host: StartHost,
-    sqlite_engine: Engine,
+    sqlite_database: Database,
     sqlite_url: str,
     tmp_path: Path,
     number: signal.Signals,
 ) -> None:
     shop.pair("Lamp", THREE)
-    host, queue = start_host(shop, sqlite_url), SqlTaskQueue(sqlite_engine)
+    host, queue = start_host(shop, sqlite_url), Tasks(sqlite_database)
     host.run("enqueue", *BOTH)
-    hold_downloads(shop, 60)
+    hold_downloads(shop, 60, times=1)
     worker = host.start("worker")
     wait_until(lambda: bool(list((tmp_path / "temp").glob("task-*/*.png"))))
     assert worker.stderr is not None
@@ -134,10 +133,10 @@ def test_a_second_signal_gives_the_task_back_at_once(
 
 
 def test_sync_told_to_stop_leaves_the_rest_in_the_queue(
-    shop: Shop, start_host: StartHost, sqlite_engine: Engine, sqlite_url: str
+    shop: Shop, start_host: StartHost, sqlite_database: Database, sqlite_url: str
 ) -> None:
     lamps = [shop.pair("A", THREE), shop.pair("B", THREE)]
-    host, queue = start_host(shop, sqlite_url), SqlTaskQueue(sqlite_engine)
+    host, queue = start_host(shop, sqlite_url), Tasks(sqlite_database)
     hold_downloads(shop, 1.5, times=3)
     sync = host.start("sync", *BOTH, IMGSYNC_CONCURRENCY="1")
     wait_until(lambda: queue.counts()[TaskStatus.PROCESSING] == 1)

@@ -7,6 +7,7 @@ import pytest
 import respx
 
 from tests.moysklad.harness import ACCOUNT, Harness, build
+from tests.moysklad.raw import RawServer, raw_server
 
 
 @pytest.fixture
@@ -19,3 +20,16 @@ def network() -> Iterator[respx.MockRouter]:
 async def harness(network: respx.MockRouter) -> AsyncIterator[Harness]:
     async with httpx.AsyncClient() as api, httpx.AsyncClient() as storage:
         yield build(ACCOUNT, api, storage)
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[RawServer]:
+    async with raw_server() as running:
+        yield running
+
+
+@pytest.fixture
+async def local(server: RawServer) -> AsyncIterator[Harness]:
+    """A client of that server."""
+    async with httpx.AsyncClient() as api, httpx.AsyncClient() as storage:
+        yield build(ACCOUNT, api, storage, url=server.url)

@@ -1,5 +1,6 @@
 """A client over a mocked network, with a clock that only sleeps move."""
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -9,10 +10,11 @@ from imgsync.adapters.moysklad.addresses import DownloadPolicy
 from imgsync.adapters.moysklad.client import MoySkladClient
 from imgsync.adapters.moysklad.downloads import Downloader
 from imgsync.adapters.moysklad.owner import OwnerCheck
-from imgsync.adapters.moysklad.pacer import Pacer
-from imgsync.adapters.moysklad.pacing import request_weight
+from imgsync.adapters.moysklad.pace import Pacer, request_weight
 from imgsync.adapters.moysklad.transport import ApiTransport
 from imgsync.domain.model import Account, EntityType, TokenKind
+from imgsync.domain.ports.moysklad import ReadContent
+from imgsync.testing import MemoryTempFile, MemoryWorkspace
 
 API = "https://api.moysklad.ru/api/remap/1.2"
 STORAGE = "https://files.selcdn.ru"
@@ -42,13 +44,27 @@ class Harness:
     client: MoySkladClient
     transport: ApiTransport
     time: FakeTime
-    downloads: list[bytes] = field(default_factory=list)
+    files: MemoryWorkspace = field(default_factory=MemoryWorkspace)
+    tries: list[MemoryTempFile] = field(default_factory=list)
 
     async def download(self, url: str, max_bytes: int = 1000, size: int | None = None) -> bytes:
-        await self.client.download(
-            url, self.downloads.append, self.downloads.clear, max_bytes, size
-        )
-        return b"".join(self.downloads)
+        """The file; each that was begun is in `tries`."""
+        file = await self.client.download(url, self._create, max_bytes, size)
+        return b"".join([chunk async for chunk in self.files.read(file.key)])
+
+    async def _create(self) -> MemoryTempFile:
+        self.tries.append(await self.files.create("a.png"))
+        return self.tries[-1]
+
+
+def content(*chunks: bytes) -> ReadContent:
+    """The same file for every key."""
+
+    async def read(_key: str) -> AsyncIterator[bytes]:
+        for chunk in chunks:
+            yield chunk
+
+    return read
 
 
 def build(

@@ -7,7 +7,7 @@ import pytest
 import respx
 
 from imgsync.adapters.clock import SystemClock
-from imgsync.adapters.moysklad.factory import HttpMoySkladFactory
+from imgsync.adapters.moysklad.client import HttpMoySkladFactory
 from imgsync.domain.errors import (
     AccountParkedError,
     AuthorisationError,
@@ -20,8 +20,8 @@ from imgsync.domain.errors import (
     UnavailableError,
 )
 from imgsync.domain.model import Account, AccountRole, Element, TokenKind, Upload
-from tests.fakes.permit import UNLIMITED
-from tests.moysklad.harness import ACCOUNT, ACCOUNT_ID, API, PRODUCT, SECRET, Harness
+from imgsync.testing import UNLIMITED
+from tests.moysklad.harness import ACCOUNT, ACCOUNT_ID, API, PRODUCT, SECRET, Harness, content
 
 pytestmark = pytest.mark.anyio
 IMAGES = f"{API}/entity/product/p1/images"
@@ -34,7 +34,7 @@ def failure(code: int, status: int = 400) -> httpx.Response:
 
 
 async def upload(harness: Harness, entity_id: str = "p1") -> None:
-    await harness.client.set_images(PRODUCT, entity_id, UPLOAD, lambda _: iter([b"abc"]), UNLIMITED)
+    await harness.client.set_images(PRODUCT, entity_id, UPLOAD, content(b"abc"), UNLIMITED)
 
 
 async def test_one_deleted_image_wanted_by_260_children_is_asked_for_once(

@@ -3,22 +3,26 @@
 import asyncio
 import gzip
 from collections.abc import AsyncIterator
+from functools import partial
 
 import httpx
 import pytest
 import respx
 
 from imgsync.adapters.clock import SystemClock
-from imgsync.adapters.moysklad.factory import HttpMoySkladFactory
-from imgsync.adapters.moysklad.times import DOWNLOAD_SECONDS
+from imgsync.adapters.moysklad.client import HttpMoySkladFactory
+from imgsync.adapters.moysklad.transport import DOWNLOAD_SECONDS
 from imgsync.domain.errors import (
     AuthorisationError,
     ForbiddenUrlError,
     ImageError,
     ImageTooLargeError,
+    NoRoomError,
     UnavailableError,
 )
+from imgsync.testing import MemoryWorkspace
 from tests.moysklad.harness import ACCOUNT, API, SECRET, STORAGE, Harness, build
+from tests.moysklad.raw import RawServer, response
 
 pytestmark = pytest.mark.anyio
 HREF = f"{API}/download/i1"
@@ -128,7 +132,7 @@ async def test_a_file_declared_too_large_is_not_read(
     network.get(FILE).respond(content=b"x" * 1001)
     with pytest.raises(ImageTooLargeError, match="1001 bytes is over the limit of 1000"):
         await harness.download(FILE, max_bytes=1000)
-    assert harness.downloads == []
+    assert harness.tries == []
 
 
 async def test_the_limit_holds_while_downloading_without_a_declared_size(
@@ -141,7 +145,9 @@ async def test_the_limit_holds_while_downloading_without_a_declared_size(
     network.get(FILE).mock(return_value=httpx.Response(200, content=endless()))
     with pytest.raises(ImageTooLargeError):
         await harness.download(FILE, max_bytes=1000)
-    assert sum(map(len, harness.downloads)) <= 1000
+    assert len(harness.tries) == 1
+    assert harness.tries[0].size <= 1000
+    assert harness.files.files == {}
 
 
 async def test_a_file_of_exactly_the_limit_passes(
@@ -163,6 +169,51 @@ async def test_a_file_of_another_size_is_fetched_again_and_then_retryable(
     assert caught.value.retryable
 
 
+async def test_every_try_writes_a_file_of_its_own_and_a_failed_one_is_discarded(
+    harness: Harness, network: respx.MockRouter
+) -> None:
+    cut = httpx.Response(200, content=b"half", headers={"Content-Length": "8"})
+    network.get(FILE).mock(side_effect=[cut, cut, httpx.Response(200, content=b"whole")])
+    assert await harness.download(FILE) == b"whole"
+    assert [bytes(file.data) for file in harness.tries] == [b"half", b"half", b"whole"]
+    assert list(harness.files.files.values()) == harness.tries[2:]
+    assert harness.tries[2].closed
+
+
+async def test_a_download_that_is_broken_off_leaves_no_file(
+    server: RawServer, local: Harness
+) -> None:
+    begun = asyncio.Event()
+
+    async def stalls(_: object) -> AsyncIterator[bytes]:
+        yield response(b"half", length=8)
+        begun.set()
+        await asyncio.sleep(30)
+
+    server.on("/download/i1", stalls)
+    download = asyncio.create_task(local.download(f"{server.url}/download/i1"))
+    async with asyncio.timeout(5):
+        await begun.wait()
+        while not local.tries or not local.tries[0].size:  # noqa: ASYNC110 (nothing tells)
+            await asyncio.sleep(0.01)
+    download.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await download
+    assert local.files.files == {}
+
+
+async def test_a_disk_that_is_full_is_told_at_once_and_leaves_no_file(
+    harness: Harness, network: respx.MockRouter
+) -> None:
+    route = network.get(FILE).respond(content=b"whole")
+    harness.files.storage.workspaces["w"] = harness.files
+    harness.files.storage.room = 3
+    with pytest.raises(NoRoomError):
+        await harness.download(FILE)
+    assert route.call_count == 1
+    assert harness.files.files == {}
+
+
 @pytest.mark.parametrize("status", [201, 202, 203, 204, 206, 226, 300, 304])
 async def test_an_answer_other_than_200_is_no_picture(
     harness: Harness, network: respx.MockRouter, status: int
@@ -170,7 +221,7 @@ async def test_an_answer_other_than_200_is_no_picture(
     network.get(FILE).respond(status, content=b"part")
     with pytest.raises(UnavailableError, match=f"answered {status} in place of the file"):
         await harness.download(FILE)
-    assert harness.downloads == []
+    assert harness.tries == []
 
 
 async def test_a_body_of_another_length_than_told_is_not_whole(
@@ -215,7 +266,7 @@ async def test_a_compressed_file_is_bounded_when_it_is_decompressed(
     network.get(FILE).respond(content=gzip.compress(b"x" * 10_000_000), headers=headers)
     with pytest.raises(ImageTooLargeError):
         await harness.download(FILE, max_bytes=100_000)
-    assert sum(map(len, harness.downloads)) <= 100_000
+    assert sum(file.size for file in harness.tries) <= 100_005
 
 
 async def test_the_tries_of_a_download_share_its_time() -> None:
@@ -366,13 +417,13 @@ async def test_a_head_that_fails_is_not_repeated_as_the_get_will_tell(
 
 async def test_a_cookie_of_the_api_never_reaches_the_storage() -> None:
     factory = HttpMoySkladFactory(API, ["*.selcdn.ru"], SystemClock())
-    client = factory.for_account(ACCOUNT)
+    client, files = factory.for_account(ACCOUNT), MemoryWorkspace()
     with respx.mock() as network:
         cookie = {"Location": FILE, "Set-Cookie": "s=1; Domain=ru; Path=/"}
         network.get(HREF).respond(302, headers=cookie)
         storage = network.get(FILE).respond(content=b"ok")
         for _ in range(2):
-            await client.download(HREF, lambda _: None, lambda: None, max_bytes=10)
+            await client.download(HREF, partial(files.create, "a.png"), max_bytes=10)
     assert all("Cookie" not in call.request.headers for call in storage.calls)
     await factory.close()
 

@@ -15,12 +15,10 @@ import httpx
 import pytest
 
 from imgsync.adapters.moysklad.addresses import DownloadPolicy
-from imgsync.adapters.moysklad.answers import decode
-from imgsync.adapters.moysklad.errors import AnswerTooLongError, TransientError
+from imgsync.adapters.moysklad.answers import AnswerTooLongError, TransientError, decode
 from imgsync.adapters.moysklad.limits import MAX_ANSWER_BYTES
-from imgsync.adapters.moysklad.pacer import Pacer
-from imgsync.adapters.moysklad.times import DOWNLOAD_SECONDS, EXCHANGE_SECONDS
-from imgsync.adapters.moysklad.transport import ApiTransport
+from imgsync.adapters.moysklad.pace import Pacer
+from imgsync.adapters.moysklad.transport import DOWNLOAD_SECONDS, EXCHANGE_SECONDS, ApiTransport
 from imgsync.domain.errors import ApiError, ImgsyncError, UnavailableError
 from imgsync.domain.model import Account, TokenKind
 from tests.moysklad.harness import ACCOUNT, PRODUCT, FakeTime, Harness, build
@@ -31,7 +29,6 @@ from tests.moysklad.raw import (
     gzipped,
     json_response,
     plain,
-    raw_server,
     response,
 )
 
@@ -39,18 +36,6 @@ pytestmark = pytest.mark.anyio
 IMAGES = "/entity/product/p1/images"
 EMPTY = json_response({"meta": {"size": 0}, "rows": []})
 OPEN = b"HTTP/1.1 200 x\r\n\r\n"
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[RawServer]:
-    async with raw_server() as running:
-        yield running
-
-
-@pytest.fixture
-async def local(server: RawServer) -> AsyncIterator[Harness]:
-    async with httpx.AsyncClient() as api, httpx.AsyncClient() as storage:
-        yield build(ACCOUNT, api, storage, url=server.url)
 
 
 @pytest.mark.parametrize(
@@ -154,6 +139,7 @@ def test_half_an_emoji_costs_no_page() -> None:
         decode(rb'["\ud83d"')
 
 
+@pytest.mark.slow
 async def test_a_byte_a_second_ends_with_the_time_of_the_exchange(server: RawServer) -> None:
     server.on(IMAGES, endless(OPEN, b" ", 0.05))
     async with httpx.AsyncClient() as api:

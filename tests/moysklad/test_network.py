@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 
 import httpcore
 import httpx
@@ -9,7 +10,7 @@ import pytest
 
 from imgsync.adapters.clock import SystemClock
 from imgsync.adapters.moysklad.addresses import DownloadPolicy
-from imgsync.adapters.moysklad.factory import HttpMoySkladFactory
+from imgsync.adapters.moysklad.client import HttpMoySkladFactory
 from imgsync.adapters.moysklad.network import (
     CheckedBackend,
     CheckedTransport,
@@ -17,6 +18,7 @@ from imgsync.adapters.moysklad.network import (
     resolve,
 )
 from imgsync.domain.errors import ApiError, ForbiddenUrlError
+from imgsync.testing import MemoryWorkspace
 from tests.moysklad.harness import ACCOUNT, SECRET
 from tests.moysklad.raw import RawServer, raw_server, response
 
@@ -163,13 +165,13 @@ async def test_an_api_on_loopback_has_its_storage_on_localhost_by_default(
         location = f"http://localhost:{storage.port}/file"
         server.on("/download/i1", response(b"moved", 302, Location=location))
         factory = HttpMoySkladFactory(server.url, ["*.moysklad.ru"], SystemClock())
-        got: list[bytes] = []
+        files = MemoryWorkspace()
         for _ in range(3):
             await factory.for_account(ACCOUNT).download(
-                f"{server.url}/download/i1", got.append, got.clear, 100, 5
+                f"{server.url}/download/i1", partial(files.create, "a.png"), 100, 5
             )
         await factory.close()
-    assert got == [b"image"]
+    assert [bytes(file.data) for file in files.files.values()] == [b"image"] * 3
     assert all("authorization" not in r.headers for r in storage.requests)
     assert SECRET in server.requests[0].headers["authorization"]
     # The body of the redirect is read, so that its connection serves the next request too.

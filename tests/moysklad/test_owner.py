@@ -7,7 +7,7 @@ import pytest
 import respx
 
 from imgsync.adapters.clock import SystemClock
-from imgsync.adapters.moysklad.factory import HttpMoySkladFactory
+from imgsync.adapters.moysklad.client import HttpMoySkladFactory
 from imgsync.domain.errors import (
     ApiError,
     AuthorisationError,
@@ -17,8 +17,17 @@ from imgsync.domain.errors import (
     WrongAccountError,
 )
 from imgsync.domain.model import Account, Element, EntityType, Identity, TokenKind, Upload
-from tests.fakes.permit import UNLIMITED
-from tests.moysklad.harness import ACCOUNT, ACCOUNT_ID, API, PRODUCT, SECRET, Harness, build
+from imgsync.testing import UNLIMITED
+from tests.moysklad.harness import (
+    ACCOUNT,
+    ACCOUNT_ID,
+    API,
+    PRODUCT,
+    SECRET,
+    Harness,
+    build,
+    content,
+)
 
 pytestmark = pytest.mark.anyio
 OTHER = "ffffffff-0c5d-4e0f-9a55-0242ac120002"
@@ -38,7 +47,7 @@ def rows(*found: object) -> dict[str, object]:
 
 
 async def upload(harness: Harness, entity_id: str = "p1") -> None:
-    await harness.client.set_images(PRODUCT, entity_id, UPLOAD, lambda _: iter([b"abc"]), UNLIMITED)
+    await harness.client.set_images(PRODUCT, entity_id, UPLOAD, content(b"abc"), UNLIMITED)
 
 
 @pytest.fixture
@@ -231,7 +240,7 @@ async def test_a_solution_that_sees_nothing_is_told_so(network: respx.MockRouter
     [
         (httpx.Response(401), AuthorisationError),
         (failure(1056, 401), AuthorisationError),
-        (httpx.Response(503), UnavailableError),
+        pytest.param(httpx.Response(503), UnavailableError, marks=pytest.mark.slow),
         (httpx.Response(200, json={"uid": "a@b"}), ApiError),
         (httpx.Response(200, json=[]), ApiError),
     ],
@@ -258,7 +267,7 @@ async def test_other_types_are_checked_by_their_own_entity(
 ) -> None:
     network.get(f"{API}/entity/contentcard/c1").respond(json={"accountId": ACCOUNT_ID})
     network.post(f"{API}/entity/contentcard/c1/images").respond(json=[])
-    await new.client.set_images(EntityType("contentcard"), "c1", [], lambda _: iter([]), UNLIMITED)
+    await new.client.set_images(EntityType("contentcard"), "c1", [], content(), UNLIMITED)
 
 
 async def test_what_is_not_found_may_be_another_account_s(
@@ -273,7 +282,7 @@ async def test_what_is_not_found_may_be_another_account_s(
     with pytest.raises(WrongAccountError):
         await new.client.content_length(f"{API}/download/x")
     with pytest.raises(WrongAccountError):
-        await new.client.download(f"{API}/download/x", void, lambda: None, 10)
+        await new.download(f"{API}/download/x")
     assert (listed.call_count, asked.call_count) == (1, 1)
 
 
@@ -286,7 +295,3 @@ async def test_what_is_not_found_in_the_account_itself_is_not_found(
     for _ in range(2):
         with pytest.raises(NotFoundError):
             await new.client.list_images(PRODUCT, "p1")
-
-
-def void(_: bytes) -> None:
-    return

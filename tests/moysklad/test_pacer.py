@@ -7,10 +7,10 @@ import itertools
 import httpx
 import pytest
 
-from imgsync.adapters.moysklad.body import base64_chunks
-from imgsync.adapters.moysklad.pacer import Pacer
-from tests.fakes.gauge import ParallelGauge
-from tests.moysklad.harness import FakeTime
+from imgsync.adapters.moysklad.pace import Pacer
+from imgsync.adapters.moysklad.requests import base64_chunks
+from tests.moysklad.harness import FakeTime, content
+from tests.support.gauge import ParallelGauge
 
 pytestmark = pytest.mark.anyio
 
@@ -91,9 +91,11 @@ async def test_a_failed_request_gives_its_place_back() -> None:
 
 
 @pytest.mark.parametrize("sizes", [[], [1], [2], [3], [1, 1, 1], [5, 0, 4], [3, 3], [1000, 1]])
-def test_base64_of_chunks_is_base64_of_the_whole(sizes: list[int]) -> None:
+async def test_base64_of_chunks_is_base64_of_the_whole(sizes: list[int]) -> None:
     chunks = [bytes([i]) * size for i, size in enumerate(sizes)]
-    assert b"".join(base64_chunks(chunks)) == base64.b64encode(b"".join(chunks))
+    assert b"".join(
+        [text async for text in base64_chunks(content(*chunks)("k"))]
+    ) == base64.b64encode(b"".join(chunks))
 
 
 async def test_waiters_behind_a_full_bucket_do_not_pass_together() -> None:

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imgsync.adapters.moysklad.pacing import MOSCOW_TIME, FailureBucket, RateBucket, request_weight
+from imgsync.adapters.moysklad.gate import FailureBucket
+from imgsync.adapters.moysklad.pace import MOSCOW_TIME, RateBucket, request_weight
 from imgsync.domain.model import TokenKind
 
 

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,18 +15,19 @@ import httpx
 import pytest
 import respx
 
-from imgsync.adapters.moysklad.body import image_array, small_body
-from imgsync.adapters.moysklad.times import WriteWindow
+from imgsync.adapters.moysklad.requests import image_array, small_body
+from imgsync.adapters.moysklad.transport import WriteWindow
 from imgsync.domain.errors import LeaseLostError
 from imgsync.domain.model import Element, Upload
 from imgsync.uptime import uptime
-from tests.moysklad.harness import ACCOUNT, API, PRODUCT, FakeTime, Harness, build
-from tests.moysklad.raw import RawServer, json_response, raw_server
+from tests.moysklad.harness import API, PRODUCT, FakeTime, Harness, content
+from tests.moysklad.raw import RawServer, json_response
 
 pytestmark = pytest.mark.anyio
 IMAGES = f"{API}/entity/product/p1/images"
 PATH = "/entity/product/p1/images"
 ROW = {"meta": {"href": f"{IMAGES}/i1"}, "filename": "a.png", "size": 3, "updated": "u"}
+ABC = content(b"abc")
 UPLOAD: list[Element] = [Upload("k", "a.png", 3)]
 
 
@@ -46,29 +47,13 @@ class Permit:
         return answer
 
 
-def abc(_: str) -> Iterator[bytes]:
-    return iter([b"abc"])
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[RawServer]:
-    async with raw_server() as running:
-        yield running
-
-
-@pytest.fixture
-async def local(server: RawServer) -> AsyncIterator[Harness]:
-    async with httpx.AsyncClient() as api:
-        yield build(ACCOUNT, api, api, url=server.url)
-
-
 async def test_the_permit_is_confirmed_at_each_repetition_after_the_pause(
     harness: Harness, network: respx.MockRouter
 ) -> None:
     permit = Permit([60.0], clock=harness.time)
     answers = [httpx.Response(503), httpx.Response(200, json=[ROW])]
     network.post(IMAGES).mock(side_effect=answers)
-    await harness.client.set_images(PRODUCT, "p1", UPLOAD, abc, permit)
+    await harness.client.set_images(PRODUCT, "p1", UPLOAD, ABC, permit)
     assert permit.asked == [1000.0, 1000.5]
 
 
@@ -81,7 +66,7 @@ async def test_the_permit_is_confirmed_after_the_wait_for_the_pace(
         async with harness.transport.exchange("GET", IMAGES):
             pass
     permit = Permit([60.0], clock=harness.time)
-    await harness.client.set_images(PRODUCT, "p1", UPLOAD, abc, permit)
+    await harness.client.set_images(PRODUCT, "p1", UPLOAD, ABC, permit)
     assert permit.asked == [1009.0]
 
 
@@ -91,7 +76,7 @@ async def test_without_the_permit_nothing_goes_out(
     writes = network.post(url__startswith=IMAGES).respond(json=[ROW])
     for answer in (LeaseLostError("gone"), 0.0, -5.0):
         with pytest.raises(LeaseLostError):
-            await harness.client.set_images(PRODUCT, "p1", UPLOAD, abc, Permit([answer]))
+            await harness.client.set_images(PRODUCT, "p1", UPLOAD, ABC, Permit([answer]))
         with pytest.raises(LeaseLostError):
             await harness.client.delete_images(PRODUCT, "p1", [f"{IMAGES}/i1"], Permit([answer]))
     assert not writes.called
@@ -103,7 +88,7 @@ async def test_a_permit_that_is_lost_between_two_tries_ends_the_write(
     route = network.post(IMAGES).respond(503)
     permit = Permit([60.0, LeaseLostError("gone")])
     with pytest.raises(LeaseLostError):
-        await harness.client.set_images(PRODUCT, "p1", UPLOAD, abc, permit)
+        await harness.client.set_images(PRODUCT, "p1", UPLOAD, ABC, permit)
     assert route.call_count == 1
 
 
@@ -114,7 +99,7 @@ async def test_a_redirected_write_is_confirmed_anew(
     network.post(IMAGES).respond(308, headers={"Location": moved})
     network.post(moved).respond(json=[ROW])
     permit = Permit([60.0])
-    await harness.client.set_images(PRODUCT, "p1", UPLOAD, abc, permit)
+    await harness.client.set_images(PRODUCT, "p1", UPLOAD, ABC, permit)
     assert len(permit.asked) == 2
 
 
@@ -128,7 +113,7 @@ async def test_a_write_that_is_not_answered_in_time_is_broken_off(
     server.on(PATH, never)
     async with asyncio.timeout(5):
         with pytest.raises(LeaseLostError, match="outlasted the lease"):
-            await local.client.set_images(PRODUCT, "p1", UPLOAD, abc, Permit([0.4]))
+            await local.client.set_images(PRODUCT, "p1", UPLOAD, ABC, Permit([0.4]))
 
 
 async def test_a_body_that_outlasts_its_permit_stays_incomplete(
@@ -137,11 +122,11 @@ async def test_a_body_that_outlasts_its_permit_stays_incomplete(
     server.on(PATH, json_response([ROW]))
     size = 40_000_000
 
-    def slow(_key: str) -> Iterator[bytes]:
+    async def slow(_key: str) -> AsyncIterator[bytes]:
         """As a disk that stands still; the loop's own timers cannot fire meanwhile."""
         for _ in range(40):
             yield b"x" * (size // 40)
-            time.sleep(0.02)
+            time.sleep(0.02)  # noqa: ASYNC251 (so that they cannot)
 
     with pytest.raises(LeaseLostError):
         await local.client.set_images(
@@ -154,7 +139,7 @@ async def test_a_body_that_outlasts_its_permit_stays_incomplete(
 
 @pytest.mark.parametrize("kind", ["upload", "delete"])
 async def test_the_last_chunk_is_small_and_comes_after_a_check_of_its_own(kind: str) -> None:
-    body = image_array(UPLOAD, abc) if kind == "upload" else small_body([{"meta": {}}])
+    body = image_array(UPLOAD, ABC) if kind == "upload" else small_body([{"meta": {}}])
     checks = 0
 
     def check() -> None:
@@ -196,7 +181,7 @@ def test_the_clock_of_writes_goes_on_during_sleep_where_the_system_has_one() -> 
 _WRITER = """
 import asyncio, sys
 import httpx
-from tests.moysklad.harness import ACCOUNT, PRODUCT, build
+from tests.moysklad.harness import ACCOUNT, PRODUCT, build, content
 from tests.moysklad.test_permit import Permit
 from imgsync.domain.model import Upload
 from imgsync.domain.errors import LeaseLostError
@@ -204,7 +189,7 @@ from imgsync.domain.errors import LeaseLostError
 async def main(url):
     async with httpx.AsyncClient() as api:
         client = build(ACCOUNT, api, api, url=url).client
-        pieces = lambda _: iter([b"x" * 30_000] * 2000)
+        pieces = content(*[b"x" * 30_000] * 2000)
         try:
             await client.set_images(
                 PRODUCT, "p1", [Upload("k", "a.png", 60_000_000)], pieces, Permit([2.0])

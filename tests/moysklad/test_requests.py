@@ -14,8 +14,8 @@ import respx
 
 from imgsync.adapters.clock import SystemClock
 from imgsync.adapters.moysklad.addresses import DownloadPolicy
-from imgsync.adapters.moysklad.factory import HttpMoySkladFactory
-from imgsync.adapters.moysklad.pacer import Pacer
+from imgsync.adapters.moysklad.client import HttpMoySkladFactory
+from imgsync.adapters.moysklad.pace import Pacer
 from imgsync.adapters.moysklad.transport import ApiTransport
 from imgsync.domain.errors import (
     ApiError,
@@ -28,8 +28,8 @@ from imgsync.domain.errors import (
     UnavailableError,
 )
 from imgsync.domain.model import Account, Element, Keep, TokenKind, Upload
-from tests.fakes.permit import UNLIMITED
-from tests.moysklad.harness import ACCOUNT, API, PRODUCT, SECRET, Harness, build
+from imgsync.testing import UNLIMITED
+from tests.moysklad.harness import ACCOUNT, API, PRODUCT, SECRET, Harness, build, content
 
 pytestmark = pytest.mark.anyio
 IMAGES = f"{API}/entity/product/p1/images"
@@ -263,19 +263,17 @@ async def test_set_images_sends_the_whole_array_and_its_length(
     harness: Harness, network: respx.MockRouter
 ) -> None:
     route = network.post(IMAGES).respond(json=[row(1), row(2)])
-    content = bytes(range(256)) * 3
-    chunks = [content[:100], content[100:101], content[101:]]
-    elements: list[Element] = [Keep(f"{IMAGES}/i1"), Upload("k", "ж.png", len(content))]
-    images = await harness.client.set_images(
-        PRODUCT, "p1", elements, lambda key: iter(chunks), UNLIMITED
-    )
+    whole = bytes(range(256)) * 3
+    chunks = [whole[:100], whole[100:101], whole[101:]]
+    elements: list[Element] = [Keep(f"{IMAGES}/i1"), Upload("k", "ж.png", len(whole))]
+    images = await harness.client.set_images(PRODUCT, "p1", elements, content(*chunks), UNLIMITED)
     request = route.calls.last.request
     sent = json.loads(request.content)
     assert sent[0] == {
         "meta": {"href": f"{IMAGES}/i1", "type": "image", "mediaType": "application/json"}
     }
     assert sent[1]["filename"] == "ж.png"
-    assert base64.b64decode(sent[1]["content"], validate=True) == content
+    assert base64.b64decode(sent[1]["content"], validate=True) == whole
     assert int(request.headers["Content-Length"]) == len(request.content)
     assert request.headers["Content-Type"] == "application/json"
     assert [i.id for i in images] == ["i1", "i2"]
@@ -287,7 +285,7 @@ async def test_a_repeated_upload_reads_its_file_anew(
     ok = httpx.Response(200, json=[row(1)])
     route = network.post(IMAGES).mock(side_effect=[httpx.Response(503), ok])
     await harness.client.set_images(
-        PRODUCT, "p1", [Upload("k", "a.png", 3)], lambda key: iter([b"abc"]), UNLIMITED
+        PRODUCT, "p1", [Upload("k", "a.png", 3)], content(b"abc"), UNLIMITED
     )
     bodies = [call.request.content for call in route.calls]
     assert bodies[0] == bodies[1]
@@ -300,7 +298,7 @@ async def test_an_answer_with_another_number_of_images_is_an_error(
     network.post(IMAGES).respond(json=[])
     with pytest.raises(ApiError, match="1 images were set, 0 came back"):
         await harness.client.set_images(
-            PRODUCT, "p1", [Upload("k", "a.png", 3)], lambda key: iter([b"abc"]), UNLIMITED
+            PRODUCT, "p1", [Upload("k", "a.png", 3)], content(b"abc"), UNLIMITED
         )
 
 
@@ -346,7 +344,7 @@ async def test_an_upload_to_a_uuid_of_the_user_interface_takes_its_body_along(
     network.post(IMAGES).respond(308, headers={"Location": moved})
     route = network.post(moved).respond(json=[row(1)])
     upload: list[Element] = [Upload("k", "a.png", 3)]
-    await harness.client.set_images(PRODUCT, "p1", upload, lambda key: iter([b"abc"]), UNLIMITED)
+    await harness.client.set_images(PRODUCT, "p1", upload, content(b"abc"), UNLIMITED)
     assert b"YWJj" in route.calls.last.request.content
 
 

@@ -7,9 +7,8 @@ import httpx
 import pytest
 
 from imgsync.adapters.clock import SystemClock
-from imgsync.adapters.moysklad.factory import HttpMoySkladFactory
-from imgsync.adapters.moysklad.network import CheckedTransport, ProxiedTransport
-from imgsync.adapters.moysklad.reuse import only_clean
+from imgsync.adapters.moysklad.client import HttpMoySkladFactory
+from imgsync.adapters.moysklad.network import CheckedTransport, ProxiedTransport, only_clean
 from tests.moysklad.harness import ACCOUNT, PRODUCT
 from tests.moysklad.raw import Received, json_response, raw_server, response
 

@@ -11,8 +11,8 @@ import respx
 
 from imgsync.domain.errors import ApiError
 from imgsync.domain.model import Element, Entity, EntityPage, Keep
-from tests.fakes.permit import UNLIMITED
-from tests.moysklad.harness import API, PRODUCT, Harness
+from imgsync.testing import UNLIMITED
+from tests.moysklad.harness import API, PRODUCT, Harness, content
 
 pytestmark = pytest.mark.anyio
 LIST = f"{API}/entity/product"
@@ -313,4 +313,4 @@ async def test_an_answer_to_a_write_that_cannot_be_read_is_an_error(
     network.post(IMAGES).respond(json=answer)
     keep: list[Element] = [Keep(f"{IMAGES}/i1")]
     with pytest.raises(ApiError, match="1 images were set"):
-        await harness.client.set_images(PRODUCT, "p1", keep, lambda _: iter([]), UNLIMITED)
+        await harness.client.set_images(PRODUCT, "p1", keep, content(), UNLIMITED)

@@ -7,10 +7,11 @@ import struct
 import threading
 import tracemalloc
 import zlib
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterable
 
 import pytest
 from PIL import Image, ImageFile
+from PIL.PngImagePlugin import PngImageFile
 
 from imgsync.adapters.pictures.pillow import PillowCheck
 from imgsync.domain.formats import PictureReport, PictureState
@@ -48,11 +49,17 @@ PICTURES = {
 JPEGS = [name for name in PICTURES if name.startswith("jpeg")]
 
 
-async def look(data: bytes, **bounds: int) -> PictureReport:
-    def read() -> Iterator[bytes]:
-        return iter([data[i : i + 1000] for i in range(0, len(data), 1000)])
+async def pieces(chunks: Iterable[bytes]) -> AsyncIterator[bytes]:
+    for part in chunks:
+        yield part
 
-    return await PillowCheck(**bounds).check(read)
+
+def cut(data: bytes, size: int) -> Iterable[bytes]:
+    return (data[i : i + size] for i in range(0, len(data), size))
+
+
+async def look(data: bytes, **bounds: int) -> PictureReport:
+    return await PillowCheck(**bounds).check(lambda: pieces(cut(data, 1000)))
 
 
 @pytest.mark.parametrize("name", PICTURES)
@@ -155,21 +162,35 @@ async def test_a_progressive_jpeg_over_the_bound_is_checked_by_its_end() -> None
     assert (await look(data[: len(data) // 2], decoded_pixels=100)).state is UNENDED
 
 
-async def test_pictures_are_decoded_one_by_one_beside_the_loop() -> None:
-    check, threads = PillowCheck(), set[threading.Thread]()
+async def test_pictures_are_decoded_one_by_one_beside_the_loop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    check, threads, under_way, most = PillowCheck(), set[threading.Thread](), 0, 0
+    decode = PngImageFile.load
 
-    def read() -> Iterator[bytes]:
+    def noted(picture: PngImageFile) -> object:
         threads.add(threading.current_thread())
-        yield PICTURES["png"]
+        return decode(picture)
 
+    async def read() -> AsyncIterator[bytes]:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        for part in cut(PICTURES["png"], 1000):
+            await asyncio.sleep(0)
+            yield part
+        under_way -= 1
+
+    monkeypatch.setattr(PngImageFile, "load", noted)
     reports = await asyncio.gather(*(check.check(read) for _ in range(10)))
     assert {report.state for report in reports} == {WHOLE}
+    assert most == 1
     assert len(threads) == 1
     assert threading.main_thread() not in threads
 
 
 async def test_an_error_of_the_file_is_raised() -> None:
-    def read() -> Iterator[bytes]:
+    async def read() -> AsyncIterator[bytes]:
         raise OSError(28, "No space left on device")
         yield b""
 
@@ -183,14 +204,13 @@ async def test_chunks_of_any_size_make_the_same_picture(name: str, size: int) ->
     padded = PICTURES[name] + b"\xff\0" * 40
 
     async def report(data: bytes) -> PictureReport:
-        pieces = [data[i : i + size] for i in range(0, len(data), size)]
-        return await PillowCheck().check(lambda: iter(pieces))
+        return await PillowCheck().check(lambda: pieces(cut(data, size)))
 
     assert (await report(padded)).state is WHOLE
     assert (await report(padded + b"x")).state is UNENDED
 
 
-async def test_no_file_is_held_whole() -> None:
+async def test_one_file_at_a_time_is_held() -> None:
     width, height = 2000, 1500
     lines = zlib.compressobj(0)
     noise = random.Random(1)  # noqa: S311 (no secret)
@@ -198,16 +218,48 @@ async def test_no_file_is_held_whole() -> None:
     pixels += lines.flush()
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
 
-    def read() -> Iterator[bytes]:
+    async def read() -> AsyncIterator[bytes]:
         yield b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header)
         for start in range(0, len(pixels), 8192):
+            await asyncio.sleep(0)
             yield chunk(b"IDAT", pixels[start : start + 8192])
         yield chunk(b"IEND", b"")
 
+    check = PillowCheck()
     tracemalloc.start()
     try:
-        assert (await PillowCheck().check(read)).state is WHOLE
-        assert tracemalloc.get_traced_memory()[1] < len(pixels) / 4
+        reports = await asyncio.gather(*(check.check(read) for _ in range(5)))
+        assert {report.state for report in reports} == {WHOLE}
+        assert tracemalloc.get_traced_memory()[1] < 1.3 * len(pixels)
+    finally:
+        tracemalloc.stop()
+
+
+async def test_a_chunk_is_held_once_beside_its_file() -> None:
+    """As most programs write a PNG: all pixels in one chunk."""
+    width, height = 2000, 1000
+    noise = random.Random(1)  # noqa: S311 (no secret)
+    pixels = zlib.compress(
+        b"".join(b"\0" + noise.randbytes(3 * width) for _ in range(height)), level=0
+    )
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    parts = [b"\x89PNG\r\n\x1a\n", chunk(b"IHDR", header), chunk(b"IDAT", pixels)]
+    data = b"".join([*parts, chunk(b"IEND", b"")])
+    tracemalloc.start()
+    try:
+        assert (await look(data)).state is WHOLE
+        assert tracemalloc.get_traced_memory()[1] < 2.3 * len(data)
+    finally:
+        tracemalloc.stop()
+
+
+async def test_a_chunk_that_says_to_be_longer_than_its_file_takes_no_memory() -> None:
+    data = PICTURES["png"]
+    liar = data[:33] + struct.pack(">I", 2**31 - 1) + b"prIv" + data[33:]
+    tracemalloc.start()
+    try:
+        assert (await look(liar)).state is BROKEN
+        assert tracemalloc.get_traced_memory()[1] < 2_000_000
     finally:
         tracemalloc.stop()
 

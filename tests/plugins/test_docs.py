@@ -12,14 +12,19 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from PIL import Image
-from sqlalchemy import Engine
 
+from imgsync import plugins
 from imgsync.application.work import Worker
 from imgsync.domain.errors import PayloadError
 from imgsync.domain.model import Entity
+from imgsync.domain.ports.queue import NewTask
+from imgsync.entrypoints.cli.runtime import ImgsyncGroup
+from imgsync.entrypoints.config import FixedConfig
+from imgsync.entrypoints.container import Container
 from imgsync.plugins import hookspecs, manager
 from imgsync.plugins.manager import PluginRegistry, load_plugins
 from imgsync.plugins.parts import QueueSetup, Services
+from imgsync.testing import MemoryTaskQueue
 from tests.application.world import LEASE, World, png
 
 pytestmark = pytest.mark.anyio
@@ -56,8 +61,8 @@ def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Load:
 
 
 @pytest.fixture
-def world(sqlite_engine: Engine) -> World:
-    return World(sqlite_engine)
+def world() -> World:
+    return World()
 
 
 def worker(world: World, **changes: Any) -> Worker:
@@ -88,6 +93,13 @@ def test_every_hook_is_documented_with_one_example_and_its_parameters() -> None:
         assert documented == list(specified.co_varnames[: specified.co_argcount])
 
 
+def test_what_a_signature_names_is_in_imgsync_plugins() -> None:
+    for name, text in sections().items():
+        signature = re.search(rf"`{name}\(.*?\) -> (.*?)`", text)
+        named = set(re.findall(r"(?<![.\w])[A-Z]\w+", signature[1])) if signature else set()
+        assert named - {"Iterable", "Mapping"} <= set(plugins.__all__), name
+
+
 async def test_entity_types(load: Load) -> None:
     kind = load("imgsync_entity_types").entity_types.get("service")
     assert kind.matcher is not None
@@ -109,16 +121,16 @@ async def test_task_handlers(load: Load, world: World) -> None:
     run_task.handlers = {
         "count_images": registry.task_handlers.get("count_images")(cast_services(services))
     }
-    queue = type(world.queue)(world.engine, world.clock, registry.kinds)
-    task_id = queue.enqueue({"account": "child"}, kind="count_images").task_id
-    bad = queue.enqueue({}, kind="count_images").task_id
+    queue = MemoryTaskQueue(world.store, registry.kinds)
+    payloads: list[dict[str, str]] = [{"account": "child"}, {}]
+    good, bad = await queue.enqueue([NewTask(p, kind="count_images") for p in payloads])
     await Worker(queue, replace(run_task, queue=queue), LEASE, 1, 0.01).run(drain=True)
-    done, failed = queue.get(task_id), queue.get(bad)
+    done, failed = await queue.get(good.task_id), await queue.get(bad.task_id)
     assert done is not None
     assert failed is not None
     assert done.result == "0 products have images"
     assert failed.error == "Bad payload: field 'account': missing"
-    assert world.queue.get(task_id) is None  # a queue that was opened for other kinds
+    assert await world.queue.get(good.task_id) is None  # opened for other kinds
 
 
 def cast_services(services: Any) -> Services:
@@ -135,9 +147,8 @@ async def test_task_queues(load: Load, world: World) -> None:
         return world.queue
 
     queue = opener(QueueSetup("humble:sqlite:///q.db", ("image_sync",), open_queue, str))
-    queue.enqueue({"urgent": 1}, priority=99)
-    claimed = queue.claim(lease=LEASE)
-    assert claimed is not None
+    await queue.enqueue([NewTask({"urgent": 1}, priority=99)])
+    (claimed,) = await queue.claim(lease=LEASE)
     assert (claimed.priority, wrapped) == (0, ["sqlite:///q.db"])
 
 
@@ -184,14 +195,15 @@ async def test_listeners(
 async def test_a_listener_hears_of_a_failure(
     load: Load, world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    world.put({"images": 7})
+    await world.put({"images": 7})
     await worker(world, listeners=load("imgsync_after_task").listeners).run(drain=True)
     assert capsys.readouterr().out.startswith("task 1 failed: Bad payload: field '")
 
 
-async def test_commands(load: Load, world: World) -> None:
-    world.put({})
-    command = load("imgsync_commands").commands.get("waiting")
-    program = SimpleNamespace(queue=lambda: world.queue)
-    assert CliRunner().invoke(command, obj=program).stdout == "1\n"
-    assert "Number of waiting tasks" in CliRunner().invoke(command, ["--help"]).stdout
+@pytest.mark.database
+def test_commands(load: Load, sqlite_url: str) -> None:
+    program = Container(config=FixedConfig(database_url=sqlite_url))
+    group = ImgsyncGroup("imgsync", dict(load("imgsync_commands").commands.items()))
+    told = CliRunner().invoke(group, ["waiting"], obj=program)
+    assert (told.stdout, told.exit_code) == ("0\n", 0), told.output
+    assert "Number of waiting tasks" in CliRunner().invoke(group, ["waiting", "--help"]).stdout

@@ -38,7 +38,12 @@ def test_plugins_shows_who_brings_what(run_imgsync: RunImgsync, installed_runner
         "commands": [],
     }
     assert shown["builtin"]["task_handlers"] == ["image_sync"]
-    assert shown["builtin"]["task_queues"] == ["sqlite", "postgresql", "postgres"]
+    assert shown["builtin"]["task_queues"] == [
+        "sqlite",
+        "postgresql",
+        "postgres",
+        "procrastinate",
+    ]
     assert "sync" in shown["builtin"]["commands"]
     table = run_imgsync("plugins", site=installed_runner).stdout
     assert "imgsync-example-runner 1.0.0  transformations" in table
@@ -103,7 +108,7 @@ def frames(copied: tuple[str, bytes], source: tuple[str, bytes]) -> bool:
 @pytest.mark.parametrize(
     ("variable", "value", "known"),
     [
-        ("QUEUE_URL", "journal+sqlite:///q.db", "sqlite, postgresql, postgres"),
+        ("QUEUE_URL", "journal+sqlite:///q.db", "sqlite, postgresql, postgres, procrastinate"),
         ("CONTENT_URL", "s3://bucket", "file"),
         ("REPLACE_STRATEGY", "fast", "atomic, delete-then-upload"),
     ],

@@ -4,27 +4,27 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Any, cast
+from uuid import uuid4
 
 import click
 import pytest
 from click.testing import CliRunner
-from sqlalchemy import Engine
 
-from imgsync.adapters.files.local import LocalFileStorage
-from imgsync.adapters.moysklad.encoding import array_size
 from imgsync.application.fetch import ImageFetcher
 from imgsync.application.work import TaskEnd, TaskReport, Worker
-from imgsync.domain.errors import LeaseLostError, PluginError
+from imgsync.domain.errors import LeaseLostError, PluginError, StoreError
 from imgsync.domain.model import SyncRequest, Upload
 from imgsync.domain.packing import RequestRoom
+from imgsync.domain.ports.queue import Enqueued, NewTask
 from imgsync.domain.replace import SetImages, atomic
-from imgsync.domain.tasks import TASK_ENTITY_TYPE, SyncResult
-from imgsync.plugins import hookimpl, manager
+from imgsync.domain.tasks import TASK_ENTITY_TYPE, SyncResult, Task, TaskId, TaskStatus
+from imgsync.plugins import guarded, hookimpl, manager
 from imgsync.plugins.guard import PluginGuard
 from imgsync.plugins.guarded import (
     GuardedTransformation,
@@ -37,6 +37,7 @@ from imgsync.plugins.guarded import (
 from imgsync.plugins.listening import Listener, PluginListeners
 from imgsync.plugins.manager import load_plugins
 from imgsync.plugins.parts import QueueSetup
+from imgsync.testing import MEMORY_LIMITS, MemoryFileStorage, MemoryTaskQueue
 from tests.application.world import LEASE, World, png
 
 pytestmark = pytest.mark.anyio
@@ -46,8 +47,8 @@ failures = pytest.mark.parametrize("error", FAILURES, ids=lambda e: type(e).__na
 
 
 @pytest.fixture
-def world(sqlite_engine: Engine) -> World:
-    return World(sqlite_engine)
+def world() -> World:
+    return World()
 
 
 def raising(error: BaseException) -> Callable[..., Any]:
@@ -59,6 +60,14 @@ def raising(error: BaseException) -> Callable[..., Any]:
 
 def setup(world: World) -> QueueSetup:
     return QueueSetup("odd:", (TASK_ENTITY_TYPE,), lambda _: world.queue, str)
+
+
+MOMENT = datetime(2026, 11, 24, tzinfo=UTC)
+TASK = Task(1, {}, TaskStatus.PENDING, 50, 1, 3, MOMENT, MOMENT, MOMENT)
+
+
+def task_with(**values: Any) -> Task:
+    return replace(TASK, **values)
 
 
 class Odd:
@@ -77,25 +86,72 @@ def odd_queue(world: World, **own: Any) -> Any:
     return opener(setup(world))
 
 
+def giving(value: Any) -> Callable[..., Any]:
+    async def give(*_: Any, **__: Any) -> Any:
+        return value
+
+    return give
+
+
+def failing(error: BaseException) -> Callable[..., Any]:
+    async def fail(*_: Any, **__: Any) -> Any:
+        raise error
+
+    return fail
+
+
 @failures
-def test_whatever_a_queue_raises_names_the_plugin(world: World, error: BaseException) -> None:
-    queue = odd_queue(world, claim=raising(error))
+async def test_whatever_a_queue_raises_names_the_plugin(world: World, error: BaseException) -> None:
+    queue = odd_queue(world, claim=failing(error))
     with pytest.raises(PluginError, match="'shop' failed in claim of task queue 'odd': ") as caught:
-        queue.claim(lease=LEASE)
+        await queue.claim(lease=LEASE)
     assert caught.value.retryable
 
 
-def test_the_errors_that_a_queue_may_raise_pass_as_they_are(world: World) -> None:
+async def test_the_errors_that_a_queue_may_raise_pass_as_they_are(world: World) -> None:
     error = LeaseLostError("gone")
     with pytest.raises(LeaseLostError) as caught:
-        odd_queue(world, renew=raising(error)).renew(None, lease=LEASE)
+        await odd_queue(world, renew=failing(error)).renew(None, lease=LEASE)
     assert caught.value is error
 
 
-@pytest.mark.parametrize("method", ["claim", "enqueue", "counts", "find"])
-def test_what_a_queue_gives_is_looked_at(world: World, method: str) -> None:
-    with pytest.raises(PluginError, match=rf"'shop' failed in {method} of .* in place of "):
-        getattr(odd_queue(world, **{method: lambda *_, **__: "task"}), method)()
+@pytest.mark.parametrize(
+    ("method", "given", "problem"),
+    [
+        ("claim", "task", "gave a value of type str in place of list"),
+        ("claim", None, "gave None in place of list"),
+        ("claim", ["task"], "gave a value of type str within, in place of Task"),
+        ("claim", [TASK, TASK], "gave more or less than was asked for"),
+        ("claim", [task_with(attempts="1")], "gave Task whose attempts is a value of type str"),
+        ("claim", [task_with(id=uuid4())], "gave Task whose id is a value of type UUID"),
+        ("find", [task_with(updated_at=None)], "gave Task whose updated_at is None"),
+        ("find", [task_with(status="failed")], "gave Task whose status is a value of type str"),
+        ("get", task_with(warnings=None), "gave Task whose warnings is None"),
+        ("get", task_with(created_at=MOMENT.replace(tzinfo=None)), "created_at has no time zone"),
+        ("enqueue", [Enqueued(cast("TaskId", None), True)], "gave Enqueued whose task_id is None"),
+        ("enqueue", [7], "gave a value of type int within, in place of Enqueued"),
+        ("enqueue", [], "gave more or less than was asked for"),
+        ("counts", {"waiting": 7}, "gave a value of type str within, in place of TaskStatus"),
+        ("find", [None], "gave None within, in place of Task"),
+        ("get", "task", "gave a value of type str in place of Task or None"),
+        ("unpark", "many", "gave a value of type str in place of int"),
+        ("free", [1.5], "gave a value of type float within, in place of int or str"),
+    ],
+)
+async def test_what_a_queue_gives_is_looked_at(
+    world: World, method: str, given: Any, problem: str
+) -> None:
+    arguments: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
+        "claim": ((), {"lease": LEASE}),
+        "enqueue": (([NewTask({})],), {}),
+        "get": ((1,), {}),
+        "unpark": (("main",), {}),
+        "free": ((None,), {}),
+    }
+    args, kwargs = arguments.get(method, ((), {}))
+    queue = odd_queue(world, **{method: giving(given)})
+    with pytest.raises(PluginError, match=rf"'shop' failed in {method} of .*: .*{problem}$"):
+        await getattr(queue, method)(*args, **kwargs)
 
 
 def test_what_is_no_queue_is_refused_with_what_it_lacks(world: World) -> None:
@@ -104,18 +160,62 @@ def test_what_is_no_queue_is_refused_with_what_it_lacks(world: World) -> None:
         opener(setup(world))
 
 
-async def test_a_queue_of_coroutines_is_guarded_too(world: World) -> None:
-    async def counts() -> Any:
-        raise SystemExit(3)
+def test_a_queue_of_plain_functions_is_refused_at_opening(world: World) -> None:
+    with pytest.raises(PluginError, match=r"type Odd is no TaskQueue: claim is not async$"):
+        odd_queue(world, claim=lambda **_: [])
 
-    async def unpark(_: str) -> Any:
-        return "many"
 
-    queue = odd_queue(world, counts=counts, unpark=unpark)
-    with pytest.raises(PluginError, match=r"'shop' failed in counts of .*SystemExit: 3"):
+async def test_a_call_that_does_not_end_is_given_up(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def hangs(**_: Any) -> Any:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(guarded, "_STORE_SECONDS", 0.05)
+    queue = odd_queue(world, counts=hangs)
+    with pytest.raises(PluginError, match=r"counts of .*: no answer within 0.05 seconds"):
         await queue.counts()
-    with pytest.raises(PluginError, match="in place of int"):
-        await queue.unpark("main")
+    assert await queue.parked() == 0
+
+
+async def test_a_cancelled_call_is_cancelled_and_no_fault_of_the_plugin(world: World) -> None:
+    begun = asyncio.Event()
+
+    async def hangs(**_: Any) -> Any:
+        begun.set()
+        await asyncio.Event().wait()
+
+    call = asyncio.create_task(odd_queue(world, counts=hangs).counts())
+    await begun.wait()
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+
+
+@pytest.mark.parametrize("error", [RuntimeError("connection closed"), StoreError("closed")])
+async def test_a_task_told_to_stop_is_given_back_whatever_the_queue_makes_of_it(
+    world: World, error: Exception
+) -> None:
+    """Some clients tell of a cancellation by an error of their own."""
+    world.pair([("a.png", png(1))])
+    task_id = await world.enqueue()
+    settling = asyncio.Event()
+
+    async def complete(*_: Any, **__: Any) -> None:
+        settling.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise error from None
+
+    queue = odd_queue(world, complete=complete)
+    (task,) = await queue.claim(lease=LEASE)
+    running = asyncio.create_task(replace(world.run_task(), queue=queue)(task))
+    await settling.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert (await world.task(task_id)).status is TaskStatus.PENDING
 
 
 async def test_a_worker_runs_on_a_guarded_queue(world: World) -> None:
@@ -123,36 +223,96 @@ async def test_a_worker_runs_on_a_guarded_queue(world: World) -> None:
     task_id = await world.enqueue()
     queue = odd_queue(world)
     await Worker(queue, replace(world.run_task(), queue=queue), LEASE, 1, 0.01).run(drain=True)
-    assert world.task(task_id).result == "completed"
+    assert (await world.task(task_id)).result == "completed"
 
 
-def test_a_store_that_fails_is_named_wherever_it_does(tmp_path: Any) -> None:
-    class Broken(LocalFileStorage):
-        def workspace(self) -> Any:
-            inner = super().workspace()
+class OddSpace:
+    """A workspace that does one thing in its own way."""
 
-            class Space:
-                def __enter__(self) -> Any:
-                    return SimpleNamespace(create=inner.__enter__().create, read=raising(OSError()))
+    def __init__(self, inner: Any, own: dict[str, Any]) -> None:
+        self._inner = inner
+        vars(self).update(own)
 
-                def __exit__(self, *error: Any) -> None:
-                    inner.__exit__(*error)
+    async def create(self, filename: str) -> Any:
+        return await self._inner.create(filename)
 
-            return Space()
+    async def read(self, key: str) -> AsyncIterator[Any]:
+        async for chunk in self._inner.read(key):
+            yield chunk
 
-    opener = guarded_store(PluginGuard("shop"), "odd", lambda _: Broken(tmp_path))
-    with opener("odd:").workspace() as space:
-        file = space.create("a.png")
-        file.write(b"x")
-        file.close()
+
+def odd_store(**own: Any) -> Any:
+    class OddStore(MemoryFileStorage):
+        @asynccontextmanager
+        async def workspace(self) -> AsyncIterator[Any]:
+            async with super().workspace() as inner:
+                yield OddSpace(inner, own)
+
+    return guarded_store(PluginGuard("shop"), "odd", lambda _: OddStore())("odd:")
+
+
+async def test_a_store_that_fails_is_named_wherever_it_does() -> None:
+    async def broken(_: str) -> AsyncIterator[bytes]:
+        yield b"x"
+        raise OSError("gone")
+
+    async with odd_store(read=broken).workspace() as space:
+        file = await space.create("a.png")
+        await file.write(b"x")
+        await file.close()
         assert file.size == 1
-        with pytest.raises(PluginError, match="'shop' failed in read of content store 'odd'"):
-            space.read(file.key)
+        with pytest.raises(PluginError, match=r"'shop' failed in read of .* 'odd': OSError: gone"):
+            _ = [chunk async for chunk in space.read(file.key)]
         with pytest.raises(PluginError, match="'shop' failed in write of content store 'odd'"):
-            file.write(b"after its end")
+            await file.write(b"after its end")
 
 
-ROOM = RequestRoom(1000, array_size)
+@pytest.mark.parametrize(
+    ("own", "problem"),
+    [
+        ({"read": lambda key: "text"}, "read of .*: gave a value of type str in place of Async"),
+        ({"read": lambda key: chunks("text")}, "read of .*: gave a value of type str in place of"),
+        ({"create": giving(SimpleNamespace())}, "create of .* is no TempFile: it lacks write, "),
+        ({"create": lambda _: None}, "workspace of .* is no Workspace: create is not async"),
+    ],
+)
+async def test_what_a_store_gives_is_looked_at(own: dict[str, Any], problem: str) -> None:
+    async def use() -> None:
+        async with odd_store(**own).workspace() as space:
+            file = await space.create("a.png")
+            await file.close()
+            _ = [chunk async for chunk in space.read(file.key)]
+
+    with pytest.raises(PluginError, match=f"'shop' failed in {problem}"):
+        await use()
+
+
+async def chunks(*values: Any) -> AsyncIterator[Any]:
+    for value in values:
+        yield value
+
+
+async def test_a_store_hears_of_the_error_that_ends_its_workspace() -> None:
+    heard: list[BaseException] = []
+
+    class Hearing(MemoryFileStorage):
+        @asynccontextmanager
+        async def workspace(self) -> AsyncIterator[Any]:
+            try:
+                async with super().workspace() as inner:
+                    yield inner
+            except ValueError as error:
+                heard.append(error)
+                raise
+
+    store = guarded_store(PluginGuard("shop"), "odd", lambda _: Hearing())("odd:")
+    with pytest.raises(ValueError, match="the task's own"):
+        async with store.workspace():
+            raise ValueError("the task's own")
+    assert [str(error) for error in heard] == ["the task's own"]
+
+
+ROOM = RequestRoom(1000, MEMORY_LIMITS.request.size_of)
 
 
 def steps_of(strategy: Any) -> list[Any]:
@@ -277,26 +437,29 @@ async def test_whatever_a_handler_does_fails_its_own_task_only(
         return inner()
 
     made = guarded_handler(PluginGuard("shop"), "odd", lambda _: handle)(SimpleNamespace())  # type: ignore[arg-type]
-    queue = type(world.queue)(world.engine, world.clock, ("odd", TASK_ENTITY_TYPE))
+    queue = MemoryTaskQueue(world.store, ("odd", TASK_ENTITY_TYPE))
     world.pair([("a.png", png(1))])
-    odd, copy = queue.enqueue({}, kind="odd", max_attempts=1).task_id, await world.enqueue()
+    (odd,) = await queue.enqueue([NewTask({}, kind="odd", max_attempts=1)])
+    copy = await world.enqueue()
     run_task = replace(world.run_task(), queue=queue)
     run_task.handlers = {**run_task.handlers, "odd": made}
     ended: list[TaskReport] = []
     await Worker(queue, run_task, LEASE, 1, 0.01).run(drain=True, report=ended.append)
-    assert {r.task.id: r.end for r in ended} == {odd: TaskEnd.FAILED, copy: TaskEnd.COMPLETED}
+    assert {r.task.id: r.end for r in ended} == {
+        odd.task_id: TaskEnd.FAILED,
+        copy: TaskEnd.COMPLETED,
+    }
     (error,) = [r.error for r in ended if r.error]
     assert "plugin 'shop' failed in task handler 'odd': " in error
     assert problem in error
 
 
-def test_the_most_urgent_task_of_any_kind_is_next(world: World) -> None:
-    queue = type(world.queue)(world.engine, world.clock, (TASK_ENTITY_TYPE, "odd"))
-    late = queue.enqueue({}, priority=10).task_id
-    urgent = queue.enqueue({}, priority=90, kind="odd").task_id
-    queue.enqueue({}, priority=50)
-    claimed = [task for _ in range(3) if (task := queue.claim(lease=timedelta(minutes=1)))]
-    assert (claimed[0].id, claimed[0].kind, claimed[2].id) == (urgent, "odd", late)
+async def test_the_most_urgent_task_of_any_kind_is_next(world: World) -> None:
+    queue = MemoryTaskQueue(world.store, (TASK_ENTITY_TYPE, "odd"))
+    tasks = [NewTask({}, priority=10), NewTask({}, priority=90, kind="odd"), NewTask({})]
+    late, urgent, _ = await queue.enqueue(tasks)
+    first, _, last = await queue.claim(lease=LEASE, limit=3)
+    assert (first.id, first.kind, last.id) == (urgent.task_id, "odd", late.task_id)
 
 
 @failures
@@ -314,7 +477,7 @@ async def test_a_listener_that_fails_is_logged_once_and_changes_nothing(
     run_task = replace(world.run_task(), listeners=listeners)
     with caplog.at_level(logging.WARNING):
         await Worker(world.queue, run_task, LEASE, 1, 0.01, listeners=listeners).run(drain=True)
-    assert world.task(task_id).result == "completed"
+    assert (await world.task(task_id)).result == "completed"
     (record,) = [r for r in caplog.records if "'shop'" in r.getMessage()]
     assert "plugin 'shop' failed in imgsync_before_task" in record.getMessage()
 
@@ -328,7 +491,7 @@ async def test_what_a_listener_does_to_a_task_changes_nothing(world: World) -> N
     task_id = await world.enqueue()
     run_task = replace(world.run_task(), listeners=PluginListeners((listener,)))
     await Worker(world.queue, run_task, LEASE, 1, 0.01).run(drain=True)
-    assert world.task(task_id).result == "completed"
+    assert (await world.task(task_id)).result == "completed"
 
 
 async def test_a_listener_that_hangs_holds_tasks_up_once(world: World) -> None:
@@ -337,7 +500,7 @@ async def test_a_listener_that_hangs_holds_tasks_up_once(world: World) -> None:
     listener = Listener(guard, {"imgsync_before_task": lambda **_: free.wait(30)})
     run_task = replace(world.run_task(), listeners=PluginListeners((listener,)))
     for number in range(5):
-        world.put({"images": number})
+        await world.put({"images": number})
     began = time.monotonic()
     await Worker(world.queue, run_task, LEASE, 1, 0.01).run(drain=True)
     assert time.monotonic() - began < 10

@@ -258,7 +258,7 @@ def test_a_format_that_raises_is_named_and_other_tasks_go_on(
     counts = json.loads(done.stdout)
     errors = "\n".join(counts["errors"])
     assert f"plugin 'broken' failed in {method} of payload format 'mine'" in errors
-    assert "Account 'nobody' is not configured" in errors  # read by the built-in format
+    assert "Account 'nobody' is not stored" in errors  # read by the built-in format
     passed_over = done.stderr.count("it is passed over")
     assert passed_over == (1 if method == "matches" else 0)
 
@@ -349,6 +349,56 @@ def test_sigterm_ends_a_worker_whose_plugin_lets_no_other_code_run(
         worker.wait()
     # Its lease lapses, and another worker takes the task.
     assert json.loads(run_imgsync("queue", "status", "--json").stdout)["processing"] == 1
+
+
+QUEUE = """
+import pathlib, re, time
+from imgsync.plugins import hookimpl
+
+class Blocking:
+    def __init__(self, inner): self.inner = inner
+    def __getattr__(self, name): return getattr(self.inner, name)
+    async def claim(self, **options):
+        pathlib.Path({begun!r}).touch()
+        {block}
+
+@hookimpl
+def imgsync_task_queues():
+    return {{"slow": lambda setup: Blocking(setup.open_queue(setup.url.removeprefix("slow+")))}}
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("block", "status"),
+    [("time.sleep(1e6)", 1), ("re.match('(a+)+$', 'a' * 64 + 'b')", -signal.SIGKILL)],
+    ids=["sleeps", "lets no other code run"],
+)
+def test_sigterm_ends_a_worker_whose_async_queue_blocks_the_event_loop(
+    run_imgsync: RunImgsync, tmp_path: Path, block: str, status: int
+) -> None:
+    site, begun = tmp_path / "site", tmp_path / "begun"
+    site.mkdir()
+    installed_module(site, QUEUE.format(begun=str(begun), block=block))
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("IMGSYNC_")}
+    environment |= {
+        "IMGSYNC_DATABASE_URL": f"sqlite:///{tmp_path / 'q.db'}",
+        "IMGSYNC_QUEUE_URL": f"slow+sqlite:///{tmp_path / 'q.db'}",
+        "IMGSYNC_GRACE_SECONDS": "0.2",
+        "PYTHONPATH": os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")]),
+    }
+    worker = subprocess.Popen([sys.executable, "-m", "imgsync", "worker"], env=environment)
+    try:
+        deadline = time.monotonic() + 30
+        while not begun.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert begun.exists()
+        time.sleep(0.5)
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(timeout=30) == status
+    finally:
+        worker.kill()
+        worker.wait()
 
 
 @pytest.mark.parametrize(

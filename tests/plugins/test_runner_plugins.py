@@ -19,10 +19,14 @@ def acme():
 
 @acme.command()
 @click.pass_obj
-def waiting(program):
+async def waiting(program):
     "Number of waiting tasks."
-    click.echo(f"{program.queue().counts()['pending']} wait")
+    click.echo(f"{(await program.queue().counts())['pending']} wait")
     return 3
+
+@acme.command()
+async def late():
+    raise ZeroDivisionError("by nothing")
 
 @acme.command()
 def broken():
@@ -61,7 +65,11 @@ def test_a_plugins_commands_are_beside_the_built_in_ones(
 
 @pytest.mark.parametrize(
     ("command", "problem"),
-    [("broken", "ZeroDivisionError: by nothing"), ("leaves", "SystemExit: 0")],
+    [
+        ("broken", "ZeroDivisionError: by nothing"),
+        ("late", "ZeroDivisionError: by nothing"),
+        ("leaves", "SystemExit: 0"),
+    ],
 )
 def test_a_command_that_fails_is_one_line_that_names_its_plugin(
     run_imgsync: RunImgsync, site: Path, command: str, problem: str

@@ -1,59 +1,64 @@
 """What becomes of a database that fails: one line, and a full disk told from other faults."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine, event, text
 
-from imgsync.adapters.sql.accounts import SqlAccountRepository
-from imgsync.adapters.sql.engine import create_engine_for
+from imgsync.adapters.sql.database import Database, DatabaseClock
 from imgsync.adapters.sql.queue import SqlTaskQueue
-from imgsync.adapters.sql.records import SqlSyncRecordRepository
-from imgsync.adapters.sql.schema import create_schema
-from imgsync.adapters.sql.settings import SqlSettingsRepository
-from imgsync.adapters.sql.transactions import DatabaseError
+from imgsync.adapters.sql.repositories import (
+    SqlAccountRepository,
+    SqlSettingsRepository,
+    SqlSyncRecordRepository,
+)
 from imgsync.domain.diff import EntityKey, SyncRecord
-from imgsync.domain.errors import ImgsyncError, NoRoomError
+from imgsync.domain.errors import ImgsyncError, NoRoomError, StoreError
 from imgsync.domain.model import Account, AccountRole, TokenKind
+from imgsync.domain.ports.queue import NewTask
 from imgsync.domain.settings import ChildSettings
 from imgsync.domain.tasks import TaskStatus
 
+pytestmark = pytest.mark.anyio
 LEASE = timedelta(minutes=1)
 KEY = EntityKey("c", "product", "e")
-Call = Callable[[Engine], object]
+Call = Callable[[Database], Awaitable[object]]
 CALLS: list[Call] = [
-    lambda engine: SqlTaskQueue(engine).enqueue({}),
-    lambda engine: SqlTaskQueue(engine).claim(lease=LEASE),
-    lambda engine: SqlTaskQueue(engine).find(),
-    lambda engine: SqlTaskQueue(engine).get(1),
-    lambda engine: SqlTaskQueue(engine).counts(),
-    lambda engine: SqlTaskQueue(engine).parked(),
-    lambda engine: SqlTaskQueue(engine).unpark("a"),
-    lambda engine: SqlTaskQueue(engine).retry(None),
-    lambda engine: SqlTaskQueue(engine).free(None),
-    lambda engine: SqlAccountRepository(engine).get("a"),
-    lambda engine: SqlAccountRepository(engine).all(),
-    lambda engine: SqlAccountRepository(engine).parking("a"),
-    lambda engine: SqlAccountRepository(engine).set_role("a", AccountRole.MAIN),
-    lambda engine: SqlAccountRepository(engine).add(Account("a", "A", TokenKind.USER, "t")),
-    lambda engine: SqlSettingsRepository(engine).get("c"),
-    lambda engine: SqlSettingsRepository(engine).put("c", ChildSettings()),
-    lambda engine: SqlSyncRecordRepository(engine).get(KEY),
-    lambda engine: SqlSyncRecordRepository(engine).put(KEY, SyncRecord((), (), (), True)),
+    lambda database: SqlTaskQueue(database).enqueue([NewTask({})]),
+    lambda database: SqlTaskQueue(database).claim(lease=LEASE),
+    lambda database: SqlTaskQueue(database).find(),
+    lambda database: SqlTaskQueue(database).get(1),
+    lambda database: SqlTaskQueue(database).counts(),
+    lambda database: SqlTaskQueue(database).parked(),
+    lambda database: SqlTaskQueue(database).unpark("a"),
+    lambda database: SqlTaskQueue(database).retry(None),
+    lambda database: SqlTaskQueue(database).free(None),
+    lambda database: SqlAccountRepository(database).get("a"),
+    lambda database: SqlAccountRepository(database).all(),
+    lambda database: SqlAccountRepository(database).parking("a"),
+    lambda database: SqlAccountRepository(database).set_role("a", AccountRole.MAIN),
+    lambda database: SqlAccountRepository(database).add(Account("a", "A", TokenKind.USER, "t")),
+    lambda database: SqlSettingsRepository(database).get("c"),
+    lambda database: SqlSettingsRepository(database).put("c", ChildSettings()),
+    lambda database: SqlSyncRecordRepository(database).get(KEY),
+    lambda database: SqlSyncRecordRepository(database).put(KEY, SyncRecord((), (), (), True)),
+    lambda database: SqlSyncRecordRepository(database).copied("c", "product"),
 ]
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_a_database_that_fails_is_one_line_of_the_domain(engine: Engine, call: Call) -> None:
-    with engine.begin() as connection:
+async def test_a_database_that_fails_is_one_line_of_the_domain(
+    database: Database, call: Call
+) -> None:
+    with database.engine.begin() as connection:
         for table in ("sync_queue", "accounts", "sync_settings", "sync_records"):
             connection.execute(text(f"DROP TABLE {table}"))
-    with pytest.raises(DatabaseError, match="Cannot use the database") as caught:
-        call(engine)
+    with pytest.raises(StoreError, match="Cannot use the database") as caught:
+        await call(database)
     assert isinstance(caught.value, ImgsyncError)
     assert caught.value.retryable
     assert "\n" not in str(caught.value)
@@ -69,39 +74,37 @@ def limit_pages(engine: Engine, most: int) -> None:
     engine.dispose()
 
 
-def test_a_full_disk_under_sqlite_is_no_room_and_passes(sqlite_engine: Engine) -> None:
-    queue = SqlTaskQueue(sqlite_engine)
-    queue.enqueue({})
-    limit_pages(sqlite_engine, 1)  # no fewer than there are
+async def test_a_full_disk_under_sqlite_is_no_room_and_passes(sqlite_database: Database) -> None:
+    queue = SqlTaskQueue(sqlite_database)
+    await queue.enqueue([NewTask({})])
+    limit_pages(sqlite_database.engine, 1)  # no fewer than there are
     with pytest.raises(NoRoomError, match=r"No room for the database .*disk is full"):
-        queue.enqueue({"text": "x" * 1_000_000})
-    limit_pages(sqlite_engine, 1_000_000)
-    queue.enqueue({"text": "x" * 1_000_000})
-    assert queue.counts()[TaskStatus.PENDING] == 2
+        await queue.enqueue([NewTask({"text": "x" * 1_000_000})])
+    limit_pages(sqlite_database.engine, 1_000_000)
+    await queue.enqueue([NewTask({"text": "x" * 1_000_000})])
+    assert (await queue.counts())[TaskStatus.PENDING] == 2
 
 
-def fill(queue: SqlTaskQueue) -> None:
+async def fill(queue: SqlTaskQueue) -> None:
     for _ in range(1000):  # the log may have some pages left
-        queue.enqueue({"text": "x" * 10_000})
+        await queue.enqueue([NewTask({"text": "x" * 10_000})])
 
 
-def test_a_full_disk_under_sqlite_for_real(small_disk: Path) -> None:
-    engine = create_engine_for(f"sqlite:///{small_disk / 'q.db'}")
-    create_schema(engine)
-    queue = SqlTaskQueue(engine)
-    task_id = queue.enqueue({}).task_id
+async def test_a_full_disk_under_sqlite_for_real(small_disk: Path) -> None:
+    database = Database.open(f"sqlite:///{small_disk / 'q.db'}")
+    queue = SqlTaskQueue(database)
+    (queued,) = await queue.enqueue([NewTask({})])
     ballast = small_disk / "ballast"
     with suppress(OSError), ballast.open("wb", buffering=0) as file:
         while file.write(bytes(4096)):
             pass
     with pytest.raises(NoRoomError, match="No room for the database"):
-        fill(queue)
+        await fill(queue)
     ballast.unlink()
-    task = queue.claim(lease=LEASE)
-    assert task is not None
-    assert task.id == task_id
-    queue.complete(task, result="done", warnings=[])
-    engine.dispose()
+    (task,) = await queue.claim(lease=LEASE)
+    assert task.id == queued.task_id
+    await queue.complete(task, result="done", warnings=[])
+    database.close()
 
 
 FULL = """
@@ -113,13 +116,29 @@ CREATE TRIGGER full_disk BEFORE INSERT ON sync_queue EXECUTE FUNCTION full_disk(
 """
 
 
-def test_a_full_disk_under_postgresql_is_no_room(postgresql_url: str) -> None:
+async def test_a_full_disk_under_postgresql_is_no_room(postgresql_url: str) -> None:
     """The server's own error, with its code."""
-    engine = create_engine_for(postgresql_url)
-    create_schema(engine)
-    with engine.begin() as connection:
+    database = Database.open(postgresql_url)
+    with database.engine.begin() as connection:
         connection.exec_driver_sql(FULL)
     with pytest.raises(NoRoomError, match=r"No room for the database .*No space left") as caught:
-        SqlTaskQueue(engine).enqueue({})
+        await SqlTaskQueue(database).enqueue([NewTask({})])
     assert "\n" not in str(caught.value)
-    engine.dispose()
+    database.close()
+
+
+async def test_what_a_database_refuses_is_one_line_too(database: Database) -> None:
+    """As for a key that is pending for a task of another kind."""
+    queue = SqlTaskQueue(database, kinds=["a", "b"])
+    await queue.enqueue([NewTask({}, dedupe_key="k", kind="a")])
+    with pytest.raises(StoreError, match=r"^The database .* refuses the change: ") as caught:
+        await queue.enqueue([NewTask({}, dedupe_key="k", kind="b")])
+    assert "\n" not in str(caught.value)
+
+
+async def test_a_clock_without_its_database_is_told(database: Database) -> None:
+    now = await DatabaseClock(database).now()
+    assert abs(now - datetime.now(UTC)) < timedelta(minutes=1)
+    database.close()
+    with pytest.raises(StoreError, match="is closed"):
+        await DatabaseClock(database).now()

@@ -6,11 +6,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import text
 
+from imgsync.adapters.sql.database import Database
 from imgsync.application.work import TaskEnd, TaskReport
-from imgsync.domain.tasks import TaskStatus
-from tests.application.world import World, png
+from imgsync.domain.tasks import TaskId, TaskStatus
+from tests.application.world import png
+from tests.sql.world import SqlWorld
 
 pytestmark = pytest.mark.anyio
 DEEP = "[" * 3000 + "]" * 3000
@@ -58,16 +60,19 @@ ON_POSTGRESQL: list[tuple[str, Any, str]] = [
 
 
 @pytest.fixture
-def lax(engine: Engine) -> Engine:
+def lax(database: Database) -> Database:
     """A table that another program made: it allows NULL everywhere."""
-    columns = ("payload", "warnings", "attempts", "max_attempts", "priority", "created_at")
+    engine, columns = (
+        database.engine,
+        ("payload", "warnings", "attempts", "max_attempts", "priority", "created_at"),
+    )
     if engine.dialect.name == "postgresql":
         with engine.begin() as connection:
             for column in columns:
                 connection.exec_driver_sql(
                     f"ALTER TABLE sync_queue ALTER COLUMN {column} DROP NOT NULL"
                 )
-        return engine
+        return database
     engine.dispose()
     with sqlite3.connect(engine.url.database or "") as file:
         file.execute("PRAGMA writable_schema = ON")
@@ -75,7 +80,7 @@ def lax(engine: Engine) -> Engine:
             "UPDATE sqlite_master SET sql = replace(sql, 'NOT NULL', '') WHERE name = 'sync_queue'"
         )
     file.close()
-    return engine
+    return database
 
 
 def cases() -> list[Any]:
@@ -88,7 +93,7 @@ def cases() -> list[Any]:
     ]
 
 
-async def run(world: World) -> dict[int, TaskReport]:
+async def run(world: SqlWorld) -> dict[TaskId, TaskReport]:
     reports: list[TaskReport] = []
     await world.worker().run(drain=True, report=reports.append)
     return {report.task.id: report for report in reports}
@@ -98,38 +103,38 @@ async def run(world: World) -> dict[int, TaskReport]:
     ("database_url", "column", "value", "reason"), cases(), indirect=["database_url"]
 )
 async def test_a_row_that_cannot_be_read_fails_alone(
-    lax: Engine, column: str, value: object, reason: str
+    lax: Database, column: str, value: object, reason: str
 ) -> None:
-    world = World(lax)
+    world = await SqlWorld.open(lax)
     world.clock.moment = world.clock.moment.replace(year=2030)  # the rows are of the real time
     world.pair([("a.png", png(0))])
     good = await world.enqueue()
     row = {"payload": "{}", column: value}
     names, values = ", ".join(row), ", ".join(f":{name}" for name in row)
     insert = text(f"INSERT INTO sync_queue ({names}) VALUES ({values}) RETURNING id")  # noqa: S608
-    with lax.begin() as connection:
+    with lax.engine.begin() as connection:
         bad = connection.execute(insert, row).scalar_one()
-    assert {task.id for task in world.queue.find()} == {good, bad}
+    assert {task.id for task in await world.queue.find()} == {good, bad}
 
     reports = await run(world)
     assert reports[good].end is TaskEnd.COMPLETED
     assert reports[bad].end is TaskEnd.FAILED
-    failed = world.task(bad)
+    failed = await world.task(bad)
     assert failed.status is TaskStatus.FAILED
     assert failed.error is not None
     assert f"The row of the task cannot be read: {reason}" in failed.error
     assert "\n" not in failed.error
-    assert world.queue.counts()[TaskStatus.FAILED] == 1
-    assert [task.id for task in world.queue.find(TaskStatus.FAILED)] == [bad]
+    assert (await world.queue.counts())[TaskStatus.FAILED] == 1
+    assert [task.id for task in await world.queue.find(TaskStatus.FAILED)] == [bad]
     json.dumps(failed.payload, indent=2)
 
-    assert world.queue.retry(None) == [bad]
+    assert await world.queue.retry(None) == [bad]
     assert (await run(world))[bad].end is TaskEnd.FAILED
 
 
-async def test_an_attempt_at_the_limit_of_its_column_does_not_overflow(engine: Engine) -> None:
-    world = World(engine)
-    with engine.begin() as connection:
+async def test_an_attempt_at_the_limit_of_its_column_does_not_overflow(database: Database) -> None:
+    world = await SqlWorld.open(database)
+    with database.engine.begin() as connection:
         connection.execute(
             text("INSERT INTO sync_queue (payload, attempts) VALUES ('{}', 2147483647)")
         )
@@ -138,9 +143,9 @@ async def test_an_attempt_at_the_limit_of_its_column_does_not_overflow(engine: E
     assert [report.end for report in reports.values()] == [TaskEnd.FAILED]
 
 
-async def test_crashes_at_the_limit_of_their_column_do_not_overflow(engine: Engine) -> None:
-    world = World(engine)
-    with engine.begin() as connection:
+async def test_crashes_at_the_limit_of_their_column_do_not_overflow(database: Database) -> None:
+    world = await SqlWorld.open(database)
+    with database.engine.begin() as connection:
         connection.execute(
             text(
                 "INSERT INTO sync_queue (payload, status, crashes) "
@@ -148,20 +153,19 @@ async def test_crashes_at_the_limit_of_their_column_do_not_overflow(engine: Engi
             )
         )
     world.clock.moment = world.clock.moment.replace(year=2030)
-    good = world.put({"n": 1})
-    task = world.queue.claim(lease=timedelta(minutes=1))
-    assert task is not None
+    good = await world.put({"n": 1})
+    (task,) = await world.queue.claim(lease=timedelta(minutes=1))
     assert task.id == good
-    (lost,) = world.queue.find(TaskStatus.FAILED)
+    (lost,) = await world.queue.find(TaskStatus.FAILED)
     assert "its worker was lost" in (lost.error or "")
 
 
 @pytest.mark.parametrize("token", [b"\xff", b"ab"])
 async def test_a_task_under_a_token_that_cannot_be_read_is_freed(
-    sqlite_engine: Engine, token: bytes
+    sqlite_database: Database, token: bytes
 ) -> None:
-    world = World(sqlite_engine)
-    with sqlite_engine.begin() as connection:
+    world = await SqlWorld.open(sqlite_database)
+    with sqlite_database.engine.begin() as connection:
         connection.execute(
             text(
                 "INSERT INTO sync_queue (payload, status, lease_token, lease_expires_at) "
@@ -169,15 +173,15 @@ async def test_a_task_under_a_token_that_cannot_be_read_is_freed(
             ),
             {"token": token},
         )
-    assert world.queue.free(None) == [1]
-    assert world.task(1).status is TaskStatus.PENDING
+    assert await world.queue.free(None) == [1]
+    assert (await world.task(1)).status is TaskStatus.PENDING
 
 
-async def test_a_lease_that_cannot_be_read_lapses(sqlite_engine: Engine) -> None:
-    world = World(sqlite_engine)
+async def test_a_lease_that_cannot_be_read_lapses(sqlite_database: Database) -> None:
+    world = await SqlWorld.open(sqlite_database)
     world.pair([("a.png", png(0))])
     task_id = await world.enqueue()
-    with sqlite_engine.begin() as connection:
+    with sqlite_database.engine.begin() as connection:
         connection.execute(
             text(
                 "UPDATE sync_queue SET status = 'processing', "
@@ -187,7 +191,7 @@ async def test_a_lease_that_cannot_be_read_lapses(sqlite_engine: Engine) -> None
     assert (await run(world))[task_id].end is TaskEnd.COMPLETED
 
 
-async def test_a_payload_of_a_sane_depth_is_read(engine: Engine) -> None:
-    world = World(engine)
-    task_id = world.put(json.loads("[" * 99 + "]" * 99))
-    assert world.task(task_id).damage is None
+async def test_a_payload_of_a_sane_depth_is_read(database: Database) -> None:
+    world = await SqlWorld.open(database)
+    task_id = await world.put(json.loads("[" * 99 + "]" * 99))
+    assert (await world.task(task_id)).damage is None

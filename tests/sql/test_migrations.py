@@ -17,20 +17,22 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, event, inspect, text
 
-from imgsync.adapters.sql.accounts import SqlAccountRepository
-from imgsync.adapters.sql.engine import create_engine_for
+from imgsync.adapters.sql.database import Database, create_engine_for, create_schema
 from imgsync.adapters.sql.migrations import FIRST, HEAD
 from imgsync.adapters.sql.queue import SqlTaskQueue
-from imgsync.adapters.sql.records import SqlSyncRecordRepository
-from imgsync.adapters.sql.schema import create_schema
-from imgsync.adapters.sql.settings import SqlSettingsRepository
+from imgsync.adapters.sql.repositories import (
+    SqlAccountRepository,
+    SqlSettingsRepository,
+    SqlSyncRecordRepository,
+)
 from imgsync.adapters.sql.tables import metadata
-from imgsync.adapters.sql.transactions import DatabaseError
 from imgsync.domain.diff import EntityKey
+from imgsync.domain.errors import StoreError
 from imgsync.domain.model import Account, TokenKind
 from imgsync.domain.settings import ChildSettings
 from imgsync.domain.tasks import TaskStatus
 
+pytestmark = pytest.mark.anyio
 MIGRATIONS = "imgsync.adapters.sql:migrations"
 ROWS = """
 INSERT INTO accounts VALUES ('m', 'Main', 'password', 's3cret', 'admin@shop');
@@ -43,9 +45,8 @@ INSERT INTO sync_queue (payload, status, error) VALUES ('{"n": 2}', 'failed', '5
 """
 START = """
 import sys
-from imgsync.adapters.sql.engine import create_engine_for
-from imgsync.adapters.sql.schema import create_schema
-create_schema(create_engine_for(sys.argv[1]))
+from imgsync.adapters.sql.database import Database
+Database.open(sys.argv[1])
 """
 
 
@@ -74,26 +75,26 @@ def revision(engine: Engine) -> str:
         return str(connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one())
 
 
-def test_a_database_of_the_first_version_keeps_its_rows(old: Engine) -> None:
+async def test_a_database_of_the_first_version_keeps_its_rows(old: Engine) -> None:
     create_schema(old)
     assert revision(old) == HEAD
-    queue = SqlTaskQueue(old)
-    failed, pending = queue.find()
+    database = Database(old)
+    queue = SqlTaskQueue(database)
+    failed, pending = await queue.find()
     assert (failed.payload, failed.status, failed.error) == ({"n": 2}, TaskStatus.FAILED, "503")
     assert (pending.payload, pending.dedupe_key, pending.attempts) == ({"n": 1}, "k", 1)
     assert (pending.crashes, pending.check_again, pending.damage) == (0, False, None)
-    assert SqlAccountRepository(old).all() == [
+    assert await SqlAccountRepository(database).all() == [
         Account("m", "Main", TokenKind.PASSWORD, "s3cret", "admin@shop")
     ]
-    settings = SqlSettingsRepository(old)
-    assert settings.get("c") == ChildSettings(sync_images_all=True)
-    assert settings.get("d") == ChildSettings(sync_images=True)
-    record = SqlSyncRecordRepository(old).get(EntityKey("c", "product", "e"))
+    settings = SqlSettingsRepository(database)
+    assert await settings.get("c") == ChildSettings(sync_images_all=True)
+    assert await settings.get("d") == ChildSettings(sync_images=True)
+    record = await SqlSyncRecordRepository(database).get(EntityKey("c", "product", "e"))
     assert record is not None
     assert record.child_image_ids == ("i",)
-    task = queue.claim(lease=timedelta(minutes=1))
-    assert task is not None
-    queue.complete(task, result="done", warnings=[])
+    (task,) = await queue.claim(lease=timedelta(minutes=1))
+    await queue.complete(task, result="done", warnings=[])
 
 
 def test_settings_get_the_names_of_other_programs_and_every_account_its_row(old: Engine) -> None:
@@ -187,7 +188,7 @@ def test_the_newest_revision_is_the_program_s() -> None:
 def test_a_database_of_a_newer_version_is_refused_and_left_as_it_is(engine: Engine) -> None:
     with engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
-    with pytest.raises(DatabaseError, match=r"revision 9999.*update imgsync"):
+    with pytest.raises(StoreError, match=r"revision 9999.*update imgsync"):
         create_schema(engine)
     assert revision(engine) == "9999"
 
@@ -223,7 +224,8 @@ def test_processes_that_start_at_once_upgrade_once(old_url: str) -> None:
     assert [process.returncode for process in processes] == [0, 0, 0], errors
     engine = create_engine_for(old_url)
     assert revision(engine) == HEAD
-    assert len(SqlTaskQueue(engine).find()) == 2
+    with engine.begin() as connection:
+        assert connection.execute(text("SELECT count(*) FROM sync_queue")).scalar() == 2
     engine.dispose()
 
 

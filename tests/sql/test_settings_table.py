@@ -4,11 +4,12 @@ import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import IntegrityError
 
-from imgsync.adapters.sql.accounts import SqlAccountRepository
-from imgsync.adapters.sql.settings import SqlSettingsRepository
+from imgsync.adapters.sql.database import Database
+from imgsync.adapters.sql.repositories import SqlAccountRepository, SqlSettingsRepository
 from imgsync.domain.model import Account, TokenKind
 from imgsync.domain.settings import ChildSettings
 
+pytestmark = pytest.mark.anyio
 OFF, FIRST, ALL = ChildSettings(), ChildSettings(sync_images=True), ChildSettings(False, True)
 DROP = {
     "sqlite": ("DROP TRIGGER sync_settings_switch", "DROP TRIGGER sync_settings_put"),
@@ -17,9 +18,9 @@ DROP = {
 
 
 @pytest.fixture
-def settings(engine: Engine) -> SqlSettingsRepository:
-    SqlAccountRepository(engine).add(Account("c", "Child", TokenKind.USER, "t"))
-    return SqlSettingsRepository(engine)
+async def settings(database: Database) -> SqlSettingsRepository:
+    await SqlAccountRepository(database).add(Account("c", "Child", TokenKind.USER, "t"))
+    return SqlSettingsRepository(database)
 
 
 def run(engine: Engine, *statements: str) -> None:
@@ -32,12 +33,12 @@ def switch(engine: Engine, values: str) -> None:
     run(engine, f"UPDATE sync_settings SET {values} WHERE account_id = 'c'")  # noqa: S608
 
 
-def test_an_update_switches_an_account_on_that_has_just_been_added(
+async def test_an_update_switches_an_account_on_that_has_just_been_added(
     engine: Engine, settings: SqlSettingsRepository
 ) -> None:
-    assert settings.get("c") == OFF
+    assert await settings.get("c") == OFF
     switch(engine, "sync_images = true")
-    assert settings.get("c") == FIRST
+    assert await settings.get("c") == FIRST
 
 
 @pytest.mark.parametrize("before", [OFF, FIRST, ALL])
@@ -51,62 +52,62 @@ def test_an_update_switches_an_account_on_that_has_just_been_added(
         ("sync_images = false, sync_images_all = false", OFF),
     ],
 )
-def test_the_switch_that_is_turned_on_turns_the_other_off(
+async def test_the_switch_that_is_turned_on_turns_the_other_off(
     engine: Engine,
     settings: SqlSettingsRepository,
     before: ChildSettings,
     values: str,
     after: ChildSettings,
 ) -> None:
-    settings.put("c", before)
+    await settings.put("c", before)
     switch(engine, values)
-    assert settings.get("c") == after
+    assert await settings.get("c") == after
     with engine.begin() as connection:
         row = connection.execute(text("SELECT * FROM sync_settings WHERE account_id = 'c'")).one()
     assert tuple(row) == ("c", after.sync_images, after.sync_images_all)
 
 
-def test_both_at_once_are_all(engine: Engine, settings: SqlSettingsRepository) -> None:
+async def test_both_at_once_are_all(engine: Engine, settings: SqlSettingsRepository) -> None:
     switch(engine, "sync_images = true, sync_images_all = true")
-    assert settings.get("c") == ALL
+    assert await settings.get("c") == ALL
     run(engine, "INSERT INTO sync_settings VALUES ('d', true, true)")
-    assert settings.get("d") == ALL
+    assert await settings.get("d") == ALL
 
 
-def test_a_row_needs_only_the_switch_that_is_on(
+async def test_a_row_needs_only_the_switch_that_is_on(
     engine: Engine, settings: SqlSettingsRepository
 ) -> None:
     run(engine, "INSERT INTO sync_settings (account_id, sync_images) VALUES ('d', true)")
-    assert settings.get("d") == FIRST
+    assert await settings.get("d") == FIRST
 
 
-def test_both_on_in_a_table_without_its_triggers_are_all(
+async def test_both_on_in_a_table_without_its_triggers_are_all(
     engine: Engine, settings: SqlSettingsRepository
 ) -> None:
     with engine.begin() as connection:
         for statement in DROP[engine.dialect.name]:
             connection.execute(text(statement))
     switch(engine, "sync_images = true, sync_images_all = true")
-    assert settings.get("c") == ALL
+    assert await settings.get("c") == ALL
 
 
-def test_new_credentials_change_no_settings(
-    engine: Engine, settings: SqlSettingsRepository
+async def test_new_credentials_change_no_settings(
+    engine: Engine, database: Database, settings: SqlSettingsRepository
 ) -> None:
     switch(engine, "sync_images = true")
-    SqlAccountRepository(engine).add(Account("c", "Child", TokenKind.USER, "new"))
-    assert settings.get("c") == FIRST
+    await SqlAccountRepository(database).add(Account("c", "Child", TokenKind.USER, "new"))
+    assert await settings.get("c") == FIRST
 
 
-def test_settings_that_were_there_before_their_account_stay(
-    engine: Engine, settings: SqlSettingsRepository
+async def test_settings_that_were_there_before_their_account_stay(
+    engine: Engine, database: Database, settings: SqlSettingsRepository
 ) -> None:
-    settings.put("d", ALL)
-    SqlAccountRepository(engine).add(Account("d", "Later", TokenKind.USER, "t"))
-    assert settings.get("d") == ALL
+    await settings.put("d", ALL)
+    await SqlAccountRepository(database).add(Account("d", "Later", TokenKind.USER, "t"))
+    assert await settings.get("d") == ALL
 
 
-def test_sqlite_refuses_a_switch_that_is_text(sqlite_engine: Engine) -> None:
-    SqlAccountRepository(sqlite_engine).add(Account("c", "Child", TokenKind.USER, "t"))
+async def test_sqlite_refuses_a_switch_that_is_text(sqlite_database: Database) -> None:
+    await SqlAccountRepository(sqlite_database).add(Account("c", "Child", TokenKind.USER, "t"))
     with pytest.raises(IntegrityError, match="sync_settings_sync_images"):
-        switch(sqlite_engine, "sync_images = 'true'")
+        switch(sqlite_database.engine, "sync_images = 'true'")

@@ -8,19 +8,23 @@ default.
 
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from io import BytesIO
 from typing import Any, cast
 
 from PIL import Image, ImageOps
 
 from imgsync.plugins import (
+    Enqueued,
     Entity,
     EntityType,
+    NewTask,
+    OpenQueue,
     QueueSetup,
     SyncRequest,
     Task,
     TaskQueue,
+    Transformation,
     hookimpl,
 )
 
@@ -42,9 +46,10 @@ class JournalQueue:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
-    def enqueue(self, payload: Any, **options: Any) -> Any:
-        note("queued", key=options.get("dedupe_key"))
-        return self._inner.enqueue(payload, **options)
+    async def enqueue(self, tasks: Sequence[NewTask]) -> list[Enqueued]:
+        for task in tasks:
+            note("queued", key=task.dedupe_key)
+        return await self._inner.enqueue(tasks)
 
 
 def open_journal_queue(setup: QueueSetup) -> TaskQueue:
@@ -69,12 +74,12 @@ class ByName:
 
 
 @hookimpl
-def imgsync_task_queues() -> Mapping[str, Callable[[QueueSetup], TaskQueue]]:
+def imgsync_task_queues() -> Mapping[str, OpenQueue]:
     return {"journal": open_journal_queue}
 
 
 @hookimpl
-def imgsync_image_transformations() -> Mapping[str, Callable[[bytes, str, SyncRequest], bytes]]:
+def imgsync_image_transformations() -> Mapping[str, Transformation]:
     return {"frame": frame}
 
 

@@ -1,21 +1,22 @@
 """Adding, finding and linking accounts."""
 
-import asyncio
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 
 from imgsync.domain.errors import (
     AuthorisationError,
+    DamagedRowError,
     ImgsyncError,
+    StoreError,
     UnavailableError,
     UnknownAccountError,
     WrongAccountError,
 )
-from imgsync.domain.model import Account, AccountRole, Identity, TokenKind, check_roles
+from imgsync.domain.model import Account, AccountRole, Identity, TokenKind, check_role, check_roles
 from imgsync.domain.ports.moysklad import MoySkladFactory
 from imgsync.domain.ports.queue import TaskQueue
 from imgsync.domain.ports.repositories import AccountRepository, SettingsRepository
-from imgsync.domain.settings import ChildSettings
+from imgsync.domain.settings import ChildSettings, Link
 from imgsync.domain.text import shown
 
 _SOLUTION_KINDS = (TokenKind.SOLUTION, TokenKind.DRAFT)
@@ -88,7 +89,8 @@ class AddAccount:
         where these are given.
 
         ValueError for what no account can be. AuthorisationError, UnavailableError,
-        WrongAccountError, WrongKindError and ImgsyncError where nothing is stored.
+        WrongAccountError, WrongKindError and ImgsyncError where nothing is stored; StoreError where
+        a store cannot be used, which says so where the account is stored all the same.
         """
         given.unchecked()
         identity = await self._identify(given)
@@ -152,21 +154,27 @@ class AddAccount:
     async def _known(self, account_id: str) -> Account | None:
         """The stored account; None also for a damaged row, which is about to be replaced."""
         try:
-            return await asyncio.to_thread(self.accounts.get, account_id)
-        except ImgsyncError:
+            return await self.accounts.get(account_id)
+        except (DamagedRowError, UnknownAccountError):
             return None
 
     async def _store(self, account: Account) -> int:
         """Stores the account, which ends its parking; the number of its tasks that are woken."""
         if account.role is AccountRole.MAIN:
-            settings = await asyncio.to_thread(self.settings.get, account.id)
+            settings = await self.settings.get(account.id)
             if settings.enabled:
                 raise WrongAccountError(
                     f"Account '{account.name}' receives images, so it cannot be a main account; "
                     "turn that off first"
                 )
-        await asyncio.to_thread(self.accounts.add, account)
-        return await asyncio.to_thread(self.queue.unpark, account.id)
+        await self.accounts.add(account)
+        try:
+            return await self.queue.unpark(account.id)
+        except ImgsyncError as error:
+            raise StoreError(
+                f"Account '{account.name}' is stored, but the tasks that wait for it could not be "
+                f"woken: {error} (they are once it is stored again)"
+            ) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,20 +190,68 @@ class LinkAccounts:
         check_roles(main, child)
         for account, role in ((main, AccountRole.MAIN), (child, AccountRole.CHILD)):
             if account.role is None:
-                await asyncio.to_thread(self.accounts.set_role, account.id, role)
-        await asyncio.to_thread(self.settings.put, child.id, settings)
+                await self.accounts.set_role(account.id, role)
+        await self.settings.put(child.id, settings)
 
 
-def find_account(accounts: AccountRepository, given: str) -> Account:
+@dataclass(frozen=True, slots=True)
+class ChangeSettings:
+    """Changes which images a child account receives, whatever its main account is."""
+
+    accounts: AccountRepository
+    settings: SettingsRepository
+
+    async def __call__(
+        self, child: str, *, first_only: bool | None = None, all_images: bool | None = None
+    ) -> tuple[Account, ChildSettings]:
+        """The account of that id or name, and its settings from now on. None leaves a switch as it
+        is; turning one on clears the other, and notes that it is a child.
+
+        WrongRoleError where a main account would receive images; what `find_account` raises.
+        """
+        account = await find_account(self.accounts, child)
+        changed = await self.settings.get(account.id)
+        if first_only is not None:
+            changed = changed.with_first_only(first_only)
+        if all_images is not None:
+            changed = changed.with_all(all_images)
+        if changed.enabled:
+            check_role(account, AccountRole.CHILD)
+            if account.role is None:
+                await self.accounts.set_role(account.id, AccountRole.CHILD)
+        await self.settings.put(account.id, changed)
+        return account, changed
+
+
+@dataclass(frozen=True, slots=True)
+class FindLink:
+    """Finds what two accounts are to each other before anything is copied."""
+
+    accounts: AccountRepository
+    settings: SettingsRepository
+
+    async def __call__(self, main: str, child: str) -> Link:
+        """The link of two accounts, each by its id or name.
+
+        SyncIsOffError where the child receives no images, WrongAccountError where the two cannot
+        be linked at all; what `find_account` raises.
+        """
+        main_account = await find_account(self.accounts, main)
+        child_account = await find_account(self.accounts, child)
+        settings = await self.settings.get(child_account.id)
+        return Link(main_account, child_account, settings)
+
+
+async def find_account(accounts: AccountRepository, given: str) -> Account:
     """The account with that id, else the only one of that name.
 
     AmbiguousNameError; UnknownAccountError, which names the nearest ones.
     """
     try:
-        return accounts.get(given)
+        return await accounts.get(given)
     except UnknownAccountError:
         pass
-    stored = accounts.all()
+    stored = await accounts.all()
     named = [a for a in stored if a.name == given]
     if not named:
         named = [a for a in stored if given.casefold() in (a.name.casefold(), a.id.casefold())]
@@ -206,13 +262,6 @@ def find_account(accounts: AccountRepository, given: str) -> Account:
         raise AmbiguousNameError(f"{len(named)} accounts are called '{given}'; give the ID: {ids}")
     near = get_close_matches(given, [text for a in stored for text in (a.name, a.id)])
     raise UnknownAccountError(given, list(dict.fromkeys(near)))
-
-
-def receives_nothing(settings: SettingsRepository, main: Account, child: Account) -> bool:
-    """Whether image sync is off for the child. WrongAccountError where the two cannot be the
-    accounts of a copy at all."""
-    check_roles(main, child)
-    return not settings.get(child.id).enabled
 
 
 def _same_kind(given: TokenKind, learnt: TokenKind) -> bool:

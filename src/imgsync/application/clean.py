@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 
@@ -23,21 +23,21 @@ class CleanupTemp:
     storage: FileStorage
     clock: Clock
 
-    def find(self, age: timedelta) -> list[StaleFile]:
+    async def find(self, age: timedelta) -> list[StaleFile]:
         """Temp files last changed longer ago than `age`."""
-        return self.storage.stale(self.clock.now() - age)
+        return await self.storage.stale(self.clock.now() - age)
 
-    def live(self) -> int:
+    async def live(self) -> int:
         """Tasks under way, whose temp files are left alone whatever their age."""
-        return self.storage.live()
+        return await self.storage.live()
 
-    def delete(
+    async def delete(
         self, files: Sequence[StaleFile], progress: Callable[[StaleFile], None] = lambda _: None
     ) -> Cleaned:
         """Deletes them, telling `progress` of each."""
         freed = 0
         for file in files:
-            freed += self.storage.delete(file)
+            freed += await self.storage.delete(file)
             progress(file)
         return Cleaned(len(files), freed)
 
@@ -71,13 +71,13 @@ _CHECK_SECONDS = 30.0
 
 
 async def run_daily(
-    job: Callable[[], None],
+    job: Callable[[], Awaitable[None]],
     at: time,
     local_now: Callable[[], datetime],
     *,
     check_seconds: float = _CHECK_SECONDS,
 ) -> None:
-    """Runs `job` in a thread every day at `at` of `local_now`; its errors are logged.
+    """Runs `job` every day at `at` of `local_now`; its errors are logged.
 
     Runs until cancelled.
     """
@@ -86,6 +86,6 @@ async def run_daily(
         await asyncio.sleep(check_seconds)
         if schedule.due(local_now()):
             try:
-                await asyncio.to_thread(job)
+                await job()
             except Exception:
                 _log.exception("the daily job failed")

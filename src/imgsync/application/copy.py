@@ -1,6 +1,5 @@
 """Copies the images of one entity to its counterpart in a child account."""
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -12,11 +11,11 @@ from imgsync.application.parking import AccountGate
 from imgsync.application.payloads import PayloadFormats, stored_request
 from imgsync.domain.diff import (
     NOTHING_LEFT,
-    ChildHistory,
     EntityKey,
-    ImageCopy,
+    ImageOutcome,
     SyncRecord,
     conclude,
+    diff,
     wanted_elements,
 )
 from imgsync.domain.errors import (
@@ -34,7 +33,6 @@ from imgsync.domain.errors import (
     WrongAccountError,
 )
 from imgsync.domain.model import (
-    Account,
     Element,
     EntityType,
     EntityTypes,
@@ -45,7 +43,7 @@ from imgsync.domain.model import (
     Upload,
     check_roles,
 )
-from imgsync.domain.ports.clock import Clock
+from imgsync.domain.ports.clock import StoreClock
 from imgsync.domain.ports.moysklad import MoySkladFactory, MoySkladPort, ReadContent, WritePermit
 from imgsync.domain.ports.pictures import PictureCheck
 from imgsync.domain.ports.repositories import (
@@ -79,7 +77,7 @@ class CopyImagesHandler:
     accounts: AccountRepository
     formats: PayloadFormats
     sync: SyncRequests
-    clock: Clock
+    clock: StoreClock
     _gate: AccountGate = field(init=False)
 
     def __post_init__(self) -> None:
@@ -153,9 +151,10 @@ class SyncEntity:
         images; ParkingError after what it let pass has been recorded.
         """
         entity_type = self._entity_type(request)
-        main_account, child_account = await asyncio.to_thread(self._accounts, request)
+        main_account = await self.accounts.get(request.main_account_id)
+        child_account = await self.accounts.get(request.child_account_id)
         check_roles(main_account, child_account)
-        settings = await asyncio.to_thread(self.settings.get, request.child_account_id)
+        settings = await self.settings.get(request.child_account_id)
         if not settings.enabled:
             return SyncResult(SyncOutcome.DISABLED)
         copy = _Copy(
@@ -181,7 +180,7 @@ class SyncEntity:
 
     async def _clear(self, copy: "_Copy") -> tuple[SyncResult | None, tuple[SourceImage, ...]]:
         """(result, no images), or (None, the images that the main account has by now)."""
-        record = await asyncio.to_thread(self.records.get, copy.key)
+        record = await self.records.get(copy.key)
         if record is None or not record.has_copies:
             return SyncResult(SyncOutcome.UNCHANGED), ()
         current = await copy.child_images()
@@ -200,23 +199,20 @@ class SyncEntity:
 
     async def _copy(self, copy: "_Copy", wanted: Sequence[SourceImage]) -> SyncResult:
         images = await _described(copy.main, copy.entity_type, copy.request, wanted)
-        record = await asyncio.to_thread(self.records.get, copy.key)
+        record = await self.records.get(copy.key)
         current = await copy.child_images()
-        if record and record.is_current([i.fingerprint for i in images], [c.id for c in current]):
-            return SyncResult(SyncOutcome.UNCHANGED, record.warnings, kept=len(current))
+        outcomes = diff(images, record, current)
+        if outcomes is None:
+            warnings = record.warnings if record else ()
+            return SyncResult(SyncOutcome.UNCHANGED, warnings, kept=len(current))
 
-        history = ChildHistory.of(record, current)
-        with self.storage.workspace() as workspace:
+        async with self.storage.workspace() as workspace:
             fetcher = ImageFetcher(
-                copy.main, workspace, self.pictures, transform=self._transform(copy.request)
+                copy.main, workspace, self.pictures, transform=self._transform(copy)
             )
-            fetched = await fetcher.fetch([history.same(image) or image for image in images])
-            copies = [
-                ImageCopy.of(image, got, history)
-                for image, got in zip(images, fetched, strict=True)
-            ]
+            outcomes = await fetcher.fetch(outcomes)
             steps = self.strategy(
-                wanted_elements(copies), [c.href for c in current], copy.child.limits.request
+                wanted_elements(outcomes), [c.href for c in current], copy.child.limits.request
             )
             driver = ReplaceDriver(
                 copy.child,
@@ -230,41 +226,37 @@ class SyncEntity:
             await self._remember(copy, before.begun([image.id for image in current]))
             try:
                 replacement = await driver.run(steps)
-                conclusion = conclude(copies, replacement)
+                result, after = conclude(outcomes, replacement)
             except _REFUSALS:
                 await self._remember(copy, before)
                 raise
-        await self._remember(copy, conclusion.record)
-        await self._tell(copy.request, copies, replacement.placed)
+        await self._remember(copy, after)
+        await self._tell(copy.request, outcomes, replacement.placed)
         if driver.parked_by is not None:
             raise driver.parked_by
-        return conclusion.result
+        return result
 
     async def _remember(self, copy: "_Copy", record: SyncRecord) -> None:
         # A worker that lost its lease must not say what its heir has left.
         await copy.permit.confirm()
-        await asyncio.to_thread(self.records.put, copy.key, record)
+        await self.records.put(copy.key, record)
 
-    def _transform(self, request: SyncRequest) -> Callable[[bytes, str], bytes] | None:
-        transform = self.transform
+    def _transform(self, copy: "_Copy") -> Callable[[bytes, str], bytes] | None:
+        transform, most = self.transform, copy.child.limits.image_bytes
         if transform is None:
             return None
-        return lambda content, filename: transform(content, filename, request)
+        return lambda content, filename: transform(content, filename, copy.request, most)
 
     async def _tell(
-        self, request: SyncRequest, copies: Sequence[ImageCopy], placed: Mapping[str, str]
+        self, request: SyncRequest, outcomes: Sequence[ImageOutcome], placed: Mapping[str, str]
     ) -> None:
         """Tells of each image that was uploaded and stands on the child."""
-        for copy in copies:
-            element = copy.element
+        for outcome in outcomes:
+            element = outcome.element
             if isinstance(element, Upload) and element.key in placed:
                 await self.listeners.image_copied(
-                    request, copy.image.filename, element.size, placed[element.key]
+                    request, outcome.image.filename, element.size, placed[element.key]
                 )
-
-    def _accounts(self, request: SyncRequest) -> tuple[Account, Account]:
-        main = self.accounts.get(request.main_account_id)
-        return main, self.accounts.get(request.child_account_id)
 
     def _entity_type(self, request: SyncRequest) -> EntityType:
         try:

@@ -1,5 +1,6 @@
 """Puts work into the queue: what a plan finds, or what another program asks for by payload."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,9 +9,13 @@ from imgsync.application.payloads import PayloadFormats, stored_payload
 from imgsync.application.survey import Planned, PlanSync, allowed_clears
 from imgsync.domain.errors import ClearLimitError, ImgsyncError
 from imgsync.domain.model import Account, EntityTypes, MatchField, SyncRequest
-from imgsync.domain.ports.queue import Enqueued, TaskQueue
+from imgsync.domain.ports.queue import Enqueued, NewTask, TaskQueue
 from imgsync.domain.ports.repositories import AccountRepository, SettingsRepository
+from imgsync.domain.settings import Link
+from imgsync.domain.tasks import TaskId
 
+_BATCH = 100
+"""Tasks that go into the queue at once."""
 _EXAMPLES = 3
 """Entities that the error of too many clears names."""
 
@@ -32,7 +37,7 @@ class PlanOutcome:
     clears_examples: list[str] = field(default_factory=list)
     created: int = 0
     updated: int = 0
-    task_ids: list[int] = field(default_factory=list)
+    task_ids: list[TaskId] = field(default_factory=list)
     skipped: list[Planned] = field(default_factory=list)
 
     @property
@@ -69,7 +74,7 @@ class PlanOutcome:
 
 @dataclass(frozen=True, slots=True)
 class Enqueue:
-    """Plans main → child and queues one task per entity.
+    """Plans the copies of a link and queues one task per entity.
 
     `match_field` finds the counterparts where a call names no other.
     """
@@ -80,8 +85,7 @@ class Enqueue:
 
     async def __call__(
         self,
-        main_id: str,
-        child_id: str,
+        link: Link,
         *,
         match_by: MatchField | None = None,
         types: Sequence[str] = (),
@@ -94,25 +98,35 @@ class Enqueue:
 
         What clears a child's images comes last, once all is compared: none where it is more than
         `max_clear`, or than `allowed_clears`. `outcome` is filled as the planning goes on, so that
-        it tells what was queued where the planning ends early. Raises what `PlanSync` raises, and
-        the errors of the queue.
+        it tells what was queued where that ends early; all that was planned by then is. Raises
+        what `PlanSync` raises, and the errors of the queue.
         """
         outcome = PlanOutcome() if outcome is None else outcome
         clears: list[SyncRequest] = []
+        copies: list[NewTask] = []
         plan = self.plan(
-            main_id, child_id, match_field=match_by or self.match_field, only_types=types
+            link.main.id,
+            link.child.id,
+            match_field=match_by or self.match_field,
+            only_types=types,
         )
-        async for planned in plan:
-            progress(planned)
-            if planned.request is None:
-                outcome.skipped.append(planned)
-            elif planned.clears:
-                clears.append(planned.request)
-            else:
-                outcome.entities += 1
-                outcome.images += planned.images
-                if not dry_run:
-                    await self._put(planned.request, outcome)
+        try:
+            async for planned in plan:
+                progress(planned)
+                if planned.request is None:
+                    outcome.skipped.append(planned)
+                elif planned.clears:
+                    clears.append(planned.request)
+                else:
+                    outcome.entities += 1
+                    outcome.images += planned.images
+                    copies.append(_planned_task(planned.request))
+                if len(copies) >= _BATCH and not dry_run:
+                    full, copies = copies, []
+                    await put_tasks(self.queue, full, outcome.queued)
+        finally:
+            if not dry_run:
+                await put_tasks(self.queue, copies, outcome.queued)
         compared = outcome.entities + len(clears)
         outcome.clears_allowed = allowed_clears(compared) if max_clear is None else max_clear
         if len(clears) > outcome.clears_allowed:
@@ -122,24 +136,39 @@ class Enqueue:
             outcome.clears = len(clears)
         if dry_run:
             return outcome
-        for request in clears[: outcome.clears]:
-            await self._put(request, outcome)
-        await self.plan.note_roles(main_id, child_id)
+        chosen = [_planned_task(request) for request in clears[: outcome.clears]]
+        await put_tasks(self.queue, chosen, outcome.queued)
+        await self.plan.note_roles(link.main.id, link.child.id)
         return outcome
 
-    async def _put(self, request: SyncRequest, outcome: PlanOutcome) -> None:
-        # Here alone a request is written down, and `RunTask` alone reads it back.
-        outcome.queued(put_request(self.queue, stored_payload(request), request))
+
+def _planned_task(request: SyncRequest) -> NewTask:
+    # Here alone a request is written down, and `CopyImagesHandler` alone reads it back.
+    return task_of(stored_payload(request), request)
 
 
-def put_request(queue: TaskQueue, payload: Any, request: SyncRequest) -> Enqueued:
-    """Queues the payload of a request under what the queue tells its tasks apart by."""
-    return queue.enqueue(
+def task_of(payload: Any, request: SyncRequest) -> NewTask:
+    """The task of a request, whose payload may be in a format of its own."""
+    return NewTask(
         payload,
         dedupe_key=request.dedupe_key,
         account_id=request.child_account_id,
         entity_id=request.main_entity_id,
     )
+
+
+async def put_tasks(
+    queue: TaskQueue, tasks: Sequence[NewTask], queued: Callable[[Enqueued], None]
+) -> None:
+    """Queues tasks by the hundred, telling `queued` of each; told to stop, it tells of those under
+    way too, and puts no more."""
+    for start in range(0, len(tasks), _BATCH):
+        under_way = asyncio.ensure_future(queue.enqueue(tasks[start : start + _BATCH]))
+        try:
+            await asyncio.shield(under_way)
+        finally:
+            for task in await under_way:
+                queued(task)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +197,7 @@ class EnqueuePayloads:
     formats: PayloadFormats
     entity_types: EntityTypes
 
-    def choose(self, payloads: Sequence[Any]) -> PayloadChoice:
+    async def choose(self, payloads: Sequence[Any]) -> PayloadChoice:
         """The payloads whose children receive images.
 
         ImgsyncError, with its position from 1, for one that cannot be read or that is for the
@@ -187,18 +216,16 @@ class EnqueuePayloads:
             checked.append(CheckedPayload(payload, request))
         off: dict[str, Account] = {}
         for child_id in dict.fromkeys(item.request.child_account_id for item in checked):
-            child = self.accounts.get(child_id)
-            if not self.settings.get(child_id).enabled:
+            child = await self.accounts.get(child_id)
+            if not (await self.settings.get(child_id)).enabled:
                 off[child_id] = child
         wanted = [item for item in checked if item.request.child_account_id not in off]
         return PayloadChoice(wanted, list(off.values()))
 
-    def put(self, wanted: Sequence[CheckedPayload], queued: list[Enqueued]) -> None:
+    async def put(self, wanted: Sequence[CheckedPayload], queued: list[Enqueued]) -> None:
         """Queues them; `queued` tells how far it came where it is interrupted."""
-        for item in wanted:
-            queued.append(  # noqa: PERF401 (an interrupted loop must know what it has queued)
-                put_request(self.queue, item.payload, item.request)
-            )
+        tasks = [task_of(item.payload, item.request) for item in wanted]
+        await put_tasks(self.queue, tasks, queued.append)
 
     def _read(self, position: int, payload: Any) -> SyncRequest:
         try:

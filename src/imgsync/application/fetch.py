@@ -1,12 +1,12 @@
 """Downloads the images of one entity to temp files, in parallel; only whole ones count."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
 from imgsync.application.daemon_thread import in_daemon_thread
-from imgsync.domain.diff import Failure
+from imgsync.domain.diff import ImageOutcome
 from imgsync.domain.errors import (
     ImageError,
     ImageTooLargeError,
@@ -16,12 +16,10 @@ from imgsync.domain.errors import (
     UnavailableError,
 )
 from imgsync.domain.formats import SIGNATURE_BYTES, PictureState, image_format, renamed, upload_name
-from imgsync.domain.model import Element, Keep, SourceImage, Upload
+from imgsync.domain.model import SourceImage, Upload
 from imgsync.domain.ports.moysklad import MoySkladPort
 from imgsync.domain.ports.pictures import PictureCheck
 from imgsync.domain.ports.storage import TempFile, Workspace
-
-Fetched = Element | Failure
 
 _TRIES_WITHOUT_SIZE = 2
 
@@ -41,39 +39,42 @@ class ImageFetcher:
     # One image at a time is whole in memory, and its transformed copy.
     _transforming: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    async def fetch(self, images: Sequence[SourceImage | Keep]) -> list[Fetched]:
-        """One result per image, in order; a `Keep` stays as it is and costs nothing.
+    async def fetch(self, outcomes: Sequence[ImageOutcome]) -> list[ImageOutcome]:
+        """The outcomes with the files of those that are to be fetched, or why there is none.
 
         AuthorisationError and AccountParkedError are raised: they concern the account, not one
         image.
         """
         gate = asyncio.Semaphore(self.main.limits.parallel_requests)
 
-        async def one(image: SourceImage | Keep) -> Fetched:
-            if isinstance(image, Keep):
-                return image
+        async def one(outcome: ImageOutcome) -> ImageOutcome:
+            if not outcome.is_to_fetch:
+                return outcome
             async with gate:
-                return await self._fetch(image)
+                return await self._fetch(outcome)
 
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(one(image)) for image in images]
+                tasks = [group.create_task(one(outcome)) for outcome in outcomes]
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None
         return [task.result() for task in tasks]
 
-    async def _fetch(self, image: SourceImage) -> Upload | Failure:
+    async def _fetch(self, outcome: ImageOutcome) -> ImageOutcome:
+        image = outcome.image
         try:
             # A list that says 0 does not know.
             size = image.size or await self.main.content_length(image.download_href)
             if size and size > self.main.limits.image_bytes:
                 raise ImageTooLargeError(size, self.main.limits.image_bytes)
-            whole = await self._whole(image, size or None, is_listed=bool(image.size))
-            return whole if self.transform is None else await self._changed(whole, self.transform)
+            file = await self._whole(image, size or None, is_listed=bool(image.size))
+            if self.transform is not None:
+                file = await self._changed(file, self.transform)
         except ImageError as error:
-            return Failure(str(error), error.retryable, error.settled)
+            return outcome.failed(str(error), retryable=error.retryable, settled=error.settled)
         except (PluginError, UnavailableError) as error:
-            return Failure(str(error), error.retryable)
+            return outcome.failed(str(error), retryable=error.retryable)
+        return outcome.fetched(file)
 
     async def _whole(self, image: SourceImage, size: int | None, *, is_listed: bool) -> Upload:
         """The image once it is known to be whole: by its listed size, else by its decoding.
@@ -88,36 +89,28 @@ class ImageFetcher:
         raise UnavailableError(f"the file is cut: {cut}")
 
     async def _download(self, image: SourceImage, size: int | None) -> TempFile:
-        file = self.workspace.create(image.filename)
-        try:
-            await self.main.download(
-                image.download_href, file.write, file.restart, self.main.limits.image_bytes, size
-            )
-        finally:
-            file.close()
-        return file
+        return await self.main.download(
+            image.download_href,
+            lambda: self.workspace.create(image.filename),
+            self.main.limits.image_bytes,
+            size,
+        )
 
     async def _changed(self, whole: Upload, transform: Callable[[bytes, str], bytes]) -> Upload:
         """The transformed file; the same one where nothing changes."""
-
-        def read() -> bytes:
-            return b"".join(self.workspace.read(whole.key))
-
-        def write(content: bytes) -> TempFile:
-            file = self.workspace.create(whole.filename)
-            try:
-                file.write(content)
-            finally:
-                file.close()
-            return file
-
         async with self._transforming:
-            content = await asyncio.to_thread(read)
+            content = b"".join([chunk async for chunk in self.workspace.read(whole.key)])
             # A plugin's code, which may never end.
             changed = await in_daemon_thread(partial(transform, content, whole.filename))
             if changed is content:
                 return whole
-            file = await asyncio.to_thread(write, changed)
+            file = await self.workspace.create(whole.filename)
+            try:
+                await file.write(changed)
+                await file.close()
+            except BaseException:
+                await file.discard()
+                raise
         report = await self.pictures.check(lambda: self.workspace.read(file.key))
         if report.state is not PictureState.WHOLE:
             raise PluginError(f"its transformation is no whole picture: {report.detail}")
@@ -129,7 +122,7 @@ class ImageFetcher:
 
         NotAnImageError and TooManyPixelsError for what no further download would change.
         """
-        head = next(self.workspace.read(file.key), b"")
+        head = await self._head(file.key)
         if image_format(head[:SIGNATURE_BYTES]) is None:
             raise NotAnImageError
         report = await self.pictures.check(lambda: self.workspace.read(file.key))
@@ -140,3 +133,11 @@ class ImageFetcher:
         if report.state is PictureState.WHOLE or is_complete:
             return None
         return report.detail
+
+    async def _head(self, key: str) -> bytes:
+        chunks = self.workspace.read(key)
+        try:
+            return await anext(chunks, b"")
+        finally:
+            if isinstance(chunks, AsyncGenerator):  # it may hold the file open
+                await chunks.aclose()

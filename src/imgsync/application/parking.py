@@ -22,7 +22,7 @@ from imgsync.domain.errors import (
     UnknownAccountError,
 )
 from imgsync.domain.model import Account, Parking, SyncRequest
-from imgsync.domain.ports.clock import Clock
+from imgsync.domain.ports.clock import StoreClock
 from imgsync.domain.ports.repositories import AccountRepository
 
 _log = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ class AccountGate:
     """
 
     accounts: AccountRepository
-    clock: Clock
+    clock: StoreClock
     _parked: dict[str, Parking] = field(default_factory=dict)
     _tries: dict[str, asyncio.Event] = field(default_factory=dict)
     _parking: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -98,7 +98,7 @@ class AccountGate:
     async def _enter(self, account_id: str) -> bool:
         """True where this task is the one that tries a parking that is over."""
         while True:
-            parking = await asyncio.to_thread(self.accounts.parking, account_id)
+            parking = await self.accounts.parking(account_id)
             if parking is not None:
                 raise await self._parked_error(account_id, parking)
             if account_id not in self._parked:
@@ -111,7 +111,7 @@ class AccountGate:
 
     async def _account(self, account_id: str) -> Account | None:
         try:
-            return await asyncio.to_thread(self.accounts.get, account_id)
+            return await self.accounts.get(account_id)
         except UnknownAccountError:
             return None  # the task itself says so
 
@@ -142,14 +142,14 @@ class AccountGate:
         self, account_id: str, error: ParkingError, used: Account | None
     ) -> Parking | None:
         """The account's parking; None where its credentials have been replaced meanwhile."""
-        known = await asyncio.to_thread(self.accounts.parking, account_id)
+        known = await self.accounts.parking(account_id)
         busy = isinstance(error, AccountParkedError)
         if known is not None and (busy or known.reason == str(error)):
             return known
-        now = await asyncio.to_thread(self.clock.now)
+        now = await self.clock.now()
         until = now + (BUSY_FOR if busy else REFUSED_FOR)
         parking = Parking(str(error), until)
-        noted = await asyncio.to_thread(self.accounts.park, account_id, parking, used)
+        noted = await self.accounts.park(account_id, parking, used)
         return parking if noted or used is None else None
 
     def _note(self, account_id: str, name: str, parking: Parking) -> None:

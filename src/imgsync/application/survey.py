@@ -1,6 +1,5 @@
 """Finds what to copy: main entities with images and their counterparts in a child account."""
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
@@ -65,14 +64,14 @@ class PlanSync:
         A type with a matcher of its own does not heed `match_field`. Raises UnknownAccountError,
         WrongAccountError, UnknownEntityTypeError and the errors of the API.
         """
-        main_account = await asyncio.to_thread(self.accounts.get, main_id)
-        child_account = await asyncio.to_thread(self.accounts.get, child_id)
+        main_account = await self.accounts.get(main_id)
+        child_account = await self.accounts.get(child_id)
         check_roles(main_account, child_account)
         main = self.moysklad.for_account(main_account)
         child = self.moysklad.for_account(child_account)
         for name in dict.fromkeys(only_types or self.entity_types.names):
             entity_type = self.entity_types.get(name)
-            copied = await asyncio.to_thread(self.records.copied, child_id, name)
+            copied = await self.records.copied(child_id, name)
             planner = _TypePlanner(main_id, child_id, entity_type, child, match_field, copied)
             async for page in main.list_entities(entity_type, with_images=True):
                 for text in page.unreadable:
@@ -86,9 +85,9 @@ class PlanSync:
     async def note_roles(self, main_id: str, child_id: str) -> None:
         """Notes which of two accounts is the main one and which the child, where that is new."""
         for account_id, role in ((main_id, AccountRole.MAIN), (child_id, AccountRole.CHILD)):
-            account = await asyncio.to_thread(self.accounts.get, account_id)
+            account = await self.accounts.get(account_id)
             if account.role is None:
-                await asyncio.to_thread(self.accounts.set_role, account_id, role)
+                await self.accounts.set_role(account_id, role)
 
 
 class _TypePlanner:

@@ -14,7 +14,7 @@ from imgsync.application.parking import CredentialsReplacedError, TaskParkedErro
 from imgsync.domain.errors import ImgsyncError, LeaseLostError, NoRoomError
 from imgsync.domain.ports.queue import TaskQueue
 from imgsync.domain.ports.runner import Listeners, NoListeners, TaskHandler
-from imgsync.domain.tasks import ALONE_FROM_CRASHES, SyncResult, Task, retry_delay
+from imgsync.domain.tasks import ALONE_FROM_CRASHES, SyncResult, Task, TaskId, retry_delay
 from imgsync.uptime import uptime
 
 _log = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ class LeasePermit:
         asked = self.elapsed()
         try:
             async with asyncio.timeout(lease / 3):
-                await asyncio.to_thread(self.queue.renew, self.task, lease=self.lease)
+                await self.queue.renew(self.task, lease=self.lease)
         except LeaseLostError:
             raise
         except TimeoutError:
@@ -121,7 +121,7 @@ class RunTask:
             await asyncio.wait((keeper, work), return_when=asyncio.FIRST_COMPLETED)
             if work.done():
                 return await self._settle(task, work.result())
-            _log.warning("task %d: the lease was lost; its work is dropped", task.id)
+            _log.warning("task %s: the lease was lost; its work is dropped", task.id)
             return TaskReport(task, TaskEnd.LEASE_LOST)
         except LeaseLostError as error:
             _log.warning("%s", error)
@@ -130,7 +130,8 @@ class RunTask:
             return TaskReport(task, TaskEnd.NO_ROOM, error=str(error))
         except asyncio.CancelledError:
             await _cancel(keeper, work)
-            await asyncio.to_thread(self.queue.release, task, check_again=permit.used)
+            with contextlib.suppress(LeaseLostError):  # it was settled at the last moment
+                await self.queue.release(task, check_again=permit.used)
             raise
         finally:
             await _cancel(keeper, work)
@@ -144,7 +145,7 @@ class RunTask:
         except ImgsyncError as error:
             return error
         except Exception as error:
-            _log.exception("task %d: unexpected error", task.id)
+            _log.exception("task %s: unexpected error", task.id)
             return error
 
     def _handler(self, task: Task) -> TaskHandler:
@@ -157,18 +158,12 @@ class RunTask:
 
     async def _settle(self, task: Task, outcome: SyncResult | Exception) -> TaskReport:
         if isinstance(outcome, SyncResult):
-            await asyncio.to_thread(
-                self.queue.complete,
-                task,
-                result=str(outcome.outcome),
-                warnings=outcome.warnings,
-            )
+            await self.queue.complete(task, result=str(outcome.outcome), warnings=outcome.warnings)
             return TaskReport(task, TaskEnd.COMPLETED, result=outcome)
         if isinstance(outcome, NoRoomError):
             raise outcome
         if isinstance(outcome, TaskParkedError):
-            along = await asyncio.to_thread(
-                self.queue.park,
+            along = await self.queue.park(
                 task,
                 account_id=outcome.account_id,
                 until=outcome.parking.until,
@@ -176,7 +171,7 @@ class RunTask:
             )
             return TaskReport(task, TaskEnd.PARKED, error=str(outcome), parked_along=along)
         if isinstance(outcome, CredentialsReplacedError):
-            await asyncio.to_thread(self.queue.release, task)
+            await self.queue.release(task)
             return TaskReport(task, TaskEnd.GIVEN_BACK, error=str(outcome))
         return await self._settle_failure(task, outcome)
 
@@ -190,11 +185,9 @@ class RunTask:
         if (retryable or unsettled) and task.damage is None:
             delay = retry_delay(task.attempts, task.max_attempts)
         if delay is None:
-            await asyncio.to_thread(self.queue.fail, task, error=error)
+            await self.queue.fail(task, error=error)
             return TaskReport(task, TaskEnd.FAILED, error=error)
-        await asyncio.to_thread(
-            self.queue.reschedule, task, delay=delay, error=error, check_again=unsettled
-        )
+        await self.queue.reschedule(task, delay=delay, error=error, check_again=unsettled)
         return TaskReport(task, TaskEnd.RETRYING, error=error)
 
     async def _keep_lease(self, task: Task) -> None:
@@ -210,14 +203,14 @@ class RunTask:
             asked = self.elapsed()
             try:
                 async with asyncio.timeout(lease / 3):
-                    await asyncio.to_thread(self.queue.renew, task, lease=self.lease)
+                    await self.queue.renew(task, lease=self.lease)
                 held_until = asked + lease
             except LeaseLostError:
                 return
             except Exception as error:
                 # The queue may be back before the lease lapses.
                 _log.error(
-                    "task %d: the lease could not be renewed: %s",
+                    "task %s: the lease could not be renewed: %s",
                     task.id,
                     str(error) or type(error).__name__,
                 )
@@ -259,7 +252,7 @@ class Worker:
     _no_room: NoRoomError | None = None
     _no_room_since: float = 0.0
     _next_try: float = 0.0
-    _next_alone: int | None = None
+    _next_alone: TaskId | None = None
     _runs_alone: bool = False
 
     def __post_init__(self) -> None:
@@ -281,19 +274,22 @@ class Worker:
         self,
         *,
         drain: bool = False,
-        only: Sequence[int] | None = None,
+        only: Sequence[TaskId] | None = None,
         report: Callable[[TaskReport], None] = lambda _: None,
     ) -> None:
         """Runs until stopped, or with `drain` until no task is due. `only`: task ids.
 
-        `report` hears of every task that ended. NoRoomError where a drain finds no room for a
-        minute.
+        `report` hears of every task that ended; of one that is not in `only`, which a lost worker
+        had left in the way of one that is, it does not. NoRoomError where a drain finds no room
+        for a minute.
         """
         ends: Counter[str] = Counter()
+        wanted = None if only is None else set(only)
 
         def count(ended: TaskReport) -> None:
             ends[ended.end.value] += 1 + ended.parked_along
-            report(ended)
+            if wanted is None or ended.task.id in wanted:
+                report(ended)
 
         try:
             for chosen in _claimable(only):
@@ -304,7 +300,7 @@ class Worker:
 
     async def _run(
         self,
-        only: Sequence[int] | None,
+        only: Sequence[TaskId] | None,
         report: Callable[[TaskReport], None],
         *,
         drain: bool,
@@ -320,6 +316,8 @@ class Worker:
                     await self._next_end(report)
                 elif self._no_room:
                     await self._wait_for_room(drain=drain)
+                elif self._owed and await self._settle_debts():
+                    continue  # they are due again
                 elif drain:
                     return
                 else:
@@ -340,7 +338,7 @@ class Worker:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._stop.wait(), seconds)
 
-    async def _next(self, only: Sequence[int] | None, *, must_work: bool) -> Task | None:
+    async def _next(self, only: Sequence[TaskId] | None, *, must_work: bool) -> Task | None:
         """The next task to start, if one may start now."""
         if not self._may_start():
             return None
@@ -371,16 +369,15 @@ class Worker:
         waits = self._no_room or self._runs_alone or self._next_alone is not None
         return len(self._running) < (1 if waits else self.concurrency)
 
-    async def _claim(self, only: Sequence[int] | None, *, must_work: bool) -> Task | None:
+    async def _claim(self, only: Sequence[TaskId] | None, *, must_work: bool) -> Task | None:
         """The next due task. Unless it `must_work`, a fault of the queue is logged, not fatal."""
-        claim = asyncio.create_task(
-            asyncio.to_thread(self.queue.claim, lease=self.lease, only=only)
-        )
+        claim = asyncio.ensure_future(self.queue.claim(lease=self.lease, only=only))
         try:
-            return await asyncio.shield(claim)
+            return next(iter(await asyncio.shield(claim)), None)
         except asyncio.CancelledError:
-            if task := await claim:
-                await self._give_back(task)
+            with contextlib.suppress(Exception):  # what failed has taken none
+                for task in await claim:
+                    await self._give_back(task)
             raise
         except NoRoomError:
             raise
@@ -391,7 +388,10 @@ class Worker:
             return None
 
     async def _give_back(self, task: Task) -> None:
-        await asyncio.to_thread(self.queue.release, task)
+        """Gives back what was not begun, now or as soon as the queue takes it: a fault of the
+        queue is no reason to stop the tasks under way."""
+        self._owed.append(task)
+        await self._settle_debts()
 
     async def _next_end(self, report: Callable[[TaskReport], None]) -> None:
         """Waits for a task to end, no longer than one poll, so that new tasks start meanwhile."""
@@ -403,7 +403,9 @@ class Worker:
                 continue
             if error := task.exception():
                 # Its lease lapses, and another run takes it.
-                _log.error("a task could not be settled in the queue", exc_info=error)
+                unexpected = None if isinstance(error, ImgsyncError) else error
+                text = "a task could not be settled in the queue: %s"
+                _log.error(text, error, exc_info=unexpected)
                 continue
             ended = task.result()
             if ended.end is TaskEnd.NO_ROOM:
@@ -425,19 +427,21 @@ class Worker:
             _log.error("%s; no further task is taken until there is room", error)
         self._no_room = error
 
-    async def _settle_debts(self) -> None:
-        """Gives back what was begun without room, its attempt uncounted."""
+    async def _settle_debts(self) -> bool:
+        """Gives back what was claimed and cannot run here now, its attempt uncounted; whether
+        nothing is left to be given back."""
         while self._owed:
             try:
-                await self._give_back(self._owed[-1])
+                await self.queue.release(self._owed[-1])
             except LeaseLostError:
                 pass  # another took it
             except NoRoomError:
-                return
+                return False
             except Exception as error:
                 _log.error("a task could not be given back to the queue: %s", error)
-                return
+                return False
             self._owed.pop()
+        return True
 
     async def _wait_for_room(self, *, drain: bool) -> None:
         """Until the next try; a drain gives up after a minute."""
@@ -449,7 +453,7 @@ class Worker:
         await self._settle_debts()
 
 
-def _claimable(only: Sequence[int] | None) -> Iterator[Sequence[int] | None]:
+def _claimable(only: Sequence[TaskId] | None) -> Iterator[Sequence[TaskId] | None]:
     """The ids in parts that a claim can name; None where any task will do."""
     if only is None:
         yield None

@@ -1,6 +1,6 @@
 """What must change on a child: what the last sync left, what becomes of each source image."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from imgsync.domain.errors import NoImageUploadedError
@@ -81,113 +81,134 @@ class SyncRecord:
             and self.child_image_ids == tuple(child_ids)
         )
 
-    def child_image_of(self, source: ImageFingerprint) -> str | None:
-        """Child image made from exactly this version of a source image."""
-        return next((c.child_image_id for c in self.copied if c.source == source), None)
-
 
 NOTHING_LEFT = SyncRecord((), (), (), settled=True)
 """The record of a child entity without any image of imgsync's."""
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
-    """A source image that was not fetched; `retryable` where another time may help.
+class ImageOutcome:
+    """What becomes of one source image on the child, from the diff to the record of the copy.
 
-    `settled`: no later sync can do better while the image stays the same.
+    `element` stands for it in the list that is set: the child's copy of this very version, the
+    file once it is fetched, or where it failed the earlier copy; None where nothing does.
+    `problem` says why this version is not on the child; `retryable` where another time may help,
+    `settled` where none can while the image stays the same. `earlier`: the child's image made from
+    another version of it, which `earlier_version` is. `copied`: which version is there in the end.
     """
 
-    reason: str
-    retryable: bool
-    settled: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class EarlierCopy:
-    """The child's image made from some version of a source image."""
-
-    href: str
-    version: ImageFingerprint
-
-
-@dataclass(frozen=True, slots=True)
-class ChildHistory:
-    """What the last sync left on the child and is still there."""
-
-    record: SyncRecord | None
-    hrefs: Mapping[str, str]
-
-    @classmethod
-    def of(cls, record: SyncRecord | None, current: Sequence[RemoteImage]) -> "ChildHistory":
-        return cls(record, {image.id: image.href for image in current})
-
-    def same(self, image: SourceImage) -> Keep | None:
-        """The child's image made from exactly this version of the source."""
-        if self.record is None or image.fingerprint is None:
-            return None
-        href = self.hrefs.get(self.record.child_image_of(image.fingerprint) or "")
-        return Keep(href) if href else None
-
-    def earlier(self, image: SourceImage) -> EarlierCopy | None:
-        """The child's image made from any version of the source."""
-        for copied in self.record.copied if self.record else ():
-            if copied.source.id == image.id and copied.child_image_id in self.hrefs:
-                return EarlierCopy(self.hrefs[copied.child_image_id], copied.source)
-        return None
-
-
-@dataclass(frozen=True, slots=True)
-class ImageCopy:
-    """A source image, what stands for it in the child's list, and its earlier copy there."""
-
     image: SourceImage
-    element: Element | None
-    earlier: EarlierCopy | None = None
-    failure: Failure | None = None
+    element: Element | None = None
+    problem: str | None = None
+    retryable: bool = False
+    settled: bool = False
+    earlier: Keep | None = None
+    earlier_version: ImageFingerprint | None = None
+    copied: CopiedImage | None = None
 
-    @classmethod
-    def of(cls, image: SourceImage, got: Element | Failure, history: ChildHistory) -> "ImageCopy":
-        """The earlier copy stands in for an image that failed, and for one that waits."""
-        if isinstance(got, Keep):
-            return cls(image, got)
-        earlier = history.earlier(image)
-        if isinstance(got, Failure):
-            return cls(image, Keep(earlier.href) if earlier else None, earlier, got)
-        return cls(image, replace(got, replaces=earlier.href) if earlier else got, earlier)
+    @property
+    def is_to_fetch(self) -> bool:
+        return self.element is None and self.problem is None
+
+    @property
+    def warning(self) -> str:
+        return f"{self.image.filename}: {self.problem}"
+
+    def fetched(self, file: Upload) -> "ImageOutcome":
+        """With the file to upload; the earlier copy holds its place until it is there."""
+        replaces = None if self.earlier is None else self.earlier.href
+        return replace(self, element=replace(file, replaces=replaces))
+
+    def failed(
+        self, problem: str, *, retryable: bool = False, settled: bool = False
+    ) -> "ImageOutcome":
+        """Without a file; the earlier copy stands in for it."""
+        return replace(
+            self, element=self.earlier, problem=problem, retryable=retryable, settled=settled
+        )
+
+    def after(self, replacement: Replacement) -> "ImageOutcome":
+        """Where it stands now that the list has been set."""
+        element = self.element
+        if self.problem is not None:
+            return self._without(self.problem, replacement)
+        if isinstance(element, Upload) and element.key not in replacement.placed:
+            reasons = replacement.rejected | replacement.stopped
+            return self._without(reasons[element.key], replacement)
+        if element is None:
+            return self
+        href = element.href if isinstance(element, Keep) else replacement.placed[element.key]
+        return replace(self, copied=_copied(self.image.fingerprint, href))
+
+    def _without(self, problem: str, replacement: Replacement) -> "ImageOutcome":
+        if self.earlier is None:
+            return replace(self, problem=problem)
+        if self.earlier.href in replacement.final_hrefs:
+            there = _copied(self.earlier_version, self.earlier.href)
+            return replace(self, problem=f"{problem}; its earlier copy stays", copied=there)
+        return replace(self, problem=f"{problem}; its earlier copy is gone")
 
 
-def wanted_elements(copies: Sequence[ImageCopy]) -> list[Element]:
+def diff(
+    images: Sequence[SourceImage], record: SyncRecord | None, current: Sequence[RemoteImage]
+) -> list[ImageOutcome] | None:
+    """What each of main's images, in order, needs on a child whose list is `current`; None where
+    nothing has changed on either side since the record.
+
+    An image is kept where the child's copy of this very version is there still, and to be fetched
+    otherwise.
+    """
+    if record is None:
+        return [ImageOutcome(image) for image in images]
+    if record.is_current([i.fingerprint for i in images], [c.id for c in current]):
+        return None
+    hrefs = {image.id: image.href for image in current}
+    # An image may stand on an entity twice; each has a copy of its own.
+    copies = [copied for copied in record.copied if copied.child_image_id in hrefs]
+    outcomes = []
+    for image in images:
+        same = next((c for c in copies if c.source == image.fingerprint), None)
+        copied = same or next((c for c in copies if c.source.id == image.id), None)
+        if copied is None:
+            outcomes.append(ImageOutcome(image))
+            continue
+        copies.remove(copied)
+        there = Keep(hrefs[copied.child_image_id])
+        outcomes.append(
+            ImageOutcome(image, there)
+            if same
+            else ImageOutcome(image, earlier=there, earlier_version=copied.source)
+        )
+    return outcomes
+
+
+def wanted_elements(outcomes: Sequence[ImageOutcome]) -> list[Element]:
     """The child's wanted list; NoImageUploadedError where every image failed."""
-    if all(copy.failure for copy in copies):
-        raise _nothing(copies, [_warning(c.image, c.failure.reason) for c in copies if c.failure])
-    return [copy.element for copy in copies if copy.element is not None]
+    if all(outcome.problem for outcome in outcomes):
+        raise _nothing(outcomes)
+    return [outcome.element for outcome in outcomes if outcome.element is not None]
 
 
-@dataclass(frozen=True, slots=True)
-class Conclusion:
-    """Result of a sync, and the record of it."""
-
-    result: SyncResult
-    record: SyncRecord
-
-
-def conclude(copies: Sequence[ImageCopy], replacement: Replacement) -> Conclusion:
-    """Sums up a replacement; NoImageUploadedError where none of the images is on the child."""
-    places = [_Place.of(copy, replacement) for copy in copies]
-    warnings = tuple(_warning(p.copy.image, p.problem) for p in places if p.problem is not None)
-    there = [p.copy.element for p in places if p.problem is None]
+def conclude(
+    outcomes: Sequence[ImageOutcome], replacement: Replacement
+) -> tuple[SyncResult, SyncRecord]:
+    """Sums up a replacement, and what is to be remembered of it; NoImageUploadedError where none
+    of the images is on the child."""
+    ended = [outcome.after(replacement) for outcome in outcomes]
+    there = [outcome.element for outcome in ended if outcome.problem is None]
     if not there:
-        raise _nothing(copies, [*warnings, *_lost(replacement)])
-    uploads = [copy.element for copy in copies if isinstance(copy.element, Upload)]
+        raise _nothing(ended, _lost(replacement))
+    warnings = tuple(outcome.warning for outcome in ended if outcome.problem is not None)
     uploaded = sum(isinstance(element, Upload) for element in there)
-    selected = tuple(c.image.fingerprint for c in copies if c.image.fingerprint)
+    selected = tuple(o.image.fingerprint for o in ended if o.image.fingerprint)
     record = SyncRecord(
         selected=selected,
-        copied=tuple(p.copied for p in places if p.copied is not None),
+        copied=tuple(outcome.copied for outcome in ended if outcome.copied is not None),
         child_image_ids=tuple(last_segment(href) for href in replacement.final_hrefs),
         settled=not replacement.stopped
-        and len(selected) == len(copies)
-        and all(copy.failure is None or copy.failure.settled for copy in copies),
+        and len(selected) == len(ended)
+        # A file that the child refuses is not asked for again; one that was not fetched may be.
+        and all(o.problem is None or isinstance(o.element, Upload) or o.settled for o in ended),
         warnings=warnings,
     )
     result = SyncResult(
@@ -195,42 +216,9 @@ def conclude(copies: Sequence[ImageCopy], replacement: Replacement) -> Conclusio
         warnings,
         uploaded=uploaded,
         kept=len(there) - uploaded,
-        downloaded_bytes=sum(upload.size for upload in uploads),
+        downloaded_bytes=sum(o.element.size for o in ended if isinstance(o.element, Upload)),
     )
-    return Conclusion(result, record)
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Where a source image ended: why it is not on the child (None where it is), and which copy of
-    it is there, of this version or an earlier one."""
-
-    copy: ImageCopy
-    problem: str | None
-    copied: CopiedImage | None
-
-    @classmethod
-    def of(cls, copy: ImageCopy, replacement: Replacement) -> "_Place":
-        element = copy.element
-        if copy.failure is not None:
-            return cls._without(copy, copy.failure.reason, replacement)
-        if isinstance(element, Upload) and element.key not in replacement.placed:
-            reasons = replacement.rejected | replacement.stopped
-            return cls._without(copy, reasons[element.key], replacement)
-        if element is None:
-            return cls(copy, None, None)
-        href = element.href if isinstance(element, Keep) else replacement.placed[element.key]
-        return cls(copy, None, _copied(copy.image.fingerprint, href))
-
-    @classmethod
-    def _without(cls, copy: ImageCopy, reason: str, replacement: Replacement) -> "_Place":
-        earlier = copy.earlier
-        if earlier is None:
-            return cls(copy, reason, None)
-        if earlier.href in replacement.final_hrefs:
-            stays = f"{reason}; its earlier copy stays"
-            return cls(copy, stays, _copied(earlier.version, earlier.href))
-        return cls(copy, f"{reason}; its earlier copy is gone", None)
+    return result, record
 
 
 def _copied(version: ImageFingerprint | None, href: str) -> CopiedImage | None:
@@ -242,10 +230,7 @@ def _lost(replacement: Replacement) -> list[str]:
     return [f"the API removed {lost} images of the child when it refused them"] if lost else []
 
 
-def _nothing(copies: Sequence[ImageCopy], reasons: list[str]) -> NoImageUploadedError:
-    retryable = any(copy.failure is not None and copy.failure.retryable for copy in copies)
-    return NoImageUploadedError(reasons, retryable=retryable)
-
-
-def _warning(image: SourceImage, reason: str) -> str:
-    return f"{image.filename}: {reason}"
+def _nothing(outcomes: Sequence[ImageOutcome], more: Sequence[str] = ()) -> NoImageUploadedError:
+    reasons = [outcome.warning for outcome in outcomes if outcome.problem is not None]
+    retryable = any(outcome.retryable for outcome in outcomes)
+    return NoImageUploadedError([*reasons, *more], retryable=retryable)

@@ -24,7 +24,7 @@ class UnknownAccountError(ImgsyncError):
     def __init__(self, account_id: str, near: Sequence[str] = ()) -> None:
         listed = " or ".join(f"'{text}'" for text in near)
         super().__init__(
-            f"Account '{account_id}' is not configured"
+            f"Account '{account_id}' is not stored"
             + (f" (did you mean {listed}?)" if listed else "")
         )
 
@@ -32,8 +32,8 @@ class UnknownAccountError(ImgsyncError):
 class SyncIsOffError(ImgsyncError):
     """A child account receives no images."""
 
-    def __init__(self, name: str) -> None:
-        super().__init__(f"Image sync is off for child '{name}'; nothing was done")
+    def __init__(self, name: str, account_id: str) -> None:
+        super().__init__(f"Image sync is off for child '{name}' ({account_id}); nothing was done")
 
 
 class UnknownEntityTypeError(ImgsyncError):
@@ -172,6 +172,26 @@ class NoRoomError(ImgsyncError):
 
     No task's fault: the worker takes no task until there is room.
     """
+
+
+class StoreError(ImgsyncError):
+    """The store of tasks, accounts, settings or records cannot be used now; the text shows no
+    secret."""
+
+    retryable = True
+
+
+class StoreUrlError(StoreError):
+    """A URL names no store of its kind; the text shows nothing of it, and says not where it was
+    set."""
+
+    retryable = False
+
+
+class DamagedRowError(StoreError):
+    """What is stored cannot be read, as another program wrote it, or as it was damaged."""
+
+    retryable = False
 
 
 class LeaseLostError(ImgsyncError):

@@ -97,13 +97,18 @@ def check_roles(main: Account, child: Account) -> None:
         (main, AccountRole.MAIN, child),
         (child, AccountRole.CHILD, main),
     ):
-        if account.role not in (None, role):
-            raise WrongRoleError(
-                f"{_named(account)} is a {account.role} account and cannot be the {role} account "
-                f"beside {_named(other)}",
-                account.id,
-                role,
-            )
+        check_role(account, role, f" beside {_named(other)}")
+
+
+def check_role(account: Account, role: AccountRole, beside: str = "") -> None:
+    """WrongRoleError where the account stands on the other side; `beside` ends its text."""
+    if account.role not in (None, role):
+        raise WrongRoleError(
+            f"{_named(account)} is a {account.role} account and cannot be the {role} account"
+            + beside,
+            account.id,
+            role,
+        )
 
 
 def _named(account: Account) -> str:

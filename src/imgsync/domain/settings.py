@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from imgsync.domain.model import EntityType
+from imgsync.domain.errors import SyncIsOffError
+from imgsync.domain.model import Account, EntityType, check_roles
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,3 +37,20 @@ class ChildSettings:
     def with_all(self, on: bool) -> "ChildSettings":
         """Sets `sync_images_all`; turning it on clears `sync_images`."""
         return ChildSettings(self.sync_images and not on, on)
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A main account, and a child account that receives images of it by these settings.
+
+    WrongAccountError for two that cannot be linked, SyncIsOffError where the child receives none.
+    """
+
+    main: Account
+    child: Account
+    settings: ChildSettings
+
+    def __post_init__(self) -> None:
+        check_roles(self.main, self.child)
+        if not self.settings.enabled:
+            raise SyncIsOffError(self.child.name, self.child.id)

@@ -17,6 +17,10 @@ DEFAULT_PRIORITY = 50
 """Priority of image tasks; a higher number is taken first."""
 
 
+TaskId = int | str
+"""What a queue tells its tasks apart by; only that queue knows what it means."""
+
+
 class TaskStatus(StrEnum):
     PENDING = "pending"
     PROCESSING = "processing"
@@ -36,7 +40,7 @@ class Task:
     `damage`: why the row cannot be run; the values that could not be read are then stand-ins.
     """
 
-    id: int
+    id: TaskId
     payload: Any
     status: TaskStatus
     priority: int

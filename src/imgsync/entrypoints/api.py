@@ -6,15 +6,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from imgsync.application.accounts import GivenAccount, find_account, receives_nothing
+from imgsync.application.accounts import GivenAccount, find_account
 from imgsync.application.enqueue import PlanOutcome
 from imgsync.application.survey import Planned
 from imgsync.application.work import Tally, TaskReport
-from imgsync.domain.errors import SyncIsOffError
 from imgsync.domain.model import Account, MatchField, TokenKind
 from imgsync.domain.settings import ChildSettings
 from imgsync.entrypoints.config import Config, fixed_config, load_config
-from imgsync.entrypoints.container import Container
+from imgsync.entrypoints.container import Container, close
 
 AccountOrName = Account | str
 """An account, or its id or name."""
@@ -35,17 +34,17 @@ class Imgsync:
     `Account`, or its id or name. Errors: `ImgsyncError` and its children.
     """
 
-    def __init__(self, **settings: Any) -> None:
-        """`settings`: those of the README's table in lower case without the prefix, such as
-        ``database_url="sqlite:////var/lib/shop.db"``. What is not given has its default;
-        neither the environment nor a file is read. ConfigError for a wrong one."""
-        self._config: Config = fixed_config(**settings)
+    def __init__(self, **configuration: Any) -> None:
+        """`configuration`: the names of the README's table in lower case without the prefix, such
+        as ``database_url="sqlite:////var/lib/shop.db"``. What is not given has its default; neither
+        the environment nor a file is read. ConfigError where one is wrong."""
+        self._config: Config = fixed_config(**configuration)
         self._opened: Container | None = None
 
     @classmethod
     def from_environment(cls, path: Path | None = None) -> Self:
         """Configured as the command line is: by IMGSYNC_* and a TOML file (`path`, or the usual
-        places). ConfigError for a wrong setting."""
+        places). ConfigError where it is wrong."""
         made = cls()
         made._config = load_config(path)
         return made
@@ -57,17 +56,14 @@ class Imgsync:
             # In a thread, as it may take a while: a new database, or one that is to be upgraded.
             await asyncio.to_thread(container.worker)
         except BaseException:
-            container.shutdown_resources()
+            await close(container)
             raise
         self._opened = container
         return self
 
     async def __aexit__(self, *_: object) -> None:
         container, self._opened = self._container, None
-        try:
-            await container.moysklad().close()
-        finally:
-            await asyncio.to_thread(container.shutdown_resources)
+        await close(container)
 
     async def add_account(
         self,
@@ -90,7 +86,7 @@ class Imgsync:
     async def accounts(self) -> list[Account]:
         """The stored accounts by name."""
         accounts = self._container.accounts()
-        return await asyncio.to_thread(accounts.all)
+        return await accounts.all()
 
     async def link(
         self,
@@ -137,11 +133,9 @@ class Imgsync:
         `max_clear`: of how many child entities the images may be cleared; by default 20, or 1 % of
         those compared. SyncIsOffError where the child receives no images.
         """
-        main_account, child_account = await self._pair(main, child)
-        enqueue = self._container.enqueue()
-        return await enqueue(
-            main_account.id, child_account.id, match_by=match_by, types=types, max_clear=max_clear
-        )
+        find_link, enqueue = self._container.find_link(), self._container.enqueue()
+        link = await find_link(_id(main), _id(child))
+        return await enqueue(link, match_by=match_by, types=types, max_clear=max_clear)
 
     async def sync(
         self,
@@ -182,14 +176,9 @@ class Imgsync:
         return self._opened
 
     async def _account(self, given: AccountOrName) -> Account:
-        if isinstance(given, Account):
-            given = given.id
         accounts = self._container.accounts()
-        return await asyncio.to_thread(find_account, accounts, given)
+        return await find_account(accounts, _id(given))
 
-    async def _pair(self, main: AccountOrName, child: AccountOrName) -> tuple[Account, Account]:
-        pair = await self._account(main), await self._account(child)
-        settings = self._container.settings()
-        if await asyncio.to_thread(receives_nothing, settings, *pair):
-            raise SyncIsOffError(pair[1].name)
-        return pair
+
+def _id(given: AccountOrName) -> str:
+    return given.id if isinstance(given, Account) else given

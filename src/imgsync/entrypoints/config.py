@@ -32,7 +32,7 @@ _DAY_SECONDS = 86_400
 
 
 class ConfigError(ImgsyncError):
-    """A setting is wrong; the text names it."""
+    """The configuration is wrong; the text names what."""
 
 
 def _default_database_url() -> str:
@@ -44,7 +44,8 @@ def _default_temp_dir() -> Path:
 
 
 class Config(BaseSettings):
-    """Every setting; each is also the variable IMGSYNC_<NAME> and a key of the TOML file.
+    """The program's configuration; each name is also the variable IMGSYNC_<NAME> and a
+    key of the TOML file.
 
     `queue_url` is `database_url` where it is None, `content_url` the folder `temp_dir`. What these
     and `replace_strategy` name is brought by plugins, and looked up among them once it is needed.
@@ -103,7 +104,7 @@ class Config(BaseSettings):
         return self.content_url or self.temp_dir.absolute().as_uri()
 
     def origin_of(self, name: str) -> str:
-        """Where a setting was given, in words, such as ``the variable IMGSYNC_QUEUE_URL``."""
+        """Where a value was given, in words, such as ``the variable IMGSYNC_QUEUE_URL``."""
         variable = f"IMGSYNC_{name.upper()}"
         if self.heeds_environment and any(given.upper() == variable for given in os.environ):
             return f"the variable {variable}"
@@ -125,7 +126,7 @@ class Config(BaseSettings):
 
 
 class FixedConfig(Config):
-    """Settings that the code gives; neither the environment nor a file changes them."""
+    """Configuration that the code gives; neither the environment nor a file changes them."""
 
     heeds_environment: ClassVar[bool] = False
 
@@ -134,7 +135,7 @@ def load_config(path: Path | None = None) -> Config:
     """Configuration from the environment and a TOML file.
 
     The file is `path`, else IMGSYNC_CONFIG, else ./imgsync.toml, else config.toml in the user's
-    configuration folder; only the first two must exist. ConfigError names a wrong setting.
+    configuration folder; only the first two must exist. ConfigError names what is wrong.
     """
     file = _config_file(path)
     values = {} if file is None else _read_toml(file)
@@ -145,7 +146,7 @@ def load_config(path: Path | None = None) -> Config:
 
 
 def fixed_config(**values: Any) -> Config:
-    """Configuration that a program gives; ConfigError names a wrong setting."""
+    """Configuration that a program gives; ConfigError names what is wrong."""
     return _checked(FixedConfig, values)
 
 
@@ -164,7 +165,7 @@ def _warn_of_unknown_variables() -> None:
     known = {f"IMGSYNC_{name.upper()}" for name in Config.model_fields} | _OTHER_VARIABLES
     for name in sorted(os.environ):
         if name.upper().startswith("IMGSYNC_") and name.upper() not in known:
-            _log.warning("the variable %s is no setting of imgsync", name)
+            _log.warning("the variable %s configures nothing in imgsync", name)
 
 
 def _config_file(path: Path | None) -> Path | None:

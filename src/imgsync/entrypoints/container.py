@@ -1,27 +1,31 @@
-"""Wiring: which adapter stands behind which port."""
+"""Wiring: which adapter stands behind which port; opening and closing them."""
 
-from collections.abc import Iterator
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
 from dependency_injector import containers, providers
-from sqlalchemy import Engine
 
 from imgsync.adapters.clock import SystemClock
-from imgsync.adapters.moysklad.factory import HttpMoySkladFactory
+from imgsync.adapters.moysklad.client import HttpMoySkladFactory
 from imgsync.adapters.pictures.pillow import PillowCheck
-from imgsync.adapters.sql.accounts import SqlAccountRepository
-from imgsync.adapters.sql.clock import DatabaseClock
-from imgsync.adapters.sql.engine import create_engine_for
-from imgsync.adapters.sql.records import SqlSyncRecordRepository
-from imgsync.adapters.sql.schema import create_schema
-from imgsync.adapters.sql.settings import SqlSettingsRepository
-from imgsync.application.accounts import AddAccount, LinkAccounts
+from imgsync.adapters.sql.database import Database, DatabaseClock
+from imgsync.adapters.sql.repositories import (
+    SqlAccountRepository,
+    SqlSettingsRepository,
+    SqlSyncRecordRepository,
+)
+from imgsync.application.accounts import AddAccount, ChangeSettings, FindLink, LinkAccounts
 from imgsync.application.clean import CleanupTemp
 from imgsync.application.copy import SyncEntity
 from imgsync.application.enqueue import Enqueue, EnqueuePayloads
 from imgsync.application.survey import PlanSync
 from imgsync.application.work import RunTask, Worker
+from imgsync.domain.errors import ImgsyncError, StoreUrlError
+from imgsync.domain.ports.clock import Clock
+from imgsync.domain.ports.moysklad import MoySkladFactory
 from imgsync.domain.ports.queue import TaskQueue
 from imgsync.domain.ports.runner import TaskHandler
 from imgsync.domain.ports.storage import FileStorage
@@ -31,43 +35,60 @@ from imgsync.plugins import builtin
 from imgsync.plugins.manager import PluginRegistry, load_plugins
 from imgsync.plugins.parts import QueueSetup, Services, UnknownPartError, scheme_of
 
+_log = logging.getLogger(__name__)
 _OWN_STORES = tuple(builtin.imgsync_content_stores())
 _OWN_QUEUES = tuple(builtin.imgsync_task_queues())
 
 
-class _Databases:
-    """One engine per URL, its tables made, for whoever asks: a queue may be in the database that
-    holds everything else, or in another."""
+class _Opened:
+    """What holds connections, in the order in which it was opened."""
 
     def __init__(self) -> None:
-        self._engines: dict[str, Engine] = {}
+        self._closers: list[tuple[str, Callable[[], Awaitable[None]]]] = []
 
-    def __call__(self, url: str) -> Engine:
-        if url not in self._engines:
-            engine = create_engine_for(url)
+    def add(self, what: str, close: Callable[[], Awaitable[None]]) -> None:
+        self._closers.append((what, close))
+
+    def __bool__(self) -> bool:
+        return bool(self._closers)
+
+    async def close(self) -> None:
+        """Closes all, the last opened first. A fault is logged: what was done is done."""
+        while self._closers:
+            what, close = self._closers.pop()
             try:
-                create_schema(engine)
-            except BaseException:
-                engine.dispose()
-                raise
-            self._engines[url] = engine
-        return self._engines[url]
-
-    def close(self) -> None:
-        while self._engines:
-            self._engines.popitem()[1].dispose()
+                await close()
+            except ImgsyncError as error:
+                _log.warning("%s could not be closed: %s", what, error)
+            except Exception:
+                _log.exception("%s could not be closed", what)
 
 
-def _open_databases() -> Iterator[_Databases]:
-    databases = _Databases()
-    try:
-        yield databases
-    finally:
-        databases.close()
+class _Databases:
+    """One database per URL, its tables made, for whoever asks: a queue may be in the one that
+    holds everything else, or in another."""
+
+    def __init__(self, opened: _Opened) -> None:
+        self._opened = opened
+        self._databases: dict[str, Database] = {}
+
+    def __call__(self, url: str) -> Database:
+        if url not in self._databases:
+            database = self._databases[url] = Database.open(url)
+            # Beside the event loop, as SQLite may have a log to put away.
+            self._opened.add("the database", lambda: asyncio.to_thread(database.close))
+        return self._databases[url]
 
 
-def _engine(databases: _Databases, url: str) -> Engine:
-    return databases(url)
+def _database(databases: _Databases, config: Config) -> Database:
+    with _configured(config, "database_url"):
+        return databases(config.database_url)
+
+
+def _moysklad(config: Config, clock: Clock, opened: _Opened) -> MoySkladFactory:
+    factory = HttpMoySkladFactory(config.api_url, config.download_hosts, clock)
+    opened.add("the connections to MoySklad", factory.close)
+    return factory
 
 
 def _load_plugins() -> PluginRegistry:
@@ -76,16 +97,20 @@ def _load_plugins() -> PluginRegistry:
     return load_plugins(commands)
 
 
-def _queue(config: Config, plugins: PluginRegistry, databases: _Databases) -> TaskQueue:
+def _queue(
+    config: Config, plugins: PluginRegistry, databases: _Databases, opened: _Opened
+) -> TaskQueue:
     def open_queue(url: str) -> TaskQueue:
         opener = plugins.task_queues.get(scheme_of(url))
         return opener(QueueSetup(url, plugins.kinds, open_queue, databases))
 
     url = config.task_queue_url
     if config.queue_url is None and scheme_of(url) not in plugins.task_queues:
-        databases(url)  # which says what is wrong with a database_url
-    with _configured(config, "queue_url"):
-        return open_queue(url)
+        _database(databases, config)  # which says what is wrong with a database_url
+    with _configured(config, "queue_url" if config.queue_url else "database_url"):
+        queue = open_queue(url)
+    opened.add("the task queue", queue.close)
+    return queue
 
 
 def _storage(config: Config, plugins: PluginRegistry) -> FileStorage:
@@ -101,10 +126,10 @@ def _strategy(config: Config, plugins: PluginRegistry) -> ReplaceStrategy:
 
 @contextmanager
 def _configured(config: Config, name: str) -> Iterator[None]:
-    """Says of a name that no plugin brings where it was configured."""
+    """Says of a URL that is none, and of a name that no plugin brings, where it was configured."""
     try:
         yield
-    except UnknownPartError as error:
+    except (StoreUrlError, UnknownPartError) as error:
         origin = config.origin_of(name)
         raise ConfigError(f"Bad configuration: {name}: {error}; it is set by {origin}") from error
 
@@ -136,23 +161,24 @@ class Container(containers.DeclarativeContainer):
 
     clock = providers.Singleton(SystemClock)
     plugins = providers.Singleton(_load_plugins)
-    databases = providers.Resource(_open_databases)
-    engine = providers.Callable(_engine, databases, config.provided.database_url)
-    shared_clock = providers.Singleton(DatabaseClock, engine)
-    queue = providers.Singleton(_queue, config, plugins, databases)
-    accounts = providers.Singleton(SqlAccountRepository, engine)
-    settings = providers.Singleton(SqlSettingsRepository, engine)
-    records = providers.Singleton(SqlSyncRecordRepository, engine)
+    opened = providers.Singleton(_Opened)
+    databases = providers.Singleton(_Databases, opened)
+    database = providers.Callable(_database, databases, config)
+    shared_clock = providers.Singleton(DatabaseClock, database)
+    queue = providers.Singleton(_queue, config, plugins, databases, opened)
+    accounts = providers.Singleton(SqlAccountRepository, database)
+    settings = providers.Singleton(SqlSettingsRepository, database)
+    records = providers.Singleton(SqlSyncRecordRepository, database)
     storage = providers.Singleton(_storage, config, plugins)
-    moysklad = providers.Singleton(
-        HttpMoySkladFactory, config.provided.api_url, config.provided.download_hosts, clock
-    )
+    moysklad = providers.Singleton(_moysklad, config, clock, opened)
     strategy = providers.Singleton(_strategy, config, plugins)
     pictures = providers.Singleton(PillowCheck)
     lease = providers.Singleton(timedelta, seconds=config.provided.lease_seconds)
 
     add_account = providers.Factory(AddAccount, accounts, settings, queue, moysklad)
     link_accounts = providers.Factory(LinkAccounts, accounts, settings)
+    change_settings = providers.Factory(ChangeSettings, accounts, settings)
+    find_link = providers.Factory(FindLink, accounts, settings)
     plan_sync = providers.Factory(
         PlanSync, accounts, records, moysklad, plugins.provided.entity_types
     )
@@ -203,3 +229,13 @@ class Container(containers.DeclarativeContainer):
         listeners=plugins.provided.listeners,
     )
     cleanup = providers.Factory(CleanupTemp, storage, clock)
+
+
+async def close(container: Container) -> None:
+    """Closes the queue, the connections to MoySklad and the databases that the container opened.
+    It opens them anew where it is asked for one again."""
+    opened: _Opened = container.opened()
+    try:
+        await opened.close()
+    finally:
+        container.reset_singletons()

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 
 from imgsync.application.work import TaskEnd, TaskReport
-from imgsync.domain.tasks import SyncOutcome
+from imgsync.domain.tasks import SyncOutcome, TaskId
 
 
 class ExitStatus(IntEnum):
@@ -38,7 +38,7 @@ class Ends:
 
     completed: int = 0
     disabled: int = 0
-    unfinished: set[int] = field(default_factory=set)
+    unfinished: set[TaskId] = field(default_factory=set)
 
     def add(self, report: TaskReport) -> None:
         if report.end is not TaskEnd.COMPLETED:

@@ -16,6 +16,7 @@ from imgsync.domain.errors import (
     LeaseLostError,
     NoRoomError,
     PayloadError,
+    StoreError,
     UnavailableError,
 )
 from imgsync.domain.model import (
@@ -28,8 +29,9 @@ from imgsync.domain.model import (
     SyncRequest,
     Upload,
 )
+from imgsync.domain.packing import RequestRoom
 from imgsync.domain.ports.moysklad import WritePermit
-from imgsync.domain.ports.queue import Enqueued, TaskQueue
+from imgsync.domain.ports.queue import Enqueued, NewTask, TaskQueue
 from imgsync.domain.ports.runner import TaskHandler
 from imgsync.domain.ports.storage import FileStorage, StaleFile, TempFile, Workspace
 from imgsync.domain.replace import (
@@ -37,16 +39,33 @@ from imgsync.domain.replace import (
     Done,
     Rejected,
     Replacement,
+    ReplaceStrategy,
     SetImages,
     Steps,
     Stopped,
     atomic,
 )
-from imgsync.domain.tasks import SyncResult, Task, TaskStatus
+from imgsync.domain.tasks import (
+    CHECK_AGAIN_DELAY,
+    MAX_CRASHES,
+    SyncResult,
+    Task,
+    TaskId,
+    TaskStatus,
+)
 from imgsync.plugins.hookspecs import hookimpl
-from imgsync.plugins.parts import QueueSetup, Services
+from imgsync.plugins.parts import (
+    MakeHandler,
+    OpenQueue,
+    OpenStore,
+    QueueSetup,
+    Services,
+    Transformation,
+)
 
 __all__ = [
+    "CHECK_AGAIN_DELAY",
+    "MAX_CRASHES",
     "DeleteImages",
     "Done",
     "Element",
@@ -58,26 +77,35 @@ __all__ = [
     "ImgsyncError",
     "Keep",
     "LeaseLostError",
+    "MakeHandler",
+    "NewTask",
     "NoRoomError",
+    "OpenQueue",
+    "OpenStore",
     "PayloadError",
     "PayloadFormat",
     "QueueSetup",
     "RawPayload",
     "Rejected",
+    "ReplaceStrategy",
     "Replacement",
+    "RequestRoom",
     "Services",
     "SetImages",
     "SourceImage",
     "StaleFile",
     "Steps",
     "Stopped",
+    "StoreError",
     "SyncRequest",
     "SyncResult",
     "Task",
     "TaskHandler",
+    "TaskId",
     "TaskQueue",
     "TaskStatus",
     "TempFile",
+    "Transformation",
     "UnavailableError",
     "Upload",
     "Workspace",

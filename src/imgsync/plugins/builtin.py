@@ -13,6 +13,7 @@ from imgsync.adapters.files.local import LocalFileStorage
 from imgsync.adapters.sql.queue import SqlTaskQueue
 from imgsync.application.copy import CopyImagesHandler
 from imgsync.application.payloads import BATCH, LEGACY, PayloadFormat
+from imgsync.domain.errors import StoreError
 from imgsync.domain.model import EntityType
 from imgsync.domain.ports.queue import TaskQueue
 from imgsync.domain.ports.runner import TaskHandler
@@ -39,7 +40,12 @@ def imgsync_task_handlers() -> Mapping[str, MakeHandler]:
 
 @hookimpl
 def imgsync_task_queues() -> Mapping[str, OpenQueue]:
-    return {"sqlite": _sql_queue, "postgresql": _sql_queue, "postgres": _sql_queue}
+    return {
+        "sqlite": _sql_queue,
+        "postgresql": _sql_queue,
+        "postgres": _sql_queue,
+        "procrastinate": _procrastinate_queue,
+    }
 
 
 @hookimpl
@@ -60,6 +66,17 @@ def _image_sync(services: Services) -> TaskHandler:
 
 def _sql_queue(setup: QueueSetup) -> TaskQueue:
     return SqlTaskQueue(setup.database(setup.url), kinds=setup.kinds)
+
+
+def _procrastinate_queue(setup: QueueSetup) -> TaskQueue:
+    try:  # it is an extra
+        from imgsync.adapters.procrastinate.queue import ProcrastinateTaskQueue
+    except ImportError as error:
+        raise StoreError(
+            "A queue on procrastinate needs more packages: pip install 'imgsync[procrastinate]'"
+            f" ({error})"
+        ) from error
+    return ProcrastinateTaskQueue(setup.url, setup.kinds)
 
 
 def _folder(url: str) -> LocalFileStorage:

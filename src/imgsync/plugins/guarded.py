@@ -3,30 +3,32 @@
 import asyncio
 import inspect
 from collections.abc import (
+    AsyncGenerator,
     AsyncIterator,
     Awaitable,
     Callable,
     Iterable,
-    Iterator,
     Mapping,
     Sequence,
 )
-from dataclasses import dataclass, field
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import partial
-from typing import Any, TypeVar, cast
+from types import UnionType
+from typing import Any, NoReturn, TypeVar, cast, get_args, get_origin, get_type_hints
 
 import click
 
-from imgsync.adapters.moysklad.limits import MAX_IMAGE_BYTES
 from imgsync.domain.errors import ImgsyncError, PluginError
 from imgsync.domain.formats import SIGNATURE_BYTES, image_format
 from imgsync.domain.model import Element, Keep, SyncRequest, Upload
 from imgsync.domain.ports.moysklad import WritePermit
 from imgsync.domain.ports.queue import Enqueued, TaskQueue
 from imgsync.domain.ports.runner import TaskHandler
-from imgsync.domain.ports.storage import FileStorage
+from imgsync.domain.ports.storage import FileStorage, StaleFile, TempFile, Workspace
 from imgsync.domain.replace import DeleteImages, Replacement, ReplaceStrategy, SetImages, Steps
-from imgsync.domain.tasks import SyncResult, Task
+from imgsync.domain.tasks import SyncResult, Task, TaskStatus
 from imgsync.plugins.guard import PluginGuard, check_name, kind_of, told, values_of
 from imgsync.plugins.parts import (
     MakeHandler,
@@ -43,19 +45,6 @@ MAX_KIND_LENGTH = 50
 """Characters of `entity_type` in the table `sync_queue`."""
 _STORE_SECONDS = 60.0
 """A database in another country may take longer than a plugin's own code may."""
-
-_QUEUE_ANSWERS: Mapping[str, tuple[type, ...]] = {
-    "enqueue": (Enqueued,),
-    "claim": (Task, type(None)),
-    "get": (Task, type(None)),
-    "park": (int,),
-    "unpark": (int,),
-    "parked": (int,),
-    "free": (list,),
-    "retry": (list,),
-    "find": (list,),
-    "counts": (dict,),
-}
 
 
 def guarded_mapping(
@@ -81,94 +70,203 @@ def guarded_mapping(
 # --- objects with methods: queues and stores
 
 
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What a method or property gives: one of `types`. `items`: types of what is in it; `fits`:
+    whether it is what was asked for, by it and the arguments; `nested`: what it is guarded as in
+    turn."""
+
+    types: tuple[type, ...]
+    items: tuple[type, ...] = ()
+    fits: Callable[..., bool] = lambda *_, **__: True
+    nested: "_Port | None" = None
+
+    def problem(self, value: Any, *args: Any, **kwargs: Any) -> str | None:
+        """What is wrong with such a value, given for these arguments."""
+        if not isinstance(value, self.types):
+            return f"gave {kind_of(value)} in place of {_kinds(self.types)}"
+        for item in cast("Iterable[Any]", value) if self.items else ():
+            if not isinstance(item, self.items):
+                return f"gave {kind_of(item)} within, in place of {_kinds(self.items)}"
+            if wrong := _wrong_field(item):
+                return wrong
+        if wrong := _wrong_field(value):
+            return wrong
+        return None if self.fits(value, *args, **kwargs) else "gave more or less than was asked for"
+
+
+def _types(hint: Any) -> tuple[type, ...]:
+    """What `isinstance` takes for the type of a field."""
+    if hint is Any:
+        return (object,)
+    return get_args(hint) if isinstance(hint, UnionType) else (get_origin(hint) or hint,)
+
+
+@dataclass(frozen=True, slots=True)
+class _Port:
+    """A port, and what its methods and properties give. Those of `protocol` that are async there
+    have to be."""
+
+    protocol: type
+    answers: Mapping[str, _Answer]
+
+    def problem(self, part: Any) -> str | None:
+        """Why the object cannot stand behind the port."""
+        methods = {
+            name: value
+            for name, value in vars(self.protocol).items()
+            if inspect.isfunction(value) and not name.startswith("_")
+        }
+        what = f"{kind_of(part)} is no {self.protocol.__name__}"
+        missing = [name for name in methods if not callable(getattr(part, name, None))]
+        if missing:
+            return f"{what}: it lacks {', '.join(missing)}"
+        for name, method in methods.items():
+            if inspect.iscoroutinefunction(method) and not _is_async(getattr(part, name)):
+                return f"{what}: {name} is not async"
+        return None
+
+
+_FIELDS = {
+    kind: {name: _types(hint) for name, hint in get_type_hints(kind).items()}
+    for kind in (Task, Enqueued, StaleFile)
+}
+"""Types of the fields of what is given: Python does not look at them."""
+
+
+def _wrong_field(value: Any) -> str | None:
+    """Why one of these cannot be used: a field of another type, a time without its zone."""
+    kind = next((kind for kind in _FIELDS if isinstance(value, kind)), None)
+    if kind is None:
+        return None
+    for name, types in _FIELDS[kind].items():
+        found = getattr(value, name)
+        if not isinstance(found, types):
+            return f"gave {kind.__name__} whose {name} is {kind_of(found)}"
+        if isinstance(found, datetime) and found.tzinfo is None:
+            return f"gave {kind.__name__} whose {name} has no time zone"
+    return None
+
+
+def _kinds(types: tuple[type, ...]) -> str:
+    return " or ".join(kind.__name__.replace("NoneType", "None") for kind in types)
+
+
+def _is_async(method: Any) -> bool:
+    called = getattr(method, "__call__", None)  # noqa: B004 (of an object that can be called)
+    return inspect.iscoroutinefunction(method) or inspect.iscoroutinefunction(called)
+
+
+_ID = (int, str)
+_TEMP_FILE = _Port(TempFile, {"key": _Answer((str,)), "size": _Answer((int,))})
+_WORKSPACE = _Port(
+    Workspace,
+    {"create": _Answer((object,), nested=_TEMP_FILE), "read": _Answer((AsyncIterator,), (bytes,))},
+)
+_STORE = _Port(
+    FileStorage,
+    {
+        "workspace": _Answer((AbstractAsyncContextManager,), nested=_WORKSPACE),
+        "stale": _Answer((list,), (StaleFile,)),
+        "live": _Answer((int,)),
+        "delete": _Answer((int,)),
+    },
+)
+_QUEUE = _Port(
+    TaskQueue,
+    {
+        "enqueue": _Answer((list,), (Enqueued,), lambda given, tasks: len(given) == len(tasks)),
+        "claim": _Answer((list,), (Task,), lambda given, limit=1, **_: len(given) <= limit),
+        "get": _Answer((Task, type(None))),
+        "park": _Answer((int,)),
+        "unpark": _Answer((int,)),
+        "parked": _Answer((int,)),
+        "free": _Answer((list,), _ID),
+        "retry": _Answer((list,), _ID),
+        "find": _Answer((list,), (Task,)),
+        "counts": _Answer((dict,), (TaskStatus,)),
+    },
+)
+
+
 @dataclass(slots=True)
 class GuardedObject:
     """An object that stands behind a port. Errors of imgsync pass, others become PluginError.
 
-    `timed`: its plain methods run in a thread of their own, within the guard's time; coroutines
-    run on the event loop, within it too. `answers`: types of what methods give. `nested`: methods
-    whose result is such an object itself.
+    Its coroutines run on the event loop, within the guard's time. Whatever blocks the loop itself
+    cannot be given up; but a process that it keeps from ending is ended all the same.
     """
 
     guard: PluginGuard
     what: str
     inner: Any
-    timed: bool = True
-    answers: Mapping[str, tuple[type, ...]] = field(default_factory=dict)
-    nested: frozenset[str] = frozenset()
+    port: _Port
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
         part = self._within(name, lambda: getattr(self.inner, name))
-        return self._method(name, part) if callable(part) else part
+        if not callable(part):
+            return self._checked(name, part)
+        return self._later(name, part) if _is_async(part) else self._now(name, part)
 
-    def __enter__(self) -> Any:
-        return self._nest(self._within("__enter__", lambda: self.inner.__enter__()))
+    def _later(self, name: str, method: Callable[..., Awaitable[Any]]) -> Callable[..., Any]:
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            given = await self._awaited(name, lambda: method(*args, **kwargs))
+            return self._nested(name, self._checked(name, given, *args, **kwargs))
 
-    def __exit__(self, *error: Any) -> None:
-        self._within("__exit__", lambda: self.inner.__exit__(*error))
+        return call
 
-    async def __aenter__(self) -> Any:
-        return self._nest(await self._awaited("__aenter__", lambda: self.inner.__aenter__()))
+    def _now(self, name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            given = self._checked(name, self._within(name, lambda: method(*args, **kwargs)))
+            if isinstance(given, AbstractAsyncContextManager):
+                return self._entered(name, given)
+            return self._each(name, given) if isinstance(given, AsyncIterator) else given
 
-    async def __aexit__(self, *error: Any) -> None:
-        await self._awaited("__aexit__", lambda: self.inner.__aexit__(*error))
+        return call
 
-    def _method(self, name: str, method: Callable[..., Any]) -> Callable[..., Any]:
-        if inspect.iscoroutinefunction(method):
+    def _checked(self, name: str, value: Any, *args: Any, **kwargs: Any) -> Any:
+        answer = self.port.answers.get(name)
+        # Of what comes one by one, each is looked at as it comes.
+        if isinstance(value, AsyncIterator) and answer is not None:
+            answer = replace(answer, items=())
+        if answer is not None and (problem := answer.problem(value, *args, **kwargs)):
+            raise self._error(name, problem)
+        return value
 
-            async def later(*args: Any, **kwargs: Any) -> Any:
-                return self._checked(
-                    name, await self._awaited(name, lambda: method(*args, **kwargs))
-                )
+    def _nested(self, name: str, value: Any) -> Any:
+        answer = self.port.answers.get(name)
+        if answer is None or answer.nested is None:
+            return value
+        if problem := answer.nested.problem(value):
+            raise self._error(name, problem)
+        return GuardedObject(self.guard, self.what, value, answer.nested)
 
-            return later
-
-        def now(*args: Any, **kwargs: Any) -> Any:
-            def call() -> Any:
-                return method(*args, **kwargs)
-
-            result = self._timed(name, call) if self.timed else self._within(name, call)
-            if inspect.isawaitable(result):
-                return self._finish(name, result)
-            return self._checked(name, result)
-
-        return now
-
-    def _timed(self, name: str, call: Callable[[], Any]) -> Any:
+    @asynccontextmanager
+    async def _entered(
+        self, name: str, manager: AbstractAsyncContextManager[Any]
+    ) -> AsyncIterator[Any]:
+        inner = await self._awaited(name, lambda: manager.__aenter__())
         try:
-            return self.guard.call(self._where(name), call, (ImgsyncError,))
-        except PluginError as error:
-            error.retryable = True  # as in `_error`
+            yield self._nested(name, inner)
+        except BaseException as error:
+            leave = partial(manager.__aexit__, type(error), error, error.__traceback__)
+            await self._awaited(name, leave)
             raise
+        await self._awaited(name, lambda: manager.__aexit__(None, None, None))
 
-    async def _finish(self, name: str, result: Awaitable[Any]) -> Any:
-        return self._checked(name, await self._awaited(name, lambda: result))
-
-    def _checked(self, name: str, result: Any) -> Any:
-        wanted = self.answers.get(name)
-        if wanted and not isinstance(result, wanted):
-            kinds = " or ".join(kind.__name__.replace("NoneType", "None") for kind in wanted)
-            raise self._error(name, f"gave {kind_of(result)} in place of {kinds}")
-        if name in self.nested:
-            return self._nest(result)
-        if isinstance(result, AsyncIterator):
-            return self._each_later(name, result)
-        return self._each(name, result) if isinstance(result, Iterator) else result
-
-    def _nest(self, result: Any) -> Any:
-        return GuardedObject(self.guard, self.what, result, self.timed, self.answers, self.nested)
-
-    def _each(self, name: str, values: Iterator[Any]) -> Iterator[Any]:
-        end = object()
-        while (value := self._within(name, lambda: next(values, end))) is not end:
-            yield value
-
-    async def _each_later(self, name: str, values: AsyncIterator[Any]) -> AsyncIterator[Any]:
-        end = object()
-        while (value := await self._awaited(name, lambda: anext(values, end))) is not end:
-            yield value
+    async def _each(self, name: str, values: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        end, items = object(), self.port.answers[name].items
+        try:
+            while (value := await self._awaited(name, lambda: anext(values, end))) is not end:
+                if not isinstance(value, items):
+                    problem = f"gave {kind_of(value)} in place of {_kinds(items)}"
+                    raise self._error(name, problem)
+                yield value
+        finally:
+            if isinstance(values, AsyncGenerator):
+                await self._awaited(name, lambda: values.aclose())
 
     def _within(self, name: str, function: Callable[[], _T]) -> _T:
         try:
@@ -179,30 +277,35 @@ class GuardedObject:
             raise self._error(name, told(error)) from None
 
     async def _awaited(self, name: str, begin: Callable[[], Awaitable[_T]]) -> _T:
+        limit, cancels = asyncio.timeout(self.guard.seconds), _cancels()
         try:
-            async with asyncio.timeout(self.guard.seconds):
+            async with limit:
                 return await begin()
-        except ImgsyncError:
-            raise
         except BaseException as error:
             if _is_cancelled(error):
                 raise
-            raise self._error(name, told(error)) from None
-
-    def _where(self, name: str) -> str:
-        return f"{name} of {self.what}"
+            if _cancels() > cancels:  # some clients tell of it by an error of their own
+                raise asyncio.CancelledError from error
+            if isinstance(error, ImgsyncError):
+                raise
+            late = f"no answer within {self.guard.seconds:g} seconds"
+            raise self._error(name, late if limit.expired() else told(error)) from None
 
     def _error(self, name: str, problem: str) -> PluginError:
         # Such a fault is the store's, and passes with it.
-        return self.guard.error(self._where(name), problem, retryable=True)
+        return self.guard.error(f"{name} of {self.what}", problem, retryable=True)
 
 
 def _is_cancelled(error: BaseException) -> bool:
     """Whether it is the program that cancels, not the plugin that raises."""
+    cancelled = isinstance(error, asyncio.CancelledError) and _cancels() > 0
+    return cancelled or isinstance(error, GeneratorExit)
+
+
+def _cancels() -> int:
+    """How often the running task was told to stop."""
     task = asyncio.current_task()
-    return (
-        isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
-    ) or isinstance(error, GeneratorExit)
+    return 0 if task is None else task.cancelling()
 
 
 def guarded_queue(guard: PluginGuard, scheme: str, opener: OpenQueue) -> OpenQueue:
@@ -210,9 +313,7 @@ def guarded_queue(guard: PluginGuard, scheme: str, opener: OpenQueue) -> OpenQue
     what = f"task queue '{scheme}'"
 
     def open_queue(setup: QueueSetup) -> TaskQueue:
-        inner = guard.call(f"opening {what}", lambda: opener(setup), (ImgsyncError,))
-        _check_port(guard, f"opening {what}", inner, TaskQueue)
-        return cast("TaskQueue", GuardedObject(guard, what, inner, answers=_QUEUE_ANSWERS))
+        return cast("TaskQueue", _opened(guard, what, lambda: opener(setup), _QUEUE))
 
     return open_queue
 
@@ -222,23 +323,18 @@ def guarded_store(guard: PluginGuard, scheme: str, opener: OpenStore) -> OpenSto
     what = f"content store '{scheme}'"
 
     def open_store(url: str) -> FileStorage:
-        inner = guard.call(f"opening {what}", lambda: opener(url), (ImgsyncError,))
-        _check_port(guard, f"opening {what}", inner, FileStorage)
-        # A thread for each chunk of each file would take longer than to write it.
-        nested = frozenset({"workspace", "create"})
-        store = GuardedObject(guard, what, inner, timed=False, nested=nested)
-        return cast("FileStorage", store)
+        return cast("FileStorage", _opened(guard, what, lambda: opener(url), _STORE))
 
     return open_store
 
 
-def _check_port(guard: PluginGuard, where: str, part: Any, port: type) -> None:
-    wanted = [name for name, value in vars(port).items() if inspect.isfunction(value)]
-    methods = [name for name in wanted if not name.startswith("_")]
-    missing = [name for name in methods if not callable(getattr(part, name, None))]
-    if missing:
-        lacks = ", ".join(missing)
-        raise guard.error(where, f"{kind_of(part)} is no {port.__name__}: it lacks {lacks}")
+def _opened(guard: PluginGuard, what: str, opener: Callable[[], Any], port: _Port) -> GuardedObject:
+    where = f"opening {what}"
+    inner = guard.call(where, opener, (ImgsyncError,))
+    # Asked of the plugin too, as its attributes may be code.
+    if problem := guard.call(where, lambda: port.problem(inner), (ImgsyncError,)):
+        raise guard.error(where, problem)
+    return GuardedObject(guard, what, inner, port)
 
 
 # --- strategies
@@ -295,7 +391,9 @@ class GuardedTransformation:
     name: str
     inner: Transformation
 
-    def __call__(self, content: bytes, filename: str, request: SyncRequest) -> bytes:
+    def __call__(
+        self, content: bytes, filename: str, request: SyncRequest, max_bytes: int
+    ) -> bytes:
         """The changed file, or `content` itself. PluginError for what no account accepts."""
         where = f"image transformation '{self.name}'"
         made: Any = self.guard.call(where, lambda: self.inner(content, filename, request), ())
@@ -305,8 +403,8 @@ class GuardedTransformation:
             raise self.guard.error(where, f"gave {kind_of(made)} in place of bytes or None")
         if image_format(made[:SIGNATURE_BYTES]) is None:
             raise self.guard.error(where, "gave a file that is neither JPEG nor PNG")
-        if len(made) > MAX_IMAGE_BYTES:
-            problem = f"gave {len(made)} bytes, over the limit of {MAX_IMAGE_BYTES}"
+        if len(made) > max_bytes:
+            problem = f"gave {len(made)} bytes, over the limit of {max_bytes}"
             raise self.guard.error(where, problem)
         return made
 
@@ -317,9 +415,11 @@ class TransformChain:
 
     steps: tuple[GuardedTransformation, ...]
 
-    def __call__(self, content: bytes, filename: str, request: SyncRequest) -> bytes:
+    def __call__(
+        self, content: bytes, filename: str, request: SyncRequest, max_bytes: int
+    ) -> bytes:
         for step in self.steps:
-            content = step(content, filename, request)
+            content = step(content, filename, request, max_bytes)
         return content
 
 
@@ -371,7 +471,8 @@ def _is_sound(result: SyncResult) -> bool:
 class GuardedCommand(click.Command):
     """A plugin's command. What is not an error of click or imgsync names the plugin.
 
-    It runs in the main thread for as long as it wants: it is the user who waits for it.
+    It runs in the main thread for as long as it wants: it is the user who waits for it. One that
+    is async gives a coroutine, which the group runs.
     """
 
     def __init__(self, guard: PluginGuard, inner: click.Command) -> None:
@@ -395,7 +496,16 @@ class GuardedCommand(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         ctx.command = self._inner
-        return self._within(lambda: self._inner.invoke(ctx))
+        ended = self._within(lambda: self._inner.invoke(ctx))
+        return self._awaited(ended) if inspect.isawaitable(ended) else ended
+
+    async def _awaited(self, ended: Awaitable[Any]) -> Any:
+        try:
+            return await ended
+        except BaseException as error:
+            if _is_cancelled(error):
+                raise
+            return self._within(partial(_raise, error))
 
     def _within(self, function: Callable[[], _T]) -> _T:
         try:
@@ -406,6 +516,10 @@ class GuardedCommand(click.Command):
             raise  # the user's, or of a closed pipe: told as for any other command
         except BaseException as error:
             raise self._guard.error(f"command '{self.name}'", told(error)) from None
+
+
+def _raise(error: BaseException) -> NoReturn:
+    raise error
 
 
 def guarded_commands(guard: PluginGuard, hook: Callable[[], Any]) -> list[GuardedCommand]:

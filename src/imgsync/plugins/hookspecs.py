@@ -59,7 +59,7 @@ def imgsync_task_queues() -> Mapping[str, OpenQueue]:
     """Where tasks wait, chosen by the scheme of ``queue_url``.
 
     :returns: by scheme, in lower case: a function that is given a `QueueSetup` (the URL, the kinds
-        to claim, ways to open what it wraps) and returns a `TaskQueue`
+        to claim, ways to open what it wraps) and returns a `TaskQueue`, whose methods are async
     """
     raise NotImplementedError
 
@@ -68,7 +68,8 @@ def imgsync_task_queues() -> Mapping[str, OpenQueue]:
 def imgsync_content_stores() -> Mapping[str, OpenStore]:
     """Where downloads lie until they are uploaded, chosen by the scheme of ``content_url``.
 
-    :returns: by scheme, in lower case: a function of the URL that returns a `FileStorage`
+    :returns: by scheme, in lower case: a function of the URL that returns a `FileStorage`, whose
+        methods are async, `workspace` and `read` aside
     """
     raise NotImplementedError
 

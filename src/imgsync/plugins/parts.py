@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 from imgsync.application.payloads import PayloadFormats
 from imgsync.domain.errors import ImgsyncError, PluginError
 from imgsync.domain.model import EntityTypes, SyncRequest
-from imgsync.domain.ports.clock import Clock
+from imgsync.domain.ports.clock import StoreClock
 from imgsync.domain.ports.moysklad import MoySkladFactory
 from imgsync.domain.ports.queue import TaskQueue
 from imgsync.domain.ports.repositories import (
@@ -35,7 +35,7 @@ class Services:
     entity_types: EntityTypes
     payload_formats: PayloadFormats
     copy_images: SyncRequests
-    clock: Clock
+    clock: StoreClock
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +43,8 @@ class QueueSetup:
     """What a task queue is opened with.
 
     `kinds`: the kinds of tasks that this program can do; no others are claimed. `open_queue` opens
-    the queue of another URL, for one that wraps it. `database`: the SQLAlchemy engine of a
-    database, its tables made; the program shares one per URL and disposes of it.
+    the queue of another URL, for one that wraps it. `database`: the `Database` of a URL, imgsync's
+    tables made, whose `run(work)` does a transaction; the program shares one per URL and closes it.
     """
 
     url: str

@@ -83,7 +83,7 @@ class DownloadPolicy:
         host = self._check_form(url)
         if not self._listed(host):
             raise ForbiddenUrlError(
-                f"host '{host}' is not on the allow list (setting download_hosts)"
+                f"host '{host}' is not on the allow list (download_hosts of the configuration)"
             )
 
     def check_given(self, url: str) -> None:

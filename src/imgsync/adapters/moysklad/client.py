@@ -1,25 +1,51 @@
-"""The API of one account."""
+"""The API of one account, and one client for each account and credentials."""
 
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
-from imgsync.adapters.moysklad.body import StreamedBody, image_array, small_body
+import httpx
+
+from imgsync.adapters.moysklad import owner
+from imgsync.adapters.moysklad.addresses import DownloadPolicy, is_loopback, origin
+from imgsync.adapters.moysklad.answers import AnswerTooLongError
 from imgsync.adapters.moysklad.downloads import Downloader
-from imgsync.adapters.moysklad.encoding import API_LIMITS, keep_meta
-from imgsync.adapters.moysklad.errors import AnswerTooLongError
 from imgsync.adapters.moysklad.limits import EXPANDED_PAGE_SIZE, PLAIN_PAGE_SIZE
-from imgsync.adapters.moysklad.listing import rows_of
+from imgsync.adapters.moysklad.network import only_clean, storage_transport
 from imgsync.adapters.moysklad.owner import OwnerCheck
-from imgsync.adapters.moysklad.schemas import EntityModel, Images, Page, name_of, parse
-from imgsync.adapters.moysklad.transport import ApiTransport
+from imgsync.adapters.moysklad.pace import Pacer, request_weight
+from imgsync.adapters.moysklad.requests import (
+    API_LIMITS,
+    StreamedBody,
+    image_array,
+    keep_meta,
+    small_body,
+)
+from imgsync.adapters.moysklad.rows import EntityModel, Images, Page, name_of, parse, rows_of
+from imgsync.adapters.moysklad.transport import EXCHANGE_SECONDS, ApiTransport
 from imgsync.domain.errors import ApiError, NotFoundError, PermissionDeniedError
-from imgsync.domain.model import Element, Entity, EntityPage, EntityType, RemoteImage
+from imgsync.domain.model import (
+    Account,
+    Element,
+    Entity,
+    EntityPage,
+    EntityType,
+    Identity,
+    RemoteImage,
+    TokenKind,
+)
+from imgsync.domain.ports.clock import Clock
 from imgsync.domain.ports.moysklad import ApiLimits, ReadContent, WritePermit
+from imgsync.domain.ports.storage import TempFile
 
 _log = logging.getLogger(__name__)
+_API_TIMEOUT = httpx.Timeout(EXCHANGE_SECONDS, connect=15.0)
+# A storage that says nothing for so long is asked anew while the download's time lasts.
+_STORAGE_TIMEOUT = httpx.Timeout(20.0, connect=15.0)
+_PROXY_ERRORS = (ImportError, ValueError, httpx.InvalidURL)
+_Key = tuple[str, TokenKind, str, str | None]
 
 
 class MoySkladClient:
@@ -125,13 +151,12 @@ class MoySkladClient:
     async def download(
         self,
         url: str,
-        write: Callable[[bytes], None],
-        restart: Callable[[], None],
+        create: Callable[[], Awaitable[TempFile]],
         max_bytes: int,
         size: int | None = None,
-    ) -> None:
+    ) -> TempFile:
         self._owner.check()
-        await self._downloader.download(url, write, restart, max_bytes, size)
+        return await self._downloader.download(url, create, max_bytes, size)
 
     async def _get(self, path: str) -> Any:
         self._owner.check()
@@ -187,3 +212,81 @@ def _entity_path(entity_type: EntityType, entity_id: str) -> str:
 
 def _images_path(entity_type: EntityType, entity_id: str) -> str:
     return f"{_entity_path(entity_type, entity_id)}/images"
+
+
+class HttpMoySkladFactory:
+    """Implements the port `MoySkladFactory`. Accounts share no connection and no cookie."""
+
+    def __init__(self, api_url: str, download_hosts: Iterable[str], clock: Clock) -> None:
+        self._policy = DownloadPolicy.create(api_url.rstrip("/"), download_hosts)
+        self._clock = clock
+        self._clients: dict[_Key, MoySkladClient] = {}
+        self._pacers: dict[tuple[str, str | None], Pacer] = {}
+        self._open: list[httpx.AsyncClient] = []
+
+    def for_account(self, account: Account) -> MoySkladClient:
+        key = (account.id, account.token_kind, account.secret, account.login)
+        if key not in self._clients:
+            self._clients[key] = self._build(account)
+        return self._clients[key]
+
+    async def identify(self, secret: str, login: str | None = None) -> Identity:
+        kind = TokenKind.USER if login is None else TokenKind.PASSWORD
+        try:
+            unknown = Account("unknown", login or "of this token", kind, secret, login)
+        except ValueError as error:
+            raise ApiError(str(error)) from None
+        async with self._client() as api:
+            transport = ApiTransport(unknown, self._policy, api, self._pacer(unknown))
+
+            async def get(path: str) -> Any:
+                return await transport.json("GET", path)
+
+            return await owner.identify(get, is_password=login is not None)
+
+    async def close(self) -> None:
+        while self._open:
+            await self._open.pop().aclose()
+        self._clients.clear()
+
+    def _build(self, account: Account) -> MoySkladClient:
+        api, storage = self._client(), self._storage()
+        self._open += [api, storage]
+        transport = ApiTransport(account, self._policy, api, self._pacer(account))
+        downloader = Downloader(transport, self._policy, storage)
+        return MoySkladClient(transport, downloader, OwnerCheck(account))
+
+    def _pacer(self, account: Account) -> Pacer:
+        """The pace belongs to the credentials: under a new kind or name it goes on."""
+
+        def weight() -> int:
+            return request_weight(account.token_kind, self._clock.now())
+
+        key = (account.secret, account.login)
+        pacer = self._pacers.setdefault(key, Pacer(weight, name=account.name))
+        pacer.weight = weight
+        return pacer
+
+    @property
+    def _is_local(self) -> bool:
+        _, host, _ = origin(self._policy.api_url)
+        return is_loopback(host)
+
+    def _client(self) -> httpx.AsyncClient:
+        """A client that uses the environment's proxies, but none for an API on loopback."""
+        try:
+            client = httpx.AsyncClient(timeout=_API_TIMEOUT, trust_env=not self._is_local)
+        except _PROXY_ERRORS as error:
+            raise _bad_proxy(error) from error
+        return only_clean(client)
+
+    def _storage(self) -> httpx.AsyncClient:
+        try:
+            transport = storage_transport(self._policy.permits, use_proxies=not self._is_local)
+        except _PROXY_ERRORS as error:
+            raise _bad_proxy(error) from error
+        return httpx.AsyncClient(timeout=_STORAGE_TIMEOUT, transport=transport, trust_env=False)
+
+
+def _bad_proxy(error: Exception) -> ApiError:
+    return ApiError(f"the proxy settings of the environment cannot be used: {error}")

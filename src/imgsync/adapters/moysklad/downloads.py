@@ -1,6 +1,6 @@
 """Image downloads: redirects hop by hop, credentials for the API's origin only, whole files."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import httpx
@@ -9,14 +9,18 @@ from imgsync.adapters.moysklad.addresses import DownloadPolicy
 from imgsync.adapters.moysklad.answers import (
     CutError,
     TooLongError,
+    TransientError,
     content_length,
     pieces,
     read_start,
 )
-from imgsync.adapters.moysklad.errors import TransientError
 from imgsync.adapters.moysklad.limits import MAX_ERROR_BYTES
-from imgsync.adapters.moysklad.times import DOWNLOAD_SECONDS, Allowance
-from imgsync.adapters.moysklad.transport import ApiTransport, network_errors
+from imgsync.adapters.moysklad.transport import (
+    DOWNLOAD_SECONDS,
+    Allowance,
+    ApiTransport,
+    network_errors,
+)
 from imgsync.domain.errors import (
     ApiError,
     ImageError,
@@ -26,6 +30,7 @@ from imgsync.domain.errors import (
     PermissionDeniedError,
     UnavailableError,
 )
+from imgsync.domain.ports.storage import TempFile
 
 MAX_REDIRECTS = 5
 _LONGEST_WAIT_SECONDS = 60.0
@@ -72,37 +77,29 @@ class Downloader:
     async def download(
         self,
         url: str,
-        write: Callable[[bytes], None],
-        restart: Callable[[], None],
+        create: Callable[[], Awaitable[TempFile]],
         max_bytes: int,
         size: int | None = None,
-    ) -> None:
+    ) -> TempFile:
         """See `MoySkladPort.download`."""
         allowance = Allowance(self._seconds)
 
-        async def once() -> None:
-            restart()
-            received = 0
+        async def once() -> TempFile:
             async with self._follow("GET", url, allowance) as response:
                 _check_picture(response)
                 told = content_length(response)
                 if told is not None and told > max_bytes:
                     raise ImageTooLargeError(told, max_bytes)
+                file = await create()
                 try:
-                    async for piece in pieces(response, max_bytes):
-                        write(piece)
-                        received += len(piece)
-                except TooLongError:
-                    raise ImageTooLargeError(None, max_bytes) from None
-                except CutError as error:
-                    raise TransientError(f"the file did not come whole: {error}") from None
-            if size and received != size:
-                raise TransientError(
-                    f"the file did not come whole: {received} bytes came in place of its {size}"
-                )
+                    await _save(response, file, max_bytes, size)
+                except BaseException:
+                    await file.discard()
+                    raise
+                return file
 
         try:
-            await self._transport.repeat(once, allowance)
+            return await self._transport.repeat(once, allowance)
         except _REFUSALS as error:
             raise ImageError(str(error)) from error
 
@@ -201,6 +198,22 @@ def _check_picture(response: httpx.Response) -> None:
     if response.status_code != httpx.codes.OK:
         host = response.request.url.host
         raise TransientError(f"host '{host}' answered {response.status_code} in place of the file")
+
+
+async def _save(response: httpx.Response, file: TempFile, max_bytes: int, size: int | None) -> None:
+    """Writes the whole body and closes the file; TransientError where it is not of that size."""
+    try:
+        async for piece in pieces(response, max_bytes):
+            await file.write(piece)
+    except TooLongError:
+        raise ImageTooLargeError(None, max_bytes) from None
+    except CutError as error:
+        raise TransientError(f"the file did not come whole: {error}") from None
+    if size and file.size != size:
+        raise TransientError(
+            f"the file did not come whole: {file.size} bytes came in place of its {size}"
+        )
+    await file.close()
 
 
 def _location(response: httpx.Response) -> str:

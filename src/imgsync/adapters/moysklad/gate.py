@@ -2,12 +2,12 @@
 
 import asyncio
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from imgsync.adapters.moysklad.pacing import FailureBucket
+from imgsync.adapters.moysklad.limits import MAX_FAILURES_PER_MINUTE
 from imgsync.domain.errors import AccountParkedError, AuthorisationError, ImgsyncError
 from imgsync.domain.model import Account
 
@@ -15,9 +15,30 @@ MEMORY_SECONDS = 600.0
 """How long a refused request is remembered, and refused credentials are left alone."""
 
 _REMEMBERED = 2000
+_MINUTE = 60.0
 
 RequestKey = tuple[str, str, bytes]
 """Method, URL and digest of the body (empty without one)."""
+
+
+@dataclass(slots=True)
+class FailureBucket:
+    """Failing requests of one account within a minute, far below the number that costs the API."""
+
+    limit: int = MAX_FAILURES_PER_MINUTE
+    _failures: deque[float] = field(default_factory=deque)
+
+    def failed(self, now: float) -> None:
+        """Counts an answer 4xx or 5xx."""
+        self._failures.append(now)
+
+    def wait(self, now: float) -> float:
+        """Seconds until the minute has room for another failure; 0 while it has."""
+        while self._failures and self._failures[0] <= now - _MINUTE:
+            self._failures.popleft()
+        if len(self._failures) < self.limit:
+            return 0.0
+        return self._failures[-self.limit] + _MINUTE - now
 
 
 @dataclass(slots=True)
@@ -64,15 +85,21 @@ class RequestGate:
 
     account: Account
     monotonic: Callable[[], float] = time.monotonic
+    memory: FailureMemory = field(init=False)
     _failures: FailureBucket = field(default_factory=FailureBucket)
     _refused: str = ""
     _refused_at: float = 0.0
     _proved: bool = False
     _first: asyncio.Lock = field(default_factory=asyncio.Lock)
 
+    def __post_init__(self) -> None:
+        self.memory = FailureMemory(self.monotonic)
+
     @asynccontextmanager
-    async def one_by_one(self) -> AsyncIterator[None]:
-        """Holds a request back while another one is the first with these credentials."""
+    async def passing(self, key: RequestKey | None) -> AsyncIterator[None]:
+        """Holds a request back while another one is the first with these credentials; raises the
+        error of an identical one at once."""
+        self.memory.check(key)
         if self._proved:
             yield
             return
@@ -82,8 +109,10 @@ class RequestGate:
                 return
         yield
 
-    def check(self) -> None:
-        """AccountParkedError where nothing may be sent now."""
+    def check(self, key: RequestKey | None) -> None:
+        """AccountParkedError where nothing may be sent now, or the error of an identical request;
+        asked right before it goes out, as one may have failed while this one waited."""
+        self.memory.check(key)
         now = self.monotonic()
         if self._refused and now < self._refused_at + MEMORY_SECONDS:
             raise AccountParkedError(

@@ -1,8 +1,11 @@
-"""Connections for downloads: only to addresses that the policy permits, whatever name led there.
+"""Connections: downloads only to addresses that the policy permits; each used again only if clean.
 
 A name is resolved once, every address it has is checked, and the connection goes to one of exactly
 these, so that a name which leads to another address a moment later (DNS rebinding) gains nothing.
 TLS and the Host header keep the name.
+
+An answer that comes twice would be taken for that to the next request on its connection, which is
+another entity's: a task would say "completed" over the old images.
 """
 
 import asyncio
@@ -10,19 +13,55 @@ import socket
 import ssl
 import urllib.request
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any
+from functools import cache
+from typing import Any, cast
 
 import httpcore
 import httpx
 
-from imgsync.adapters.moysklad.reuse import give_up_unclean
 from imgsync.domain.errors import ForbiddenUrlError
 
 Resolve = Callable[[str, int], Awaitable[list[str]]]
 """IP addresses of a host name, or the address itself; OSError where there are none."""
 
-
 _NEXT_ADDRESS_SECONDS = 5.0
+
+
+def only_clean(client: httpx.AsyncClient) -> httpx.AsyncClient:
+    """The client, made to give up each connection on which more came than was asked for."""
+    for transport in (client._transport, *client._mounts.values()):
+        give_up_unclean(transport)
+    return client
+
+
+def give_up_unclean(transport: httpx.AsyncBaseTransport | None) -> None:
+    """As `only_clean`, for one transport. Neither httpx nor httpcore has a parameter for it:
+    httpcore gives up an idle connection for bytes that wait to be read, not for those it has read.
+    """
+    pool: Any = getattr(transport, "_pool", None)
+    if pool is None:
+        return
+    make = pool.create_connection
+
+    def create_connection(origin: httpcore.Origin) -> httpcore.AsyncConnectionInterface:
+        connection: Any = make(origin)
+        usual = connection.has_expired
+
+        def has_expired() -> bool:
+            return bool(usual()) or (connection.is_idle() and _holds_bytes(connection))
+
+        connection.has_expired = has_expired
+        return cast("httpcore.AsyncConnectionInterface", connection)
+
+    pool.create_connection = create_connection
+
+
+def _holds_bytes(connection: Any) -> bool:
+    """Of the HTTP/1.1 connection within it, behind a proxy or not."""
+    while (inner := getattr(connection, "_connection", None)) is not None:
+        connection = inner
+    state = getattr(connection, "_h11_state", None)
+    return state is not None and bool(state.trailing_data[0])
 
 
 async def resolve(host: str, port: int) -> list[str]:
@@ -130,5 +169,7 @@ def storage_transport(
     return ProxiedTransport(direct, urllib.request.getproxies()) if use_proxies else direct
 
 
+@cache
 def ssl_context() -> ssl.SSLContext:
+    """Shared by all clients: to read the authorities' certificates takes 20 ms and a megabyte."""
     return httpx.create_ssl_context()

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
-from imgsync.adapters.moysklad.errors import WrongContextError
+from imgsync.adapters.moysklad.answers import WrongContextError
 from imgsync.domain.errors import (
     ApiError,
     NotFoundError,

@@ -1,25 +1,28 @@
-"""Requests to one account's API: credentials, pacing, permits, repetition, bounds."""
+"""Requests to one account's API: credentials, pace, permits, repetition, bounds and time."""
 
 import asyncio
 import base64
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import httpx
 
 from imgsync.adapters.moysklad.addresses import DownloadPolicy
-from imgsync.adapters.moysklad.answers import TooLongError, decode, read_json, read_start
-from imgsync.adapters.moysklad.body import StreamedBody
-from imgsync.adapters.moysklad.errors import (
+from imgsync.adapters.moysklad.answers import (
     LASTING,
     AnswerTooLongError,
-    ThrottledError,
+    RateLimitError,
+    TooLongError,
     TransientError,
+    decode,
     error_of,
+    read_json,
+    read_start,
 )
-from imgsync.adapters.moysklad.gate import FailureMemory, RequestGate, RequestKey
+from imgsync.adapters.moysklad.gate import RequestGate, RequestKey
 from imgsync.adapters.moysklad.limits import (
     MAX_ANSWER_BYTES,
     MAX_ANSWER_MARKS,
@@ -28,21 +31,82 @@ from imgsync.adapters.moysklad.limits import (
     MAX_SMALL_ANSWER_MARKS,
     REQUEST_RETRY_DELAYS,
 )
-from imgsync.adapters.moysklad.pacer import Pacer
-from imgsync.adapters.moysklad.times import EXCHANGE_SECONDS, Allowance, WriteWindow
+from imgsync.adapters.moysklad.pace import Pacer
+from imgsync.adapters.moysklad.requests import StreamedBody
 from imgsync.domain.errors import ApiError, AuthorisationError, LeaseLostError, UnavailableError
 from imgsync.domain.model import Account, TokenKind
 from imgsync.domain.ports.moysklad import WritePermit
 from imgsync.uptime import uptime
 
-THROTTLE_BUDGET_SECONDS = 120.0
+EXCHANGE_SECONDS = 300.0
+"""For one request to the API and its whole answer (documentation, Workbook: up to 300 s)."""
+
+DOWNLOAD_SECONDS = 60.0
+"""For the exchanges of one download, all its tries and the waits between them together."""
+
+_MARGIN_SECONDS = 10.0
+_MARGIN_SHARE = 0.25
+
+RATE_LIMIT_BUDGET_SECONDS = 120.0
 """How long a request is repeated after answers 429 before its task is put off."""
 
 _HEADERS = {"Accept": "application/json;charset=utf-8", "Accept-Encoding": "gzip"}
 _PAGE_BOUNDS = MAX_ANSWER_BYTES, MAX_ANSWER_MARKS
 _BOUNDS = MAX_SMALL_ANSWER_BYTES, MAX_SMALL_ANSWER_MARKS
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_KEY = "imgsync_request"
 _T = TypeVar("_T")
+
+
+@dataclass(slots=True)
+class Allowance:
+    """Seconds that several exchanges may take together; waits for the account's pace are free."""
+
+    left: float
+    monotonic: Callable[[], float] = time.monotonic
+
+    @asynccontextmanager
+    async def spend(self) -> AsyncIterator[None]:
+        """Counts the block; TimeoutError where the allowance ends within it."""
+        started = self.monotonic()
+        try:
+            async with asyncio.timeout(max(0.0, self.left)):
+                yield
+        finally:
+            self.left -= self.monotonic() - started
+
+    def take(self, seconds: float) -> bool:
+        """Counts a wait; False where there is not so much left."""
+        self.left -= seconds
+        return self.left > 0
+
+
+@dataclass(frozen=True, slots=True)
+class WriteWindow:
+    """The time in which one write may reach the API, by a clock that no stop of ours holds up."""
+
+    ends_at: float
+    clock: Callable[[], float] = field(default=uptime)
+
+    @classmethod
+    async def open(cls, permit: WritePermit, clock: Callable[[], float] = uptime) -> "WriteWindow":
+        """Confirms the permit. The time counts from before it was asked, and ends with a margin in
+        which bytes under way arrive and the API does what they say."""
+        asked_at = clock()
+        seconds = await permit.confirm()
+        margin = min(_MARGIN_SECONDS, seconds * _MARGIN_SHARE)
+        window = cls(asked_at + seconds - margin, clock)
+        window.check()
+        return window
+
+    @property
+    def left(self) -> float:
+        return self.ends_at - self.clock()
+
+    def check(self) -> None:
+        """LeaseLostError where the time is over."""
+        if self.left <= 0:
+            raise LeaseLostError("the time in which this write was allowed is over")
 
 
 class ApiTransport:
@@ -70,7 +134,6 @@ class ApiTransport:
         self._seconds = seconds
         self._authorisation = _authorisation(account)
         self._gate = RequestGate(account, monotonic)
-        self._memory = FailureMemory(monotonic)
 
     async def json(
         self,
@@ -87,7 +150,7 @@ class ApiTransport:
 
         `is_page`: a page of entities, which may be longer than other answers.
         `permit` is confirmed right before each time that the request goes out.
-        Raises the errors of `imgsync.adapters.moysklad.errors.error_of`, UnavailableError after
+        Raises the errors of `imgsync.adapters.moysklad.answers.error_of`, UnavailableError after
         the last repetition, AccountParkedError where nothing may be sent, LeaseLostError.
         """
         url = f"{self._policy.api_url}/{path}"
@@ -128,11 +191,8 @@ class ApiTransport:
         if body is not None:
             headers |= {"Content-Type": "application/json", "Content-Length": str(body.length)}
         key = _key(self._client.build_request(method, url, params=params), body)
-        self._memory.check(key)
-        async with self._gate.one_by_one(), self._pacer.slot():
-            # An identical request may have failed, or the credentials been refused, meanwhile.
-            self._memory.check(key)
-            self._gate.check()
+        async with self._gate.passing(key), self._pacer.slot():
+            self._gate.check(key)
             window = await WriteWindow.open(permit, self._boot) if permit else None
             request = self._client.build_request(
                 method,
@@ -168,12 +228,12 @@ class ApiTransport:
         elif isinstance(error, LASTING):
             key: RequestKey | None = response.request.extensions.get(_KEY)
             if key is not None and response.status_code < httpx.codes.INTERNAL_SERVER_ERROR:
-                self._memory.remember(key, error)
+                self._gate.memory.remember(key, error)
         raise error
 
     def forget_failures(self, path: str) -> None:
         """Drops what is remembered of failing requests on a path and below it."""
-        self._memory.forget(f"{self._policy.api_url}/{path}")
+        self._gate.memory.forget(f"{self._policy.api_url}/{path}")
 
     async def repeat(
         self, operation: Callable[[], Awaitable[_T]], allowance: Allowance | None = None
@@ -186,8 +246,8 @@ class ApiTransport:
         while True:
             try:
                 return await operation()
-            except ThrottledError as error:
-                if self._monotonic() - started > THROTTLE_BUDGET_SECONDS:
+            except RateLimitError as error:
+                if self._monotonic() - started > RATE_LIMIT_BUDGET_SECONDS:
                     raise UnavailableError(str(error)) from error
             except TransientError as error:
                 if failures == len(REQUEST_RETRY_DELAYS):
@@ -220,9 +280,6 @@ class ApiTransport:
         if answer is None and not may_be_empty:
             raise TransientError(f"{where}: the answer is empty")
         return answer
-
-
-_KEY = "imgsync_request"
 
 
 def _key(request: httpx.Request, body: StreamedBody | None) -> RequestKey | None:

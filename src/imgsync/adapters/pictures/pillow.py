@@ -4,16 +4,14 @@ Pillow must stay strict: with ImageFile.LOAD_TRUNCATED_IMAGES a cut file would p
 """
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from io import BufferedReader
-from typing import BinaryIO
+from io import BytesIO
 
-from PIL import PngImagePlugin
+from PIL import ImageFile, PngImagePlugin
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
-from imgsync.adapters.pictures.replay import Replay
 from imgsync.domain.formats import SIGNATURE_BYTES, PictureReport, PictureState, image_format
 
 MAX_PICTURE_PIXELS = 100_000_000
@@ -26,37 +24,44 @@ MOST_DECODED_PIXELS = 25_000_000
 # note of their steps; the picture is none the worse for it.
 PngImagePlugin.MAX_TEXT_CHUNK = 10 * 1024 * 1024
 
+# Pillow reads a longer chunk of a PNG in blocks and joins them, and so would hold it twice. Of a
+# file in memory a read gives no more than is there, whatever the chunk says of its length.
+ImageFile.SAFEBLOCK = 16 * 1024 * 1024
+
 _JPEG_END = b"\xff\xd9"
 _PNG_END = b"\0\0\0\0IEND\xae\x42\x60\x82"
+_PADDING = b"\x00\xff\r\n\t "
 _WHOLE = PictureReport(PictureState.WHOLE)
 
 
 class PillowCheck:
-    """Implements `PictureCheck`. One picture at a time is decoded, in a thread of its own, so that
-    many tasks take no more memory than one."""
+    """Implements `PictureCheck`. One picture at a time is in memory, and is decoded in a thread of
+    its own, so that many tasks take no more memory than one."""
 
     def __init__(
         self, max_pixels: int = MAX_PICTURE_PIXELS, decoded_pixels: int = MOST_DECODED_PIXELS
     ) -> None:
         self._max_pixels = max_pixels
         self._decoded_pixels = decoded_pixels
+        self._one = asyncio.Lock()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="pictures")
 
-    async def check(self, read: Callable[[], Iterator[bytes]]) -> PictureReport:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._check, read)
+    async def check(self, read: Callable[[], AsyncIterator[bytes]]) -> PictureReport:
+        async with self._one:
+            data = BytesIO()
+            async for chunk in read():
+                data.write(chunk)
+            data.seek(0)
+            return await asyncio.get_running_loop().run_in_executor(self._thread, self._check, data)
 
-    def _check(self, read: Callable[[], Iterator[bytes]]) -> PictureReport:
-        source = Replay(read)
+    def _check(self, data: BytesIO) -> PictureReport:
         try:
-            return self._look(source)
+            return self._look(data)
         except Exception as error:
-            if source.failure is not None:
-                raise source.failure from None
             # Pillow's decoders raise whatever a damaged file leads them to.
             return PictureReport(PictureState.BROKEN, f"it does not decode: {error}"[:200])
 
-    def _look(self, source: Replay) -> PictureReport:
-        data: BinaryIO = BufferedReader(source)  # type: ignore[type-var]
+    def _look(self, data: BytesIO) -> PictureReport:
         is_png = image_format(data.read(SIGNATURE_BYTES)) == "png"
         data.seek(0)
         picture = PngImageFile(data) if is_png else JpegImageFile(data)
@@ -70,13 +75,13 @@ class PillowCheck:
         else:
             self._decode_jpeg(picture, is_small)
         # What the decoder needed may be there before the file is.
-        if source.end().endswith(_PNG_END if is_png else _JPEG_END):
+        if data.getvalue().rstrip(_PADDING).endswith(_PNG_END if is_png else _JPEG_END):
             return _WHOLE
         name = "PNG" if is_png else "JPEG"
         return PictureReport(PictureState.UNENDED, f"it does not end as a {name} does")
 
     @staticmethod
-    def _decode_png(picture: PngImageFile, data: BinaryIO, is_small: bool) -> None:
+    def _decode_png(picture: PngImageFile, data: BytesIO, is_small: bool) -> None:
         picture.verify()  # the checksums of every chunk before IEND
         if is_small:
             data.seek(0)

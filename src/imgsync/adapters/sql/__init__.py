@@ -1,1 +1,1 @@
-"""SQLAlchemy adapters: queue, accounts, settings, sync records."""
+"""SQLAlchemy adapters: queue, accounts, settings, sync records, clock."""

@@ -4,15 +4,15 @@ Every column is asked for as plain bytes or text, which no driver can fail to de
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
+from functools import cache
 from typing import Any
 
 from sqlalchemy import Column, ColumnElement, Connection, LargeBinary, Row, Text, cast, extract
 
-from imgsync.adapters.sql.tables import sync_queue
-from imgsync.adapters.sql.types import UtcDateTime
+from imgsync.adapters.sql.tables import UtcDateTime, sync_queue
 from imgsync.domain.tasks import Task, TaskStatus
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -24,10 +24,15 @@ class _DamageError(Exception):
     """A value that cannot be read; the text says why."""
 
 
-def raw_columns(connection: Connection) -> list[ColumnElement[Any]]:
+def raw_columns(connection: Connection) -> Sequence[ColumnElement[Any]]:
     """What `task_of` wants selected."""
-    read = _as_bytes if connection.dialect.name == "sqlite" else _as_text
-    return [read(column).label(column.name) for column in sync_queue.c]
+    return _raw_columns(connection.dialect.name)
+
+
+@cache
+def _raw_columns(dialect: str) -> Sequence[ColumnElement[Any]]:
+    read = _as_bytes if dialect == "sqlite" else _as_text
+    return tuple(read(column).label(column.name) for column in sync_queue.c)
 
 
 def _as_bytes(column: Column[Any]) -> ColumnElement[Any]:

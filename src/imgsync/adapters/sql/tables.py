@@ -1,7 +1,10 @@
-"""The tables, as the newest migration leaves them.
+"""The tables, as the newest migration leaves them, and what every supported database can store.
 
 Defaults are the database's own, so that another program may insert tasks.
 """
+
+from datetime import UTC, datetime
+from typing import Any
 
 from sqlalchemy import (
     JSON,
@@ -9,6 +12,8 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    DateTime,
+    Dialect,
     Index,
     Integer,
     MetaData,
@@ -18,9 +23,35 @@ from sqlalchemy import (
     false,
     text,
 )
+from sqlalchemy.types import TypeDecorator
 
-from imgsync.adapters.sql.types import UtcDateTime
 from imgsync.domain.tasks import DEFAULT_PRIORITY, MAX_ATTEMPTS, TASK_ENTITY_TYPE, TaskStatus
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """Aware datetimes, stored and returned in UTC; a naive one is refused with ValueError."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a time without a time zone")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        aware: datetime = value if value.tzinfo else value.replace(tzinfo=UTC)
+        return aware.astimezone(UTC)
+
+
+def storable(text: str) -> str:
+    """The text without NUL and lone surrogates, which PostgreSQL refuses."""
+    return text.replace("\x00", "").encode("utf-8", "replace").decode("utf-8")
+
 
 metadata = MetaData()
 

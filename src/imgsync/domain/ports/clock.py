@@ -16,5 +16,5 @@ class StoreClock(Protocol):
     """The clock of a store that several hosts share, so that they agree however theirs differ."""
 
     async def now(self) -> datetime:
-        """The present, in UTC. DatabaseError where the store cannot be asked."""
+        """The present, in UTC. StoreError where the store cannot be asked."""
         ...

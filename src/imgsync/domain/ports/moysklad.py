@@ -1,13 +1,14 @@
 """Port to the MoySklad API."""
 
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from imgsync.domain.model import Account, Element, EntityPage, EntityType, Identity, RemoteImage
 from imgsync.domain.packing import RequestRoom
+from imgsync.domain.ports.storage import TempFile
 
-ReadContent = Callable[[str], Iterator[bytes]]
+ReadContent = Callable[[str], AsyncIterator[bytes]]
 """Bytes of the file of an `Upload`, by its key, in chunks; called anew for every repetition."""
 
 
@@ -98,15 +99,15 @@ class MoySkladPort(Protocol):
     async def download(
         self,
         url: str,
-        write: Callable[[bytes], None],
-        restart: Callable[[], None],
+        create: Callable[[], Awaitable[TempFile]],
         max_bytes: int,
         size: int | None = None,
-    ) -> None:
-        """Streams a file into `write`; calls `restart` before it begins anew after a failure.
+    ) -> TempFile:
+        """Downloads into a file that `create` makes, and returns it closed. Every try after a
+        failure writes a file of its own; that of a failed try is discarded.
 
-        `size`: bytes that the file has where that is known; a file of another size begins anew,
-        and at last is an UnavailableError that names both. ImageTooLargeError past `max_bytes`,
+        `size`: bytes that the file has where that is known; a file of another size is a failed
+        try, and at last an UnavailableError that names both. ImageTooLargeError past `max_bytes`,
         ImageError where the image is gone, ForbiddenUrlError, and UnavailableError after 60 s or
         repeated failures.
         """

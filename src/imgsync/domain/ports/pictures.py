@@ -1,6 +1,6 @@
 """Port to an imaging library."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from typing import Protocol
 
 from imgsync.domain.formats import PictureReport
@@ -9,6 +9,6 @@ from imgsync.domain.formats import PictureReport
 class PictureCheck(Protocol):
     """Looks whether a JPEG or PNG file is whole."""
 
-    async def check(self, read: Callable[[], Iterator[bytes]]) -> PictureReport:
+    async def check(self, read: Callable[[], AsyncIterator[bytes]]) -> PictureReport:
         """Decodes the picture whose bytes `read` gives in chunks. Errors of `read` are raised."""
         ...

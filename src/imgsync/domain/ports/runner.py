@@ -30,8 +30,11 @@ class SyncRequests(Protocol):
 class ImageTransform(Protocol):
     """Changes images between their download and their upload. Not called on the event loop."""
 
-    def __call__(self, content: bytes, filename: str, request: SyncRequest) -> bytes:
-        """The JPEG or PNG file to upload; the very `content` where it is to stay as it is.
+    def __call__(
+        self, content: bytes, filename: str, request: SyncRequest, max_bytes: int
+    ) -> bytes:
+        """The JPEG or PNG file to upload, of at most `max_bytes`; the very `content` where it is
+        to stay as it is.
 
         PluginError where there is none; the image is then not copied.
         """

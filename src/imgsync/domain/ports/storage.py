@@ -1,7 +1,7 @@
 """Port to temp files."""
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -13,11 +13,11 @@ class Workspace(Protocol):
     NoRoomError of any of its methods: the disk is full, cannot be written, or the folder is gone.
     """
 
-    def create(self, filename: str) -> "TempFile":
+    async def create(self, filename: str) -> "TempFile":
         """A new empty file, private to its owner; of `filename` only a plain suffix is used."""
         ...
 
-    def read(self, key: str) -> Iterator[bytes]:
+    def read(self, key: str) -> AsyncIterator[bytes]:
         """The finished file's bytes in chunks. KeyError for a key that `create` did not give."""
         ...
 
@@ -33,13 +33,15 @@ class TempFile(Protocol):
         """Bytes written."""
         ...
 
-    def write(self, chunk: bytes) -> None: ...
+    async def write(self, chunk: bytes) -> None: ...
 
-    def restart(self) -> None:
-        """Empties the file."""
+    async def close(self) -> None:
+        """It is whole, and may be read."""
         ...
 
-    def close(self) -> None: ...
+    async def discard(self) -> None:
+        """It is not wanted any more, whole or not; its key is known no longer."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,20 +56,20 @@ class StaleFile:
 class FileStorage(Protocol):
     """Temp files."""
 
-    def workspace(self) -> AbstractContextManager[Workspace]:
+    def workspace(self) -> AbstractAsyncContextManager[Workspace]:
         """A new workspace; leaving it deletes its files."""
         ...
 
-    def stale(self, before: datetime) -> list[StaleFile]:
+    async def stale(self, before: datetime) -> list[StaleFile]:
         """Files last changed before that moment whose worker is dead. Those of a worker that lives,
         however old, are none of them."""
         ...
 
-    def live(self) -> int:
+    async def live(self) -> int:
         """Workspaces whose worker lives."""
         ...
 
-    def delete(self, file: StaleFile) -> int:
+    async def delete(self, file: StaleFile) -> int:
         """Deletes one and returns the bytes freed, 0 where it was gone or is used after all.
 
         UnsafePathError for a path outside the temp folder.

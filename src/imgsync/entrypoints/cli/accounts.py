@@ -114,10 +114,14 @@ def _add(container: Container, given: GivenAccount, *, offline: bool) -> AddedAc
 @pass_container
 def list_accounts(container: Container, as_json: bool) -> None:
     """List the accounts, without their tokens; with the reason where one is parked."""
-    accounts = container.accounts().all()
-    parkings = {a.id: container.accounts().parking(a.id) for a in accounts}
+    stored = container.accounts()
+
+    async def look() -> dict[Account, Parking | None]:
+        return {a: await stored.parking(a.id) for a in await stored.all()}
+
+    accounts = run_async(container, look)
     if as_json:
-        print_json([{**_as_dict(a), "parked": _parking_as_dict(parkings[a.id])} for a in accounts])
+        print_json([{**_as_dict(a), "parked": _parking_as_dict(p)} for a, p in accounts.items()])
         return
     if not accounts:
         say("No accounts yet; add one with 'imgsync account add'.")
@@ -131,9 +135,9 @@ def list_accounts(container: Container, as_json: bool) -> None:
                 a.token_kind.value,
                 a.login or "",
                 a.role.value if a.role else "",
-                _parking_in_words(parkings[a.id]),
+                _parking_in_words(parking),
             )
-            for a in accounts
+            for a, parking in accounts.items()
         ),
     )
 

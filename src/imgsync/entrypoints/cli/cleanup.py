@@ -9,7 +9,13 @@ import click
 from imgsync.application.clean import CleanupTemp
 from imgsync.domain.ports.storage import StaleFile
 from imgsync.entrypoints.cli.output import print_json, say
-from imgsync.entrypoints.cli.runtime import in_part, json_option, pass_container, tell_trouble
+from imgsync.entrypoints.cli.runtime import (
+    in_part,
+    json_option,
+    pass_container,
+    run_async,
+    tell_trouble,
+)
 from imgsync.entrypoints.config import MAX_HOURS
 from imgsync.entrypoints.container import Container
 from imgsync.entrypoints.exit_status import ExitStatus
@@ -34,7 +40,7 @@ class Hours(click.FloatRange):
 @click.option(
     "--hours",
     type=Hours(),
-    help="Age of the files to delete (default: setting cleanup_hours, 24).",
+    help="Age of the files to delete (default: the configured cleanup_hours, 24).",
 )
 @click.option("--dry-run", is_flag=True, help="Only show what would be deleted.")
 @json_option
@@ -45,13 +51,21 @@ def cleanup_temp(
     """Delete temp files that killed workers left behind. Those of live workers are left alone."""
     age = timedelta(hours=container.config().cleanup_hours if hours is None else hours)
     cleanup = container.cleanup()
-    files = cleanup.find(age)
-    done: list[StaleFile] = files if dry_run else []
-    trouble = None
-    if not dry_run:
-        trouble = in_part(lambda: _delete(cleanup, files, done, quiet=as_json), lambda: bool(done))
+    done: list[StaleFile] = []
+    live = 0
+
+    async def clean() -> None:
+        nonlocal live
+        live = await cleanup.live()
+        files = await cleanup.find(age)
+        if dry_run:
+            done.extend(files)
+        else:
+            await _delete(cleanup, files, done, quiet=as_json)
+
+    trouble = in_part(lambda: run_async(container, clean), lambda: bool(done) and not dry_run)
     status = ExitStatus.PART if trouble else ExitStatus.DONE
-    freed, live = sum(file.size for file in done), cleanup.live()
+    freed = sum(file.size for file in done)
     tell_trouble(trouble)
     if as_json:
         told = {"dry_run": dry_run, "files": len(done), "freed_bytes": freed, "live_tasks": live}
@@ -64,7 +78,7 @@ def cleanup_temp(
     return status
 
 
-def _delete(
+async def _delete(
     cleanup: CleanupTemp, files: list[StaleFile], done: list[StaleFile], *, quiet: bool
 ) -> None:
     """Deletes them one by one into `done`, with a progress bar."""
@@ -74,4 +88,4 @@ def _delete(
             done.append(file)
             bar.update(1)
 
-        cleanup.delete(files, progress)
+        await cleanup.delete(files, progress)

@@ -6,18 +6,18 @@ from typing import Any, TextIO
 
 import click
 
-from imgsync.application.accounts import find_account, receives_nothing
-from imgsync.application.enqueue import PlanOutcome
+from imgsync.application.enqueue import PayloadChoice, PlanOutcome
+from imgsync.domain.errors import SyncIsOffError
 from imgsync.domain.ports.queue import Enqueued
 from imgsync.entrypoints.cli.output import print_json, say
 from imgsync.entrypoints.cli.planning import (
     chosen_field,
     match_option,
     max_clear_option,
+    off_message,
     print_skipped,
     types_option,
 )
-from imgsync.entrypoints.cli.resolve import off_message
 from imgsync.entrypoints.cli.runtime import (
     STATUSES,
     in_part,
@@ -25,6 +25,7 @@ from imgsync.entrypoints.cli.runtime import (
     pass_container,
     run_async,
     tell_trouble,
+    with_hint,
 )
 from imgsync.entrypoints.container import Container
 from imgsync.entrypoints.exit_status import ExitStatus
@@ -64,26 +65,22 @@ def enqueue(
         return _enqueue_payloads(container, payload_file, as_json)
     if not main_id or not child_id:
         raise click.UsageError("give --main ACCOUNT and --child ACCOUNT, or --payload FILE")
-    accounts = container.accounts()
-    main, child = find_account(accounts, main_id), find_account(accounts, child_id)
-    plan = PlanOutcome()
-    if receives_nothing(container.settings(), main, child):
-        say(off_message(child), err=True)
+    find_link, enqueue_link, plan = container.find_link(), container.enqueue(), PlanOutcome()
+
+    async def put() -> None:
+        await enqueue_link(
+            await find_link(main_id, child_id),
+            match_by=chosen_field(match_by),
+            types=types,
+            max_clear=max_clear,
+            outcome=plan,
+        )
+
+    try:
+        trouble = in_part(lambda: run_async(container, put), lambda: bool(plan.task_ids))
+    except SyncIsOffError as error:
+        say(with_hint(error), err=True)
         return _print(plan, ExitStatus.OFF, None, as_json)
-    trouble = in_part(
-        lambda: run_async(
-            container,
-            lambda: container.enqueue()(
-                main.id,
-                child.id,
-                match_by=chosen_field(match_by),
-                types=types,
-                max_clear=max_clear,
-                outcome=plan,
-            ),
-        ),
-        lambda: bool(plan.task_ids),
-    )
     status = ExitStatus.PART if trouble or plan.clears_refused else ExitStatus.DONE
     return _print(plan, status, trouble, as_json)
 
@@ -104,11 +101,18 @@ def _print(plan: PlanOutcome, status: ExitStatus, trouble: str | None, as_json: 
 
 def _enqueue_payloads(container: Container, file: TextIO, as_json: bool) -> ExitStatus:
     enqueue_payloads = container.enqueue_payloads()
-    choice = enqueue_payloads.choose(_read_payloads(file))
+    payloads = _read_payloads(file)
+    choice = PayloadChoice([], [])
+    queued: list[Enqueued] = []
+
+    async def put() -> None:
+        nonlocal choice
+        choice = await enqueue_payloads.choose(payloads)
+        await enqueue_payloads.put(choice.wanted, queued)
+
+    trouble = in_part(lambda: run_async(container, put), lambda: bool(queued))
     for child in choice.off:
         say(off_message(child), err=True)
-    queued: list[Enqueued] = []
-    trouble = in_part(lambda: enqueue_payloads.put(choice.wanted, queued), lambda: bool(queued))
     if choice.off and not choice.wanted:
         status = ExitStatus.OFF
     else:

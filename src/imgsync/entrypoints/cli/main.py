@@ -7,7 +7,7 @@ import click
 
 from imgsync.entrypoints.cli import commands
 from imgsync.entrypoints.cli.plugin_commands import PluginGroup
-from imgsync.entrypoints.cli.runtime import STATUSES
+from imgsync.entrypoints.cli.runtime import STATUSES, close_container
 from imgsync.entrypoints.config import load_config
 from imgsync.entrypoints.container import Container, check_names
 
@@ -22,7 +22,7 @@ from imgsync.entrypoints.container import Container, check_names
     "--config",
     "config_path",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="TOML file with settings; IMGSYNC_* variables win over it.",
+    help="TOML file with the configuration; IMGSYNC_* variables win over it.",
 )
 @click.pass_context
 def main(ctx: click.Context, config_path: Path | None) -> None:
@@ -32,7 +32,7 @@ def main(ctx: click.Context, config_path: Path | None) -> None:
     container = Container(config=config)
     check_names(container)
     ctx.obj = container
-    ctx.call_on_close(container.shutdown_resources)
+    ctx.call_on_close(lambda: close_container(container))
 
 
 for command in commands.imgsync_commands():

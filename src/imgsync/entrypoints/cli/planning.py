@@ -3,14 +3,16 @@
 import click
 
 from imgsync.application.enqueue import PlanOutcome
-from imgsync.domain.model import MatchField
+from imgsync.domain.errors import SyncIsOffError
+from imgsync.domain.model import Account, MatchField
 from imgsync.entrypoints.cli.output import say
 from imgsync.entrypoints.cli.runtime import with_hint
 
 match_option = click.option(
     "--match-by",
     type=click.Choice([f.value for f in MatchField]),
-    help="Field that finds the child's counterpart (default: setting match_by, externalCode).",
+    help="Field that finds the child's counterpart "
+    "(default: the configured match_by, externalCode).",
 )
 types_option = click.option(
     "--type", "types", multiple=True, help="Only this entity type; may be repeated."
@@ -35,3 +37,8 @@ def print_skipped(outcome: PlanOutcome) -> None:
         say(f"Skipped {what}: {p.reason}", err=True)
     if outcome.clear_limit_error is not None:
         say(with_hint(outcome.clear_limit_error), err=True)
+
+
+def off_message(child: Account) -> str:
+    """What is said of a child that receives no images."""
+    return with_hint(SyncIsOffError(child.name, child.id))

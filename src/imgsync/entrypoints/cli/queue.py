@@ -5,10 +5,39 @@ from typing import Any
 import click
 
 from imgsync.application.work import entity_label
-from imgsync.domain.tasks import Task, TaskStatus
+from imgsync.domain.tasks import Task, TaskId, TaskStatus
 from imgsync.entrypoints.cli.output import print_json, print_table, say
-from imgsync.entrypoints.cli.runtime import MAX_ID, CommandError, json_option, pass_container
+from imgsync.entrypoints.cli.runtime import (
+    MAX_ID,
+    CommandError,
+    json_option,
+    pass_container,
+    run_async,
+)
 from imgsync.entrypoints.container import Container
+
+
+def task_id(text: str) -> str:
+    """What a queue tells its tasks apart by, as it is written."""
+    text = text.strip()
+    if not text or not text.isprintable():
+        raise click.BadParameter(f"{text!r} is no ID of a task")
+    if _is_decimal(text) and not 1 <= int(text) <= MAX_ID:
+        raise click.BadParameter(f"{text} is not in the range 1<=x<={MAX_ID}.")
+    return text
+
+
+def _is_decimal(text: str) -> bool:
+    return text.isascii() and text.isdecimal()
+
+
+def _meant(text: str) -> list[TaskId]:
+    """The ids that are written so: whether those of the queue are numbers, only it knows."""
+    return [int(text), text] if _is_decimal(text) else [text]
+
+
+def _all_meant(texts: tuple[str, ...]) -> list[TaskId] | None:
+    return [id_ for text in texts for id_ in _meant(text)] or None
 
 
 @click.group()
@@ -25,8 +54,13 @@ def status(container: Container, as_json: bool) -> None:
     Parked ones are pending too: their account takes no requests for now (see 'imgsync account
     list').
     """
-    counts = {s.value: n for s, n in container.queue().counts().items()}
-    parked = container.queue().parked()
+    tasks = container.queue()
+
+    async def look() -> tuple[dict[TaskStatus, int], int]:
+        return await tasks.counts(), await tasks.parked()
+
+    found, parked = run_async(container, look)
+    counts = {status.value: number for status, number in found.items()}
     if as_json:
         print_json({**counts, "parked": parked})
         return
@@ -41,7 +75,8 @@ def status(container: Container, as_json: bool) -> None:
 @pass_container
 def failed(container: Container, limit: int, as_json: bool) -> None:
     """Failed tasks with their errors, newest first."""
-    tasks = container.queue().find(TaskStatus.FAILED, limit=limit)
+    stored = container.queue()
+    tasks = run_async(container, lambda: stored.find(TaskStatus.FAILED, limit=limit))
     if as_json:
         print_json([_as_dict(task) for task in tasks])
         return
@@ -64,41 +99,43 @@ def failed(container: Container, limit: int, as_json: bool) -> None:
 
 
 @queue.command("retry")
-@click.argument("ids", metavar="[ID]...", nargs=-1, type=click.IntRange(1, MAX_ID))
+@click.argument("ids", metavar="[ID]...", nargs=-1, type=task_id)
 @json_option
 @pass_container
-def retry(container: Container, ids: tuple[int, ...], as_json: bool) -> None:
+def retry(container: Container, ids: tuple[str, ...], as_json: bool) -> None:
     """Make failed tasks pending again: those with these IDs, or all of them."""
-    changed = container.queue().retry(ids or None)
+    tasks = container.queue()
+    changed = run_async(container, lambda: tasks.retry(_all_meant(ids)))
     why = "not failed, or a newer task of the entity is pending"
     _print_changed("retried", changed, ids, why, as_json=as_json)
 
 
 @queue.command("release")
-@click.argument("ids", metavar="[ID]...", nargs=-1, type=click.IntRange(1, MAX_ID))
+@click.argument("ids", metavar="[ID]...", nargs=-1, type=task_id)
 @json_option
 @pass_container
-def release(container: Container, ids: tuple[int, ...], as_json: bool) -> None:
+def release(container: Container, ids: tuple[str, ...], as_json: bool) -> None:
     """Take tasks from a worker that holds them: those with these IDs.
 
     Without IDs, those held for longer than a day from now, which only a worker with a wrong clock
     can have done. Give no ID of a task whose worker is alive; it would lose its work.
     """
-    changed = container.queue().free(ids or None)
+    tasks = container.queue()
+    changed = run_async(container, lambda: tasks.free(_all_meant(ids)))
     _print_changed("released", changed, ids, "no worker holds it", as_json=as_json)
 
 
 def _print_changed(
-    verb: str, changed: list[int], wanted: tuple[int, ...], why_not: str, *, as_json: bool
+    verb: str, changed: list[TaskId], wanted: tuple[str, ...], why_not: str, *, as_json: bool
 ) -> None:
     """What became pending again; CommandError where that is not all that was wanted."""
-    missing = sorted(set(wanted) - set(changed))
+    missing = [text for text in dict.fromkeys(wanted) if set(changed).isdisjoint(_meant(text))]
     if as_json and not missing:
         print_json({verb: changed})
     if not as_json:
         say(f"{len(changed)} tasks are pending again.")
     if missing:
-        listed = ", ".join(map(str, missing))
+        listed = ", ".join(missing)
         raise CommandError(f"Not {verb} ({why_not}): {listed}", fields={verb: changed})
 
 

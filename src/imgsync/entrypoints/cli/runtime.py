@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import inspect
 import io
 import logging
 import re
@@ -11,11 +12,11 @@ from typing import Any, TypeVar
 
 import click
 from click.exceptions import NoArgsIsHelpError
-from sqlalchemy.exc import SQLAlchemyError
 
 from imgsync.domain.errors import (
     ClearLimitError,
     ImgsyncError,
+    SyncIsOffError,
     UnknownAccountError,
     WrongRoleError,
 )
@@ -28,7 +29,7 @@ from imgsync.entrypoints.cli.signals import (
     sigterm_as_interrupt,
     stopped_by_signals,
 )
-from imgsync.entrypoints.container import Container
+from imgsync.entrypoints.container import Container, close
 from imgsync.entrypoints.exit_status import ExitStatus
 
 _log = logging.getLogger(__name__)
@@ -68,7 +69,8 @@ class CommandError(click.ClickException):
 
 class ImgsyncGroup(click.Group):
     """A group of which every end is in the table of exit statuses: a command returns its status
-    (None is done), and every error is one line on stderr and, with --json, a document."""
+    (None is done), and every error is one line on stderr and, with --json, a document. A command
+    that is async runs on the program's event loop."""
 
     def main(
         self,
@@ -95,7 +97,8 @@ class ImgsyncGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            ended = super().invoke(ctx)
+            return run_async(ctx.obj, lambda: ended) if inspect.iscoroutine(ended) else ended
         except KeyboardInterrupt:
             raise CommandError(INTERRUPTED) from None
 
@@ -140,8 +143,6 @@ def describe(error: Exception) -> str:
             text = with_hint(error)
         case UnicodeError():
             text = f"Not valid text: {error}"
-        case SQLAlchemyError():
-            text = f"The database failed: {getattr(error, 'orig', None) or error}"
         case OSError():
             text = str(error)
         case _:
@@ -155,6 +156,8 @@ def with_hint(error: ImgsyncError) -> str:
     match error:
         case UnknownAccountError():
             return f"{error}; add it with 'imgsync account add'"
+        case SyncIsOffError():
+            return f"{error} (see 'imgsync settings set')."
         case ClearLimitError():
             return f"{error}. If it is meant, say --max-clear {error.clears}"
         case WrongRoleError():
@@ -192,7 +195,8 @@ def tell_trouble(trouble: str | None) -> None:
 
 
 def run_async(container: Container, main: Callable[[], Awaitable[_T]]) -> _T:
-    """Runs a coroutine to its end and closes the connections it opened.
+    """Runs a coroutine to its end, on an event loop of its own, and closes all that the container
+    has opened by then.
 
     A signal that the coroutine does not heed itself cancels it: KeyboardInterrupt.
     """
@@ -209,13 +213,23 @@ def run_async(container: Container, main: Callable[[], Awaitable[_T]]) -> _T:
             try:
                 return await main()
             finally:
-                await container.moysklad().close()
+                await close(container)
 
     with last_resort():
         try:
             return asyncio.run(run())
         except asyncio.CancelledError:
             raise KeyboardInterrupt from None
+
+
+def close_container(container: Container) -> None:
+    """Closes what a command has opened and not used, as where it failed before."""
+    if container.opened():
+
+        async def nothing() -> None:
+            return
+
+        run_async(container, nothing)
 
 
 def _let_streams_show_anything() -> None:

@@ -3,15 +3,10 @@
 import click
 
 from imgsync.application.accounts import find_account
-from imgsync.domain.model import Account, AccountRole
+from imgsync.domain.model import Account
 from imgsync.domain.settings import ChildSettings
 from imgsync.entrypoints.cli.output import print_json, print_table, say
-from imgsync.entrypoints.cli.runtime import (
-    CommandError,
-    child_option,
-    json_option,
-    pass_container,
-)
+from imgsync.entrypoints.cli.runtime import child_option, json_option, pass_container, run_async
 from imgsync.entrypoints.container import Container
 
 
@@ -28,9 +23,13 @@ def settings() -> None:
 @pass_container
 def show(container: Container, child_id: str | None, as_json: bool) -> None:
     """Show the image settings."""
-    accounts = container.accounts()
-    chosen = [find_account(accounts, child_id)] if child_id else accounts.all()
-    found = [(a, container.settings().get(a.id)) for a in chosen]
+    accounts, stored = container.accounts(), container.settings()
+
+    async def look() -> list[tuple[Account, ChildSettings]]:
+        chosen = [await find_account(accounts, child_id)] if child_id else await accounts.all()
+        return [(a, await stored.get(a.id)) for a in chosen]
+
+    found = run_async(container, look)
     if as_json:
         print_json([_as_dict(a.id, s) for a, s in found])
         return
@@ -64,29 +63,14 @@ def set_settings(
         raise click.UsageError("give --sync-images or --sync-images-all (or a --no- form)")
     if sync_images and sync_images_all:
         raise click.UsageError("--sync-images and --sync-images-all exclude each other")
-    account = find_account(container.accounts(), child_id)
-    changed = container.settings().get(account.id)
-    if sync_images is not None:
-        changed = changed.with_first_only(sync_images)
-    if sync_images_all is not None:
-        changed = changed.with_all(sync_images_all)
-    if changed.enabled:
-        _make_child(container, account)
-    container.settings().put(account.id, changed)
+    change = container.change_settings()
+    account, changed = run_async(
+        container, lambda: change(child_id, first_only=sync_images, all_images=sync_images_all)
+    )
     if as_json:
         print_json(_as_dict(account.id, changed))
         return
     say(f"'{account.name}' now receives {_describe(changed)}.")
-
-
-def _make_child(container: Container, account: Account) -> None:
-    if account.role is AccountRole.MAIN:
-        raise CommandError(
-            f"'{account.name}' is a main account; images are copied from it, never to it "
-            f"('imgsync account add {account.id} --role child' makes it a child)"
-        )
-    if account.role is None:
-        container.accounts().set_role(account.id, AccountRole.CHILD)
 
 
 def _describe(settings: ChildSettings) -> str:

@@ -9,19 +9,19 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from imgsync.application.accounts import find_account, receives_nothing
 from imgsync.application.enqueue import PlanOutcome
-from imgsync.application.work import Tally, TaskReport
-from imgsync.domain.model import Account
+from imgsync.application.work import Tally, TaskReport, Worker
+from imgsync.domain.errors import SyncIsOffError
+from imgsync.domain.settings import Link
 from imgsync.entrypoints.cli.output import print_json, say
 from imgsync.entrypoints.cli.planning import (
     chosen_field,
     match_option,
     max_clear_option,
+    off_message,
     print_skipped,
     types_option,
 )
-from imgsync.entrypoints.cli.resolve import off_message
 from imgsync.entrypoints.cli.runtime import (
     INTERRUPTED,
     STATUSES,
@@ -32,6 +32,7 @@ from imgsync.entrypoints.cli.runtime import (
     pass_container,
     run_async,
     tell_trouble,
+    with_hint,
 )
 from imgsync.entrypoints.cli.signals import STOPPING, stopped_by_signals
 from imgsync.entrypoints.container import Container
@@ -42,6 +43,7 @@ from imgsync.entrypoints.exit_status import Ends, ExitStatus
 class _Run:
     """What a sync has done so far."""
 
+    link: Link | None = None
     plan: PlanOutcome = field(default_factory=PlanOutcome)
     tally: Tally = field(default_factory=Tally)
     ends: Ends = field(default_factory=Ends)
@@ -87,21 +89,15 @@ def sync(
     A task that fails for a passing reason stays in the queue for 'imgsync worker', and so does
     the rest after Ctrl-C.
     """
-    accounts = container.accounts()
-    main, child = find_account(accounts, main_id), find_account(accounts, child_id)
+    find_link, enqueue = container.find_link(), container.enqueue()
     run = _Run()
-    if receives_nothing(container.settings(), main, child):
-        say(off_message(child), err=True)
-        if as_json:
-            print_json({"plan": run.plan.as_dict(), "run": None}, ExitStatus.OFF)
-        return ExitStatus.OFF
 
     async def work() -> None:
+        run.link = link = await find_link(main_id, child_id)
         with _progress() as bar:
             planning = bar.add_task("Planning", total=None)
-            await container.enqueue()(
-                main.id,
-                child.id,
+            await enqueue(
+                link,
                 match_by=chosen_field(match_by),
                 types=types,
                 dry_run=dry_run,
@@ -111,31 +107,32 @@ def sync(
             )
             bar.update(planning, total=run.plan.found)
             if not dry_run:
-                await _copy(container, run, bar)
+                await _copy(container.worker(), run, bar, container.config().grace_seconds)
 
-    stopped_by = in_part(lambda: run_async(container, work), lambda: bool(run.plan.task_ids))
+    try:
+        stopped_by = in_part(lambda: run_async(container, work), lambda: bool(run.plan.task_ids))
+    except SyncIsOffError as error:
+        say(with_hint(error), err=True)
+        if as_json:
+            print_json({"plan": run.plan.as_dict(), "run": None}, ExitStatus.OFF)
+        return ExitStatus.OFF
     run.trouble = stopped_by or run.trouble
     tell_trouble(run.trouble)
     if as_json:
         print_json(_as_dict(run, dry_run), run.status)
     else:
-        _print(run, child, dry_run)
+        _print(run, dry_run)
     return run.status
 
 
-async def _copy(container: Container, run: _Run, bar: Progress) -> None:
-    planned = set(run.plan.task_ids)
+async def _copy(worker: Worker, run: _Run, bar: Progress, grace_seconds: float) -> None:
     copying = bar.add_task("Copying", total=len(run.plan.task_ids))
 
     def report(ended: TaskReport) -> None:
-        # Not one that a lost worker had left in the way of a planned one of the same entity: the
-        # planned one tells what has become of that.
-        if ended.task.id in planned:
-            run.report(ended)
-            bar.advance(copying)
+        run.report(ended)
+        bar.advance(copying)
 
-    grace, worker = container.config().grace_seconds, container.worker()
-    with stopped_by_signals(worker.stop, worker.abort, grace, STOPPING):
+    with stopped_by_signals(worker.stop, worker.abort, grace_seconds, STOPPING):
         await worker.run(drain=True, only=run.plan.task_ids, report=report)
     if worker.stopped:
         run.trouble = INTERRUPTED if run.left else None
@@ -153,7 +150,7 @@ def _as_dict(run: _Run, dry_run: bool) -> dict[str, Any]:
     return told | ({"error": run.trouble} if run.trouble else {})
 
 
-def _print(run: _Run, child: Account, dry_run: bool) -> None:
+def _print(run: _Run, dry_run: bool) -> None:
     plan, tally = run.plan, run.tally
     print_skipped(plan)
     if dry_run:
@@ -171,9 +168,10 @@ def _print(run: _Run, child: Account, dry_run: bool) -> None:
         f"{tally.uploaded} images uploaded, {tally.kept} kept, "
         f"{tally.downloaded_bytes / 1e6:.1f} MB downloaded."
     )
-    if run.ends.status is ExitStatus.OFF:
+    child = run.link.child if run.link else None
+    if child and run.ends.status is ExitStatus.OFF:
         say(off_message(child), err=True)
-    elif run.ends.disabled:
+    elif child and run.ends.disabled:
         say(
             f"Image sync was switched off for child '{child.name}' meanwhile: "
             f"{run.ends.disabled} tasks did nothing.",

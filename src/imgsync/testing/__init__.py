@@ -1,0 +1,61 @@
+"""Adapters in memory, and suites that prove an adapter; docs/testing.md shows how."""
+
+import pytest
+
+pytest.register_assert_rewrite("imgsync.testing.contracts")  # before they are imported
+
+# ruff: noqa: E402
+from imgsync.testing.contracts.clock import StoreClockContract
+from imgsync.testing.contracts.moysklad import Backend, MoySkladContract
+from imgsync.testing.contracts.queue import TaskQueueContract
+from imgsync.testing.contracts.repositories import (
+    AccountRepositoryContract,
+    SettingsRepositoryContract,
+    SyncRecordRepositoryContract,
+)
+from imgsync.testing.contracts.storage import FileStorageContract
+from imgsync.testing.memory import (
+    MemoryAccounts,
+    MemoryFileStorage,
+    MemoryRecords,
+    MemorySettings,
+    MemoryStore,
+    MemoryStoreClock,
+    MemoryTaskQueue,
+    MemoryTempFile,
+    MemoryWorkspace,
+    SetClock,
+)
+from imgsync.testing.moysklad import (
+    MEMORY_LIMITS,
+    UNLIMITED,
+    MemoryMoySklad,
+    MemoryMoySkladFactory,
+    picture,
+)
+
+__all__ = [
+    "MEMORY_LIMITS",
+    "UNLIMITED",
+    "AccountRepositoryContract",
+    "Backend",
+    "FileStorageContract",
+    "MemoryAccounts",
+    "MemoryFileStorage",
+    "MemoryMoySklad",
+    "MemoryMoySkladFactory",
+    "MemoryRecords",
+    "MemorySettings",
+    "MemoryStore",
+    "MemoryStoreClock",
+    "MemoryTaskQueue",
+    "MemoryTempFile",
+    "MemoryWorkspace",
+    "MoySkladContract",
+    "SetClock",
+    "SettingsRepositoryContract",
+    "StoreClockContract",
+    "SyncRecordRepositoryContract",
+    "TaskQueueContract",
+    "picture",
+]

@@ -1,0 +1,441 @@
+"""The suite of the ports `MoySkladPort` and `MoySkladFactory`."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import pytest
+
+from imgsync.domain.errors import (
+    AuthorisationError,
+    ForbiddenUrlError,
+    ImageError,
+    ImageRejectedError,
+    ImageTooLargeError,
+    LeaseLostError,
+    NotFoundError,
+    UnavailableError,
+)
+from imgsync.domain.model import Account, Element, EntityType, Keep, TokenKind, Upload
+from imgsync.domain.ports.moysklad import MoySkladFactory, MoySkladPort, ReadContent
+from imgsync.testing.contracts.contract import Contract
+from imgsync.testing.memory import MemoryFileStorage, MemoryTempFile, MemoryWorkspace
+from imgsync.testing.moysklad import UNLIMITED, picture
+
+_PRODUCT = EntityType("product")
+_UNKNOWN = "f2728180-6afd-4d37-8a13-f3b48069bbb6"
+_THREE = [(f"{n}.png", picture(n, 1000 + n)) for n in range(3)]
+_NO_FILES: dict[str, bytes] = {}
+
+
+class Backend(Protocol):
+    """An account that can be filled and looked into beside its port."""
+
+    factory: MoySkladFactory
+    account: Account
+
+    def add(
+        self, kind: str, name: str, images: Sequence[tuple[str, bytes]] = (), **codes: str
+    ) -> str:
+        """The id of a new entity with these images, each a file name and its bytes.
+
+        `codes`: its external_code, code and article.
+        """
+        ...
+
+    def images(self, kind: str, entity_id: str) -> list[tuple[str, bytes]]:
+        """What the entity's images are, in order."""
+        ...
+
+    def unknown_image_href(self, kind: str, entity_id: str) -> str:
+        """A meta.href as the entity's images have them, of an image that is not there."""
+        ...
+
+    def unknown_download_href(self) -> str:
+        """A download address, of an image that is not there."""
+        ...
+
+    def requests(self) -> int | None:
+        """How many requests the API was sent so far; None where there are none to count."""
+        ...
+
+
+def _reader(files: dict[str, bytes]) -> ReadContent:
+    """Content in chunks that do not end on a multiple of three bytes."""
+
+    async def read(key: str) -> AsyncIterator[bytes]:
+        data = files[key]
+        for start in range(0, len(data), 700):
+            yield data[start : start + 700]
+
+    return read
+
+
+@dataclass
+class _Permit:
+    """Gives its answer at each `confirm`; `asked` counts them."""
+
+    answer: float | Exception
+    asked: int = 0
+
+    async def confirm(self) -> float:
+        self.asked += 1
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+class _Target:
+    """Where downloads go; `made` are the files of all tries."""
+
+    def __init__(self) -> None:
+        self.workspace = MemoryWorkspace(MemoryFileStorage())
+        self.made: list[MemoryTempFile] = []
+
+    async def create(self) -> MemoryTempFile:
+        self.made.append(await self.workspace.create("a.png"))
+        return self.made[-1]
+
+    async def fetch(
+        self, port: MoySkladPort, url: str, max_bytes: int = 10_000, size: int | None = None
+    ) -> bytes:
+        """The file that is returned, which is the only one that is left."""
+        file = await port.download(url, self.create, max_bytes, size)
+        assert list(self.workspace.files) == [file.key]
+        data = b"".join([chunk async for chunk in self.workspace.read(file.key)])
+        await file.discard()
+        return data
+
+
+async def _fetch(
+    port: MoySkladPort, url: str, max_bytes: int = 10_000, size: int | None = None
+) -> bytes:
+    target = _Target()
+    try:
+        return await target.fetch(port, url, max_bytes, size)
+    finally:
+        assert target.workspace.files == {}, "the file of a failed try was not discarded"
+
+
+class MoySkladContract(Contract):
+    """Proves a `MoySkladFactory` and the `MoySkladPort`s that it gives. A test class gives the
+    fixture `backend`."""
+
+    @pytest.fixture
+    def backend(self) -> Any:
+        """To be overridden: a `Backend` without any entity; the fixture may be async."""
+        raise NotImplementedError("the test class has no fixture 'backend'")
+
+    @pytest.fixture
+    async def port(self, backend: Backend) -> AsyncIterator[MoySkladPort]:
+        yield backend.factory.for_account(backend.account)
+        await backend.factory.close()
+
+    async def test_an_account_has_one_port(self, backend: Backend, port: MoySkladPort) -> None:
+        assert backend.factory.for_account(backend.account) is port
+        assert backend.factory.for_account(replace(backend.account)) is port
+
+    async def test_accounts_have_ports_of_their_own(
+        self, backend: Backend, port: MoySkladPort
+    ) -> None:
+        another = Account(_UNKNOWN, "Another", TokenKind.SOLUTION, "another-token")
+        assert backend.factory.for_account(another) is not port
+
+    async def test_the_limits_hold_an_image(self, port: MoySkladPort) -> None:
+        limits = port.limits
+        assert limits.image_bytes > 0
+        assert limits.parallel_requests > 0
+        small: list[Element] = [Upload("k", "a.png", 1000), Keep("https://x/images/1")]
+        assert limits.request.holds(small)
+        assert not limits.request.holds([Upload("k", "a.png", limits.request.max_bytes)])
+
+    async def test_the_account_of_credentials_is_told(
+        self, backend: Backend, port: MoySkladPort
+    ) -> None:
+        backend.add("product", "Lamp")
+        identity = await backend.factory.identify(backend.account.secret)
+        assert identity.account_id == backend.account.id
+
+    async def test_unknown_credentials_are_refused(
+        self, backend: Backend, port: MoySkladPort
+    ) -> None:
+        for secret, login in (("unknown", None), ("unknown", "nobody@shop")):
+            with pytest.raises(AuthorisationError):
+                await backend.factory.identify(secret, login)
+
+    # Lists
+
+    async def test_images_are_listed_in_order(self, backend: Backend, port: MoySkladPort) -> None:
+        entity_id = backend.add("product", "Lamp", _THREE)
+        images = await port.list_images(_PRODUCT, entity_id)
+        assert [(i.filename, i.size) for i in images] == [(n, len(c)) for n, c in _THREE]
+        assert len({i.id for i in images}) == 3
+        assert all(i.href.endswith(i.id) and i.updated and i.download_href for i in images)
+        assert all(image.is_of(entity_id) for image in images)
+
+    async def test_entities_come_with_their_fields_and_images(
+        self, backend: Backend, port: MoySkladPort
+    ) -> None:
+        entity_id = backend.add("product", "Lamp", _THREE, external_code="x", code="c", article="a")
+        backend.add("bundle", "Set")
+        pages = [page async for page in port.list_entities(_PRODUCT, with_images=True)]
+        (entity,) = (entity for page in pages for entity in page.entities)
+        assert (entity.id, entity.name) == (entity_id, "Lamp")
+        assert (entity.external_code, entity.code, entity.article) == ("x", "c", "a")
+        assert entity.images_known
+        assert list(entity.images) == await port.list_images(_PRODUCT, entity_id)
+
+    async def test_images_come_only_where_they_are_asked_for(
+        self, backend: Backend, port: MoySkladPort
+    ) -> None:
+        backend.add("product", "Lamp", _THREE)
+        pages = [page async for page in port.list_entities(_PRODUCT, with_images=False)]
+        assert [entity.images for page in pages for entity in page.entities] == [()]
+
+    @pytest.mark.parametrize("with_images", [True, False])
+    async def test_every_entity_comes_once_in_pages(
+        self, backend: Backend, port: MoySkladPort, with_images: bool
+    ) -> None:
+        ids = [backend.add("product", str(n)) for n in range(205)]
+        found = [page async for page in port.list_entities(_PRODUCT, with_images=with_images)]
+        sizes = [len(page.entities) for page in found]
+        assert sizes == ([100, 100, 5] if with_images else [205])
+        assert [entity.id for page in found for entity in page.entities] == ids
+        assert not any(page.unreadable for page in found)
+
+    async def test_an_account_without_entities_has_no_pages(self, port: MoySkladPort) -> None:
+        assert [page async for page in port.list_entities(_PRODUCT, with_images=True)] == []
+
+    async def test_an_unknown_entity_is_not_found(
+        self, backend: Backend, port: MoySkladPort
+    ) -> None:
+        backend.add("product", "Lamp")
+        with pytest.raises(NotFoundError):
+            await port.list_images(_PRODUCT, _UNKNOWN)
+        with pytest.raises(NotFoundError):
+            await port.set_images(_PRODUCT, _UNKNOWN, [], _reader(_NO_FILES), UNLIMITED)
+        href = backend.unknown_image_href("product", _UNKNOWN)
+        with pytest.raises(NotFoundError):
+            await port.delete_images(_PRODUCT, _UNKNOWN, [href], UNLIMITED)
+
+    async def test_what_was_refused_for_good_is_not_sent_again(
+        self, backend: Backend, port: MoySkladPort
+    ) -> None:
+        backend.add("product", "Lamp")
+        with pytest.raises(NotFoundError) as first:
+            await port.list_images(_PRODUCT, _UNKNOWN)
+        before = backend.requests()
+        if before is None:
+            pytest.skip("this backend has no requests to count")
+        with pytest.raises(NotFoundError) as second:
+            await port.list_images(_PRODUCT, _UNKNOWN)
+        assert str(second.value) == str(first.value)
+        assert backend.requests() == before
+
+    # Setting and deleting
+
+    async def test_set_images_sets_the_whole_list_in_order(
+        self, backend: Backend, port: MoySkladPort
+    ) -> None:
+        entity_id = backend.add("product", "Lamp", _THREE)
+        old = await port.list_images(_PRODUCT, entity_id)
+        new = picture(9, 2000)
+        elements: list[Element] = [
+            Keep(old[2].href),
+            Upload("k", "новое.png", len(new)),
+            Keep(old[0].href),
+        ]
+        images = await port.set_images(
+            _PRODUCT, entity_id, elements, _reader({"k": new}), UNLIMITED
+        )
+        assert backend.images("product", entity_id) == [_THREE[2], ("новое.png", new), _THREE[0]]
+        assert images == await port.list_images(_PRODUCT, entity_id)
+        assert (images[0].id, images[2].id) == (old[2].id, old[0].id)
+
+    async def test_an_empty_list_removes_all(self, backend: Backend, port: MoySkladPort) -> None:
+        entity_id = backend.add("product", "Lamp", _THREE)
+        left = await port.set_images(_PRODUCT, entity_id, [], _reader(_NO_FILES), UNLIMITED)
+        assert left == []
+        assert backend.images("product", entity_id) == []
+
+    async def test_a_refused_image_leaves_the_list_as_it_was(
+        self, backend: Backend, port: MoySkladPort
+    ) -> None:
+        """Which is not documented: another backend of the same port may say otherwise."""
+        entity_id = backend.add("product", "Lamp", _THREE)
+        files = {"good": picture(7), "bad": b"this is no image"}
+        elements: list[Element] = [
+            Upload("good", "g.png", len(files["good"])),
+            Upload("bad", "b.png", len(files["bad"])),
+        ]
+        with pytest.raises(ImageRejectedError):
+            await port.set_images(_PRODUCT, entity_id, elements, _reader(files), UNLIMITED)
+        assert backend.images("product", entity_id) == _THREE
+
+    async def test_more_images_than_allowed_are_refused(
+        self, backend: Backend, port: MoySkladPort
+    ) -> None:
+        entity_id = backend.add("product", "Lamp")
+        files = {str(n): picture(n) for n in range(11)}
+        elements: list[Element] = [Upload(k, f"{k}.png", len(c)) for k, c in files.items()]
+        with pytest.raises(ImageRejectedError):
+            await port.set_images(_PRODUCT, entity_id, elements, _reader(files), UNLIMITED)
+        assert backend.images("product", entity_id) == []
+
+    async def test_keeping_an_image_that_is_not_there_changes_nothing(
+        self, backend: Backend, port: MoySkladPort
+    ) -> None:
+        entity_id = backend.add("product", "Lamp", _THREE)
+        gone = Keep(backend.unknown_image_href("product", entity_id))
+        with pytest.raises(NotFoundError):
+            await port.set_images(_PRODUCT, entity_id, [gone], _reader(_NO_FILES), UNLIMITED)
+        assert backend.images("product", entity_id) == _THREE
+
+    async def test_an_image_over_ten_megabytes_is_refused(
+        self, backend: Backend, port: MoySkladPort
+    ) -> None:
+        entity_id = backend.add("product", "Lamp", _THREE)
+        most = 10 * 1024 * 1024
+        largest = picture(1, most)
+        for content in (largest, picture(1, most + 1)):
+            setting = port.set_images(
+                _PRODUCT,
+                entity_id,
+                [Upload("k", "a.png", len(content))],
+                _reader({"k": content}),
+                UNLIMITED,
+            )
+            if len(content) > most:
+                with pytest.raises(ImageRejectedError):
+                    await setting
+            else:
+                await setting
+        assert backend.images("product", entity_id) == [("a.png", largest)]
+
+    async def test_equal_name_and_content_are_one_image_and_others_are_not(
+        self, backend: Backend, port: MoySkladPort
+    ) -> None:
+        like, unlike = picture(1, 500), picture(1, 499) + b"x"
+        entity_id = backend.add(
+            "product",
+            "Lamp",
+            [("a.png", like), ("a.png", like), ("b.png", like), ("a.png", unlike)],
+        )
+        ids = [image.id for image in await port.list_images(_PRODUCT, entity_id)]
+        assert ids[0] == ids[1]
+        assert len(set(ids)) == 3
+
+    async def test_delete_images_deletes_only_these(
+        self, backend: Backend, port: MoySkladPort
+    ) -> None:
+        entity_id = backend.add("product", "Lamp", _THREE)
+        images = await port.list_images(_PRODUCT, entity_id)
+        hrefs = [images[0].href, images[2].href]
+        await port.delete_images(_PRODUCT, entity_id, hrefs, UNLIMITED)
+        assert backend.images("product", entity_id) == [_THREE[1]]
+
+    async def test_of_an_image_that_stands_twice_the_first_is_deleted(
+        self, backend: Backend, port: MoySkladPort
+    ) -> None:
+        entity_id = backend.add("product", "Lamp", [_THREE[0], _THREE[1], _THREE[0]])
+        images = await port.list_images(_PRODUCT, entity_id)
+        assert images[0].id == images[2].id
+        await port.delete_images(_PRODUCT, entity_id, [images[0].href], UNLIMITED)
+        assert backend.images("product", entity_id) == [_THREE[1], _THREE[0]]
+
+    async def test_images_that_are_gone_already_do_not_keep_the_others(
+        self, backend: Backend, port: MoySkladPort
+    ) -> None:
+        entity_id = backend.add("product", "Lamp", _THREE)
+        images = await port.list_images(_PRODUCT, entity_id)
+        gone = backend.unknown_image_href("product", entity_id)
+        await port.delete_images(_PRODUCT, entity_id, [gone, images[1].href], UNLIMITED)
+        assert backend.images("product", entity_id) == [_THREE[0], _THREE[2]]
+        await port.delete_images(_PRODUCT, entity_id, [gone], UNLIMITED)
+        assert len(backend.images("product", entity_id)) == 2
+
+    async def test_each_write_has_its_permit_confirmed(
+        self, backend: Backend, port: MoySkladPort
+    ) -> None:
+        entity_id = backend.add("product", "Lamp", _THREE)
+        (first, *_) = await port.list_images(_PRODUCT, entity_id)
+        permit = _Permit(60.0)
+        await port.set_images(_PRODUCT, entity_id, [Keep(first.href)], _reader(_NO_FILES), permit)
+        assert permit.asked == 1
+        await port.delete_images(_PRODUCT, entity_id, [first.href], permit)
+        assert permit.asked == 2
+
+    async def test_without_a_permit_nothing_is_written(
+        self, backend: Backend, port: MoySkladPort
+    ) -> None:
+        entity_id = backend.add("product", "Lamp", _THREE)
+        (first, *_) = await port.list_images(_PRODUCT, entity_id)
+        for answer in (LeaseLostError("the lease is lost"), 0.0, -5.0):
+            with pytest.raises(LeaseLostError):
+                await port.set_images(_PRODUCT, entity_id, [], _reader(_NO_FILES), _Permit(answer))
+            with pytest.raises(LeaseLostError):
+                await port.delete_images(_PRODUCT, entity_id, [first.href], _Permit(answer))
+        assert backend.images("product", entity_id) == _THREE
+
+    async def test_a_write_that_outlasts_its_permit_is_broken_off(
+        self, backend: Backend, port: MoySkladPort
+    ) -> None:
+        entity_id = backend.add("product", "Lamp", _THREE)
+        content = picture(5, 3000)
+
+        async def slow(key: str) -> AsyncIterator[bytes]:
+            for start in range(0, len(content), 1000):
+                yield content[start : start + 1000]
+                await asyncio.sleep(0.4)
+
+        # Whatever asks whose the account is has been asked by now.
+        await port.delete_images(_PRODUCT, entity_id, [], UNLIMITED)
+        with pytest.raises(LeaseLostError):
+            await port.set_images(
+                _PRODUCT, entity_id, [Upload("k", "a.png", len(content))], slow, _Permit(0.3)
+            )
+        await asyncio.sleep(0.1)
+        assert backend.images("product", entity_id) == _THREE
+
+    # Downloads
+
+    async def test_a_listed_image_can_be_downloaded(
+        self, backend: Backend, port: MoySkladPort
+    ) -> None:
+        entity_id = backend.add("product", "Lamp", _THREE)
+        (first, *_) = await port.list_images(_PRODUCT, entity_id)
+        assert await port.content_length(first.download_href) == first.size
+        assert await _fetch(port, first.download_href) == _THREE[0][1]
+        assert await _fetch(port, first.download_href, max_bytes=first.size) == _THREE[0][1]
+        assert await _fetch(port, first.download_href, size=first.size) == _THREE[0][1]
+
+    async def test_a_file_of_another_size_than_known_is_no_download(
+        self, backend: Backend, port: MoySkladPort
+    ) -> None:
+        entity_id = backend.add("product", "Lamp", _THREE)
+        (first, *_) = await port.list_images(_PRODUCT, entity_id)
+        with pytest.raises(UnavailableError, match=f"{first.size} bytes came in place of its 7"):
+            await _fetch(port, first.download_href, size=7)
+
+    async def test_a_download_over_the_limit_is_refused(
+        self, backend: Backend, port: MoySkladPort
+    ) -> None:
+        entity_id = backend.add("product", "Lamp", _THREE)
+        (first, *_) = await port.list_images(_PRODUCT, entity_id)
+        with pytest.raises(ImageTooLargeError):
+            await _fetch(port, first.download_href, max_bytes=first.size - 1)
+
+    async def test_an_image_that_is_gone_has_no_length_and_no_content(
+        self, backend: Backend, port: MoySkladPort
+    ) -> None:
+        gone = backend.unknown_download_href()
+        assert await port.content_length(gone) is None
+        with pytest.raises(ImageError):
+            await _fetch(port, gone)
+
+    async def test_a_foreign_host_is_forbidden(self, port: MoySkladPort) -> None:
+        with pytest.raises(ForbiddenUrlError):
+            await _fetch(port, "https://evil.example/x.png")
+        with pytest.raises(ForbiddenUrlError):
+            await port.content_length("https://evil.example/x.png")

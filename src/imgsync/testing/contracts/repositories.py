@@ -1,0 +1,322 @@
+"""The suites of the ports `AccountRepository`, `SettingsRepository` and `SyncRecordRepository`."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from imgsync.domain.diff import NOTHING_LEFT, CopiedImage, EntityKey, SyncRecord
+from imgsync.domain.errors import NoRoomError, StoreError, UnknownAccountError
+from imgsync.domain.model import Account, AccountRole, ImageFingerprint, Parking, TokenKind
+from imgsync.domain.ports.repositories import (
+    AccountRepository,
+    SettingsRepository,
+    SyncRecordRepository,
+)
+from imgsync.domain.settings import ChildSettings
+from imgsync.testing.contracts.contract import Contract, StoreT, TimedContract
+
+_ACCOUNT = Account("1", "Главный", TokenKind.PASSWORD, "s3cret 'Ж\"", "admin@shop")
+_TOKEN = Account("1", "Shop", TokenKind.SOLUTION, "token")
+_KEY = EntityKey("child", "product", "p1")
+_ONE = ImageFingerprint("i1", 10, "2026-01-01 00:00:00.000")
+_TWO = ImageFingerprint("i2", 20, "2026-01-01 00:00:00.000")
+_COPIED = SyncRecord((_ONE, _TWO), (CopiedImage(_ONE, "c1"),), ("c1",), False, ("b.png: 503",))
+_FOREIGN = SyncRecord((), (), ("c2",), False, ('a warning with "child_image_ids": []',))
+
+
+@contextmanager
+def _refused() -> Iterator[None]:
+    with pytest.raises((StoreError, NoRoomError)):
+        yield
+
+
+class AccountRepositoryContract(TimedContract[StoreT]):
+    """Proves an `AccountRepository`. A test class gives the fixture `store`, `accounts` and
+    `advance`, or says `real_time` = True; `disable` for the test that asks for it."""
+
+    def accounts(self, store: StoreT) -> AccountRepository:
+        """To be overridden: the store's accounts, as one host has them."""
+        raise NotImplementedError("the test class has no method 'accounts'")
+
+    async def now(self, store: StoreT) -> datetime:
+        """The store's time; to be overridden where it is not about this host's."""
+        return datetime.now(UTC)
+
+    async def disable(self, store: StoreT) -> None:
+        """Makes the store one that cannot be used, as a server that is gone."""
+        pytest.skip("the test class has no 'disable': the store cannot be made to fail")
+
+    @pytest.mark.parametrize(
+        "account",
+        [
+            _ACCOUNT,
+            _TOKEN,
+            Account("1", "x", TokenKind.DRAFT, "t", role=AccountRole.CHILD),
+            Account("1", "x", TokenKind.USER, "t", role=AccountRole.MAIN),
+        ],
+        ids=lambda account: account.token_kind,
+    )
+    async def test_an_account_is_stored_whole(self, store: StoreT, account: Account) -> None:
+        await self.accounts(store).add(account)
+        stored = await self.accounts(store).get("1")
+        assert (stored, stored.role) == (account, account.role)
+
+    async def test_an_account_added_again_is_replaced(self, store: StoreT) -> None:
+        accounts = self.accounts(store)
+        await accounts.add(_ACCOUNT)
+        await accounts.add(_TOKEN)
+        assert await accounts.all() == [_TOKEN]
+        assert await accounts.get("1") == _TOKEN
+
+    async def test_accounts_are_listed_by_name(self, store: StoreT) -> None:
+        accounts = self.accounts(store)
+        assert await accounts.all() == []
+        for number, name in enumerate("cab"):
+            await accounts.add(replace(_ACCOUNT, id=str(number), name=name))
+        assert [(a.name, a.id) for a in await accounts.all()] == [
+            ("a", "1"),
+            ("b", "2"),
+            ("c", "0"),
+        ]
+
+    async def test_an_unknown_account_is_an_error(self, store: StoreT) -> None:
+        accounts = self.accounts(store)
+        await accounts.add(_ACCOUNT)
+        with pytest.raises(UnknownAccountError, match="'nobody' is not stored"):
+            await accounts.get("nobody")
+
+    async def test_the_side_of_an_account_is_noted_and_kept(self, store: StoreT) -> None:
+        accounts = self.accounts(store)
+        await accounts.add(_ACCOUNT)
+        assert (await accounts.get("1")).role is None
+        await accounts.set_role("1", AccountRole.MAIN)
+        assert (await accounts.get("1")).role is AccountRole.MAIN
+        await accounts.add(replace(_ACCOUNT, secret="new"))  # noqa: S106 (of a test)
+        stored = await accounts.get("1")
+        assert (stored.role, stored.secret) == (AccountRole.MAIN, "new")
+        await accounts.add(replace(_ACCOUNT, role=AccountRole.CHILD))
+        assert (await accounts.get("1")).role is AccountRole.CHILD
+        assert [account.role for account in await accounts.all()] == [AccountRole.CHILD]
+
+    async def test_the_side_of_no_account_is_not_noted(self, store: StoreT) -> None:
+        accounts = self.accounts(store)
+        await accounts.set_role("nobody", AccountRole.MAIN)
+        assert await accounts.all() == []
+
+    async def test_an_account_is_parked_until_a_moment_of_the_store_s_time(
+        self, store: StoreT
+    ) -> None:
+        accounts = self.accounts(store)
+        await accounts.add(_ACCOUNT)
+        await accounts.add(replace(_ACCOUNT, id="2"))
+        assert await accounts.parking("1") is None
+        now = await self.now(store)
+        lease = self.real_lease if self.real_time else timedelta(hours=1)
+        assert await accounts.park("1", Parking("401", now + 2 * lease))
+        second = Parking("51003: Ж", now + lease)
+        assert await accounts.park("1", second)
+        assert await self.accounts(store).parking("1") == second
+        assert await accounts.parking("2") is None
+        rest = lease * 0.75 if self.real_time else timedelta(milliseconds=1)
+        await self.advance(store, lease - rest)
+        assert await accounts.parking("1") == second
+        await self.advance(store, rest)
+        assert await accounts.parking("1") is None
+
+    async def test_nobody_is_not_parked(self, store: StoreT) -> None:
+        accounts = self.accounts(store)
+        parking = Parking("401", await self.now(store) + timedelta(hours=1))
+        assert not await accounts.park("nobody", parking)
+        assert await accounts.parking("nobody") is None
+        assert await accounts.all() == []
+
+    async def test_a_reason_that_a_store_may_not_take_parks_all_the_same(
+        self, store: StoreT
+    ) -> None:
+        """NUL and lone surrogates may be left out of it."""
+        accounts = self.accounts(store)
+        await accounts.add(_ACCOUNT)
+        until = await self.now(store) + timedelta(hours=1)
+        assert await accounts.park("1", Parking("<\x00\ud800>", until))
+        parking = await accounts.parking("1")
+        assert parking is not None
+        assert parking.reason.startswith("<")
+        assert parking.reason.endswith(">")
+
+    async def test_an_account_stored_anew_is_parked_no_more(self, store: StoreT) -> None:
+        accounts = self.accounts(store)
+        await accounts.add(_ACCOUNT)
+        await accounts.park("1", Parking("401", await self.now(store) + timedelta(hours=1)))
+        await accounts.set_role("1", AccountRole.CHILD)
+        assert await accounts.parking("1") is not None
+        await accounts.add(_ACCOUNT)
+        assert await accounts.parking("1") is None
+
+    @pytest.mark.parametrize(
+        "stored",
+        [
+            replace(_TOKEN, secret="other"),  # noqa: S106 (of a test)
+            replace(_TOKEN, token_kind=TokenKind.DRAFT),
+            Account("1", "Shop", TokenKind.PASSWORD, "token", "login"),
+        ],
+        ids=["secret", "kind", "login"],
+    )
+    async def test_other_credentials_are_not_parked_for_what_these_met(
+        self, store: StoreT, stored: Account
+    ) -> None:
+        accounts = self.accounts(store)
+        parking = Parking("401", await self.now(store) + timedelta(hours=1))
+        await accounts.add(stored)
+        assert not await accounts.park("1", parking, _TOKEN)
+        assert await accounts.parking("1") is None
+        assert await accounts.park("1", Parking("51003", parking.until))
+        assert not await accounts.park("1", parking, _TOKEN)
+        assert await accounts.parking("1") == Parking("51003", parking.until)
+        await accounts.add(replace(_TOKEN, name="another name"))
+        assert await accounts.park("1", parking, _TOKEN)
+        assert await accounts.parking("1") == parking
+
+    async def test_another_login_is_other_credentials(self, store: StoreT) -> None:
+        accounts = self.accounts(store)
+        parking = Parking("401", await self.now(store) + timedelta(hours=1))
+        await accounts.add(_ACCOUNT)
+        assert not await accounts.park("1", parking, replace(_ACCOUNT, login="b@shop"))
+        assert await accounts.park("1", parking, _ACCOUNT)
+
+    async def test_a_store_that_cannot_be_used_is_a_store_error(self, store: StoreT) -> None:
+        accounts = self.accounts(store)
+        await accounts.add(_ACCOUNT)
+        await self.disable(store)
+        calls: list[Callable[[], Awaitable[object]]] = [
+            lambda: accounts.add(_ACCOUNT),
+            lambda: accounts.get("1"),
+            accounts.all,
+            lambda: accounts.set_role("1", AccountRole.MAIN),
+            lambda: accounts.park("1", Parking("401", datetime.now(UTC))),
+            lambda: accounts.parking("1"),
+        ]
+        for call in calls:
+            with _refused():
+                await call()
+
+
+class SettingsRepositoryContract(Contract):
+    """Proves a `SettingsRepository`. A test class gives the fixture `settings`; `disable` for the
+    test that asks for it."""
+
+    @pytest.fixture
+    def settings(self) -> Any:
+        """To be overridden: the settings of a new, empty store; the fixture may be async."""
+        raise NotImplementedError("the test class has no fixture 'settings'")
+
+    async def disable(self, settings: SettingsRepository) -> None:
+        """Makes the store one that cannot be used, as a server that is gone."""
+        pytest.skip("the test class has no 'disable': the store cannot be made to fail")
+
+    async def test_a_store_that_cannot_be_used_is_a_store_error(
+        self, settings: SettingsRepository
+    ) -> None:
+        await self.disable(settings)
+        calls: list[Callable[[], Awaitable[object]]] = [
+            lambda: settings.get("child"),
+            lambda: settings.put("child", ChildSettings()),
+        ]
+        for call in calls:
+            with _refused():
+                await call()
+
+    async def test_settings_are_off_by_default(self, settings: SettingsRepository) -> None:
+        assert await settings.get("child") == ChildSettings()
+
+    @pytest.mark.parametrize(
+        "value",
+        [ChildSettings(sync_images=True), ChildSettings(sync_images_all=True), ChildSettings()],
+        ids=["first", "all", "off"],
+    )
+    async def test_settings_are_stored_and_replaced(
+        self, settings: SettingsRepository, value: ChildSettings
+    ) -> None:
+        for before in (ChildSettings(sync_images=True), ChildSettings(sync_images_all=True)):
+            await settings.put("child", before)
+            assert await settings.get("child") == before
+            await settings.put("child", value)
+            assert await settings.get("child") == value
+        assert await settings.get("another") == ChildSettings()
+
+
+class SyncRecordRepositoryContract(Contract):
+    """Proves a `SyncRecordRepository`. A test class gives the fixture `records`; `disable` for the
+    test that asks for it."""
+
+    @pytest.fixture
+    def records(self) -> Any:
+        """To be overridden: the records of a new, empty store; the fixture may be async."""
+        raise NotImplementedError("the test class has no fixture 'records'")
+
+    async def disable(self, records: SyncRecordRepository) -> None:
+        """Makes the store one that cannot be used, as a server that is gone."""
+        pytest.skip("the test class has no 'disable': the store cannot be made to fail")
+
+    async def test_a_store_that_cannot_be_used_is_a_store_error(
+        self, records: SyncRecordRepository
+    ) -> None:
+        await self.disable(records)
+        calls: list[Callable[[], Awaitable[object]]] = [
+            lambda: records.get(_KEY),
+            lambda: records.put(_KEY, _COPIED),
+            lambda: records.copied("child", "product"),
+        ]
+        for call in calls:
+            with _refused():
+                await call()
+
+    @pytest.mark.parametrize(
+        "record", [_COPIED, _FOREIGN, NOTHING_LEFT, _COPIED.begun(["c1", "c9"])]
+    )
+    async def test_a_record_is_stored_whole_and_replaced(
+        self, records: SyncRecordRepository, record: SyncRecord
+    ) -> None:
+        assert await records.get(_KEY) is None
+        for before in (NOTHING_LEFT.begun([]), _COPIED):
+            await records.put(_KEY, before)
+            await records.put(_KEY, record)
+            assert await records.get(_KEY) == record
+
+    @pytest.mark.parametrize("field", ["child_account_id", "entity_type", "child_entity_id"])
+    async def test_records_of_other_entities_are_apart(
+        self, records: SyncRecordRepository, field: str
+    ) -> None:
+        other = replace(_KEY, **{field: "other"})
+        await records.put(_KEY, _COPIED)
+        assert await records.get(other) is None
+        await records.put(other, NOTHING_LEFT)
+        assert await records.get(_KEY) == _COPIED
+
+    async def test_entities_with_images_of_imgsync(self, records: SyncRecordRepository) -> None:
+        assert await records.copied("child", "product") == set()
+        await records.put(_KEY, _COPIED)
+        await records.put(replace(_KEY, child_entity_id="p2"), _FOREIGN)
+        await records.put(replace(_KEY, child_entity_id="p3"), NOTHING_LEFT)
+        assert await records.copied("child", "product") == {"p1", "p2"}
+        await records.put(_KEY, NOTHING_LEFT)
+        assert await records.copied("child", "product") == {"p2"}
+        # A write that broke off may have left some, even on what was empty before.
+        await records.put(_KEY, NOTHING_LEFT.begun([]))
+        assert await records.copied("child", "product") == {"p1", "p2"}
+
+    @pytest.mark.parametrize("field", ["child_account_id", "entity_type"])
+    async def test_those_of_others_are_apart(
+        self, records: SyncRecordRepository, field: str
+    ) -> None:
+        await records.put(replace(_KEY, **{field: "other"}), _COPIED)
+        assert await records.copied("child", "product") == set()
+
+    async def test_records_are_written_side_by_side(self, records: SyncRecordRepository) -> None:
+        keys = [replace(_KEY, child_entity_id=str(n)) for n in range(20)]
+        await asyncio.gather(*(records.put(key, _COPIED) for key in keys))
+        assert await records.copied("child", "product") == {k.child_entity_id for k in keys}

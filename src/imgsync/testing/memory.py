@@ -1,0 +1,652 @@
+"""The store and the temp files in memory: whole adapters, for tests and for trying things out.
+
+Nothing outlasts the process. Every method gives other coroutines a turn before it does its work,
+as a store over a network would, and does the work in one piece.
+"""
+
+import asyncio
+import json
+import uuid
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from imgsync.adapters.clock import SystemClock
+from imgsync.domain.diff import EntityKey, SyncRecord
+from imgsync.domain.errors import (
+    LeaseLostError,
+    NoRoomError,
+    StoreError,
+    UnknownAccountError,
+    UnsafePathError,
+)
+from imgsync.domain.formats import safe_suffix
+from imgsync.domain.model import Account, AccountRole, Parking
+from imgsync.domain.ports.clock import Clock
+from imgsync.domain.ports.queue import Enqueued, NewTask
+from imgsync.domain.ports.storage import StaleFile
+from imgsync.domain.settings import ChildSettings
+from imgsync.domain.tasks import (
+    CHECK_AGAIN_DELAY,
+    MAX_CRASHES,
+    TASK_ENTITY_TYPE,
+    Task,
+    TaskId,
+    TaskStatus,
+)
+
+_LONGEST_LEASE = timedelta(days=1)
+_READ_BYTES = 64 * 1024
+_FIRST_MOMENT = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+
+
+@dataclass
+class SetClock:
+    """Implements `Clock`: it stands at `moment`, which a test sets or moves."""
+
+    moment: datetime = _FIRST_MOMENT
+
+    def now(self) -> datetime:
+        return self.moment
+
+    def advance(self, by: timedelta) -> None:
+        self.moment += by
+
+
+@dataclass
+class MemoryStore:
+    """What several queues and repositories share, as hosts share a database; `clock` is its time.
+
+    `tasks` by id, with payloads as JSON texts. `fault`: while it is set, every call of those that
+    use the store raises it; a StoreError or a NoRoomError.
+    """
+
+    clock: Clock = field(default_factory=SystemClock)
+    tasks: dict[TaskId, Task] = field(default_factory=dict)
+    accounts: dict[str, Account] = field(default_factory=dict)
+    parkings: dict[str, Parking] = field(default_factory=dict)
+    settings: dict[str, ChildSettings] = field(default_factory=dict)
+    records: dict[EntityKey, SyncRecord] = field(default_factory=dict)
+    fault: Exception | None = None
+    last_id: int = 0
+
+    async def now(self) -> datetime:
+        """The store's time, once it is this caller's turn; raises the `fault`."""
+        await asyncio.sleep(0)
+        if self.fault is not None:
+            raise self.fault
+        return self.clock.now()
+
+    def damage(self, task_id: TaskId) -> None:
+        """Makes the payload of a task one that cannot be read."""
+        self.tasks[task_id] = replace(self.tasks[task_id], payload="{damaged")
+
+
+class MemoryStoreClock:
+    """Implements `StoreClock`: the time of the store."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self._store = store
+
+    async def now(self) -> datetime:
+        return await self._store.now()
+
+
+class MemoryTaskQueue:
+    """Implements `TaskQueue`. Each claim looks at every task, so it is for thousands of them.
+
+    `kinds`: the kinds of tasks that it is opened for.
+    """
+
+    def __init__(
+        self, store: MemoryStore | None = None, kinds: Sequence[str] = (TASK_ENTITY_TYPE,)
+    ) -> None:
+        self.store = MemoryStore() if store is None else store
+        self._kinds = frozenset(kinds)
+        self._closed = False
+
+    async def enqueue(self, tasks: Sequence[NewTask]) -> list[Enqueued]:
+        texts = [json.dumps(task.payload) for task in tasks]
+        now = await self._now()
+        return [self._put(new, payload, now) for new, payload in zip(tasks, texts, strict=True)]
+
+    async def claim(
+        self, *, lease: timedelta, limit: int = 1, only: Sequence[TaskId] | None = None
+    ) -> list[Task]:
+        now = await self._now()
+        claimed: list[Task] = []
+        while len(claimed) < limit and (due := self._next(now, only)):
+            lapsed = due.status is TaskStatus.PROCESSING
+            if lapsed and due.crashes + 1 >= MAX_CRASHES:
+                self._give_up(due, now)
+                continue
+            # The lapsed attempt is the one that goes on; its owner's last request may still come.
+            task = replace(
+                due,
+                status=TaskStatus.PROCESSING,
+                lease_token=uuid.uuid4().hex,
+                lease_expires_at=now + lease,
+                updated_at=now,
+                parked_for=None,
+                attempts=due.attempts + (not lapsed),
+                crashes=due.crashes + lapsed,
+                check_again=due.check_again or lapsed,
+            )
+            self._store(task)
+            claimed.append(_read(task))
+        return claimed
+
+    async def renew(self, task: Task, *, lease: timedelta) -> None:
+        now = await self._now()
+        self._store(self._held(task), lease_expires_at=now + lease, updated_at=now)
+
+    async def complete(self, task: Task, *, result: str, warnings: Sequence[str]) -> None:
+        now = await self._now()
+        held = self._held(task)
+        self._end(
+            held, now, TaskStatus.COMPLETED, result=result, warnings=tuple(warnings), error=None
+        )
+        if not held.check_again:
+            return
+        if newer := self._pending(held):
+            self._store(newer, check_again=True)
+            return
+        self._add(
+            NewTask(
+                held.payload,
+                held.dedupe_key,
+                held.account_id,
+                held.entity_id,
+                held.priority,
+                held.max_attempts,
+                CHECK_AGAIN_DELAY,
+                held.kind,
+            ),
+            held.payload,
+            now,
+        )
+
+    async def reschedule(
+        self, task: Task, *, delay: timedelta, error: str, check_again: bool = False
+    ) -> None:
+        now = await self._now()
+        held = self._held(task)
+        self._put_back(held, now, check_again=check_again, scheduled_at=now + delay, error=error)
+
+    async def fail(self, task: Task, *, error: str) -> None:
+        now = await self._now()
+        self._end(self._held(task), now, TaskStatus.FAILED, error=error)
+
+    async def release(self, task: Task, *, check_again: bool = False) -> None:
+        now = await self._now()
+        held = self._held(task)
+        self._put_back(held, now, check_again=check_again, scheduled_at=now, **_uncounted(held))
+
+    async def park(self, task: Task, *, account_id: str, until: datetime, error: str) -> int:
+        now = await self._now()
+        held = self._held(task)
+        if account_id in self.store.accounts:
+            parking = self.store.parkings.get(account_id)
+            if parking is None:  # it has been stored anew meanwhile
+                self._put_back(held, now, scheduled_at=now, **_uncounted(held))
+                return 0
+            until = parking.until
+        values: dict[str, Any] = {"scheduled_at": until, "parked_for": account_id, "error": error}
+        self._put_back(held, now, **values, **_uncounted(held))
+        along = [
+            waiting
+            for waiting in self._own(TaskStatus.PENDING)
+            if waiting.id != held.id and waiting.scheduled_at <= now and _names(waiting, account_id)
+        ]
+        for waiting in along:
+            self._store(waiting, **values, updated_at=now)
+        return len(along)
+
+    async def unpark(self, account_id: str) -> int:
+        now = await self._now()
+        parked = [t for t in self._own(TaskStatus.PENDING) if t.parked_for == account_id]
+        for task in parked:
+            self._store(task, scheduled_at=now, parked_for=None, updated_at=now)
+        return len(parked)
+
+    async def parked(self) -> int:
+        await self._now()
+        return sum(task.parked_for is not None for task in self._own(TaskStatus.PENDING))
+
+    async def free(self, ids: Sequence[TaskId] | None) -> list[TaskId]:
+        now = await self._now()
+        longest = now + _LONGEST_LEASE
+        held = [
+            task
+            for task in self._own(TaskStatus.PROCESSING)
+            if (
+                task.lease_expires_at is not None and task.lease_expires_at > longest
+                if ids is None
+                else task.id in ids
+            )
+        ]
+        for task in held:
+            # Whoever held it may be alive and have sent a request.
+            self._put_back(task, now, check_again=True, scheduled_at=now, **_uncounted(task))
+        return [task.id for task in held]
+
+    async def counts(self) -> dict[TaskStatus, int]:
+        await self._now()
+        return {status: len(self._own(status)) for status in TaskStatus}
+
+    async def find(
+        self, status: TaskStatus | None = None, *, limit: int = 100, offset: int = 0
+    ) -> list[Task]:
+        await self._now()
+        newest_first = self._own(*TaskStatus if status is None else [status])[::-1]
+        return [_read(task) for task in newest_first[offset : offset + limit]]
+
+    async def get(self, task_id: TaskId) -> Task | None:
+        await self._now()
+        task = self.store.tasks.get(task_id)
+        return _read(task) if task and task.kind in self._kinds else None
+
+    async def retry(self, ids: Sequence[TaskId] | None) -> list[TaskId]:
+        now = await self._now()
+        newest = {task.dedupe_key: task.id for task in self.store.tasks.values()}
+        changed = [
+            task
+            for task in self._own(TaskStatus.FAILED)
+            if (ids is None or task.id in ids)
+            and (task.dedupe_key is None or newest[task.dedupe_key] == task.id)
+            and self._pending(task) is None
+        ]
+        for task in changed:
+            self._store(
+                task,
+                status=TaskStatus.PENDING,
+                attempts=0,
+                crashes=0,
+                warnings=(),
+                scheduled_at=now,
+                parked_for=None,
+                error=None,
+                updated_at=now,
+            )
+        return [task.id for task in changed]
+
+    async def close(self) -> None:
+        """A call after it raises a StoreError; other queues of the store go on."""
+        self._closed = True
+
+    async def _now(self) -> datetime:
+        if self._closed:
+            raise StoreError("The queue is closed")
+        return await self.store.now()
+
+    def _own(self, *statuses: TaskStatus) -> list[Task]:
+        """Those of the queue's kinds, oldest first."""
+        tasks = self.store.tasks.values()
+        return [task for task in tasks if task.kind in self._kinds and task.status in statuses]
+
+    def _store(self, task: Task, **changes: Any) -> None:
+        self.store.tasks[task.id] = replace(task, **changes)
+
+    def _put(self, new: NewTask, payload: str, now: datetime) -> Enqueued:
+        pending = self._of_key(new.dedupe_key, TaskStatus.PENDING)
+        if pending is None:
+            return Enqueued(self._add(new, payload, now), created=True)
+        if pending.kind != new.kind:
+            raise StoreError(
+                f"The key '{new.dedupe_key}' is that of a pending task of the kind '{pending.kind}'"
+            )
+        self._store(
+            pending,
+            payload=payload,
+            account_id=new.account_id,
+            entity_id=new.entity_id,
+            priority=new.priority,
+            max_attempts=new.max_attempts,
+            attempts=0,
+            crashes=0,
+            scheduled_at=now + new.delay,
+            parked_for=None,
+            error=None,
+            updated_at=now,
+        )
+        return Enqueued(pending.id, created=False)
+
+    def _add(self, new: NewTask, payload: str, now: datetime) -> int:
+        self.store.last_id += 1
+        self._store(
+            Task(
+                self.store.last_id,
+                payload,
+                TaskStatus.PENDING,
+                new.priority,
+                attempts=0,
+                max_attempts=new.max_attempts,
+                scheduled_at=now + new.delay,
+                created_at=now,
+                updated_at=now,
+                dedupe_key=new.dedupe_key,
+                account_id=new.account_id,
+                entity_id=new.entity_id,
+                kind=new.kind,
+            )
+        )
+        return self.store.last_id
+
+    def _next(self, now: datetime, only: Sequence[TaskId] | None) -> Task | None:
+        tasks = self.store.tasks
+        running = {t.dedupe_key for t in tasks.values() if t.status is TaskStatus.PROCESSING}
+        running.discard(None)
+        keys = {tasks[i].dedupe_key for i in only or () if i in tasks} - {None}
+
+        def is_due(task: Task) -> bool:
+            if task.status is TaskStatus.PENDING:
+                due = task.scheduled_at <= now and task.dedupe_key not in running
+                return due and (only is None or task.id in only)
+            lapsed = task.lease_expires_at is None or task.lease_expires_at <= now
+            return lapsed and (only is None or task.id in only or task.dedupe_key in keys)
+
+        # Of equals, `min` takes the first, which is the one that was added first.
+        return min(
+            filter(is_due, self._own(TaskStatus.PENDING, TaskStatus.PROCESSING)),
+            key=lambda task: (-task.priority, task.scheduled_at),
+            default=None,
+        )
+
+    def _give_up(self, task: Task, now: datetime) -> None:
+        crashes = task.crashes + 1
+        error = (
+            f"its worker was lost {crashes} times while it ran (killed, stopped or out of memory); "
+            "it is not tried again"
+        )
+        if task.error:
+            error += f"; before it: {task.error}"
+        self._end(task, now, TaskStatus.FAILED, error=error, crashes=crashes)
+
+    def _held(self, task: Task) -> Task:
+        """The task as it is stored, where this claim still holds it."""
+        held = self.store.tasks.get(task.id)
+        if (
+            held is None
+            or held.status is not TaskStatus.PROCESSING
+            or held.lease_token != task.lease_token
+        ):
+            raise LeaseLostError(f"task {task.id} is held by another worker now")
+        return held
+
+    def _end(self, task: Task, now: datetime, status: TaskStatus, **values: Any) -> None:
+        self._store(
+            task,
+            status=status,
+            lease_token=None,
+            lease_expires_at=None,
+            updated_at=now,
+            **values,
+        )
+
+    def _put_back(
+        self, task: Task, now: datetime, *, check_again: bool = False, **values: Any
+    ) -> None:
+        """Makes the task pending; failed where a newer pending task does its work."""
+        check_again = check_again or task.check_again
+        newer = self._pending(task)
+        if newer is None:
+            self._end(task, now, TaskStatus.PENDING, check_again=check_again, **values)
+            return
+        error = values.get("error", task.error) or "given back"
+        reason = f"{error}; superseded by the newer task {newer.id}"
+        self._end(task, now, TaskStatus.FAILED, error=reason)
+        if check_again:
+            self._store(newer, check_again=True)
+
+    def _pending(self, task: Task) -> Task | None:
+        """The pending task that writes the same child entity, if any."""
+        return self._of_key(task.dedupe_key, TaskStatus.PENDING)
+
+    def _of_key(self, key: str | None, status: TaskStatus) -> Task | None:
+        if key is None:
+            return None
+        tasks = self.store.tasks.values()
+        return next((t for t in tasks if t.dedupe_key == key and t.status is status), None)
+
+
+def _read(task: Task) -> Task:
+    try:
+        return replace(task, payload=json.loads(task.payload))
+    except ValueError as error:
+        return replace(task, damage=f"payload is no JSON that can be read: {error}")
+
+
+def _uncounted(task: Task) -> dict[str, Any]:
+    return {"attempts": max(0, task.attempts - 1)}
+
+
+def _names(task: Task, account_id: str) -> bool:
+    """Whether the task says that it is for the account, main or child."""
+    payload = _read(task).payload
+    if account_id in (task.account_id, *_values(payload, "main_account_id")):
+        return True
+    if task.account_id is not None:
+        return False
+    key = task.dedupe_key or ""
+    return key.startswith(f"{account_id}/") or account_id in _values(payload, "child_account_id")
+
+
+def _values(payload: Any, name: str) -> list[Any]:
+    """What stands under that name, however deep."""
+    if isinstance(payload, dict):
+        own = [payload[name]] if name in payload else []
+        return [*own, *_each(payload.values(), name)]
+    return _each(payload, name) if isinstance(payload, list) else []
+
+
+def _each(values: Iterable[Any], name: str) -> list[Any]:
+    return [found for value in values for found in _values(value, name)]
+
+
+class MemoryAccounts:
+    """Implements `AccountRepository`."""
+
+    def __init__(self, store: MemoryStore | None = None) -> None:
+        self.store = MemoryStore() if store is None else store
+
+    async def add(self, account: Account) -> None:
+        await self.store.now()
+        known = self.store.accounts.get(account.id)
+        role = account.role if account.role or not known else known.role
+        self.store.accounts[account.id] = replace(account, role=role)
+        self.store.parkings.pop(account.id, None)
+
+    async def get(self, account_id: str) -> Account:
+        await self.store.now()
+        try:
+            return self.store.accounts[account_id]
+        except KeyError:
+            raise UnknownAccountError(account_id) from None
+
+    async def all(self) -> list[Account]:
+        await self.store.now()
+        return sorted(self.store.accounts.values(), key=lambda account: (account.name, account.id))
+
+    async def set_role(self, account_id: str, role: AccountRole) -> None:
+        await self.store.now()
+        if account := self.store.accounts.get(account_id):
+            self.store.accounts[account_id] = replace(account, role=role)
+
+    async def park(self, account_id: str, parking: Parking, used: Account | None = None) -> bool:
+        await self.store.now()
+        stored = self.store.accounts.get(account_id)
+        if stored is None or (used is not None and _credentials(stored) != _credentials(used)):
+            return False
+        self.store.parkings[account_id] = parking
+        return True
+
+    async def parking(self, account_id: str) -> Parking | None:
+        now = await self.store.now()
+        parking = self.store.parkings.get(account_id)
+        return parking if parking and parking.until > now else None
+
+
+def _credentials(account: Account) -> tuple[object, ...]:
+    return account.token_kind, account.secret, account.login
+
+
+class MemorySettings:
+    """Implements `SettingsRepository`."""
+
+    def __init__(self, store: MemoryStore | None = None) -> None:
+        self.store = MemoryStore() if store is None else store
+
+    async def get(self, child_account_id: str) -> ChildSettings:
+        await self.store.now()
+        return self.store.settings.get(child_account_id, ChildSettings())
+
+    async def put(self, child_account_id: str, settings: ChildSettings) -> None:
+        await self.store.now()
+        self.store.settings[child_account_id] = settings
+
+
+class MemoryRecords:
+    """Implements `SyncRecordRepository`."""
+
+    def __init__(self, store: MemoryStore | None = None) -> None:
+        self.store = MemoryStore() if store is None else store
+
+    async def get(self, key: EntityKey) -> SyncRecord | None:
+        await self.store.now()
+        return self.store.records.get(key)
+
+    async def put(self, key: EntityKey, record: SyncRecord) -> None:
+        await self.store.now()
+        self.store.records[key] = record
+
+    async def copied(self, child_account_id: str, entity_type: str) -> set[str]:
+        await self.store.now()
+        return {
+            key.child_entity_id
+            for key, record in self.store.records.items()
+            if (key.child_account_id, key.entity_type) == (child_account_id, entity_type)
+            and record.has_copies
+        }
+
+
+class MemoryTempFile:
+    """Implements `TempFile`. Writing to one that is closed or discarded is a ValueError."""
+
+    def __init__(self, key: str, workspace: "MemoryWorkspace") -> None:
+        self.key = key
+        self.data = bytearray()
+        self.closed = False
+        self.modified = workspace.storage.clock.now()
+        self._workspace = workspace
+
+    @property
+    def size(self) -> int:
+        return len(self.data)
+
+    async def write(self, chunk: bytes) -> None:
+        await asyncio.sleep(0)
+        if self.closed:
+            raise ValueError("the file is closed")
+        self._workspace.storage.check_room(len(chunk))
+        self.data += chunk
+        self.modified = self._workspace.storage.clock.now()
+
+    async def close(self) -> None:
+        await asyncio.sleep(0)
+        self.closed = True
+
+    async def discard(self) -> None:
+        await self.close()
+        self._workspace.files.pop(self.key, None)
+
+
+@dataclass
+class MemoryWorkspace:
+    """Implements `Workspace`. Reading a file that is not closed is a ValueError."""
+
+    storage: "MemoryFileStorage" = field(default_factory=lambda: MemoryFileStorage())
+    files: dict[str, MemoryTempFile] = field(default_factory=dict)
+    made: int = 0
+
+    async def create(self, filename: str) -> MemoryTempFile:
+        await asyncio.sleep(0)
+        self.storage.check_room(0)
+        file = MemoryTempFile(f"{self.made:04d}{safe_suffix(filename)}", self)
+        self.made += 1
+        self.files[file.key] = file
+        return file
+
+    async def read(self, key: str) -> AsyncIterator[bytes]:
+        file = self.files[key]
+        if not file.closed:
+            raise ValueError("the file is not closed yet")
+        for start in range(0, file.size, _READ_BYTES):
+            await asyncio.sleep(0)
+            yield bytes(file.data[start : start + _READ_BYTES])
+
+
+@dataclass
+class MemoryFileStorage:
+    """Implements `FileStorage`. `workspaces` are those whose worker lives, `left_over` those of the
+    dead; `made` counts all that ever were. `room`: bytes that all files together may have, None for
+    any number; past it, or where it is 0, a write is a NoRoomError."""
+
+    clock: Clock = field(default_factory=SystemClock)
+    room: int | None = None
+    workspaces: dict[str, MemoryWorkspace] = field(default_factory=dict)
+    left_over: dict[str, MemoryWorkspace] = field(default_factory=dict)
+    made: int = 0
+
+    @asynccontextmanager
+    async def workspace(self) -> AsyncIterator[MemoryWorkspace]:
+        name, workspace = self._new()
+        self.workspaces[name] = workspace
+        try:
+            yield workspace
+        finally:
+            del self.workspaces[name]
+            workspace.files.clear()
+
+    async def stale(self, before: datetime) -> list[StaleFile]:
+        await asyncio.sleep(0)
+        return [
+            StaleFile(f"{name}/{file.key}", file.size, file.modified)
+            for name, workspace in self.left_over.items()
+            for file in workspace.files.values()
+            if file.modified < before
+        ]
+
+    async def live(self) -> int:
+        await asyncio.sleep(0)
+        return len(self.workspaces)
+
+    async def delete(self, file: StaleFile) -> int:
+        await asyncio.sleep(0)
+        name, _, key = file.path.partition("/")
+        if not name.startswith("task-") or "/" in key or key in ("", ".", ".."):
+            raise UnsafePathError(f"'{file.path}' is outside the temp folder")
+        workspace = self.left_over.get(name)
+        deleted = workspace.files.pop(key, None) if workspace else None
+        return deleted.size if deleted else 0
+
+    def leave_behind(self, data: bytes) -> None:
+        """A file whose worker was killed."""
+        name, workspace = self._new()
+        workspace.files["0000.png"] = file = MemoryTempFile("0000.png", workspace)
+        file.data += data
+        self.left_over[name] = workspace
+
+    def check_room(self, size: int) -> None:
+        """NoRoomError where there is no room for so many bytes more."""
+        if self.room is None:
+            return
+        every = [*self.workspaces.values(), *self.left_over.values()]
+        used = sum(file.size for workspace in every for file in workspace.files.values())
+        if used + size > self.room or not self.room:
+            raise NoRoomError(f"No room for temp files: all {self.room} bytes are used")
+
+    def _new(self) -> tuple[str, MemoryWorkspace]:
+        self.made += 1
+        return f"task-{self.made:032x}", MemoryWorkspace(self)

@@ -1,0 +1,338 @@
+"""An account of MoySklad in memory, with switches for what the API's documents leave open."""
+
+import asyncio
+import hashlib
+import json
+import random
+import struct
+import uuid
+import zlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+from imgsync.domain.errors import (
+    ApiError,
+    AuthorisationError,
+    ForbiddenUrlError,
+    ImageError,
+    ImageRejectedError,
+    ImageTooLargeError,
+    LeaseLostError,
+    NotFoundError,
+    UnavailableError,
+)
+from imgsync.domain.formats import image_format
+from imgsync.domain.model import (
+    Account,
+    Element,
+    Entity,
+    EntityPage,
+    EntityType,
+    Identity,
+    Keep,
+    RemoteImage,
+    last_segment,
+)
+from imgsync.domain.packing import RequestRoom
+from imgsync.domain.ports.moysklad import ApiLimits, ReadContent, WritePermit
+from imgsync.domain.ports.storage import TempFile
+
+_T = TypeVar("_T")
+HOST = "https://memory.example"
+_CHUNK_BYTES = 64 * 1024
+
+
+class Unlimited:
+    """Implements `WritePermit`: the right to write never ends."""
+
+    async def confirm(self) -> float:
+        return 60.0
+
+
+UNLIMITED = Unlimited()
+
+
+def _size_of(elements: Sequence[Element]) -> int:
+    """Bytes of the JSON that the API would be sent, with images in base64."""
+    written = [
+        {"meta": {"href": element.href, "type": "image", "mediaType": "application/json"}}
+        if isinstance(element, Keep)
+        else {"filename": element.filename, "content": ""}
+        for element in elements
+    ]
+    contents = [0 if isinstance(e, Keep) else 4 * ((e.size + 2) // 3) for e in elements]
+    return len(json.dumps(written, separators=(",", ":"))) + sum(contents)
+
+
+MEMORY_LIMITS = ApiLimits(RequestRoom(20_000_000, _size_of), 10 * 1024 * 1024, 5)
+
+
+@dataclass
+class MemoryMoySklad:
+    """Implements `MoySkladPort` over lists in memory; `add` fills them, `images` shows them.
+
+    `calls` notes every call, such as ``download URL``; `request_sizes` the bytes of each list that
+    was set. `fail` is asked before each call is done, and what it returns is raised.
+
+    What the documents leave open, each as it is hoped for: `knows_lengths`, whether HEAD tells the
+    size of a file; `refusal_keeps_list`, whether a list that was refused leaves the one there is,
+    or none; `keeps_updated`, whether a kept image keeps its `updated`; `takes_image_bytes`, the
+    largest file it takes, whatever `limits` say; `seconds_per_write`, how long one takes.
+    """
+
+    entities: dict[str, dict[str, Entity]] = field(default_factory=dict)
+    blobs: dict[str, bytes] = field(default_factory=dict)
+    calls: list[str] = field(default_factory=list)
+    request_sizes: list[int] = field(default_factory=list)
+    fail: Callable[[str], Exception | None] = lambda _: None
+    knows_lengths: bool = True
+    refusal_keeps_list: bool = True
+    keeps_updated: bool = True
+    takes_image_bytes: int = 10 * 1024 * 1024
+    seconds_per_write: float = 0.0
+    unreadable_rows: list[str] = field(default_factory=list)
+    limits: ApiLimits = MEMORY_LIMITS
+    page_sizes: Mapping[bool, int] = field(default_factory=lambda: {True: 100, False: 1000})
+    """Entities of a page, with images and without."""
+    _updates: int = 0
+
+    def add(
+        self,
+        entity_type: str,
+        name: str,
+        images: Sequence[tuple[str, bytes]] = (),
+        *,
+        external_code: str | None = None,
+        code: str | None = None,
+        article: str | None = None,
+    ) -> str:
+        """The id of a new entity with these images, each a file name and its bytes."""
+        entity_id = str(uuid.uuid4())
+        self.entities.setdefault(entity_type, {})[entity_id] = Entity(
+            entity_id,
+            name,
+            external_code,
+            code,
+            article,
+            tuple(self._store(entity_type, entity_id, n, c) for n, c in images),
+        )
+        return entity_id
+
+    def images(self, entity_type: str, entity_id: str) -> list[tuple[str, bytes]]:
+        """File names and bytes of the entity's images, in order."""
+        entity = self._entity(entity_type, entity_id)
+        return [(image.filename, self.blobs[image.id]) for image in entity.images]
+
+    def count(self, call: str) -> int:
+        """How many calls began with that text."""
+        return sum(noted.startswith(call) for noted in self.calls)
+
+    async def list_entities(
+        self, entity_type: EntityType, *, with_images: bool
+    ) -> AsyncIterator[EntityPage]:
+        size = self.page_sizes[with_images]
+        entities = list(self.entities.get(entity_type.name, {}).values())
+        for start in range(0, len(entities), size):
+            await self._begin("list_entities")
+            page = entities[start : start + size]
+            if not with_images:
+                page = [replace(entity, images=()) for entity in page]
+            yield EntityPage(page, [] if start else self.unreadable_rows)
+
+    async def list_images(self, entity_type: EntityType, entity_id: str) -> list[RemoteImage]:
+        await self._begin("list_images")
+        return list(self._entity(entity_type.name, entity_id).images)
+
+    async def set_images(
+        self,
+        entity_type: EntityType,
+        entity_id: str,
+        elements: Sequence[Element],
+        read: ReadContent,
+        permit: WritePermit,
+    ) -> list[RemoteImage]:
+        async def write() -> list[RemoteImage]:
+            await self._begin("set_images")
+            self.request_sizes.append(self.limits.request.size_of(elements))
+            if not self.limits.request.holds(elements):
+                raise ApiError("1044: the request is too large")
+            entity = self._entity(entity_type.name, entity_id)
+            try:
+                images = await self._written(entity_type, entity, elements, read)
+            except ImageRejectedError:
+                if not self.refusal_keeps_list:
+                    self._replace(entity_type, entity, [])
+                raise
+            self._replace(entity_type, entity, images)
+            return images
+
+        return await self._permitted(permit, write)
+
+    async def delete_images(
+        self,
+        entity_type: EntityType,
+        entity_id: str,
+        hrefs: Sequence[str],
+        permit: WritePermit,
+    ) -> None:
+        async def write() -> None:
+            await self._begin("delete_images")
+            entity = self._entity(entity_type.name, entity_id)
+            left = list(entity.images)
+            for href in hrefs:
+                first = next((image for image in left if image.href == href), None)
+                if first is not None:
+                    left.remove(first)
+            self._replace(entity_type, entity, left)
+
+        await self._permitted(permit, write)
+
+    async def content_length(self, url: str) -> int | None:
+        await self._begin(f"content_length {url}")
+        content = self._blob(url)
+        return len(content) if self.knows_lengths and content is not None else None
+
+    async def download(
+        self,
+        url: str,
+        create: Callable[[], Awaitable[TempFile]],
+        max_bytes: int,
+        size: int | None = None,
+    ) -> TempFile:
+        await self._begin(f"download {url}")
+        content = self._blob(url)
+        if content is None:
+            raise ImageError("404")
+        if len(content) > max_bytes:
+            raise ImageTooLargeError(len(content), max_bytes)
+        file = await create()
+        try:
+            for start in range(0, len(content), _CHUNK_BYTES):
+                await file.write(content[start : start + _CHUNK_BYTES])
+            if size and len(content) != size:
+                raise UnavailableError(f"{len(content)} bytes came in place of its {size}")
+            await file.close()
+        except BaseException:
+            await file.discard()
+            raise
+        return file
+
+    async def _permitted(self, permit: WritePermit, write: Callable[[], Awaitable[_T]]) -> _T:
+        seconds = await permit.confirm()
+        try:
+            async with asyncio.timeout(seconds):
+                await asyncio.sleep(self.seconds_per_write)
+                return await write()
+        except TimeoutError:
+            raise LeaseLostError("the write outlasted its permit and was broken off") from None
+
+    async def _written(
+        self,
+        entity_type: EntityType,
+        entity: Entity,
+        elements: Sequence[Element],
+        read: ReadContent,
+    ) -> list[RemoteImage]:
+        current = {image.href: image for image in entity.images}
+        if len(elements) > entity_type.max_images:
+            raise ImageRejectedError("51006")
+        images = []
+        for element in elements:
+            if isinstance(element, Keep):
+                if element.href not in current:
+                    raise NotFoundError("1021")
+                images.append(self._kept(current[element.href]))
+                continue
+            content = b"".join([chunk async for chunk in read(element.key)])
+            if image_format(content) is None:
+                raise ImageRejectedError("51002")
+            if len(content) > self.takes_image_bytes:
+                raise ImageRejectedError("51004")
+            images.append(self._store(entity_type.name, entity.id, element.filename, content))
+        return images
+
+    async def _begin(self, call: str) -> None:
+        await asyncio.sleep(0)
+        self.calls.append(call)
+        if error := self.fail(call):
+            raise error
+
+    def _entity(self, entity_type: str, entity_id: str) -> Entity:
+        try:
+            return self.entities[entity_type][entity_id]
+        except KeyError:
+            raise NotFoundError("1021") from None
+
+    def _replace(
+        self, entity_type: EntityType, entity: Entity, images: Sequence[RemoteImage]
+    ) -> None:
+        self.entities[entity_type.name][entity.id] = replace(entity, images=tuple(images))
+
+    def _kept(self, image: RemoteImage) -> RemoteImage:
+        if self.keeps_updated:
+            return image
+        self._updates += 1
+        return replace(image, updated=f"2026-01-02 00:00:00.{self._updates:03d}")
+
+    def _store(
+        self, entity_type: str, entity_id: str, filename: str, content: bytes
+    ) -> RemoteImage:
+        # Equal names and contents of one account are one image.
+        name = f"{hashlib.sha256(content).hexdigest()}/{filename}"
+        image_id = str(uuid.uuid5(uuid.NAMESPACE_OID, name))
+        self.blobs[image_id] = content
+        return RemoteImage(
+            f"{HOST}/entity/{entity_type}/{entity_id}/images/{image_id}",
+            filename,
+            len(content),
+            "2026-01-01 00:00:00.000",
+            f"{HOST}/download/{image_id}",
+        )
+
+    def _blob(self, url: str) -> bytes | None:
+        if not url.startswith(f"{HOST}/"):
+            raise ForbiddenUrlError("it is on another host")
+        return self.blobs.get(last_segment(url))
+
+
+@dataclass
+class MemoryMoySkladFactory:
+    """Implements `MoySkladFactory` over accounts in memory, by account id; `identities` tells whose
+    a token or password is. An account that is not there is made, empty."""
+
+    accounts: dict[str, MemoryMoySklad] = field(default_factory=dict)
+    identities: dict[str, Identity] = field(default_factory=dict)
+
+    def for_account(self, account: Account) -> MemoryMoySklad:
+        return self.accounts.setdefault(account.id, MemoryMoySklad())
+
+    async def identify(self, secret: str, login: str | None = None) -> Identity:
+        await asyncio.sleep(0)
+        try:
+            return self.identities[secret]
+        except KeyError:
+            raise AuthorisationError("1056: the credentials are refused") from None
+
+    async def close(self) -> None:
+        return
+
+
+def picture(number: int, size: int = 100) -> bytes:
+    """A whole PNG of one pixel and `size` bytes, at least 87; another for each number below 2**48.
+
+    The padding does not compress.
+    """
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        checksum = struct.pack(">I", zlib.crc32(kind + data))
+        return struct.pack(">I", len(data)) + kind + data + checksum
+
+    pixel = b"\x00" + number.to_bytes(6, "big")  # no filter; one pixel of 3 × 16 bits
+    start = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 16, 2, 0, 0, 0))
+    end = chunk(b"IDAT", zlib.compress(pixel, 0)) + chunk(b"IEND", b"")
+    padding = size - len(start) - len(end) - len(chunk(b"paDd", b""))
+    if padding < 0:
+        raise ValueError(f"the smallest picture has {size - padding} bytes")
+    noise = random.Random(f"{number}/{size}").randbytes(padding)  # noqa: S311 (no secret)
+    return start + chunk(b"paDd", noise) + end

@@ -1,0 +1,177 @@
+"""What comes into the queue, and what is told of it where that ends early."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from imgsync.application.accounts import ChangeSettings, FindLink
+from imgsync.application.enqueue import Enqueue, EnqueuePayloads, PlanOutcome
+from imgsync.application.payloads import BATCH, PayloadFormats, batch_payload
+from imgsync.domain.errors import (
+    StoreError,
+    SyncIsOffError,
+    UnavailableError,
+    UnknownAccountError,
+    WrongAccountError,
+    WrongRoleError,
+)
+from imgsync.domain.model import AccountRole
+from imgsync.domain.ports.queue import Enqueued, NewTask
+from imgsync.domain.settings import ChildSettings
+from tests.application.world import TYPES, World, png
+
+pytestmark = pytest.mark.anyio
+
+
+def shop(world: World, entities: int) -> None:
+    for n in range(entities):
+        world.main.add("product", f"P{n}", [(f"{n}.png", png(n))], external_code=str(n))
+        world.child.add("product", f"P{n}", external_code=str(n))
+
+
+def batches_of(world: World) -> list[int]:
+    """Tasks of each call to the queue, which are noted from now on."""
+    sizes: list[int] = []
+    enqueue = world.queue.enqueue
+
+    async def noted(tasks: Sequence[NewTask]) -> list[Enqueued]:
+        sizes.append(len(tasks))
+        return await enqueue(tasks)
+
+    world.queue.enqueue = noted  # type: ignore[method-assign]
+    return sizes
+
+
+async def test_many_tasks_are_queued_by_the_hundred_in_the_order_of_the_list(world: World) -> None:
+    shop(world, 250)
+    sizes = batches_of(world)
+    outcome = await Enqueue(world.plan, world.queue)(world.link)
+    assert sizes == [100, 100, 50]
+    queued = [(await world.task(task_id)).payload["name"] for task_id in outcome.task_ids]
+    assert queued == [f"P{n}" for n in range(250)]
+    assert (outcome.entities, outcome.created, outcome.updated) == (250, 250, 0)
+
+
+async def test_nothing_to_queue_asks_nothing_of_the_queue(world: World) -> None:
+    sizes = batches_of(world)
+    await Enqueue(world.plan, world.queue)(world.link)
+    assert sizes == []
+
+
+async def test_tasks_under_way_to_the_queue_when_told_to_stop_are_told(world: World) -> None:
+    shop(world, 250)
+    enqueue, writing, go_on, calls = world.queue.enqueue, asyncio.Event(), asyncio.Event(), [0]
+
+    async def slow(tasks: Sequence[NewTask]) -> list[Enqueued]:
+        calls[0] += 1
+        if calls[0] == 2:
+            writing.set()
+            await go_on.wait()
+        return await enqueue(tasks)
+
+    world.queue.enqueue = slow  # type: ignore[method-assign]
+    outcome = PlanOutcome()
+    running = asyncio.create_task(Enqueue(world.plan, world.queue)(world.link, outcome=outcome))
+    await writing.wait()
+    running.cancel()
+    await asyncio.sleep(0.01)
+    assert not running.done()
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert len(outcome.task_ids) == len(world.store.tasks) == 200
+
+
+async def test_an_api_gone_half_way_leaves_no_planned_task_unqueued(world: World) -> None:
+    shop(world, 130)
+    pages = [0]
+
+    def fail(call: str) -> Exception | None:
+        pages[0] += call == "list_entities"
+        return UnavailableError("503") if pages[0] == 2 else None
+
+    world.main.fail = fail
+    outcome = PlanOutcome()
+    with pytest.raises(UnavailableError):
+        await Enqueue(world.plan, world.queue)(world.link, outcome=outcome)
+    assert len(outcome.task_ids) == outcome.entities == 100
+
+
+async def test_a_queue_that_fails_is_asked_no_more(world: World) -> None:
+    shop(world, 250)
+    enqueue, sizes = world.queue.enqueue, list[int]()
+
+    async def fails(tasks: Sequence[NewTask]) -> list[Enqueued]:
+        sizes.append(len(tasks))
+        if len(sizes) == 2:
+            raise StoreError("the database is away")
+        return await enqueue(tasks)
+
+    world.queue.enqueue = fails  # type: ignore[method-assign]
+    outcome = PlanOutcome()
+    with pytest.raises(StoreError):
+        await Enqueue(world.plan, world.queue)(world.link, outcome=outcome)
+    assert sizes == [100, 100]
+    assert len(outcome.task_ids) == 100
+
+
+async def test_payloads_are_queued_by_the_hundred_too_and_told_where_that_ends(
+    world: World,
+) -> None:
+    shop(world, 150)
+    planned = [p.request async for p in world.plan("main", "child")]
+    payloads = [batch_payload(request) for request in planned if request]
+    put = EnqueuePayloads(
+        world.accounts, world.settings, world.queue, PayloadFormats([BATCH]), TYPES
+    )
+    choice = await put.choose(payloads)
+    assert (len(choice.wanted), choice.off) == (150, [])
+    enqueue, sizes = world.queue.enqueue, list[int]()
+
+    async def fails(tasks: Sequence[NewTask]) -> list[Enqueued]:
+        sizes.append(len(tasks))
+        if len(sizes) == 2:
+            raise StoreError("the database is away")
+        return await enqueue(tasks)
+
+    world.queue.enqueue = fails  # type: ignore[method-assign]
+    queued: list[Enqueued] = []
+    with pytest.raises(StoreError):
+        await put.put(choice.wanted, queued)
+    assert (sizes, len(queued)) == ([100, 50], 100)
+    first = world.store.tasks[queued[0].task_id]
+    assert planned[0] is not None
+    assert (first.account_id, first.entity_id) == ("child", planned[0].main_entity_id)
+    await world.settings.put("child", ChildSettings())
+    choice = await put.choose(payloads)
+    assert (choice.wanted, [a.id for a in choice.off]) == ([], ["child"])
+
+
+async def test_a_link_is_found_by_ids_or_names_where_the_child_receives_images(
+    world: World,
+) -> None:
+    find = FindLink(world.accounts, world.settings)
+    link = await find("MAIN", "child")
+    assert (link.main.id, link.child.id) == ("main", "child")
+    assert link.settings.sync_images_all
+    await world.settings.put("child", ChildSettings())
+    with pytest.raises(SyncIsOffError, match=r"off for child 'child' \(child\); nothing was done"):
+        await find("main", "child")
+    with pytest.raises(UnknownAccountError):
+        await find("main", "nobody")
+    with pytest.raises(WrongAccountError, match="the same"):
+        await find("main", "main")
+
+
+async def test_settings_make_a_child_of_an_account_and_never_of_a_main_one(world: World) -> None:
+    change = ChangeSettings(world.accounts, world.settings)
+    account, settings = await change("child", first_only=True)
+    assert (account.id, settings) == ("child", ChildSettings(sync_images=True))
+    assert await world.settings.get("child") == settings
+    assert (await world.accounts.get("child")).role is AccountRole.CHILD
+    await world.accounts.set_role("main", AccountRole.MAIN)
+    with pytest.raises(WrongRoleError, match=r"'main' \(main\) is a main account"):
+        await change("main", all_images=True)
+    assert not (await world.settings.get("main")).enabled
+    assert (await change("main", all_images=False))[1] == ChildSettings()

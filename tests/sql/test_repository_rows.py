@@ -1,0 +1,113 @@
+"""What the repositories do with rows and times that their ports say nothing of."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import text
+
+from imgsync.adapters.sql.database import Database
+from imgsync.adapters.sql.repositories import SqlAccountRepository, SqlSyncRecordRepository
+from imgsync.domain.diff import CopiedImage, EntityKey, SyncRecord
+from imgsync.domain.errors import StoreError
+from imgsync.domain.model import Account, ImageFingerprint, Parking, TokenKind
+
+pytestmark = pytest.mark.anyio
+ACCOUNT = Account("1", "Главный", TokenKind.PASSWORD, "s3cret", "admin@shop")
+KEY = EntityKey("child", "product", "p1")
+OTHER = replace(KEY, child_entity_id="p2")
+ONE = ImageFingerprint("i1", 10, "2026-01-01 00:00:00.000")
+COPIED = SyncRecord((ONE,), (CopiedImage(ONE, "c1"),), ("c1",), True)
+
+
+@pytest.fixture
+def accounts(database: Database) -> SqlAccountRepository:
+    return SqlAccountRepository(database)
+
+
+@pytest.fixture
+def records(database: Database) -> SqlSyncRecordRepository:
+    return SqlSyncRecordRepository(database)
+
+
+async def test_the_reason_of_a_parking_is_stored_without_what_postgresql_refuses(
+    accounts: SqlAccountRepository,
+) -> None:
+    until = datetime.now(UTC) + timedelta(hours=1)
+    await accounts.add(ACCOUNT)
+    await accounts.park("1", Parking("401 \x00", until))
+    assert await accounts.parking("1") == Parking("401 ", until)
+
+
+async def test_a_parking_goes_by_the_database_s_time(accounts: SqlAccountRepository) -> None:
+    await accounts.add(ACCOUNT)
+    for hours in (1, -1):
+        await accounts.park("1", Parking("401", datetime.now(UTC) + timedelta(hours=hours)))
+        assert (await accounts.parking("1") is not None) == (hours > 0)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "reason"),
+    [
+        ("token_kind", "magic", "'magic' is not a valid TokenKind"),
+        ("role", "aunt", "'aunt' is not a valid AccountRole"),
+        ("secret", "", "the token or password is empty"),
+        ("login", None, "a login goes with a password"),
+        ("name", "a\nb", "cannot be printed"),
+    ],
+)
+async def test_a_damaged_row_is_named(
+    accounts: SqlAccountRepository, database: Database, column: str, value: object, reason: str
+) -> None:
+    await accounts.add(ACCOUNT)
+    with database.engine.begin() as connection:
+        connection.execute(text(f"UPDATE accounts SET {column} = :value"), {"value": value})  # noqa: S608
+    for read in (lambda: accounts.get("1"), accounts.all):
+        with pytest.raises(StoreError, match=f"account '1' is damaged: .*{reason}") as caught:
+            await read()
+        assert "s3cret" not in str(caught.value)
+
+
+async def test_an_account_row_that_is_no_text_is_named(sqlite_database: Database) -> None:
+    accounts = SqlAccountRepository(sqlite_database)
+    await accounts.add(ACCOUNT)
+    for value in ("x'cbe0'", "CAST(x'cbe0' AS TEXT)"):
+        with sqlite_database.engine.begin() as connection:
+            connection.exec_driver_sql(f"UPDATE accounts SET name = {value}")  # noqa: S608
+        with pytest.raises(StoreError, match="account '1' is damaged: it is no UTF-8 text"):
+            await accounts.get("1")
+
+
+async def test_a_record_of_another_version_counts_as_none(
+    records: SqlSyncRecordRepository, database: Database
+) -> None:
+    await records.put(KEY, COPIED)
+    with database.engine.begin() as connection:
+        connection.execute(text("""UPDATE sync_records SET record = '{"v": 0}'"""))
+    assert await records.get(KEY) is None
+
+
+@pytest.mark.parametrize("record", ['{"v": 0}', "[]", "null", '"text"', "5"])
+async def test_a_record_of_another_version_tells_of_no_images(
+    records: SqlSyncRecordRepository, database: Database, record: str
+) -> None:
+    await records.put(KEY, COPIED)
+    await records.put(OTHER, COPIED)
+    value = "CAST(:r AS json)" if database.dialect == "postgresql" else ":r"
+    statement = f"UPDATE sync_records SET record = {value} WHERE child_entity_id = 'p1'"  # noqa: S608
+    with database.engine.begin() as connection:
+        connection.execute(text(statement), {"r": record})
+    assert await records.copied("child", "product") == {"p2"}
+
+
+@pytest.mark.parametrize("record", ["", "{oops", "[" * 3000])
+async def test_a_damaged_record_costs_only_itself(sqlite_database: Database, record: str) -> None:
+    records = SqlSyncRecordRepository(sqlite_database)
+    await records.put(KEY, COPIED)
+    await records.put(OTHER, COPIED)
+    with sqlite_database.engine.begin() as connection:
+        statement = text("UPDATE sync_records SET record = :r WHERE child_entity_id = 'p1'")
+        connection.execute(statement, {"r": record})
+    assert await records.copied("child", "product") == {"p2"}
+    assert await records.get(KEY) is None
+    assert await records.get(OTHER) == COPIED
