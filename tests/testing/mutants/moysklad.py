@@ -1,0 +1,166 @@
+"""Accounts of MoySklad in memory that break one sentence of their port each."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from imgsync.domain.errors import ImageError, NotFoundError, UnavailableError
+from imgsync.domain.model import EntityPage, EntityType, RemoteImage
+from imgsync.domain.ports.moysklad import WritePermit
+from imgsync.domain.ports.storage import TempFile
+from imgsync.testing import UNLIMITED, MemoryMoySklad
+from tests.testing.mutants.registry import mutant
+
+
+@mutant("test_every_entity_comes_once_in_pages")
+class LastPageTwice(MemoryMoySklad):
+    async def list_entities(
+        self, entity_type: EntityType, *, with_images: bool
+    ) -> AsyncIterator[EntityPage]:
+        page = None
+        async for page in super().list_entities(entity_type, with_images=with_images):
+            yield page
+        if page:
+            yield page
+
+
+@mutant("test_images_come_only_where_they_are_asked_for")
+class ImagesUnasked(MemoryMoySklad):
+    def list_entities(
+        self, entity_type: EntityType, *, with_images: bool
+    ) -> AsyncIterator[EntityPage]:
+        return super().list_entities(entity_type, with_images=True)
+
+
+@mutant("test_images_are_listed_in_order")
+class LastImageFirst(MemoryMoySklad):
+    async def list_images(self, entity_type: EntityType, entity_id: str) -> list[RemoteImage]:
+        return (await super().list_images(entity_type, entity_id))[::-1]
+
+
+@mutant("test_an_unknown_entity_is_not_found")
+class NoImagesOfUnknown(MemoryMoySklad):
+    async def list_images(self, entity_type: EntityType, entity_id: str) -> list[RemoteImage]:
+        try:
+            return await super().list_images(entity_type, entity_id)
+        except NotFoundError:
+            return []
+
+
+@mutant("test_set_images_sets_the_whole_list_in_order")
+class AddsToTheList(MemoryMoySklad):
+    async def set_images(
+        self, entity_type: EntityType, entity_id: str, *rest: Any
+    ) -> list[RemoteImage]:
+        before = list(self._entity(entity_type.name, entity_id).images)
+        images = await super().set_images(entity_type, entity_id, *rest)
+        kept = [image for image in before if image not in images]
+        self._replace(entity_type, self._entity(entity_type.name, entity_id), [*kept, *images])
+        return images
+
+
+@mutant("test_without_a_permit_nothing_is_written")
+class AsksAfterwards(MemoryMoySklad):
+    async def _permitted(self, permit: WritePermit, write: Callable[[], Awaitable[Any]]) -> Any:
+        result = await super()._permitted(UNLIMITED, write)
+        await super()._permitted(permit, permit.confirm)
+        return result
+
+
+@mutant("test_each_write_has_its_permit_confirmed")
+class NeverAsks(MemoryMoySklad):
+    async def _permitted(self, permit: WritePermit, write: Callable[[], Awaitable[Any]]) -> Any:
+        return await super()._permitted(UNLIMITED, write)
+
+
+@mutant("test_a_write_that_outlasts_its_permit_is_broken_off")
+class WritesOn(MemoryMoySklad):
+    async def _permitted(self, permit: WritePermit, write: Callable[[], Awaitable[Any]]) -> Any:
+        await permit.confirm()
+        return await super()._permitted(UNLIMITED, write)
+
+
+@mutant("test_of_an_image_that_stands_twice_the_first_is_deleted")
+class DeletesTheLast(MemoryMoySklad):
+    async def delete_images(
+        self, entity_type: EntityType, entity_id: str, hrefs: Sequence[str], permit: WritePermit
+    ) -> None:
+        for turn in range(2):
+            entity = self._entity(entity_type.name, entity_id)
+            self._replace(entity_type, entity, entity.images[::-1])
+            if turn == 0:
+                await super().delete_images(entity_type, entity_id, hrefs, permit)
+
+
+@mutant("test_images_that_are_gone_already_do_not_keep_the_others")
+class GoneIsAnError(MemoryMoySklad):
+    async def delete_images(
+        self, entity_type: EntityType, entity_id: str, hrefs: Sequence[str], permit: WritePermit
+    ) -> None:
+        known = {image.href for image in self._entity(entity_type.name, entity_id).images}
+        if not known.issuperset(hrefs):
+            raise NotFoundError("1021")
+        await super().delete_images(entity_type, entity_id, hrefs, permit)
+
+
+class _Downloads(MemoryMoySklad):
+    """Downloads otherwise."""
+
+    async def download(
+        self,
+        url: str,
+        create: Callable[[], Awaitable[TempFile]],
+        max_bytes: int,
+        size: int | None = None,
+    ) -> TempFile:
+        return await self.wrong(url, create, max_bytes, size)
+
+    async def wrong(self, *call: Any) -> TempFile:
+        raise NotImplementedError
+
+
+@mutant("test_a_file_of_another_size_than_known_is_no_download")
+class AnySizeWillDo(_Downloads):
+    async def wrong(self, url: str, create: Any, max_bytes: int, size: int | None) -> TempFile:
+        return await MemoryMoySklad.download(self, url, create, max_bytes)
+
+
+@mutant("test_a_download_over_the_limit_is_refused")
+class NoLimit(_Downloads):
+    async def wrong(self, url: str, create: Any, max_bytes: int, size: int | None) -> TempFile:
+        return await MemoryMoySklad.download(self, url, create, 10**9, size)
+
+
+@mutant("test_a_file_of_another_size_than_known_is_no_download")
+class LeavesTheFailedFile(_Downloads):
+    async def wrong(self, url: str, create: Any, max_bytes: int, size: int | None) -> TempFile:
+        try:
+            return await MemoryMoySklad.download(self, url, create, max_bytes, size)
+        except UnavailableError:
+            await create()
+            raise
+
+
+@mutant("test_an_image_that_is_gone_has_no_length_and_no_content")
+class EmptyWhereGone(_Downloads):
+    async def wrong(self, url: str, create: Any, max_bytes: int, size: int | None) -> TempFile:
+        try:
+            return await MemoryMoySklad.download(self, url, create, max_bytes, size)
+        except ImageError as error:
+            if str(error) != "404":
+                raise
+            file: TempFile = await create()
+            await file.close()
+            return file
+
+
+@mutant("test_equal_name_and_content_are_one_image_and_others_are_not")
+class EveryImageIsNew(MemoryMoySklad):
+    number = 0
+
+    def _store(
+        self, entity_type: str, entity_id: str, filename: str, content: bytes
+    ) -> RemoteImage:
+        self.number += 1
+        stored = super()._store(entity_type, entity_id, filename, content)
+        return replace(stored, href=f"{stored.href}{self.number}")

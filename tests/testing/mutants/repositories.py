@@ -1,0 +1,209 @@
+"""Repositories and clocks in memory that break one sentence of their port each."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+from imgsync.domain.diff import EntityKey, SyncRecord
+from imgsync.domain.errors import StoreError
+from imgsync.domain.model import Account, AccountRole, Parking
+from imgsync.domain.settings import ChildSettings
+from imgsync.testing import MemoryAccounts, MemoryRecords, MemorySettings, MemoryStoreClock
+from tests.testing.mutants.registry import mutant
+
+
+@mutant("test_an_account_added_again_is_replaced")
+class KeepsTheFirst(MemoryAccounts):
+    async def add(self, account: Account) -> None:
+        if account.id not in self.store.accounts:
+            await super().add(account)
+
+
+@mutant("test_an_account_stored_anew_is_parked_no_more")
+class StaysParked(MemoryAccounts):
+    async def add(self, account: Account) -> None:
+        parking = self.store.parkings.get(account.id)
+        await super().add(account)
+        if parking:
+            self.store.parkings[account.id] = parking
+
+
+@mutant("test_the_side_of_an_account_is_noted_and_kept")
+class ForgetsTheRole(MemoryAccounts):
+    async def add(self, account: Account) -> None:
+        await super().add(account)
+        self.store.accounts[account.id] = account
+
+
+@mutant("test_the_side_of_an_account_is_noted_and_kept")
+class KeepsTheOldRole(MemoryAccounts):
+    async def add(self, account: Account) -> None:
+        known = self.store.accounts.get(account.id)
+        role = known.role if known and known.role else account.role
+        await super().add(replace(account, role=role))
+
+
+@mutant("test_an_account_is_stored_whole")
+class StoresNoRole(MemoryAccounts):
+    async def add(self, account: Account) -> None:
+        await super().add(replace(account, role=None))
+
+
+@mutant("test_an_unknown_account_is_an_error")
+class AnyAccountWillDo(MemoryAccounts):
+    async def get(self, account_id: str) -> Account:
+        return self.store.accounts.get(account_id) or (await self.all())[0]
+
+
+@mutant("test_accounts_are_listed_by_name")
+class ListedById(MemoryAccounts):
+    async def all(self) -> list[Account]:
+        return sorted(await super().all(), key=lambda account: account.id)
+
+
+@mutant("test_the_side_of_no_account_is_not_noted")
+class NotesAnySide(MemoryAccounts):
+    async def set_role(self, account_id: str, role: AccountRole) -> None:
+        await self.get(account_id)
+        await super().set_role(account_id, role)
+
+
+@mutant("test_an_account_is_parked_until_a_moment_of_the_store_s_time")
+class KeepsTheFirstParking(MemoryAccounts):
+    async def park(self, account_id: str, parking: Parking, used: Account | None = None) -> bool:
+        first = self.store.parkings.get(account_id, parking)
+        return await super().park(account_id, first, used)
+
+
+@mutant("test_nobody_is_not_parked")
+class ParksNobody(MemoryAccounts):
+    async def park(self, account_id: str, parking: Parking, used: Account | None = None) -> bool:
+        await super().park(account_id, parking, used)
+        return True
+
+
+class _ParksWithOther(MemoryAccounts):
+    """Does not look at one part of the credentials."""
+
+    part: str
+
+    async def park(self, account_id: str, parking: Parking, used: Account | None = None) -> bool:
+        stored = self.store.accounts.get(account_id)
+        if used and stored and getattr(stored, self.part) != getattr(used, self.part):
+            used = stored
+        return await super().park(account_id, parking, used)
+
+
+_OTHERS = "test_other_credentials_are_not_parked_for_what_these_met"
+mutant(_OTHERS)(type("ParksWithOtherSecret", (_ParksWithOther,), {"part": "secret"}))
+mutant(_OTHERS)(type("ParksWithOtherKind", (_ParksWithOther,), {"part": "token_kind"}))
+mutant("test_another_login_is_other_credentials")(
+    type("ParksWithOtherLogin", (_ParksWithOther,), {"part": "login"})
+)
+
+
+@mutant("test_other_credentials_are_not_parked_for_what_these_met")
+class EndsTheParkingOfOthers(MemoryAccounts):
+    async def park(self, account_id: str, parking: Parking, used: Account | None = None) -> bool:
+        parked = await super().park(account_id, parking, used)
+        if not parked:
+            self.store.parkings.pop(account_id, None)
+        return parked
+
+
+@mutant("test_an_account_is_parked_until_a_moment_of_the_store_s_time")
+class ParkedForEver(MemoryAccounts):
+    async def parking(self, account_id: str) -> Parking | None:
+        return self.store.parkings.get(account_id)
+
+
+@mutant("test_an_account_is_parked_until_a_moment_of_the_store_s_time")
+class ParkedByTheHostsTime(MemoryAccounts):
+    async def parking(self, account_id: str) -> Parking | None:
+        parking = self.store.parkings.get(account_id)
+        return parking if parking and parking.until > datetime.now(UTC) else None
+
+
+@mutant("test_a_store_that_cannot_be_used_is_a_store_error")
+class AccountsWithoutFault(MemoryAccounts):
+    async def all(self) -> list[Account]:
+        return list(self.store.accounts.values())
+
+
+@mutant("test_settings_are_off_by_default")
+class OnByDefault(MemorySettings):
+    async def get(self, child_account_id: str) -> ChildSettings:
+        return self.store.settings.get(child_account_id, ChildSettings(sync_images=True))
+
+
+@mutant("test_settings_are_stored_and_replaced")
+class OneSettingForAll(MemorySettings):
+    async def put(self, child_account_id: str, settings: ChildSettings) -> None:
+        await super().put("another", settings)
+        await super().put(child_account_id, settings)
+
+
+@mutant("test_settings_are_stored_and_replaced")
+class StaysOn(MemorySettings):
+    async def put(self, child_account_id: str, settings: ChildSettings) -> None:
+        if settings.enabled:
+            await super().put(child_account_id, settings)
+
+
+@mutant("test_a_record_is_stored_whole_and_replaced")
+class ForgetsWhatWasBegun(MemoryRecords):
+    async def put(self, key: EntityKey, record: SyncRecord) -> None:
+        await super().put(key, replace(record, begun_on=None))
+
+
+@mutant("test_records_of_other_entities_are_apart")
+class MixesTypes(MemoryRecords):
+    async def put(self, key: EntityKey, record: SyncRecord) -> None:
+        await super().put(replace(key, entity_type="product"), record)
+
+
+@mutant("test_entities_with_images_of_imgsync")
+class CopiedAreAll(MemoryRecords):
+    async def copied(self, child_account_id: str, entity_type: str) -> set[str]:
+        return {key.child_entity_id for key in self.store.records}
+
+
+@mutant("test_entities_with_images_of_imgsync")
+class CopiedAreTheWhole(MemoryRecords):
+    async def copied(self, child_account_id: str, entity_type: str) -> set[str]:
+        found = await super().copied(child_account_id, entity_type)
+        key = EntityKey(child_account_id, entity_type, "")
+        records = {i: self.store.records[replace(key, child_entity_id=i)] for i in found}
+        return {i for i, record in records.items() if record.child_image_ids}
+
+
+@mutant("test_those_of_others_are_apart")
+class CopiedOfAnyAccount(MemoryRecords):
+    async def copied(self, child_account_id: str, entity_type: str) -> set[str]:
+        found = {(k.child_account_id, k.entity_type) for k in self.store.records}
+        each = [await super(CopiedOfAnyAccount, self).copied(*pair) for pair in found]
+        return set().union(*each)
+
+
+@mutant("test_a_store_that_cannot_be_used_is_a_store_error")
+class NoRecordsAtAFault(MemoryRecords):
+    async def get(self, key: EntityKey) -> SyncRecord | None:
+        try:
+            return await super().get(key)
+        except StoreError:
+            return None
+
+
+@mutant("test_the_present_is_in_utc")
+class LocalTime(MemoryStoreClock):
+    async def now(self) -> datetime:
+        return (await super().now()).astimezone(timezone(timedelta(hours=3)))
+
+
+@mutant("test_time_never_goes_back")
+class GoesBack(MemoryStoreClock):
+    last: Any = None
+
+    async def now(self) -> datetime:
+        self.last = (self.last or await super().now()) - timedelta(seconds=1)
+        return datetime.fromisoformat(self.last.isoformat())

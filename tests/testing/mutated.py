@@ -1,0 +1,101 @@
+"""Run by test_mutants.py, in a pytest of its own: the suites on each of the mutants."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from imgsync.testing import (
+    MemoryAccounts,
+    MemoryFileStorage,
+    MemoryMoySklad,
+    MemoryRecords,
+    MemorySettings,
+    MemoryStore,
+    MemoryStoreClock,
+    MemoryTaskQueue,
+)
+from tests.testing import test_memory as proofs
+from tests.testing.mutants import MUTANTS
+
+
+def _queue(adapter: Any) -> type:
+    class Proof(proofs.TestMemoryTaskQueue):
+        async def open(self, store: MemoryStore, kinds: Sequence[str]) -> MemoryTaskQueue:
+            queue: MemoryTaskQueue = adapter(store, kinds)
+            return queue
+
+    return Proof
+
+
+def _accounts(adapter: Any) -> type:
+    class Proof(proofs.TestMemoryAccounts):
+        def accounts(self, store: MemoryStore) -> MemoryAccounts:
+            accounts: MemoryAccounts = adapter(store)
+            return accounts
+
+    return Proof
+
+
+def _settings(adapter: Any) -> type:
+    class Proof(proofs.TestMemorySettings):
+        @pytest.fixture
+        def settings(self) -> Any:
+            return adapter()
+
+    return Proof
+
+
+def _records(adapter: Any) -> type:
+    class Proof(proofs.TestMemoryRecords):
+        @pytest.fixture
+        def records(self) -> Any:
+            return adapter()
+
+    return Proof
+
+
+def _clock(adapter: Any) -> type:
+    class Proof(proofs.TestMemoryStoreClock):
+        @pytest.fixture
+        def clock(self) -> Any:
+            return adapter(MemoryStore())
+
+    return Proof
+
+
+def _storage(adapter: Any) -> type:
+    class Proof(proofs.TestMemoryFileStorage):
+        @pytest.fixture
+        def storage(self) -> Any:
+            return adapter()
+
+    return Proof
+
+
+def _moysklad(adapter: Any) -> type:
+    class Proof(proofs.TestMemoryMoySklad):
+        @pytest.fixture
+        def backend(self) -> Any:
+            return proofs.MemoryBackend(adapter())
+
+    return Proof
+
+
+_PROOFS = {
+    MemoryTaskQueue: _queue,
+    MemoryAccounts: _accounts,
+    MemorySettings: _settings,
+    MemoryRecords: _records,
+    MemoryStoreClock: _clock,
+    MemoryFileStorage: _storage,
+    MemoryMoySklad: _moysklad,
+}
+
+for _adapter in (*_PROOFS, *MUTANTS):
+    _proof = next(proof for base, proof in _PROOFS.items() if issubclass(_adapter, base))(_adapter)
+    for _name in dir(_proof):
+        # To collect thousands of tests that are not run would take the most of the time.
+        if _name.startswith("test_") and MUTANTS.get(_adapter, _name) != _name:
+            setattr(_proof, _name, None)
+    globals()[f"Test{_adapter.__name__}"] = _proof

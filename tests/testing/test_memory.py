@@ -1,0 +1,159 @@
+"""The adapters in memory pass the suites of their ports."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import pytest
+
+from imgsync.domain.errors import StoreError
+from imgsync.domain.model import Account, Identity, TokenKind
+from imgsync.domain.ports.repositories import SettingsRepository, SyncRecordRepository
+from imgsync.domain.ports.storage import FileStorage
+from imgsync.domain.tasks import TaskId
+from imgsync.testing import (
+    AccountRepositoryContract,
+    FileStorageContract,
+    MemoryAccounts,
+    MemoryFileStorage,
+    MemoryMoySklad,
+    MemoryMoySkladFactory,
+    MemoryRecords,
+    MemorySettings,
+    MemoryStore,
+    MemoryStoreClock,
+    MemoryTaskQueue,
+    MoySkladContract,
+    SetClock,
+    SettingsRepositoryContract,
+    StoreClockContract,
+    SyncRecordRepositoryContract,
+    TaskQueueContract,
+)
+from imgsync.testing.moysklad import HOST
+
+GONE = StoreError("The store is gone")
+
+
+class TestMemoryTaskQueue(TaskQueueContract[MemoryStore]):
+    @pytest.fixture
+    def store(self) -> MemoryStore:
+        return MemoryStore(SetClock())
+
+    async def open(self, store: MemoryStore, kinds: Sequence[str]) -> MemoryTaskQueue:
+        return MemoryTaskQueue(store, kinds)
+
+    async def advance(self, store: MemoryStore, by: timedelta) -> None:
+        assert isinstance(store.clock, SetClock)
+        store.clock.advance(by)
+
+    def accounts(self, store: MemoryStore) -> MemoryAccounts:
+        return MemoryAccounts(store)
+
+    async def damage(self, store: MemoryStore, task_id: TaskId) -> None:
+        store.damage(task_id)
+
+    async def disable(self, store: MemoryStore) -> None:
+        store.fault = GONE
+
+
+class TestMemoryAccounts(AccountRepositoryContract[MemoryStore]):
+    @pytest.fixture
+    def store(self) -> MemoryStore:
+        return MemoryStore(SetClock())
+
+    def accounts(self, store: MemoryStore) -> MemoryAccounts:
+        return MemoryAccounts(store)
+
+    async def now(self, store: MemoryStore) -> datetime:
+        return store.clock.now()
+
+    async def advance(self, store: MemoryStore, by: timedelta) -> None:
+        assert isinstance(store.clock, SetClock)
+        store.clock.advance(by)
+
+    async def disable(self, store: MemoryStore) -> None:
+        store.fault = GONE
+
+
+class TestMemoryAccountsInRealTime(AccountRepositoryContract[MemoryStore]):
+    real_time = True
+
+    @pytest.fixture
+    def store(self) -> MemoryStore:
+        return MemoryStore()
+
+    def accounts(self, store: MemoryStore) -> MemoryAccounts:
+        return MemoryAccounts(store)
+
+
+class TestMemorySettings(SettingsRepositoryContract):
+    @pytest.fixture
+    def settings(self) -> MemorySettings:
+        return MemorySettings()
+
+    async def disable(self, settings: SettingsRepository) -> None:
+        assert isinstance(settings, MemorySettings)
+        settings.store.fault = GONE
+
+
+class TestMemoryRecords(SyncRecordRepositoryContract):
+    @pytest.fixture
+    def records(self) -> MemoryRecords:
+        return MemoryRecords()
+
+    async def disable(self, records: SyncRecordRepository) -> None:
+        assert isinstance(records, MemoryRecords)
+        records.store.fault = GONE
+
+
+class TestMemoryStoreClock(StoreClockContract):
+    @pytest.fixture
+    def clock(self) -> MemoryStoreClock:
+        return MemoryStoreClock(MemoryStore())
+
+
+class TestMemoryFileStorage(FileStorageContract):
+    @pytest.fixture
+    def storage(self) -> MemoryFileStorage:
+        return MemoryFileStorage()
+
+    async def leave_behind(self, storage: FileStorage, data: bytes) -> None:
+        assert isinstance(storage, MemoryFileStorage)
+        storage.leave_behind(data)
+
+    async def fill_up(self, storage: FileStorage) -> None:
+        assert isinstance(storage, MemoryFileStorage)
+        storage.room = 0
+
+
+class MemoryBackend:
+    """Implements `Backend`."""
+
+    def __init__(self, shop: MemoryMoySklad) -> None:
+        self.account = Account("main", "Shop", TokenKind.USER, "token")
+        self._shop = shop
+        identity = Identity("main", "Shop", TokenKind.USER)
+        self.factory = MemoryMoySkladFactory({"main": self._shop}, {"token": identity})
+
+    def add(
+        self, kind: str, name: str, images: Sequence[tuple[str, bytes]] = (), **codes: str
+    ) -> str:
+        return self._shop.add(kind, name, images, **codes)
+
+    def images(self, kind: str, entity_id: str) -> list[tuple[str, bytes]]:
+        return self._shop.images(kind, entity_id)
+
+    def unknown_image_href(self, kind: str, entity_id: str) -> str:
+        return f"{HOST}/entity/{kind}/{entity_id}/images/unknown"
+
+    def unknown_download_href(self) -> str:
+        return f"{HOST}/download/unknown"
+
+    def requests(self) -> None:
+        return None
+
+
+class TestMemoryMoySklad(MoySkladContract):
+    @pytest.fixture
+    def backend(self) -> MemoryBackend:
+        return MemoryBackend(MemoryMoySklad())
