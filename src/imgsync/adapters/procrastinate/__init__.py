@@ -1,0 +1,1 @@
+"""The task queue on procrastinate, a distributed engine in PostgreSQL."""
