@@ -222,6 +222,7 @@ def test_cut_json_is_half_of_the_true_answer(service: Service) -> None:
     assert service.client.get("entity/product").content == whole.encode()[: len(whole) // 2]
 
 
+@pytest.mark.slow
 def test_a_gzip_bomb_is_small_on_the_wire(service: Service) -> None:
     service.emulator.faults.add(body="gzip_bomb")
     answer = api_exchange(service)

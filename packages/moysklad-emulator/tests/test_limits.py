@@ -59,6 +59,7 @@ def test_a_login_costs_three_units_by_default(start_service: StartService) -> No
     assert response.headers["X-RateLimit-Remaining"] == "42"
 
 
+@pytest.mark.slow
 def test_rate_headers_and_waiting_for_the_named_time(start_service: StartService) -> None:
     service = start_service(EmulatorLimits(rate_units=2, rate_interval=2.0))
     answers = [service.client.get("entity/product") for _ in range(4)]
@@ -88,6 +89,7 @@ def parallel(clients: list[httpx.Client], each: int) -> list[httpx.Response]:
         return [call.result() for call in calls]
 
 
+@pytest.mark.slow
 def test_five_requests_of_a_user_run_in_parallel(service: Service) -> None:
     service.emulator.faults.add(path_regex="product", delay=1.5, times=6)
     answers = parallel([service.client], 6)
@@ -98,6 +100,7 @@ def test_five_requests_of_a_user_run_in_parallel(service: Service) -> None:
     assert service.client.get("entity/product").status_code == 200
 
 
+@pytest.mark.slow
 def test_twenty_requests_of_an_account_run_in_parallel(service: Service) -> None:
     tokens = [f"{service.account.id}-{number}" for number in range(5)]
     for token in tokens:
@@ -111,6 +114,7 @@ def test_twenty_requests_of_an_account_run_in_parallel(service: Service) -> None
     assert [codes(a) for a in refused] == [[1073]] * 5
 
 
+@pytest.mark.slow
 def test_a_request_refused_for_parallelism_spends_no_units(start_service: StartService) -> None:
     service = start_service(EmulatorLimits(rate_units=3, max_parallel_per_user=1))
     service.emulator.faults.add(path_regex="product", delay=1.5)
@@ -147,6 +151,7 @@ def test_failures_of_different_requests_do_not_end_access(start_service: StartSe
     assert service.user.api_access
 
 
+@pytest.mark.slow
 def test_old_failures_are_forgotten(start_service: StartService) -> None:
     limits = EmulatorLimits(max_identical_failures_per_minute=2, abuse_interval=1.0)
     service = start_service(limits)

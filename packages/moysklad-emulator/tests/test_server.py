@@ -76,10 +76,14 @@ def test_the_storage_answers_whatever_localhost_means(service: Service) -> None:
 def test_a_port_that_is_occupied_on_ipv6_alone_is_a_clear_error() -> None:
     if not _has_ipv6():
         pytest.skip("no IPv6")
-    with socket.create_server(("::1", 0), family=socket.AF_INET6) as occupied:
-        port = occupied.getsockname()[1]
-        with pytest.raises(EmulatorServerError, match=rf"cannot listen on \[::1\]:{port}"):
-            EmulatorServer(Emulator(), storage_port=port).start()
+    # The port is one that nobody has on IPv4: the system gives the two families numbers apart.
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with (
+        socket.create_server(("::1", port), family=socket.AF_INET6),
+        pytest.raises(EmulatorServerError, match=rf"cannot listen on \[::1\]:{port}"),
+    ):
+        EmulatorServer(Emulator(), storage_port=port).start()
 
 
 def _has_ipv6() -> bool:
