@@ -49,7 +49,7 @@ class Storage:
             return await original(*args, **kwargs)
 
         self.main.download = download  # type: ignore[method-assign]
-        fetcher = ImageFetcher(self.main, self.workspace, PillowCheck())
+        fetcher = ImageFetcher(self.main, "main", self.workspace, PillowCheck())
         (got,) = await fetcher.fetch([ImageOutcome(SourceImage(href, "a.jpg", size, "u"))])
         return got
 

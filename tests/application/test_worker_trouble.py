@@ -14,13 +14,13 @@ from imgsync.application.payloads import batch_payload
 from imgsync.application.work import TaskEnd, TaskReport, Worker
 from imgsync.domain.errors import NoRoomError, StoreError
 from imgsync.domain.tasks import ALONE_FROM_CRASHES, Task, TaskId, TaskStatus
-from imgsync.testing import MemoryFileStorage, MemoryWorkspace
+from imgsync.testing import MemoryContentStore, MemoryWorkspace
 from tests.application.world import LEASE, World, png
 
 pytestmark = pytest.mark.anyio
 
 
-class FullStorage(MemoryFileStorage):
+class FullStorage(MemoryContentStore):
     """No room at all, until there is."""
 
     full = True

@@ -23,7 +23,7 @@ from imgsync.testing import (
     MEMORY_LIMITS,
     UNLIMITED,
     MemoryAccounts,
-    MemoryFileStorage,
+    MemoryContentStore,
     MemoryMoySklad,
     MemoryMoySkladFactory,
     MemoryRecords,
@@ -67,7 +67,7 @@ class World:
     max_request_bytes: int = MEMORY_LIMITS.request.max_bytes
     main: MemoryMoySklad = field(default_factory=MemoryMoySklad)
     child: MemoryMoySklad = field(default_factory=MemoryMoySklad)
-    storage: MemoryFileStorage = field(default_factory=MemoryFileStorage)
+    storage: MemoryContentStore = field(default_factory=MemoryContentStore)
     clock: SetClock = field(default_factory=SetClock)
 
     def __post_init__(self) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from imgsync.adapters.files.local import LocalFileStorage
+from imgsync.adapters.files.local import LocalContentStore
 from imgsync.domain.ports.storage import StaleFile
 from tests.cli.conftest import Cli
 
@@ -62,16 +62,16 @@ def test_an_age_that_no_date_can_hold_is_refused(cli: Cli, hours: str) -> None:
 def test_ctrl_c_half_way_tells_what_was_deleted(
     cli: Cli, left_over: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    delete = LocalFileStorage.delete
+    delete = LocalContentStore.delete
     seen: list[StaleFile] = []
 
-    async def interrupted(storage: LocalFileStorage, file: StaleFile) -> int:
+    async def interrupted(storage: LocalContentStore, file: StaleFile) -> int:
         seen.append(file)
         if len(seen) == 2:
             raise KeyboardInterrupt
         return await delete(storage, file)
 
-    monkeypatch.setattr(LocalFileStorage, "delete", interrupted)
+    monkeypatch.setattr(LocalContentStore, "delete", interrupted)
     told = cli.failed_json("cleanup-temp", "--hours", "1", status=3)
     assert (told["files"], told["status"]) == (1, "part")
     assert len(list(left_over.iterdir())) == 1
@@ -80,17 +80,17 @@ def test_ctrl_c_half_way_tells_what_was_deleted(
 def test_ctrl_c_before_anything_was_deleted_is_one_line(
     cli: Cli, left_over: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def interrupted(_storage: LocalFileStorage, _file: StaleFile) -> int:
+    async def interrupted(_storage: LocalContentStore, _file: StaleFile) -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(LocalFileStorage, "delete", interrupted)
+    monkeypatch.setattr(LocalContentStore, "delete", interrupted)
     said = cli.fail("cleanup-temp", "--hours", "1", status=1)
     assert said.strip() == "Error: told to stop before the end"
 
 
 def test_files_of_tasks_under_way_are_left_alone_and_told(cli: Cli, tmp_path: Path) -> None:
     with asyncio.Runner() as runner:
-        manager = LocalFileStorage(tmp_path / "temp").workspace()
+        manager = LocalContentStore(tmp_path / "temp").workspace()
         workspace = runner.run(manager.__aenter__())
         runner.run(runner.run(workspace.create("a.png")).close())
         said = cli.ok("cleanup-temp", "--hours", "0")

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from imgsync.adapters.files.local import LocalFileStorage
+from imgsync.adapters.files.local import LocalContentStore
 from imgsync.adapters.sql.database import Database
 from imgsync.adapters.sql.queue import SqlTaskQueue
 from imgsync.domain.ports.queue import NewTask
@@ -359,17 +359,27 @@ def test_the_concurrency_is_a_setting(
     shop.emulator.faults.add(
         method="GET", path_regex="/temporary/", where="storage", delay=0.3, times=4
     )
-    gauge, workspace = ParallelGauge(), LocalFileStorage.workspace
+    gauge, workspace = ParallelGauge(), LocalContentStore.workspace
 
     @asynccontextmanager
-    async def watched(storage: LocalFileStorage) -> AsyncIterator[Any]:
+    async def watched(storage: LocalContentStore) -> AsyncIterator[Any]:
         with gauge.under_way():
             async with workspace(storage) as opened:
                 yield opened
 
-    monkeypatch.setattr(LocalFileStorage, "workspace", watched)
+    monkeypatch.setattr(LocalContentStore, "workspace", watched)
     ready.ok("sync", *BOTH, IMGSYNC_CONCURRENCY=concurrency)
     assert gauge.most == int(concurrency)
+
+
+@pytest.mark.parametrize(("limit", "kept"), [("2000", 2), ("1000000", 4)])
+def test_the_bytes_that_the_content_store_keeps_are_a_setting(
+    ready: Cli, shop: Shop, tmp_path: Path, limit: str, kept: int
+) -> None:
+    for n in range(4):
+        shop.pair(f"L{n}", pictures(1, 1000 - n))
+    ready.ok("sync", *BOTH, IMGSYNC_CONCURRENCY="1", IMGSYNC_CONTENT_BYTES=limit)
+    assert len(list(tmp_path.glob("temp/imgsync-content/files/*/*"))) == kept
 
 
 def test_payloads_queued_are_listed_for_scripts(ready: Cli, shop: Shop, tmp_path: Path) -> None:

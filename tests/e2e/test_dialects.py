@@ -158,9 +158,10 @@ def test_the_pace_is_kept_whatever_the_rate_headers_count(
     limits = EmulatorLimits(rate_interval=interval)
     with EmulatorServer(Emulator(limits, dialect=Dialect(rate_headers=counted))) as server:
         shop = Shop.on(server, kind)
-        chairs = [shop.pair(f"Chair {n}", pictures(3)) for n in range(8)]
+        images = [pictures(3, 500 + n) for n in range(8)]  # else they are downloaded once for all
+        chairs = [shop.pair(f"Chair {n}", images[n]) for n in range(8)]
         assert copy(shop, tmp_path, TokenKind(kind)).errors == []
-        assert [shop.images(chair) for chair in chairs] == [pictures(3)] * 8
+        assert [shop.images(chair) for chair in chairs] == images
         stats = shop.emulator.stats
         assert stats.throttled == 0
         assert stats.api_calls > 2 * limits.rate_units // 3

@@ -8,10 +8,10 @@ from pathlib import Path
 _CODE = """
 import asyncio, os, signal, sys
 from pathlib import Path
-from imgsync.adapters.files.local import LocalFileStorage
+from imgsync.adapters.files.local import LocalContentStore
 
 async def main():
-    async with LocalFileStorage(Path(sys.argv[1])).workspace() as workspace:
+    async with LocalContentStore(Path(sys.argv[1])).workspace() as workspace:
         file = await workspace.create("a.png")
         await file.write(bytes.fromhex(sys.argv[2]))
         await file.close()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from imgsync.adapters.files import local
-from imgsync.adapters.files.local import LocalFileStorage, LocalTempFile, LocalWorkspace
+from imgsync.adapters.files.local import LocalContentStore, LocalTempFile, LocalWorkspace
 
 pytestmark = pytest.mark.anyio
 
@@ -35,7 +35,7 @@ async def test_small_chunks_are_gathered(
         hops += 1
         return await to_thread(*args)
 
-    async with LocalFileStorage(tmp_path).workspace() as workspace:
+    async with LocalContentStore(tmp_path).workspace() as workspace:
         file = await workspace.create("a.png")
         monkeypatch.setattr(asyncio, "to_thread", counted)
         for start in range(0, size, 1000):
@@ -53,8 +53,9 @@ async def test_small_chunks_are_gathered(
 async def test_a_slow_disk_does_not_hold_the_loop_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("_write", "_finish", "_drop", "_piece"):
+    for name in ("_write", "_finish", "_drop"):
         monkeypatch.setattr(LocalTempFile, name, slow(getattr(LocalTempFile, name)))
+    monkeypatch.setattr(local, "_piece", slow(getattr(local, "_piece")))  # noqa: B009
     monkeypatch.setattr(local, "_make_held", slow(local._make_held))
     monkeypatch.setattr(LocalWorkspace, "_remove", slow(LocalWorkspace._remove))
     longest = 0.0
@@ -67,7 +68,7 @@ async def test_a_slow_disk_does_not_hold_the_loop_up(
             longest = max(longest, time.monotonic() - before)
 
     watching = asyncio.create_task(watch())
-    async with LocalFileStorage(tmp_path).workspace() as workspace:
+    async with LocalContentStore(tmp_path).workspace() as workspace:
         file = await workspace.create("a.png")
         await file.write(bytes(200_000))
         await file.close()
@@ -82,8 +83,10 @@ async def test_a_task_that_is_cancelled_at_the_disk_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, point: str
 ) -> None:
     """Its thread goes on, and what it does comes before the folder is removed, or not at all."""
-    name = {"write": "_write", "close": "_finish", "read": "_piece"}.get(point)
-    if point == "begin":
+    name = {"write": "_write", "close": "_finish"}.get(point)
+    if point == "read":
+        monkeypatch.setattr(local, "_piece", slow(getattr(local, "_piece")))  # noqa: B009
+    elif point == "begin":
         monkeypatch.setattr(LocalWorkspace, "_create", slow(LocalWorkspace._create))
     elif name is None:
         monkeypatch.setattr(local, "_make_held", slow(local._make_held))
@@ -92,7 +95,7 @@ async def test_a_task_that_is_cancelled_at_the_disk_leaves_nothing(
     reached = asyncio.Event()
 
     async def work() -> None:
-        async with LocalFileStorage(tmp_path).workspace() as workspace:
+        async with LocalContentStore(tmp_path).workspace() as workspace:
             if point in ("begin", "create"):
                 reached.set()
             file = await workspace.create("a.png")

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from imgsync.adapters.files.local import LocalFileStorage
+from imgsync.adapters.files.local import LocalContentStore
 from imgsync.domain.errors import NoRoomError, UnsafePathError
-from imgsync.domain.ports.storage import StaleFile, TempFile, Workspace
+from imgsync.domain.ports.storage import SharedFile, StaleFile, TempFile, Workspace
 from tests.files.killed import worker
 
 pytestmark = pytest.mark.anyio
@@ -27,7 +27,7 @@ async def written(workspace: Workspace, data: bytes) -> TempFile:
     return file
 
 
-async def read(workspace: Workspace, file: TempFile) -> bytes:
+async def read(workspace: Workspace, file: TempFile | SharedFile) -> bytes:
     return b"".join([chunk async for chunk in workspace.read(file.key)])
 
 
@@ -53,7 +53,7 @@ def mode(path: Path) -> int:
 
 async def test_the_folder_is_private_and_foreign_files_stay(tmp_path: Path) -> None:
     root = tmp_path / "root"
-    storage = LocalFileStorage(root)
+    storage = LocalContentStore(root)
     async with storage.workspace() as workspace:
         await written(workspace, b"")
         assert mode(root) & 0o077 == 0
@@ -69,7 +69,7 @@ def add_foreign_files(root: Path) -> None:
 
 
 async def test_files_of_a_worker_that_lives_are_kept_whatever_their_age(tmp_path: Path) -> None:
-    storage = LocalFileStorage(tmp_path)
+    storage = LocalContentStore(tmp_path)
     async with storage.workspace() as workspace:
         file = await written(workspace, b"12345")
         make_old(tmp_path)
@@ -91,7 +91,7 @@ async def test_what_is_outside_stays(tmp_path: Path, path: str) -> None:
     outside = [tmp_path / "outside", root / "outside"]
     put_down(outside)
     with pytest.raises(UnsafePathError):
-        await LocalFileStorage(root).delete(StaleFile(path, 1, FUTURE))
+        await LocalContentStore(root).delete(StaleFile(path, 1, FUTURE))
     assert all(map(Path.exists, outside))
 
 
@@ -103,19 +103,19 @@ def put_down(paths: list[Path]) -> None:
 
 async def test_deleting_the_last_file_of_a_dead_task_removes_its_folder(tmp_path: Path) -> None:
     left_over(tmp_path, "a")
-    storage = LocalFileStorage(tmp_path)
+    storage = LocalContentStore(tmp_path)
     (found,) = await storage.stale(FUTURE)
     assert await storage.delete(found) == 3
     assert names(tmp_path) == []
 
 
 async def test_a_task_without_files_leaves_no_folder(tmp_path: Path) -> None:
-    async with LocalFileStorage(tmp_path).workspace():
+    async with LocalContentStore(tmp_path).workspace():
         assert names(tmp_path) == []
 
 
 async def test_a_discarded_file_is_gone_from_the_disk(tmp_path: Path) -> None:
-    async with LocalFileStorage(tmp_path).workspace() as workspace:
+    async with LocalContentStore(tmp_path).workspace() as workspace:
         half, whole = await workspace.create("a.png"), await written(workspace, b"x")
         await half.write(bytes(400_000))
         folder = only_in(tmp_path)
@@ -132,7 +132,7 @@ async def test_nothing_is_deleted_through_a_link(tmp_path: Path) -> None:
     (root / name).symlink_to(outside)
     for path in (f"{name}/0000.png", f"{name}/.."):
         with pytest.raises(UnsafePathError):
-            await LocalFileStorage(root).delete(StaleFile(path, 4, FUTURE))
+            await LocalContentStore(root).delete(StaleFile(path, 4, FUTURE))
     assert names(outside) == ["0000.png"]
 
 
@@ -141,7 +141,7 @@ async def test_a_worker_that_ends_during_a_cleanup_is_no_error(
 ) -> None:
     for letter in "ab":
         left_over(tmp_path, letter)
-    storage = LocalFileStorage(tmp_path)
+    storage = LocalContentStore(tmp_path)
     is_symlink, unlink = Path.is_symlink, Path.unlink
 
     def ends_while_listed(path: Path) -> bool:
@@ -163,7 +163,7 @@ async def test_a_worker_that_ends_during_a_cleanup_is_no_error(
 async def test_files_are_private_whatever_the_umask(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
-        async with LocalFileStorage(tmp_path / "root").workspace() as workspace:
+        async with LocalContentStore(tmp_path / "root").workspace() as workspace:
             await written(workspace, b"x")
             folder = only_in(tmp_path / "root")
             assert {mode(folder / name) for name in names(folder)} == {0o600}
@@ -173,7 +173,7 @@ async def test_files_are_private_whatever_the_umask(tmp_path: Path) -> None:
 
 
 async def test_a_file_that_is_used_after_all_is_not_deleted(tmp_path: Path) -> None:
-    storage = LocalFileStorage(tmp_path)
+    storage = LocalContentStore(tmp_path)
     async with storage.workspace() as workspace:
         file = await workspace.create("a.png")
         folder = only_in(tmp_path)
@@ -188,7 +188,7 @@ def has_file(root: Path) -> bool:
 @pytest.mark.process
 async def test_the_lock_of_a_stopped_process_holds_and_dies_with_it(tmp_path: Path) -> None:
     process = worker(tmp_path, b"\x00", signal.SIGSTOP)
-    storage = LocalFileStorage(tmp_path)
+    storage = LocalContentStore(tmp_path)
     try:
         deadline = time.monotonic() + 30
         while not has_file(tmp_path):
@@ -207,13 +207,13 @@ async def test_a_worker_killed_before_its_first_file_leaves_nothing_for_ever(
     tmp_path: Path,
 ) -> None:
     put_down([tmp_path / ("task-" + "d" * 32) / ".lock"])
-    (found,) = await LocalFileStorage(tmp_path).stale(FUTURE)
-    await LocalFileStorage(tmp_path).delete(found)
+    (found,) = await LocalContentStore(tmp_path).stale(FUTURE)
+    await LocalContentStore(tmp_path).delete(found)
     assert names(tmp_path) == []
 
 
 async def test_cleanups_beside_workers_take_nothing_from_them(tmp_path: Path) -> None:
-    storage, ended = LocalFileStorage(tmp_path), asyncio.Event()
+    storage, ended = LocalContentStore(tmp_path), asyncio.Event()
 
     async def clean() -> None:
         while not ended.is_set():
@@ -235,7 +235,7 @@ async def test_cleanups_beside_workers_take_nothing_from_them(tmp_path: Path) ->
 
 
 async def test_a_temp_folder_that_is_gone_is_made_again(tmp_path: Path) -> None:
-    storage = LocalFileStorage(tmp_path / "deep" / "root")
+    storage = LocalContentStore(tmp_path / "deep" / "root")
     for _ in range(2):
         async with storage.workspace() as workspace:
             await written(workspace, b"x")
@@ -243,7 +243,7 @@ async def test_a_temp_folder_that_is_gone_is_made_again(tmp_path: Path) -> None:
 
 
 async def test_a_folder_that_vanishes_under_a_task_is_no_room(tmp_path: Path) -> None:
-    async with LocalFileStorage(tmp_path / "root").workspace() as workspace:
+    async with LocalContentStore(tmp_path / "root").workspace() as workspace:
         first = await written(workspace, b"x")
         shutil.rmtree(tmp_path / "root")
         with pytest.raises(NoRoomError, match=r"root.*No such file"):
@@ -254,7 +254,7 @@ async def test_a_folder_that_vanishes_under_a_task_is_no_room(tmp_path: Path) ->
 
 async def test_a_temp_folder_that_cannot_be_made_is_no_room(tmp_path: Path) -> None:
     put_down([tmp_path / "file"])
-    storage = LocalFileStorage(tmp_path / "file" / "root")
+    storage = LocalContentStore(tmp_path / "file" / "root")
     async with storage.workspace() as workspace:
         with pytest.raises(NoRoomError, match="Not a directory"):
             await workspace.create("a.png")
@@ -274,7 +274,7 @@ async def test_a_disk_that_takes_nothing_is_no_room(
         def close(self) -> None:
             raise OSError(code, os.strerror(code))
 
-    async with LocalFileStorage(tmp_path).workspace() as workspace:
+    async with LocalContentStore(tmp_path).workspace() as workspace:
         file = await workspace.create("a.png")
         getattr(file, "_file").close()  # noqa: B009 (of the adapter that is tested)
         monkeypatch.setattr(file, "_file", FullFile())
@@ -284,7 +284,7 @@ async def test_a_disk_that_takes_nothing_is_no_room(
 
 
 async def test_a_full_disk_is_no_room_until_there_is_some(small_disk: Path) -> None:
-    storage = LocalFileStorage(small_disk / "root")
+    storage = LocalContentStore(small_disk / "root")
     ballast = small_disk / "ballast"
     ballast.write_bytes(bytes(900_000))
     async with storage.workspace() as workspace:

@@ -16,14 +16,15 @@ from PIL import Image
 from imgsync import plugins
 from imgsync.application.work import Worker
 from imgsync.domain.errors import PayloadError
-from imgsync.domain.model import Entity
+from imgsync.domain.model import Entity, SourceImage
 from imgsync.domain.ports.queue import NewTask
+from imgsync.domain.ports.storage import ContentKey, SharedFile, Turn
 from imgsync.entrypoints.cli.runtime import ImgsyncGroup
 from imgsync.entrypoints.config import FixedConfig
 from imgsync.entrypoints.container import Container
 from imgsync.plugins import hookspecs, manager
 from imgsync.plugins.manager import PluginRegistry, load_plugins
-from imgsync.plugins.parts import QueueSetup, Services
+from imgsync.plugins.parts import QueueSetup, Services, StoreSetup
 from imgsync.testing import MemoryTaskQueue
 from tests.application.world import LEASE, World, png
 
@@ -153,8 +154,18 @@ async def test_task_queues(load: Load, world: World) -> None:
 
 
 async def test_content_stores(load: Load, world: World) -> None:
-    storage = load("imgsync_content_stores").content_stores.get("memory")("memory:")
+    opener = load("imgsync_content_stores").content_stores.get("memory")
+    storage = opener(StoreSetup("memory:", 1000))
     assert [name for name, _ in await copy(world, storage=storage)] == ["a.png", "b.png"]
+    (product,) = world.main.entities["product"].values()
+    source = ContentKey.of("main", SourceImage.all_listed(product.images)[0])
+    assert source is not None
+    async with storage.workspace() as space:
+        found = await space.acquire(source)
+        assert isinstance(found, SharedFile)
+        assert [chunk async for chunk in space.read(found.key)] == [png(1)]
+        other = replace(source, account_id="another")
+        assert await space.acquire(other) is Turn.OURS
 
 
 async def test_replace_strategies(load: Load, world: World) -> None:

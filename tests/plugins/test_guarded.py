@@ -19,9 +19,10 @@ from click.testing import CliRunner
 from imgsync.application.fetch import ImageFetcher
 from imgsync.application.work import TaskEnd, TaskReport, Worker
 from imgsync.domain.errors import LeaseLostError, PluginError, StoreError
-from imgsync.domain.model import SyncRequest, Upload
+from imgsync.domain.model import ImageFingerprint, SyncRequest, Upload
 from imgsync.domain.packing import RequestRoom
 from imgsync.domain.ports.queue import Enqueued, NewTask
+from imgsync.domain.ports.storage import ContentKey
 from imgsync.domain.replace import SetImages, atomic
 from imgsync.domain.tasks import TASK_ENTITY_TYPE, SyncResult, Task, TaskId, TaskStatus
 from imgsync.plugins import guarded, hookimpl, manager
@@ -36,8 +37,8 @@ from imgsync.plugins.guarded import (
 )
 from imgsync.plugins.listening import Listener, PluginListeners
 from imgsync.plugins.manager import load_plugins
-from imgsync.plugins.parts import QueueSetup
-from imgsync.testing import MEMORY_LIMITS, MemoryFileStorage, MemoryTaskQueue
+from imgsync.plugins.parts import QueueSetup, StoreSetup
+from imgsync.testing import MEMORY_LIMITS, MemoryContentStore, MemoryTaskQueue
 from tests.application.world import LEASE, World, png
 
 pytestmark = pytest.mark.anyio
@@ -226,6 +227,9 @@ async def test_a_worker_runs_on_a_guarded_queue(world: World) -> None:
     assert (await world.task(task_id)).result == "completed"
 
 
+SOURCE = ContentKey("main", "https://api.example/1", ImageFingerprint("1", 1, "now"))
+
+
 class OddSpace:
     """A workspace that does one thing in its own way."""
 
@@ -240,15 +244,24 @@ class OddSpace:
         async for chunk in self._inner.read(key):
             yield chunk
 
+    async def acquire(self, source: Any) -> Any:
+        return await self._inner.acquire(source)
+
+    async def share(self, source: Any, key: str, *, is_picture: bool) -> None:
+        await self._inner.share(source, key, is_picture=is_picture)
+
+    async def pass_turn(self, source: Any) -> None:
+        await self._inner.pass_turn(source)
+
 
 def odd_store(**own: Any) -> Any:
-    class OddStore(MemoryFileStorage):
+    class OddStore(MemoryContentStore):
         @asynccontextmanager
         async def workspace(self) -> AsyncIterator[Any]:
             async with super().workspace() as inner:
                 yield OddSpace(inner, own)
 
-    return guarded_store(PluginGuard("shop"), "odd", lambda _: OddStore())("odd:")
+    return guarded_store(PluginGuard("shop"), "odd", lambda _: OddStore())(StoreSetup("odd:", 0))
 
 
 async def test_a_store_that_fails_is_named_wherever_it_does() -> None:
@@ -273,6 +286,10 @@ async def test_a_store_that_fails_is_named_wherever_it_does() -> None:
         ({"read": lambda key: "text"}, "read of .*: gave a value of type str in place of Async"),
         ({"read": lambda key: chunks("text")}, "read of .*: gave a value of type str in place of"),
         ({"create": giving(SimpleNamespace())}, "create of .* is no TempFile: it lacks write, "),
+        (
+            {"acquire": giving(None)},
+            "acquire of .*: gave None in place of SharedFile or Turn",
+        ),
         ({"create": lambda _: None}, "workspace of .* is no Workspace: create is not async"),
     ],
 )
@@ -282,6 +299,7 @@ async def test_what_a_store_gives_is_looked_at(own: dict[str, Any], problem: str
             file = await space.create("a.png")
             await file.close()
             _ = [chunk async for chunk in space.read(file.key)]
+            await space.acquire(SOURCE)
 
     with pytest.raises(PluginError, match=f"'shop' failed in {problem}"):
         await use()
@@ -295,7 +313,7 @@ async def chunks(*values: Any) -> AsyncIterator[Any]:
 async def test_a_store_hears_of_the_error_that_ends_its_workspace() -> None:
     heard: list[BaseException] = []
 
-    class Hearing(MemoryFileStorage):
+    class Hearing(MemoryContentStore):
         @asynccontextmanager
         async def workspace(self) -> AsyncIterator[Any]:
             try:
@@ -305,7 +323,7 @@ async def test_a_store_hears_of_the_error_that_ends_its_workspace() -> None:
                 heard.append(error)
                 raise
 
-    store = guarded_store(PluginGuard("shop"), "odd", lambda _: Hearing())("odd:")
+    store = guarded_store(PluginGuard("shop"), "odd", lambda _: Hearing())(StoreSetup("odd:", 0))
     with pytest.raises(ValueError, match="the task's own"):
         async with store.workspace():
             raise ValueError("the task's own")

@@ -7,7 +7,7 @@ import pytest
 
 from imgsync.testing import (
     MemoryAccounts,
-    MemoryFileStorage,
+    MemoryContentStore,
     MemoryMoySklad,
     MemoryRecords,
     MemorySettings,
@@ -65,7 +65,7 @@ def _clock(adapter: Any) -> type:
 
 
 def _storage(adapter: Any) -> type:
-    class Proof(proofs.TestMemoryFileStorage):
+    class Proof(proofs.TestMemoryContentStore):
         @pytest.fixture
         def storage(self) -> Any:
             return adapter()
@@ -88,7 +88,7 @@ _PROOFS = {
     MemorySettings: _settings,
     MemoryRecords: _records,
     MemoryStoreClock: _clock,
-    MemoryFileStorage: _storage,
+    MemoryContentStore: _storage,
     MemoryMoySklad: _moysklad,
 }
 

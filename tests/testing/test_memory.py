@@ -1,6 +1,7 @@
 """The adapters in memory pass the suites of their ports."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -8,13 +9,13 @@ import pytest
 from imgsync.domain.errors import StoreError
 from imgsync.domain.model import Account, Identity, TokenKind
 from imgsync.domain.ports.repositories import SettingsRepository, SyncRecordRepository
-from imgsync.domain.ports.storage import FileStorage
+from imgsync.domain.ports.storage import ContentStore
 from imgsync.domain.tasks import TaskId
 from imgsync.testing import (
     AccountRepositoryContract,
-    FileStorageContract,
+    ContentStoreContract,
     MemoryAccounts,
-    MemoryFileStorage,
+    MemoryContentStore,
     MemoryMoySklad,
     MemoryMoySkladFactory,
     MemoryRecords,
@@ -112,17 +113,26 @@ class TestMemoryStoreClock(StoreClockContract):
         return MemoryStoreClock(MemoryStore())
 
 
-class TestMemoryFileStorage(FileStorageContract):
+class TestMemoryContentStore(ContentStoreContract):
     @pytest.fixture
-    def storage(self) -> MemoryFileStorage:
-        return MemoryFileStorage()
+    def storage(self) -> MemoryContentStore:
+        return MemoryContentStore()
 
-    async def leave_behind(self, storage: FileStorage, data: bytes) -> None:
-        assert isinstance(storage, MemoryFileStorage)
+    async def leave_behind(self, storage: ContentStore, data: bytes) -> None:
+        assert isinstance(storage, MemoryContentStore)
         storage.leave_behind(data)
 
-    async def fill_up(self, storage: FileStorage) -> None:
-        assert isinstance(storage, MemoryFileStorage)
+    async def limit(self, storage: ContentStore, max_bytes: int) -> ContentStore:
+        assert isinstance(storage, MemoryContentStore)
+        return replace(storage, max_bytes=max_bytes)
+
+    async def damage(self, storage: ContentStore) -> None:
+        assert isinstance(storage, MemoryContentStore)
+        for content in storage.contents.values():
+            content.data[0] ^= 1
+
+    async def fill_up(self, storage: ContentStore) -> None:
+        assert isinstance(storage, MemoryContentStore)
         storage.room = 0
 
 

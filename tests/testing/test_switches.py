@@ -22,7 +22,7 @@ from imgsync.testing import (
     MEMORY_LIMITS,
     UNLIMITED,
     MemoryAccounts,
-    MemoryFileStorage,
+    MemoryContentStore,
     MemoryMoySklad,
     MemoryRecords,
     MemorySettings,
@@ -137,7 +137,7 @@ async def test_unreadable_rows_come_with_the_first_page(account: MemoryMoySklad)
 
 
 async def test_files_have_the_room_that_there_is() -> None:
-    storage = MemoryFileStorage(room=10)
+    storage = MemoryContentStore(room=10)
     async with storage.workspace() as workspace:
         file = await workspace.create("a.png")
         await file.write(bytes(10))
@@ -152,7 +152,7 @@ async def test_files_have_the_room_that_there_is() -> None:
 
 
 async def test_a_file_that_is_used_after_all_is_not_deleted() -> None:
-    storage = MemoryFileStorage()
+    storage = MemoryContentStore()
     async with storage.workspace() as workspace:
         file = await workspace.create("a.png")
         await file.write(b"x")
@@ -164,7 +164,7 @@ async def test_a_file_that_is_used_after_all_is_not_deleted() -> None:
 
 
 async def test_a_file_is_not_misused() -> None:
-    async with MemoryFileStorage().workspace() as workspace:
+    async with MemoryContentStore().workspace() as workspace:
         file = await workspace.create("a.png")
         with pytest.raises(ValueError, match="not closed"):
             [chunk async for chunk in workspace.read(file.key)]

@@ -1,4 +1,4 @@
-"""Deletes temp files that a killed worker left behind, daily."""
+"""Deletes files that a killed worker left behind, or that nobody uses any more, daily."""
 
 import asyncio
 import logging
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 
 from imgsync.domain.ports.clock import Clock
-from imgsync.domain.ports.storage import FileStorage, StaleFile
+from imgsync.domain.ports.storage import ContentStore, StaleFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,11 +20,11 @@ class Cleaned:
 
 @dataclass(frozen=True, slots=True)
 class CleanupTemp:
-    storage: FileStorage
+    storage: ContentStore
     clock: Clock
 
     async def find(self, age: timedelta) -> list[StaleFile]:
-        """Temp files last changed longer ago than `age`."""
+        """Files that nobody has in use, last used longer ago than `age`."""
         return await self.storage.stale(self.clock.now() - age)
 
     async def live(self) -> int:

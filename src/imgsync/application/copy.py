@@ -52,7 +52,7 @@ from imgsync.domain.ports.repositories import (
     SyncRecordRepository,
 )
 from imgsync.domain.ports.runner import ImageTransform, Listeners, NoListeners, SyncRequests
-from imgsync.domain.ports.storage import FileStorage
+from imgsync.domain.ports.storage import ContentStore
 from imgsync.domain.replace import (
     Action,
     DeleteImages,
@@ -133,7 +133,7 @@ class SyncEntity:
     settings: SettingsRepository
     records: SyncRecordRepository
     moysklad: MoySkladFactory
-    storage: FileStorage
+    storage: ContentStore
     entity_types: EntityTypes
     strategy: ReplaceStrategy
     pictures: PictureCheck
@@ -208,7 +208,11 @@ class SyncEntity:
 
         async with self.storage.workspace() as workspace:
             fetcher = ImageFetcher(
-                copy.main, workspace, self.pictures, transform=self._transform(copy)
+                copy.main,
+                copy.request.main_account_id,
+                workspace,
+                self.pictures,
+                transform=self._transform(copy),
             )
             outcomes = await fetcher.fetch(outcomes)
             steps = self.strategy(

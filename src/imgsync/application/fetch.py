@@ -1,4 +1,4 @@
-"""Downloads the images of one entity to temp files, in parallel; only whole ones count."""
+"""Fetches the images of one entity, each once for all who want it; only whole ones count."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
@@ -19,20 +19,26 @@ from imgsync.domain.formats import SIGNATURE_BYTES, PictureState, image_format, 
 from imgsync.domain.model import SourceImage, Upload
 from imgsync.domain.ports.moysklad import MoySkladPort
 from imgsync.domain.ports.pictures import PictureCheck
-from imgsync.domain.ports.storage import TempFile, Workspace
+from imgsync.domain.ports.storage import ContentKey, SharedFile, TempFile, Turn, Workspace
 
 _TRIES_WITHOUT_SIZE = 2
+_SHORTEST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.01, 0.5
+_PATIENCE_SECONDS = 300.0
+"""Another may wait for the rate limit long; a store that names one for ever is not believed."""
 
 
 @dataclass(slots=True)
 class ImageFetcher:
-    """Fetches source images from `main` into `workspace`.
+    """Fetches source images from `main`, whose account is `account_id`, into `workspace`.
+
+    What another task has fetched, or is about to, is not fetched again.
 
     `transform`: the file to upload, by the content and the name of the one that was fetched; None
     where every file goes as it came, and is then not read again.
     """
 
     main: MoySkladPort
+    account_id: str
     workspace: Workspace
     pictures: PictureCheck
     transform: Callable[[bytes, str], bytes] | None = None
@@ -67,7 +73,7 @@ class ImageFetcher:
             size = image.size or await self.main.content_length(image.download_href)
             if size and size > self.main.limits.image_bytes:
                 raise ImageTooLargeError(size, self.main.limits.image_bytes)
-            file = await self._whole(image, size or None, is_listed=bool(image.size))
+            file = await self._shared(image, size or None)
             if self.transform is not None:
                 file = await self._changed(file, self.transform)
         except ImageError as error:
@@ -76,14 +82,54 @@ class ImageFetcher:
             return outcome.failed(str(error), retryable=error.retryable)
         return outcome.fetched(file)
 
-    async def _whole(self, image: SourceImage, size: int | None, *, is_listed: bool) -> Upload:
+    async def _shared(self, image: SourceImage, size: int | None) -> Upload:
+        """The image, of those that are shared where it is known which version it is."""
+        source = ContentKey.of(self.account_id, image)
+        if source is None:
+            return await self._whole(image, size)
+        found = await self._found(source)
+        if found is None:
+            return await self._listed(image, source)
+        if not found.is_picture:
+            # Looked at anew, as what is no picture to one version of imgsync may be one to another.
+            await self._look(found.key, is_complete=True)
+        return Upload(found.key, upload_name(image.filename), found.size)
+
+    async def _found(self, source: ContentKey) -> SharedFile | None:
+        """The shared file; None where this task has to fetch it."""
+        pause, waited = _SHORTEST_PAUSE_SECONDS, 0.0
+        while (found := await self.workspace.acquire(source)) is Turn.THEIRS:
+            if waited > _PATIENCE_SECONDS:  # whatever keeps the other, it shall not keep this task
+                return None
+            await asyncio.sleep(pause)
+            waited += pause
+            pause = min(pause * 1.5, _LONGEST_PAUSE_SECONDS)
+        return found if isinstance(found, SharedFile) else None
+
+    async def _listed(self, image: SourceImage, source: ContentKey) -> Upload:
+        """Downloads it for all; of the size that main's list names, the file is complete."""
+        is_picture = False
+        try:
+            file = await self._download(image, image.size)
+            try:
+                await self._look(file.key, is_complete=True)
+                is_picture = True
+            finally:
+                # What is no picture is complete too: nobody needs to download it again.
+                await self.workspace.share(source, file.key, is_picture=is_picture)
+        finally:
+            await self.workspace.pass_turn(source)
+        return Upload(file.key, upload_name(image.filename), file.size)
+
+    async def _whole(self, image: SourceImage, size: int | None) -> Upload:
         """The image once it is known to be whole: by its listed size, else by its decoding.
 
         A size by HEAD is the storage's own word, which may be that of the cut file.
         """
+        is_listed = bool(image.size)
         for _ in range(1 if is_listed else _TRIES_WITHOUT_SIZE):
             file = await self._download(image, size)
-            cut = await self._look(file, is_complete=is_listed)
+            cut = await self._look(file.key, is_complete=is_listed)
             if cut is None:
                 return Upload(file.key, upload_name(image.filename), file.size)
         raise UnavailableError(f"the file is cut: {cut}")
@@ -117,15 +163,15 @@ class ImageFetcher:
         name = renamed(whole.filename, image_format(changed[:SIGNATURE_BYTES]))
         return Upload(file.key, name, file.size)
 
-    async def _look(self, file: TempFile, *, is_complete: bool) -> str | None:
+    async def _look(self, key: str, *, is_complete: bool) -> str | None:
         """Why the file may have been cut on its way; None where it is whole.
 
         NotAnImageError and TooManyPixelsError for what no further download would change.
         """
-        head = await self._head(file.key)
+        head = await self._head(key)
         if image_format(head[:SIGNATURE_BYTES]) is None:
             raise NotAnImageError
-        report = await self.pictures.check(lambda: self.workspace.read(file.key))
+        report = await self.pictures.check(lambda: self.workspace.read(key))
         if report.state is PictureState.HUGE:
             raise TooManyPixelsError(report.detail)
         if report.state is PictureState.BROKEN and is_complete:

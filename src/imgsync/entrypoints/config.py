@@ -64,6 +64,7 @@ class Config(BaseSettings):
     download_hosts: Annotated[tuple[str, ...], NoDecode] = DEFAULT_DOWNLOAD_HOSTS
     queue_url: str | None = Field(default=None, repr=False)
     content_url: str | None = Field(default=None, repr=False)
+    content_bytes: int = Field(default=2_000_000_000, ge=0)
     replace_strategy: str = "atomic"
     match_by: MatchField = MatchField.EXTERNAL_CODE
     concurrency: int = Field(default=4, ge=1, le=64)

@@ -28,12 +28,12 @@ from imgsync.domain.ports.clock import Clock
 from imgsync.domain.ports.moysklad import MoySkladFactory
 from imgsync.domain.ports.queue import TaskQueue
 from imgsync.domain.ports.runner import TaskHandler
-from imgsync.domain.ports.storage import FileStorage
+from imgsync.domain.ports.storage import ContentStore
 from imgsync.domain.replace import STRATEGIES, ReplaceStrategy
 from imgsync.entrypoints.config import Config, ConfigError
 from imgsync.plugins import builtin
 from imgsync.plugins.manager import PluginRegistry, load_plugins
-from imgsync.plugins.parts import QueueSetup, Services, UnknownPartError, scheme_of
+from imgsync.plugins.parts import QueueSetup, Services, StoreSetup, UnknownPartError, scheme_of
 
 _log = logging.getLogger(__name__)
 _OWN_STORES = tuple(builtin.imgsync_content_stores())
@@ -113,10 +113,10 @@ def _queue(
     return queue
 
 
-def _storage(config: Config, plugins: PluginRegistry) -> FileStorage:
+def _storage(config: Config, plugins: PluginRegistry) -> ContentStore:
     url = config.content_store_url
     with _configured(config, "content_url"):
-        return plugins.content_stores.get(scheme_of(url))(url)
+        return plugins.content_stores.get(scheme_of(url))(StoreSetup(url, config.content_bytes))
 
 
 def _strategy(config: Config, plugins: PluginRegistry) -> ReplaceStrategy:

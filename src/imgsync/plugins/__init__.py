@@ -33,7 +33,15 @@ from imgsync.domain.packing import RequestRoom
 from imgsync.domain.ports.moysklad import WritePermit
 from imgsync.domain.ports.queue import Enqueued, NewTask, TaskQueue
 from imgsync.domain.ports.runner import TaskHandler
-from imgsync.domain.ports.storage import FileStorage, StaleFile, TempFile, Workspace
+from imgsync.domain.ports.storage import (
+    ContentKey,
+    ContentStore,
+    SharedFile,
+    StaleFile,
+    TempFile,
+    Turn,
+    Workspace,
+)
 from imgsync.domain.replace import (
     DeleteImages,
     Done,
@@ -60,12 +68,15 @@ from imgsync.plugins.parts import (
     OpenStore,
     QueueSetup,
     Services,
+    StoreSetup,
     Transformation,
 )
 
 __all__ = [
     "CHECK_AGAIN_DELAY",
     "MAX_CRASHES",
+    "ContentKey",
+    "ContentStore",
     "DeleteImages",
     "Done",
     "Element",
@@ -73,7 +84,6 @@ __all__ = [
     "Entity",
     "EntityMatcher",
     "EntityType",
-    "FileStorage",
     "ImgsyncError",
     "Keep",
     "LeaseLostError",
@@ -92,11 +102,13 @@ __all__ = [
     "RequestRoom",
     "Services",
     "SetImages",
+    "SharedFile",
     "SourceImage",
     "StaleFile",
     "Steps",
     "Stopped",
     "StoreError",
+    "StoreSetup",
     "SyncRequest",
     "SyncResult",
     "Task",
@@ -106,6 +118,7 @@ __all__ = [
     "TaskStatus",
     "TempFile",
     "Transformation",
+    "Turn",
     "UnavailableError",
     "Upload",
     "Workspace",

@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from imgsync.adapters.files.local import LocalFileStorage
+from imgsync.adapters.files.local import LocalContentStore
 from imgsync.adapters.sql.queue import SqlTaskQueue
 from imgsync.application.copy import CopyImagesHandler
 from imgsync.application.payloads import BATCH, LEGACY, PayloadFormat
@@ -20,7 +20,14 @@ from imgsync.domain.ports.runner import TaskHandler
 from imgsync.domain.replace import STRATEGIES, ReplaceStrategy
 from imgsync.domain.tasks import TASK_ENTITY_TYPE
 from imgsync.plugins.hookspecs import hookimpl
-from imgsync.plugins.parts import MakeHandler, OpenQueue, OpenStore, QueueSetup, Services
+from imgsync.plugins.parts import (
+    MakeHandler,
+    OpenQueue,
+    OpenStore,
+    QueueSetup,
+    Services,
+    StoreSetup,
+)
 
 
 @hookimpl
@@ -79,5 +86,6 @@ def _procrastinate_queue(setup: QueueSetup) -> TaskQueue:
     return ProcrastinateTaskQueue(setup.url, setup.kinds)
 
 
-def _folder(url: str) -> LocalFileStorage:
-    return LocalFileStorage(Path(url2pathname(urlsplit(url).path)))
+def _folder(setup: StoreSetup) -> LocalContentStore:
+    path = Path(url2pathname(urlsplit(setup.url).path))
+    return LocalContentStore(path, setup.max_bytes)

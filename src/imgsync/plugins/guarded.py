@@ -26,7 +26,14 @@ from imgsync.domain.model import Element, Keep, SyncRequest, Upload
 from imgsync.domain.ports.moysklad import WritePermit
 from imgsync.domain.ports.queue import Enqueued, TaskQueue
 from imgsync.domain.ports.runner import TaskHandler
-from imgsync.domain.ports.storage import FileStorage, StaleFile, TempFile, Workspace
+from imgsync.domain.ports.storage import (
+    ContentStore,
+    SharedFile,
+    StaleFile,
+    TempFile,
+    Turn,
+    Workspace,
+)
 from imgsync.domain.replace import DeleteImages, Replacement, ReplaceStrategy, SetImages, Steps
 from imgsync.domain.tasks import SyncResult, Task, TaskStatus
 from imgsync.plugins.guard import PluginGuard, check_name, kind_of, told, values_of
@@ -36,6 +43,7 @@ from imgsync.plugins.parts import (
     OpenStore,
     QueueSetup,
     Services,
+    StoreSetup,
     Transformation,
 )
 
@@ -161,10 +169,14 @@ _ID = (int, str)
 _TEMP_FILE = _Port(TempFile, {"key": _Answer((str,)), "size": _Answer((int,))})
 _WORKSPACE = _Port(
     Workspace,
-    {"create": _Answer((object,), nested=_TEMP_FILE), "read": _Answer((AsyncIterator,), (bytes,))},
+    {
+        "create": _Answer((object,), nested=_TEMP_FILE),
+        "read": _Answer((AsyncIterator,), (bytes,)),
+        "acquire": _Answer((SharedFile, Turn)),
+    },
 )
 _STORE = _Port(
-    FileStorage,
+    ContentStore,
     {
         "workspace": _Answer((AbstractAsyncContextManager,), nested=_WORKSPACE),
         "stale": _Answer((list,), (StaleFile,)),
@@ -322,8 +334,8 @@ def guarded_store(guard: PluginGuard, scheme: str, opener: OpenStore) -> OpenSto
     guard = PluginGuard(guard.plugin, _STORE_SECONDS)
     what = f"content store '{scheme}'"
 
-    def open_store(url: str) -> FileStorage:
-        return cast("FileStorage", _opened(guard, what, lambda: opener(url), _STORE))
+    def open_store(setup: StoreSetup) -> ContentStore:
+        return cast("ContentStore", _opened(guard, what, lambda: opener(setup), _STORE))
 
     return open_store
 

@@ -66,10 +66,10 @@ def imgsync_task_queues() -> Mapping[str, OpenQueue]:
 
 @hookspec
 def imgsync_content_stores() -> Mapping[str, OpenStore]:
-    """Where downloads lie until they are uploaded, chosen by the scheme of ``content_url``.
+    """Where downloads lie, for one task or for all, chosen by the scheme of ``content_url``.
 
-    :returns: by scheme, in lower case: a function of the URL that returns a `FileStorage`, whose
-        methods are async, `workspace` and `read` aside
+    :returns: by scheme, in lower case: a function that is given a `StoreSetup` (the URL, the bytes
+        to keep) and returns a `ContentStore`, whose methods are async, `workspace` and `read` aside
     """
     raise NotImplementedError
 

@@ -16,7 +16,7 @@ from imgsync.domain.ports.repositories import (
     SyncRecordRepository,
 )
 from imgsync.domain.ports.runner import SyncRequests, TaskHandler
-from imgsync.domain.ports.storage import FileStorage
+from imgsync.domain.ports.storage import ContentStore
 
 _T = TypeVar("_T")
 
@@ -53,9 +53,18 @@ class QueueSetup:
     database: Callable[[str], Any]
 
 
+@dataclass(frozen=True, slots=True)
+class StoreSetup:
+    """What a content store is opened with: its URL, and the bytes that it may keep beyond what is
+    in use (setting ``content_bytes``)."""
+
+    url: str
+    max_bytes: int
+
+
 MakeHandler = Callable[[Services], TaskHandler]
 OpenQueue = Callable[[QueueSetup], TaskQueue]
-OpenStore = Callable[[str], FileStorage]
+OpenStore = Callable[[StoreSetup], ContentStore]
 Transformation = Callable[[bytes, str, SyncRequest], bytes | None]
 
 

@@ -13,10 +13,10 @@ from imgsync.testing.contracts.repositories import (
     SettingsRepositoryContract,
     SyncRecordRepositoryContract,
 )
-from imgsync.testing.contracts.storage import FileStorageContract
+from imgsync.testing.contracts.storage import ContentStoreContract
 from imgsync.testing.memory import (
     MemoryAccounts,
-    MemoryFileStorage,
+    MemoryContentStore,
     MemoryRecords,
     MemorySettings,
     MemoryStore,
@@ -39,9 +39,9 @@ __all__ = [
     "UNLIMITED",
     "AccountRepositoryContract",
     "Backend",
-    "FileStorageContract",
+    "ContentStoreContract",
     "MemoryAccounts",
-    "MemoryFileStorage",
+    "MemoryContentStore",
     "MemoryMoySklad",
     "MemoryMoySkladFactory",
     "MemoryRecords",

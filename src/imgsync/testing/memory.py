@@ -5,6 +5,7 @@ as a store over a network would, and does the work in one piece.
 """
 
 import asyncio
+import hashlib
 import json
 import uuid
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -26,7 +27,7 @@ from imgsync.domain.formats import safe_suffix
 from imgsync.domain.model import Account, AccountRole, Parking
 from imgsync.domain.ports.clock import Clock
 from imgsync.domain.ports.queue import Enqueued, NewTask
-from imgsync.domain.ports.storage import StaleFile
+from imgsync.domain.ports.storage import ContentKey, SharedFile, StaleFile, Turn
 from imgsync.domain.settings import ChildSettings
 from imgsync.domain.tasks import (
     CHECK_AGAIN_DELAY,
@@ -562,41 +563,120 @@ class MemoryTempFile:
         self._workspace.files.pop(self.key, None)
 
 
-@dataclass
+class _Held:
+    """A shared file in a workspace."""
+
+    closed = True
+
+    def __init__(self, content: "_Content", clock: Clock) -> None:
+        self.content = content
+        content.users += 1
+        content.used = self.modified = clock.now()
+
+    @property
+    def data(self) -> bytearray:
+        return self.content.data
+
+    @property
+    def size(self) -> int:
+        return len(self.data)
+
+
+@dataclass(eq=False)
+class _Content:
+    """A shared file, and how many workspaces hold it."""
+
+    data: bytearray
+    digest: bytes
+    is_picture: bool
+    used: datetime
+    users: int = 0
+
+
+@dataclass(eq=False)
 class MemoryWorkspace:
     """Implements `Workspace`. Reading a file that is not closed is a ValueError."""
 
-    storage: "MemoryFileStorage" = field(default_factory=lambda: MemoryFileStorage())
+    storage: "MemoryContentStore" = field(default_factory=lambda: MemoryContentStore())
     files: dict[str, MemoryTempFile] = field(default_factory=dict)
+    held: dict[str, _Held] = field(default_factory=dict)
     made: int = 0
 
     async def create(self, filename: str) -> MemoryTempFile:
         await asyncio.sleep(0)
         self.storage.check_room(0)
-        file = MemoryTempFile(f"{self.made:04d}{safe_suffix(filename)}", self)
-        self.made += 1
+        file = MemoryTempFile(self._next_key(safe_suffix(filename)), self)
         self.files[file.key] = file
         return file
 
     async def read(self, key: str) -> AsyncIterator[bytes]:
-        file = self.files[key]
-        if not file.closed:
-            raise ValueError("the file is not closed yet")
+        file = self._file(key)
         for start in range(0, file.size, _READ_BYTES):
             await asyncio.sleep(0)
             yield bytes(file.data[start : start + _READ_BYTES])
 
+    async def acquire(self, source: ContentKey) -> SharedFile | Turn:
+        await asyncio.sleep(0)
+        self.storage.check_room(0)
+        content = self.storage.intact(source)
+        if content is not None:
+            key = self._next_key("")
+            self.held[key] = held = _Held(content, self.storage.clock)
+            return SharedFile(key, held.size, content.is_picture)
+        if source in self.storage.turns:
+            return Turn.THEIRS
+        self.storage.turns[source] = self
+        return Turn.OURS
+
+    async def share(self, source: ContentKey, key: str, *, is_picture: bool) -> None:
+        await asyncio.sleep(0)
+        file = self._file(key)
+        if key in self.files:
+            del self.files[key]
+            content = self.storage.put(source, bytes(file.data), is_picture)
+            self.held[key] = _Held(content, self.storage.clock)
+            self.storage.evict()
+        self.storage.end_turn(source, self)
+
+    async def pass_turn(self, source: ContentKey) -> None:
+        await asyncio.sleep(0)
+        self.storage.end_turn(source, self)
+
+    def leave(self) -> None:
+        """Its own files go, and it holds no shared ones any more."""
+        for source, owner in list(self.storage.turns.items()):
+            if owner is self:
+                del self.storage.turns[source]
+        for held in self.held.values():
+            held.content.users -= 1
+        self.held.clear()
+        self.files.clear()
+
+    def _next_key(self, suffix: str) -> str:
+        self.made += 1
+        return f"{self.made - 1:04d}{suffix}"
+
+    def _file(self, key: str) -> MemoryTempFile | _Held:
+        file = self.files[key] if key in self.files else self.held[key]
+        if not file.closed:
+            raise ValueError("the file is not closed yet")
+        return file
+
 
 @dataclass
-class MemoryFileStorage:
-    """Implements `FileStorage`. `workspaces` are those whose worker lives, `left_over` those of the
-    dead; `made` counts all that ever were. `room`: bytes that all files together may have, None for
-    any number; past it, or where it is 0, a write is a NoRoomError."""
+class MemoryContentStore:
+    """Implements `ContentStore`. `workspaces` are those whose worker lives, `left_over` those of
+    the dead; `made` counts all that ever were. `room`: bytes that all files together may have, None
+    for any number; past it, or where it is 0, a write is a NoRoomError. `max_bytes`: of the shared
+    files, `contents`; `turns` are those that are out."""
 
     clock: Clock = field(default_factory=SystemClock)
     room: int | None = None
+    max_bytes: int = 2_000_000_000
     workspaces: dict[str, MemoryWorkspace] = field(default_factory=dict)
     left_over: dict[str, MemoryWorkspace] = field(default_factory=dict)
+    contents: dict[ContentKey, _Content] = field(default_factory=dict)
+    turns: dict[ContentKey, MemoryWorkspace] = field(default_factory=dict)
     made: int = 0
 
     @asynccontextmanager
@@ -607,15 +687,22 @@ class MemoryFileStorage:
             yield workspace
         finally:
             del self.workspaces[name]
-            workspace.files.clear()
+            workspace.leave()
 
     async def stale(self, before: datetime) -> list[StaleFile]:
         await asyncio.sleep(0)
         return [
-            StaleFile(f"{name}/{file.key}", file.size, file.modified)
-            for name, workspace in self.left_over.items()
-            for file in workspace.files.values()
-            if file.modified < before
+            *(
+                StaleFile(f"{name}/{file.key}", file.size, file.modified)
+                for name, workspace in self.left_over.items()
+                for file in workspace.files.values()
+                if file.modified < before
+            ),
+            *(
+                StaleFile(f"content/{content.digest.hex()}", len(content.data), content.used)
+                for content in self._distinct()
+                if not content.users and content.used < before
+            ),
         ]
 
     async def live(self) -> int:
@@ -625,7 +712,11 @@ class MemoryFileStorage:
     async def delete(self, file: StaleFile) -> int:
         await asyncio.sleep(0)
         name, _, key = file.path.partition("/")
-        if not name.startswith("task-") or "/" in key or key in ("", ".", ".."):
+        if "/" in key or key in ("", ".", ".."):
+            raise UnsafePathError(f"'{file.path}' is outside the temp folder")
+        if name == "content":
+            return self._delete_content(key)
+        if not name.startswith("task-"):
             raise UnsafePathError(f"'{file.path}' is outside the temp folder")
         workspace = self.left_over.get(name)
         deleted = workspace.files.pop(key, None) if workspace else None
@@ -639,14 +730,68 @@ class MemoryFileStorage:
         self.left_over[name] = workspace
 
     def check_room(self, size: int) -> None:
-        """NoRoomError where there is no room for so many bytes more."""
+        """NoRoomError where there is no room for so many bytes more, even without the shared files
+        that nobody holds."""
         if self.room is None:
             return
         every = [*self.workspaces.values(), *self.left_over.values()]
-        used = sum(file.size for workspace in every for file in workspace.files.values())
-        if used + size > self.room or not self.room:
+        own = sum(file.size for workspace in every for file in workspace.files.values())
+        shared = sum(len(content.data) for content in self._distinct())
+        if own + shared + size > self.room:
+            shared = self.evict(max(self.room - own - size, 0))
+        if own + shared + size > self.room or not self.room:
             raise NoRoomError(f"No room for temp files: all {self.room} bytes are used")
+
+    def intact(self, source: ContentKey) -> _Content | None:
+        """The shared file, if its bytes are those that were shared."""
+        content = self.contents.get(source)
+        if content is None:
+            return None
+        is_same = _digest(content.data) == content.digest
+        if is_same and len(content.data) == source.version.size:
+            return content
+        del self.contents[source]
+        return None
+
+    def put(self, source: ContentKey, data: bytes, is_picture: bool) -> _Content:
+        """A new shared file, which nobody holds yet; equal bytes are one."""
+        digest = _digest(data)
+        known = (c for c in self._distinct() if c.digest == digest == _digest(c.data))
+        content = next(known, None)
+        if content is None:
+            content = _Content(bytearray(data), digest, is_picture, self.clock.now())
+        self.contents[source] = content
+        return content
+
+    def evict(self, most: int | None = None) -> int:
+        """Bytes of the shared files, once so many go that nobody holds that `most` are left."""
+        most = self.max_bytes if most is None else most
+        total = sum(len(content.data) for content in self._distinct())
+        for content in sorted(self._distinct(), key=lambda content: content.used):
+            if total > most and not content.users:
+                total -= self._forget(content)
+        return total
+
+    def end_turn(self, source: ContentKey, workspace: MemoryWorkspace) -> None:
+        if self.turns.get(source) is workspace:
+            del self.turns[source]
+
+    def _delete_content(self, name: str) -> int:
+        free = (c for c in self._distinct() if c.digest.hex() == name and not c.users)
+        return sum(self._forget(content) for content in list(free))
+
+    def _forget(self, content: _Content) -> int:
+        for source in [s for s, c in self.contents.items() if c is content]:
+            del self.contents[source]
+        return len(content.data)
+
+    def _distinct(self) -> list[_Content]:
+        return list({id(content): content for content in self.contents.values()}.values())
 
     def _new(self) -> tuple[str, MemoryWorkspace]:
         self.made += 1
         return f"task-{self.made:032x}", MemoryWorkspace(self)
+
+
+def _digest(data: bytes | bytearray) -> bytes:
+    return hashlib.sha256(data).digest()

@@ -2,16 +2,19 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import datetime
-from typing import ClassVar
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, ClassVar
 
 from imgsync.domain.errors import UnsafePathError
-from imgsync.domain.ports.storage import StaleFile
-from imgsync.testing import MemoryFileStorage, MemoryTempFile, MemoryWorkspace
+from imgsync.domain.ports.storage import ContentKey, SharedFile, StaleFile, Turn
+from imgsync.testing import MemoryContentStore, MemoryTempFile, MemoryWorkspace
 from tests.testing.mutants.registry import mutant
 
+_FIRST = datetime(2020, 1, 1, tzinfo=UTC)
 
-class _OwnSpaces(MemoryFileStorage):
+
+class _OwnSpaces(MemoryContentStore):
     """Gives workspaces of another class."""
 
     space: ClassVar[type[MemoryWorkspace]]
@@ -90,7 +93,7 @@ of_spaces("test_a_chunk_may_be_used_again_once_it_is_written", HoldsTheChunk)
 
 
 @mutant("test_leaving_a_workspace_deletes_its_files_even_after_an_error")
-class KeepsFilesAfterAnError(MemoryFileStorage):
+class KeepsFilesAfterAnError(MemoryContentStore):
     @asynccontextmanager
     async def workspace(self) -> AsyncIterator[MemoryWorkspace]:
         name, workspace = self._new()
@@ -100,7 +103,7 @@ class KeepsFilesAfterAnError(MemoryFileStorage):
 
 
 @mutant("test_leaving_a_workspace_deletes_its_files_even_after_an_error")
-class LeavesAllBehind(MemoryFileStorage):
+class LeavesAllBehind(MemoryContentStore):
     @asynccontextmanager
     async def workspace(self) -> AsyncIterator[MemoryWorkspace]:
         async with super().workspace() as workspace:
@@ -111,7 +114,7 @@ class LeavesAllBehind(MemoryFileStorage):
 
 
 @mutant("test_equal_names_do_not_meet")
-class OneWorkspaceForAll(MemoryFileStorage):
+class OneWorkspaceForAll(MemoryContentStore):
     def _new(self) -> tuple[str, MemoryWorkspace]:
         name, workspace = super()._new()
         for other in self.workspaces.values():
@@ -120,13 +123,13 @@ class OneWorkspaceForAll(MemoryFileStorage):
 
 
 @mutant("test_workspaces_of_workers_that_live_are_counted")
-class CountsAllEverMade(MemoryFileStorage):
+class CountsAllEverMade(MemoryContentStore):
     async def live(self) -> int:
         return self.made
 
 
 @mutant("test_files_of_a_worker_that_lives_are_not_left_over")
-class TakesFromTheLiving(MemoryFileStorage):
+class TakesFromTheLiving(MemoryContentStore):
     async def stale(self, before: datetime) -> list[StaleFile]:
         kept, self.left_over = self.left_over, {**self.left_over, **self.workspaces}
         try:
@@ -136,20 +139,20 @@ class TakesFromTheLiving(MemoryFileStorage):
 
 
 @mutant("test_left_over_files_are_found_by_age_and_deleted")
-class StaleAtAnyAge(MemoryFileStorage):
+class StaleAtAnyAge(MemoryContentStore):
     async def stale(self, before: datetime) -> list[StaleFile]:
         return await super().stale(datetime.max.replace(tzinfo=before.tzinfo))
 
 
 @mutant("test_left_over_files_are_found_by_age_and_deleted")
-class FreesNothing(MemoryFileStorage):
+class FreesNothing(MemoryContentStore):
     async def delete(self, file: StaleFile) -> int:
         await super().delete(file)
         return 0
 
 
 @mutant("test_nothing_outside_is_deleted")
-class AnywhereIsFine(MemoryFileStorage):
+class AnywhereIsFine(MemoryContentStore):
     async def delete(self, file: StaleFile) -> int:
         try:
             return await super().delete(file)
@@ -158,6 +161,157 @@ class AnywhereIsFine(MemoryFileStorage):
 
 
 @mutant("test_without_room_nothing_is_written")
-class NoRoomIsNoMatter(MemoryFileStorage):
+class NoRoomIsNoMatter(MemoryContentStore):
     def check_room(self, size: int) -> None:
         return
+
+
+class SharesTheHalfWritten(MemoryWorkspace):
+    async def share(self, source: ContentKey, key: str, *, is_picture: bool) -> None:
+        if key in self.files:
+            self.files[key].closed = True
+        await super().share(source, key, is_picture=is_picture)
+
+
+class EveryTurnIsOurs(MemoryWorkspace):
+    async def acquire(self, source: ContentKey) -> SharedFile | Turn:
+        found = await super().acquire(source)
+        return Turn.OURS if found is Turn.THEIRS else found
+
+
+class LooksBeforeItTakesTheTurn(MemoryWorkspace):
+    async def acquire(self, source: ContentKey) -> SharedFile | Turn:
+        taken = source in self.storage.turns
+        found = await super().acquire(source)
+        return found if taken or isinstance(found, SharedFile) else Turn.OURS
+
+
+class KeepsTheTurn(MemoryWorkspace):
+    async def pass_turn(self, source: ContentKey) -> None:
+        return
+
+
+class PassesAnothersTurn(MemoryWorkspace):
+    async def pass_turn(self, source: ContentKey) -> None:
+        self.storage.turns.pop(source, None)
+
+
+class KeepsTurnsAfterItsEnd(MemoryWorkspace):
+    def leave(self) -> None:
+        turns = dict(self.storage.turns)
+        super().leave()
+        self.storage.turns.update(turns)
+
+
+class OneKeyForOneFile(MemoryWorkspace):
+    async def acquire(self, source: ContentKey) -> SharedFile | Turn:
+        found = await super().acquire(source)
+        if not isinstance(found, SharedFile):
+            return found
+        self.held["one"] = self.held.pop(found.key)
+        return SharedFile("one", found.size, found.is_picture)
+
+
+class EverythingIsAPicture(MemoryWorkspace):
+    async def share(self, source: ContentKey, key: str, *, is_picture: bool) -> None:
+        await super().share(source, key, is_picture=True)
+
+
+class AnyUpdatedWillDo(MemoryWorkspace):
+    async def acquire(self, source: ContentKey) -> SharedFile | Turn:
+        return await super().acquire(_ageless(source))
+
+    async def share(self, source: ContentKey, key: str, *, is_picture: bool) -> None:
+        await super().share(_ageless(source), key, is_picture=is_picture)
+
+
+class OnlyWhoHasTheTurnShares(MemoryWorkspace):
+    async def share(self, source: ContentKey, key: str, *, is_picture: bool) -> None:
+        if self.storage.turns.get(source) is self:
+            await super().share(source, key, is_picture=is_picture)
+
+
+class TheFileGoesWhenItIsShared(MemoryWorkspace):
+    async def share(self, source: ContentKey, key: str, *, is_picture: bool) -> None:
+        await super().share(source, key, is_picture=is_picture)
+        self.held.pop(key, None)
+
+
+def _ageless(source: ContentKey) -> ContentKey:
+    return replace(source, version=replace(source.version, updated=""))
+
+
+of_spaces("test_a_half_written_file_is_never_seen", SharesTheHalfWritten)
+of_spaces("test_one_fetches_while_the_others_wait", EveryTurnIsOurs)
+of_spaces("test_of_many_at_once_one_has_the_turn", LooksBeforeItTakesTheTurn)
+of_spaces("test_a_turn_that_is_passed_is_another_s", KeepsTheTurn)
+of_spaces("test_a_turn_that_is_passed_is_another_s", PassesAnothersTurn)
+of_spaces("test_a_workspace_that_is_left_passes_its_turns", KeepsTurnsAfterItsEnd)
+of_spaces("test_each_time_it_has_a_key_of_its_own", OneKeyForOneFile)
+of_spaces("test_whether_it_is_a_picture_is_told_with_it", EverythingIsAPicture)
+of_spaces("test_every_part_of_the_source_counts", AnyUpdatedWillDo)
+of_spaces("test_whoever_lost_the_turn_may_share_all_the_same", OnlyWhoHasTheTurnShares)
+of_spaces("test_what_one_task_shares_another_reads", TheFileGoesWhenItIsShared)
+
+
+@mutant("test_damage_is_noticed_and_the_file_fetched_anew")
+class TrustsTheDisk(MemoryContentStore):
+    def intact(self, source: ContentKey) -> Any:
+        return self.contents.get(source)
+
+
+@mutant("test_a_file_of_another_size_than_its_source_is_not_given")
+class TrustsTheSize(MemoryContentStore):
+    def intact(self, source: ContentKey) -> Any:
+        return self.contents.get(source)
+
+
+@mutant("test_the_least_recently_used_go_first")
+class KeepsEverything(MemoryContentStore):
+    def evict(self, most: int | None = None) -> int:
+        return 0
+
+
+@mutant("test_the_least_recently_used_go_first")
+class LastInFirstOut(MemoryContentStore):
+    def evict(self, most: int | None = None) -> int:
+        self._turn_back_time()
+        try:
+            return super().evict(most)
+        finally:
+            self._turn_back_time()
+
+    def _turn_back_time(self) -> None:
+        for content in self.contents.values():
+            content.used = _FIRST - (content.used - _FIRST)
+
+
+@mutant("test_what_is_in_use_stays_over_any_limit")
+class TakesWhatIsInUse(MemoryContentStore):
+    def evict(self, most: int | None = None) -> int:
+        for content in self.contents.values():
+            content.data.clear()
+        return 0
+
+
+@mutant("test_shared_files_that_nobody_holds_are_cleaned_by_age")
+class CleansNothingShared(MemoryContentStore):
+    async def stale(self, before: datetime) -> list[StaleFile]:
+        return [f for f in await super().stale(before) if not f.path.startswith("content/")]
+
+
+@mutant("test_files_that_are_not_shared_are_nobody_else_s")
+class SharesWhateverItIsAsked(_OwnSpaces):
+    class space(MemoryWorkspace):  # noqa: N801
+        async def acquire(self, source: ContentKey) -> SharedFile | Turn:
+            for key, file in self.files.items():
+                return SharedFile(key, file.size, is_picture=True)
+            return await super().acquire(source)
+
+
+@mutant("test_equal_bytes_of_two_sources_are_given_for_each")
+class OneSourceForOneContent(MemoryContentStore):
+    def put(self, source: ContentKey, data: bytes, is_picture: bool) -> Any:
+        for other in [s for s, c in self.contents.items() if bytes(c.data) == data]:
+            del self.contents[other]
+        return super().put(source, data, is_picture)

@@ -1,4 +1,4 @@
-"""Temp files on the local disk.
+"""The content store on the local disk.
 
 The disk is touched in threads, so that no slow one holds the event loop up; small chunks are
 gathered, so that they cost no hop to a thread each.
@@ -6,42 +6,56 @@ gathered, so that they cost no hop to a thread each.
 
 import asyncio
 import fcntl
+import hashlib
+import io
+import logging
 import os
 import re
 import shutil
 import threading
 import uuid
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import TypeVar
 
+from imgsync.adapters.files.shared import STILL_SECONDS, Entry, SharedFolder, is_at, is_full
 from imgsync.domain.errors import NoRoomError, UnsafePathError
 from imgsync.domain.formats import safe_suffix
-from imgsync.domain.ports.storage import StaleFile
+from imgsync.domain.ports.storage import ContentKey, SharedFile, StaleFile, Turn
+
+_T = TypeVar("_T")
+_log = logging.getLogger(__name__)
 
 _PIECE_BYTES = 192 * 1024
 """Bytes that one hop to a thread reads or writes; of a read piece no base64 is left over."""
 
+_BEAT_SECONDS = STILL_SECONDS / 6
 _LOCK_NAME = ".lock"
 _WORKSPACE = re.compile(r"task-[0-9a-f]{32}")
 
 
-class LocalFileStorage:
-    """Implements the port `FileStorage` below one folder, which it creates as private (0700).
+class LocalContentStore:
+    """Implements the port `ContentStore` below one folder, which it creates as private (0700).
 
-    It touches only its own ``task-…`` folders, so a shared folder such as /tmp is safe. The
-    process that uses such a folder holds a lock in it; what is locked is no left-over.
+    It touches only its own folders, those of tasks (``task-…``) and that of what is shared, so a
+    common folder such as /tmp is safe. The process that uses a task's folder holds a lock in it;
+    what is locked is no left-over. A shared file that a task has in use has a second name there.
+
+    `max_bytes`: of the shared files together; what is held stays whatever the limit.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, max_bytes: int = 2_000_000_000) -> None:
         self._root = root
+        self._shared = SharedFolder(root, max_bytes)
 
     @asynccontextmanager
     async def workspace(self) -> AsyncIterator["LocalWorkspace"]:
-        workspace = LocalWorkspace(self._root / f"task-{uuid.uuid4().hex}")
+        workspace = LocalWorkspace(self._root / f"task-{uuid.uuid4().hex}", self._shared)
         try:
             yield workspace
         finally:
@@ -58,16 +72,18 @@ class LocalFileStorage:
 
     def _stale(self, before: datetime) -> list[StaleFile]:
         found = []
+        links: Counter[int] = Counter()
         for path in sorted(self._left_over()):
             try:
                 stat = path.lstat()
             except FileNotFoundError:  # another cleanup deleted it meanwhile
                 continue
+            links[stat.st_ino] += 1
             modified = datetime.fromtimestamp(stat.st_mtime, UTC)
             if modified < before:
                 relative = path.relative_to(self._root).as_posix()
-                found.append(StaleFile(relative, stat.st_size, modified))
-        return found
+                found.append(StaleFile(relative, _freed(stat), modified))
+        return [*found, *self._shared.stale(before.timestamp(), links)]
 
     def _live(self) -> int:
         count = 0
@@ -80,6 +96,8 @@ class LocalFileStorage:
         return count
 
     def _delete(self, file: StaleFile) -> int:
+        if self._shared.has(file.path):
+            return self._shared.delete(file)
         path = self._root / file.path
         inside = path.parent.resolve().is_relative_to(self._root.resolve())
         if not inside or path.name == ".." or not _WORKSPACE.fullmatch(path.parent.name):
@@ -113,54 +131,147 @@ def _left_over_in(folder: Path) -> list[Path]:
 
 
 def _unlink(path: Path) -> int:
-    size = path.lstat().st_size
+    freed = _freed(path.lstat())
     path.unlink()
     with suppress(OSError):  # not empty, or its worker removed it meanwhile
         if {left.name for left in path.parent.iterdir()} <= {_LOCK_NAME}:
             shutil.rmtree(path.parent)
-    return size
+    return freed
+
+
+def _freed(seen: os.stat_result) -> int:
+    """Bytes that deleting it frees: none while it has another name, among the shared ones."""
+    return seen.st_size if seen.st_nlink == 1 else 0
 
 
 class LocalWorkspace:
     """Implements the port `Workspace`: numbered files in a folder made with the first of them.
     Reading a file that is not closed is a ValueError."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, shared: SharedFolder) -> None:
         self._folder = folder
-        self._files: dict[str, LocalTempFile] = {}
+        self._shared = shared
+        self._files: dict[str, LocalTempFile | _HeldFile] = {}
         self._made = 0
         self._lock: int | None = None
+        self._turns: dict[ContentKey, int] = {}
+        self._beating: asyncio.Task[None] | None = None
         # A thread goes on when its task is cancelled: it must not make what was removed already.
         self._change = threading.Lock()
         self._removed = False
 
     async def create(self, filename: str) -> "LocalTempFile":
-        key = f"{self._made:04d}{safe_suffix(filename)}"
-        self._made += 1
-        return await asyncio.to_thread(self._create, key)
+        return await asyncio.to_thread(self._create, self._next_key(safe_suffix(filename)))
 
     def read(self, key: str) -> AsyncIterator[bytes]:
         return self._files[key].read()
 
+    async def acquire(self, source: ContentKey) -> SharedFile | Turn:
+        given = await asyncio.to_thread(self._acquire, source, self._next_key(""))
+        if given is Turn.OURS and self._beating is None:
+            self._beating = asyncio.create_task(self._beat())
+        return given
+
+    async def share(self, source: ContentKey, key: str, *, is_picture: bool) -> None:
+        file = self._files[key]
+        if isinstance(file, LocalTempFile):
+            entry = Entry(file.digest, file.size, is_picture)
+            await asyncio.to_thread(self._share, source, entry, key)
+        else:  # it is shared
+            await self.pass_turn(source)
+
+    async def pass_turn(self, source: ContentKey) -> None:
+        await asyncio.to_thread(self._pass_turn, source)
+
     async def remove(self) -> None:
         """Closes the files and deletes the folder."""
+        if self._beating is not None:
+            self._beating.cancel()
         if self._made:
             await asyncio.shield(asyncio.to_thread(self._remove))
 
+    def _next_key(self, suffix: str) -> str:
+        self._made += 1
+        return f"{self._made - 1:04d}{suffix}"
+
     def _create(self, key: str) -> "LocalTempFile":
         with self._change, _room_for(self._folder):
-            if self._removed:
-                raise RuntimeError("the workspace was left")
-            if self._lock is None:
-                self._folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                self._lock = _make_held(self._folder)
-            forget = partial(self._files.pop, key, None)
-            self._files[key] = file = LocalTempFile(key, self._folder / key, forget)
+            self._make()
+            file = _with_room(lambda: self._new_file(key), self._shared, 1)
+            self._files[key] = file
             return file
+
+    def _new_file(self, key: str) -> "LocalTempFile":
+        forget = partial(self._files.pop, key, None)
+        return LocalTempFile(key, self._folder / key, forget, self._shared)
+
+    def _acquire(self, source: ContentKey, key: str) -> SharedFile | Turn:
+        with self._change, _room_for(self._folder):
+            self._make()
+            if found := self._hold(source, key):
+                return found
+            turn = _with_room(lambda: self._shared.take_turn(source), self._shared, 1)
+            if turn is None:
+                return Turn.THEIRS
+            self._turns[source] = turn
+            # Another may have shared it since.
+            if found := self._hold(source, key):
+                self._end_turn(source)
+                return found
+            return Turn.OURS
+
+    def _hold(self, source: ContentKey, key: str) -> SharedFile | None:
+        path = self._folder / key
+        entry = self._shared.link(source, path)
+        if entry is None:
+            return None
+        self._files[key] = _HeldFile(path)
+        return SharedFile(key, entry.size, entry.is_picture)
+
+    def _share(self, source: ContentKey, entry: Entry, key: str) -> None:
+        path = self._folder / key
+        with self._change:
+            try:
+                if not self._removed:
+                    put = partial(self._shared.put, source, entry, path)
+                    _with_room(put, self._shared, entry.size)
+            except (OSError, NoRoomError) as error:  # the task has its file all the same
+                _log.warning("a downloaded image could not be kept for others: %s", error)
+            finally:
+                self._end_turn(source)
+
+    def _pass_turn(self, source: ContentKey) -> None:
+        with self._change:
+            self._end_turn(source)
+
+    def _end_turn(self, source: ContentKey) -> None:
+        turn = self._turns.pop(source, None)
+        if turn is not None:
+            self._shared.end_turn(source, turn)
+
+    async def _beat(self) -> None:
+        """Shows others that whoever has the turns goes on."""
+        while True:
+            await asyncio.sleep(_BEAT_SECONDS)
+            await asyncio.to_thread(self._touch_turns)
+
+    def _touch_turns(self) -> None:
+        with self._change:
+            for turn in self._turns.values():
+                os.utime(turn)
+
+    def _make(self) -> None:
+        if self._removed:
+            raise RuntimeError("the workspace was left")
+        if self._lock is None:
+            self._folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock = _with_room(lambda: _make_held(self._folder), self._shared, 1)
 
     def _remove(self) -> None:
         with self._change:
             self._removed = True
+            for source in list(self._turns):
+                self._end_turn(source)
             for file in self._files.values():
                 file.abandon()
             shutil.rmtree(self._folder, ignore_errors=True)
@@ -169,20 +280,45 @@ class LocalWorkspace:
                 self._lock = None
 
 
+@dataclass(frozen=True, slots=True)
+class _HeldFile:
+    """A shared file under its name in a workspace."""
+
+    path: Path
+
+    def read(self) -> AsyncIterator[bytes]:
+        return _pieces(self.path)
+
+    def abandon(self) -> None:
+        """Nothing is open."""
+
+
 class LocalTempFile:
     """Implements the port `TempFile`."""
 
-    def __init__(self, key: str, path: Path, forget: Callable[[], object]) -> None:
+    def __init__(
+        self, key: str, path: Path, forget: Callable[[], object], shared: SharedFolder
+    ) -> None:
         self._key = key
         self._path = path
         self._forget = forget
+        self._shared = shared
         self._size = 0
+        self._hash = hashlib.sha256()
         self._gathered: list[bytes] = []
         self._gathered_size = 0
         self._whole = False
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        # Its lock keeps a close apart from the write of a task that is cancelled.
-        self._file: BinaryIO = os.fdopen(descriptor, "wb")
+        self._file = io.FileIO(descriptor, "wb")
+        # Keeps a close apart from the write of a task that is cancelled.
+        self._using = threading.Lock()
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the bytes; ValueError where the file is not closed."""
+        if not self._whole:
+            raise ValueError("the file is not closed yet")
+        return self._hash.hexdigest()
 
     @property
     def key(self) -> str:
@@ -209,21 +345,14 @@ class LocalTempFile:
         self._take()
         await asyncio.to_thread(self._drop)
 
-    async def read(self) -> AsyncIterator[bytes]:
-        """The bytes in pieces. The file is open for each only, so that none stays open where the
-        reader goes away."""
+    def read(self) -> AsyncIterator[bytes]:
         if not self._whole:
             raise ValueError("the file is not closed yet")
-        offset = 0
-        while piece := await asyncio.to_thread(self._piece, offset):
-            yield piece
-            if len(piece) < _PIECE_BYTES:
-                return
-            offset += len(piece)
+        return _pieces(self._path)
 
     def abandon(self) -> None:
         """Closes the file, whole or not."""
-        with suppress(OSError):  # what it still held does not go to a full disk
+        with suppress(OSError), self._using:  # what a full disk says of it does not matter
             self._file.close()
 
     def _take(self) -> bytes:
@@ -231,12 +360,16 @@ class LocalTempFile:
         return b"".join(gathered)
 
     def _write(self, piece: bytes) -> None:
-        with _room_for(self._path.parent):
-            self._file.write(piece)
+        with _room_for(self._path.parent), self._using:
+            self._hash.update(piece)
+            rest = memoryview(piece)
+            while rest:
+                done = _with_room(partial(self._file.write, rest), self._shared, len(rest))
+                rest = rest[done:]
 
     def _finish(self, rest: bytes) -> None:
-        with _room_for(self._path.parent):
-            self._file.write(rest)
+        self._write(rest)
+        with _room_for(self._path.parent), self._using:
             self._file.close()
 
     def _drop(self) -> None:
@@ -244,10 +377,32 @@ class LocalTempFile:
         with suppress(OSError):  # else it goes with its workspace
             self._path.unlink()
 
-    def _piece(self, offset: int) -> bytes:
-        with _room_for(self._path.parent), self._path.open("rb") as file:
-            file.seek(offset)
-            return file.read(_PIECE_BYTES)
+
+async def _pieces(path: Path) -> AsyncIterator[bytes]:
+    """The file's bytes. It is open for each piece only, so that it does not stay open where the
+    reader goes away."""
+    offset = 0
+    while piece := await asyncio.to_thread(_piece, path, offset):
+        yield piece
+        if len(piece) < _PIECE_BYTES:
+            return
+        offset += len(piece)
+
+
+def _piece(path: Path, offset: int) -> bytes:
+    with _room_for(path.parent), path.open("rb") as file:
+        file.seek(offset)
+        return file.read(_PIECE_BYTES)
+
+
+def _with_room(act: Callable[[], _T], shared: SharedFolder, wanted: int) -> _T:
+    """Acts; on a full disk, shared files that nobody holds make room, as long as there are any."""
+    while True:
+        try:
+            return act()
+        except OSError as error:
+            if not (is_full(error) and shared.make_room(wanted)):
+                raise
 
 
 @contextmanager
@@ -274,19 +429,12 @@ def _make_held(folder: Path) -> int:
             continue  # a cleanup found the folder without its lock
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-            if _is_at(folder / _LOCK_NAME, descriptor):
+            if is_at(folder / _LOCK_NAME, descriptor):
                 return descriptor
         except BaseException:
             os.close(descriptor)
             raise
         os.close(descriptor)  # a cleanup took the file before it was locked
-
-
-def _is_at(path: Path, descriptor: int) -> bool:
-    try:
-        return path.stat().st_ino == os.fstat(descriptor).st_ino
-    except FileNotFoundError:
-        return False
 
 
 @contextmanager

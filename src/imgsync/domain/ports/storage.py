@@ -1,14 +1,55 @@
-"""Port to temp files."""
+"""Port to the content store: source images that all share, and the files of one task."""
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
+from enum import Enum
 from typing import Protocol
+
+from imgsync.domain.model import ImageFingerprint, SourceImage
+
+
+@dataclass(frozen=True, slots=True)
+class ContentKey:
+    """One version of a source image: the main account's id, the address and the fingerprint.
+
+    The address is part of it, as a payload may name another one for the same image.
+    """
+
+    account_id: str
+    address: str
+    version: ImageFingerprint
+
+    @classmethod
+    def of(cls, account_id: str, image: SourceImage) -> "ContentKey | None":
+        """The key, or None for an image of which not all is known: it is not shared."""
+        version = image.fingerprint
+        return None if version is None else cls(account_id, image.download_href, version)
+
+
+@dataclass(frozen=True, slots=True)
+class SharedFile:
+    """A shared file that a workspace holds: the key to read it by, and its bytes.
+
+    `is_picture`: it was looked at to its end and found to be a whole picture, as `share` was told.
+    """
+
+    key: str
+    size: int
+    is_picture: bool
+
+
+class Turn(Enum):
+    """Who fetches content that is not there: whoever asked, or another who is at it."""
+
+    OURS = "ours"
+    THEIRS = "theirs"
 
 
 class Workspace(Protocol):
-    """Temp files of one task. Keys are the workspace's own; file names never become paths.
+    """What one task has in use: files of its own, and shared ones, which stay while it holds them.
+    Keys are the workspace's own; file names never become paths.
 
     NoRoomError of any of its methods: the disk is full, cannot be written, or the folder is gone.
     """
@@ -18,7 +59,29 @@ class Workspace(Protocol):
         ...
 
     def read(self, key: str) -> AsyncIterator[bytes]:
-        """The finished file's bytes in chunks. KeyError for a key that `create` did not give."""
+        """The finished file's bytes in chunks. KeyError for a key that it did not give."""
+        ...
+
+    async def acquire(self, source: ContentKey) -> SharedFile | Turn:
+        """The shared file, its bytes those that were shared; each time under a new key.
+
+        Where there is none, OURS: no other workspace has the turn to fetch it until this one shares
+        it, passes, or is left; or THEIRS: ask again soon. It does not wait. The turn of a process
+        that died, or stands still, is given to the next who asks.
+        """
+        ...
+
+    async def share(self, source: ContentKey, key: str, *, is_picture: bool) -> None:
+        """Makes the whole file `key`, of this workspace's own, the content of `source`, and ends
+        the turn. The file stays readable here under its key.
+
+        Whoever shares last is right: with a turn or without. What cannot be shared for want of room
+        is not. KeyError as `read`; ValueError for a file that is not closed.
+        """
+        ...
+
+    async def pass_turn(self, source: ContentKey) -> None:
+        """Ends the turn, if it is ours, without a file."""
         ...
 
 
@@ -46,23 +109,26 @@ class TempFile(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StaleFile:
-    """A left-over temp file: its path below the temp folder, bytes, and time of last change."""
+    """A file that nobody has in use: its path below the folder, bytes, and time of last use."""
 
     path: str
     size: int
     modified: datetime
 
 
-class FileStorage(Protocol):
-    """Temp files."""
+class ContentStore(Protocol):
+    """Files by their content, shared by all who use the store, and the files of tasks.
+
+    Over its limit of bytes, shared files go that nobody holds, the least recently used first.
+    """
 
     def workspace(self) -> AbstractAsyncContextManager[Workspace]:
-        """A new workspace; leaving it deletes its files."""
+        """A new workspace; leaving it deletes its own files, and lets go of the shared ones."""
         ...
 
     async def stale(self, before: datetime) -> list[StaleFile]:
-        """Files last changed before that moment whose worker is dead. Those of a worker that lives,
-        however old, are none of them."""
+        """Files of dead workers, and shared ones that nobody holds, last used before that moment.
+        Those of a worker that lives, however old, are none of them."""
         ...
 
     async def live(self) -> int:
@@ -72,6 +138,6 @@ class FileStorage(Protocol):
     async def delete(self, file: StaleFile) -> int:
         """Deletes one and returns the bytes freed, 0 where it was gone or is used after all.
 
-        UnsafePathError for a path outside the temp folder.
+        UnsafePathError for a path that is none of the store's.
         """
         ...

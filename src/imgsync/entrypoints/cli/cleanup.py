@@ -1,4 +1,4 @@
-"""imgsync cleanup-temp: delete left-over temp files."""
+"""imgsync cleanup-temp: delete files that nobody uses."""
 
 import math
 from datetime import timedelta
@@ -40,7 +40,7 @@ class Hours(click.FloatRange):
 @click.option(
     "--hours",
     type=Hours(),
-    help="Age of the files to delete (default: the configured cleanup_hours, 24).",
+    help="Time without use of the files to delete (default: the configured cleanup_hours, 24).",
 )
 @click.option("--dry-run", is_flag=True, help="Only show what would be deleted.")
 @json_option
@@ -48,7 +48,10 @@ class Hours(click.FloatRange):
 def cleanup_temp(
     container: Container, hours: float | None, dry_run: bool, as_json: bool
 ) -> ExitStatus:
-    """Delete temp files that killed workers left behind. Those of live workers are left alone."""
+    """Delete downloads that killed workers left behind, or that nobody has used for so long.
+
+    Those of tasks under way are left alone.
+    """
     age = timedelta(hours=container.config().cleanup_hours if hours is None else hours)
     cleanup = container.cleanup()
     done: list[StaleFile] = []

@@ -33,7 +33,8 @@ _log = logging.getLogger("imgsync.worker")
 @json_option
 @pass_container
 def worker(container: Container, concurrency: int | None, drain: bool, as_json: bool) -> ExitStatus:
-    """Run queued tasks, and the cleanup of temp files daily (configured by cleanup_at, 03:00).
+    """Run queued tasks, and the cleanup of the content store daily (configured by
+    cleanup_at, 03:00).
 
     SIGTERM or Ctrl-C: take no new task and finish those under way; after grace_seconds, or at a
     second signal, give them back to the queue. A worker without --drain ends with 0 when it is

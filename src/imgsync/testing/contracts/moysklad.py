@@ -20,7 +20,7 @@ from imgsync.domain.errors import (
 from imgsync.domain.model import Account, Element, EntityType, Keep, TokenKind, Upload
 from imgsync.domain.ports.moysklad import MoySkladFactory, MoySkladPort, ReadContent
 from imgsync.testing.contracts.contract import Contract
-from imgsync.testing.memory import MemoryFileStorage, MemoryTempFile, MemoryWorkspace
+from imgsync.testing.memory import MemoryContentStore, MemoryTempFile, MemoryWorkspace
 from imgsync.testing.moysklad import UNLIMITED, picture
 
 _PRODUCT = EntityType("product")
@@ -90,7 +90,7 @@ class _Target:
     """Where downloads go; `made` are the files of all tries."""
 
     def __init__(self) -> None:
-        self.workspace = MemoryWorkspace(MemoryFileStorage())
+        self.workspace = MemoryWorkspace(MemoryContentStore())
         self.made: list[MemoryTempFile] = []
 
     async def create(self) -> MemoryTempFile:
