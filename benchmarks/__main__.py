@@ -4,6 +4,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import pace
 from benchmarks.measure import Measurement, measure
 from benchmarks.workload import Workload
 
@@ -29,6 +30,7 @@ def main() -> None:
         "answers 429 are not counted as calls."
     )
     console.print(_speed({name: measure(code, _CATALOGUE) for name, code in _CODES.items()}))
+    pace.main()
     console.print("Peak memory of the copying process in MB, for images of 1.4 MB:")
     console.print(
         _memory(

@@ -73,6 +73,7 @@ def test_a_token_is_read_without_being_an_argument(cli: Cli, way: str) -> None:
         "login": None,
         "role": None,
         "parked": None,
+        "weight": None,
     }
 
 

@@ -38,6 +38,15 @@ def test_the_environment_wins_over_the_file(
     assert config.cleanup_at.isoformat() == "04:30:00"
 
 
+@pytest.mark.parametrize("wrong", ["sync.example", "ftp://sync.example", "https://a b", "https://"])
+def test_a_webhook_prefix_is_an_address(monkeypatch: pytest.MonkeyPatch, wrong: str) -> None:
+    monkeypatch.setenv("IMGSYNC_WEBHOOK_PREFIXES", "https://a.example/hook, https://b.example")
+    assert load_config().webhook_prefixes == ("https://a.example/hook", "https://b.example")
+    monkeypatch.setenv("IMGSYNC_WEBHOOK_PREFIXES", f"https://a.example,{wrong}")
+    with pytest.raises(ConfigError, match="webhook_prefixes"):
+        load_config()
+
+
 def test_files_are_looked_for_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for number, name in enumerate(
         ("config/imgsync/config.toml", "imgsync.toml", "env.toml", "given.toml"), start=1

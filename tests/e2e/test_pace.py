@@ -24,7 +24,7 @@ def test_one_host_never_meets_429(start_host: StartHost, sqlite_url: str) -> Non
         assert all(shop.images(lamp) == pictures(10) for lamp in lamps)
 
 
-def test_hosts_that_share_a_token_wait_as_told_and_finish(
+def test_hosts_that_share_a_token_never_meet_429(
     start_host: StartHost, postgresql_url: str
 ) -> None:
     with EmulatorServer(Emulator(SHORT)) as server:
@@ -39,5 +39,5 @@ def test_hosts_that_share_a_token_wait_as_told_and_finish(
             assert worker.returncode == 0, stderr
         assert all(shop.images(lamp) == pictures(5) for lamp in lamps)
         # The accounts are stored as solutions', so the hosts learn the real price by the headers.
-        assert 0 < shop.emulator.stats.throttled < 50
+        assert shop.emulator.stats.throttled == 0
         assert all(user is not None and user.api_access for user in users)

@@ -29,7 +29,8 @@ def test_a_worker_killed_with_signal_9_loses_nothing(
     host.run("enqueue", *BOTH)
     hold_downloads(shop, 60, times=1)
     victim = host.start("worker", IMGSYNC_LEASE_SECONDS="2")
-    wait_until(lambda: len(list((tmp_path / "temp").glob("task-*/*.png"))) == 2)
+    shared = "temp/imgsync-content/index/*/*"
+    wait_until(lambda: len(list(tmp_path.glob(shared))) == 2)
     victim.kill()
     victim.wait()
     shop.emulator.faults.clear()

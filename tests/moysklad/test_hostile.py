@@ -204,8 +204,8 @@ async def test_no_header_stops_an_account(
             headers = usual | {name: value}
             pacer.observe(httpx.Response(status, headers=headers))
             for _ in range(50):
-                async with pacer.slot():
-                    pass
+                async with pacer.slot() as slot:
+                    slot.sending()
     assert max(clock.sleeps, default=0.0) <= 300
     assert sum(clock.sleeps) <= 3000
     told = [record for record in caplog.records if "asks to wait" in record.message]

@@ -19,8 +19,14 @@ def pacer_of(time: FakeTime, weight: int = 1) -> Pacer:
     return Pacer(lambda: weight, monotonic=time.monotonic, sleep=time.sleep)
 
 
+async def send(pacer: Pacer) -> None:
+    async with pacer.slot() as slot:
+        slot.sending()
+
+
 async def measured(pacer: Pacer, gauge: ParallelGauge) -> None:
-    async with pacer.slot():
+    async with pacer.slot() as slot:
+        slot.sending()
         with gauge.under_way():
             await asyncio.sleep(0.001)
 
@@ -36,11 +42,9 @@ async def test_the_weight_sets_the_pace(weight: int, in_window: int) -> None:
     time = FakeTime()
     pacer = pacer_of(time, weight)
     for _ in range(in_window):
-        async with pacer.slot():
-            pass
+        await send(pacer)
     assert time.sleeps == []
-    async with pacer.slot():
-        pass
+    await send(pacer)
     assert sum(time.sleeps) == pytest.approx(3.0)
 
 
@@ -60,8 +64,7 @@ async def test_a_429_is_waited_out(headers: dict[str, str], wait: float) -> None
     time = FakeTime()
     pacer = pacer_of(time)
     pacer.observe(httpx.Response(429, headers=headers))
-    async with pacer.slot():
-        pass
+    await send(pacer)
     assert sum(time.sleeps) == pytest.approx(wait)
 
 
@@ -75,8 +78,7 @@ async def test_a_smaller_bucket_is_learned_from_the_headers() -> None:
     }
     pacer.observe(httpx.Response(200, headers=headers))
     for _ in range(3):
-        async with pacer.slot():
-            pass
+        await send(pacer)
     assert sum(time.sleeps) == pytest.approx(10.0)
 
 
@@ -109,7 +111,8 @@ async def test_waiters_behind_a_full_bucket_do_not_pass_together() -> None:
     sent: list[float] = []
 
     async def request() -> None:
-        async with pacer.slot():
+        async with pacer.slot() as slot:
+            slot.sending()
             sent.append(time.now)
 
     await asyncio.gather(*(request() for _ in range(4)))
@@ -127,8 +130,7 @@ async def test_a_hold_that_comes_while_a_request_waits_is_waited_out_too() -> No
 
     pacer = Pacer(lambda: 45, monotonic=time.monotonic, sleep=sleep)
     for _ in range(2):
-        async with pacer.slot():
-            pass
+        await send(pacer)
     assert sum(time.sleeps) >= 9.0
 
 

@@ -16,6 +16,7 @@ from imgsync.adapters.clock import SystemClock
 from imgsync.adapters.moysklad.addresses import DownloadPolicy
 from imgsync.adapters.moysklad.client import HttpMoySkladFactory
 from imgsync.adapters.moysklad.pace import Pacer
+from imgsync.adapters.moysklad.requests import small_body
 from imgsync.adapters.moysklad.transport import ApiTransport
 from imgsync.domain.errors import (
     ApiError,
@@ -401,3 +402,18 @@ async def test_connections_are_given_back_after_every_end() -> None:
                     with contextlib.suppress(NotFoundError):
                         async with transport.exchange("GET", f"{url}/x") as response:
                             await transport.fail(response)
+
+
+async def test_writes_and_nothing_else_name_the_webhooks_that_stay_silent(
+    network: respx.MockRouter,
+) -> None:
+    prefixes = ("https://sync.example/hook", "https://old.example")
+    read, write = network.get(IMAGES).respond(json=EMPTY), network.post(IMAGES).respond(json=[])
+    async with httpx.AsyncClient() as api:
+        policy = DownloadPolicy.create(API, [])
+        transport = ApiTransport(ACCOUNT, policy, api, Pacer(lambda: 1), webhook_prefixes=prefixes)
+        await transport.json("GET", IMAGES.removeprefix(f"{API}/"))
+        await transport.json("POST", IMAGES.removeprefix(f"{API}/"), body=small_body([]))
+    name = "X-Lognex-WebHook-DisableByPrefix"
+    assert read.calls.last.request.headers.get_list(name) == []
+    assert write.calls.last.request.headers.get_list(name) == list(prefixes)

@@ -113,6 +113,21 @@ def test_an_own_header_that_is_not_played_is_refused(service: Service, name: str
     assert (response.status_code, codes(response)) == (400, [3030])
 
 
+@pytest.mark.parametrize(
+    ("prefix", "status"),
+    [
+        ("https://sync.example/hook", 200),
+        ("sync.example", 400),
+        ("https://s.example/" + "x" * 255, 400),
+    ],
+)
+def test_webhooks_are_switched_off_by_the_prefix_of_an_address(
+    service: Service, prefix: str, status: int
+) -> None:
+    name = "X-Lognex-WebHook-DisableByPrefix"
+    assert service.client.get("entity/product", headers={name: prefix}).status_code == status
+
+
 def test_headers_above_8_kilobytes_are_refused(service: Service) -> None:
     assert raw_get(service, X_Padding="x" * 7000).status_code == 200
     assert raw_get(service, X_Padding="x" * 8192).status_code == 431

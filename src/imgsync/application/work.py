@@ -225,6 +225,9 @@ async def _cancel(*tasks: asyncio.Task[Any]) -> None:
 
 
 _LONGEST_ROOM_POLL_SECONDS = 5.0
+_GROWTH_SECONDS = 0.2
+_MOST_GROWTH = 4
+"""Times `concurrency` that tasks run at once at most."""
 _CLAIM_IDS = 500
 """Ids that one claim names; databases take so many parameters of a statement and no more."""
 _DRAIN_WITHOUT_ROOM_SECONDS = 60.0
@@ -233,7 +236,8 @@ _DRAIN_WITHOUT_ROOM_SECONDS = 60.0
 
 @dataclass(slots=True)
 class Worker:
-    """`concurrency` tasks run at once; an empty queue is asked again after `poll_seconds`.
+    """`concurrency` tasks run at once, more while the API has pace to spare; an empty
+    queue is asked again after `poll_seconds`.
 
     `stop()` takes no further task and lets those under way end; `abort()` gives them back. While
     a disk is full, one task at a time is tried; a task that may have killed workers runs alone.
@@ -246,6 +250,9 @@ class Worker:
     poll_seconds: float = 1.0
     drain_without_room_seconds: float = _DRAIN_WITHOUT_ROOM_SECONDS
     listeners: Listeners = field(default_factory=NoListeners)
+    has_spare: Callable[[], bool] = lambda: False
+    """Whether the API would take more requests at once than the running tasks make."""
+    _grow_at: float = 0.0
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _running: set[asyncio.Task[TaskReport]] = field(default_factory=set)
     _owed: list[Task] = field(default_factory=list)
@@ -367,7 +374,18 @@ class Worker:
         if self._no_room and asyncio.get_running_loop().time() < self._next_try:
             return False
         waits = self._no_room or self._runs_alone or self._next_alone is not None
-        return len(self._running) < (1 if waits else self.concurrency)
+        if waits:
+            return not self._running
+        return len(self._running) < self.concurrency or self._may_grow()
+
+    def _may_grow(self) -> bool:
+        """Where each request takes long, `concurrency` tasks leave some of the pace unused: one
+        more at a time, as it takes a moment until a task makes its requests."""
+        now = asyncio.get_running_loop().time()
+        if len(self._running) >= self.concurrency * _MOST_GROWTH or now < self._grow_at:
+            return False
+        self._grow_at = now + _GROWTH_SECONDS
+        return self.has_spare()
 
     async def _claim(self, only: Sequence[TaskId] | None, *, must_work: bool) -> Task | None:
         """The next due task. Unless it `must_work`, a fault of the queue is logged, not fatal."""
@@ -395,8 +413,10 @@ class Worker:
 
     async def _next_end(self, report: Callable[[TaskReport], None]) -> None:
         """Waits for a task to end, no longer than one poll, so that new tasks start meanwhile."""
+        grows = len(self._running) < self.concurrency * _MOST_GROWTH and self.has_spare()
+        longest = min(self.poll_seconds, _GROWTH_SECONDS) if grows else self.poll_seconds
         done, self._running = await asyncio.wait(
-            self._running, timeout=self.poll_seconds, return_when=asyncio.FIRST_COMPLETED
+            self._running, timeout=longest, return_when=asyncio.FIRST_COMPLETED
         )
         for task in done:
             if task.cancelled():

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import tomllib
 from datetime import time
 from pathlib import Path
@@ -29,6 +30,8 @@ DEFAULT_DOWNLOAD_HOSTS = ("*.moysklad.ru", "*.selcdn.ru")
 
 MAX_HOURS = 24 * 365 * 100
 _DAY_SECONDS = 86_400
+_PREFIX = re.compile(r"https?://[!-~]+")
+_LONGEST_WEBHOOK_URL = 255
 
 
 class ConfigError(ImgsyncError):
@@ -62,6 +65,7 @@ class Config(BaseSettings):
     database_url: str = Field(default_factory=_default_database_url, repr=False)
     temp_dir: Path = Field(default_factory=_default_temp_dir)
     download_hosts: Annotated[tuple[str, ...], NoDecode] = DEFAULT_DOWNLOAD_HOSTS
+    webhook_prefixes: Annotated[tuple[str, ...], NoDecode] = ()
     queue_url: str | None = Field(default=None, repr=False)
     content_url: str | None = Field(default=None, repr=False)
     content_bytes: int = Field(default=2_000_000_000, ge=0)
@@ -75,10 +79,19 @@ class Config(BaseSettings):
     cleanup_hours: float = Field(default=24, ge=0, le=MAX_HOURS)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
-    @field_validator("download_hosts", mode="before")
+    @field_validator("download_hosts", "webhook_prefixes", mode="before")
     @classmethod
-    def _split_hosts(cls, value: Any) -> Any:
-        return [h for h in value.split(",") if h.strip()] if isinstance(value, str) else value
+    def _split(cls, value: Any) -> Any:
+        return [p for p in value.split(",") if p.strip()] if isinstance(value, str) else value
+
+    @field_validator("webhook_prefixes")
+    @classmethod
+    def _check_prefixes(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        prefixes = tuple(prefix.strip() for prefix in value)
+        for prefix in prefixes:
+            if not _PREFIX.fullmatch(prefix) or len(prefix) > _LONGEST_WEBHOOK_URL:
+                raise ValueError("a prefix is an address such as https://sync.example/hook")
+        return prefixes
 
     @field_validator("temp_dir")
     @classmethod

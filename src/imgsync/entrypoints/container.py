@@ -12,6 +12,7 @@ from imgsync.adapters.clock import SystemClock
 from imgsync.adapters.moysklad.client import HttpMoySkladFactory
 from imgsync.adapters.pictures.pillow import PillowCheck
 from imgsync.adapters.sql.database import Database, DatabaseClock
+from imgsync.adapters.sql.pace import pace_store
 from imgsync.adapters.sql.repositories import (
     SqlAccountRepository,
     SqlSettingsRepository,
@@ -26,6 +27,7 @@ from imgsync.application.work import RunTask, Worker
 from imgsync.domain.errors import ImgsyncError, StoreUrlError
 from imgsync.domain.ports.clock import Clock
 from imgsync.domain.ports.moysklad import MoySkladFactory
+from imgsync.domain.ports.pace import PaceStore
 from imgsync.domain.ports.queue import TaskQueue
 from imgsync.domain.ports.runner import TaskHandler
 from imgsync.domain.ports.storage import ContentStore
@@ -85,8 +87,16 @@ def _database(databases: _Databases, config: Config) -> Database:
         return databases(config.database_url)
 
 
-def _moysklad(config: Config, clock: Clock, opened: _Opened) -> MoySkladFactory:
-    factory = HttpMoySkladFactory(config.api_url, config.download_hosts, clock)
+def _paces(database: Database, opened: _Opened) -> PaceStore:
+    store = pace_store(database)
+    opened.add("the store of the pace", store.close)
+    return store
+
+
+def _moysklad(config: Config, clock: Clock, paces: PaceStore, opened: _Opened) -> MoySkladFactory:
+    factory = HttpMoySkladFactory(
+        config.api_url, config.download_hosts, clock, paces, config.webhook_prefixes
+    )
     opened.add("the connections to MoySklad", factory.close)
     return factory
 
@@ -150,6 +160,10 @@ def check_names(container: "Container") -> None:
             container.plugins().task_queues.get(scheme_of(config.queue_url))
 
 
+def _spare(moysklad: MoySkladFactory) -> Callable[[], bool]:
+    return lambda: moysklad.has_spare
+
+
 def _handlers(plugins: PluginRegistry, services: Services) -> dict[str, TaskHandler]:
     return {kind: make(services) for kind, make in plugins.task_handlers.items()}
 
@@ -170,7 +184,8 @@ class Container(containers.DeclarativeContainer):
     settings = providers.Singleton(SqlSettingsRepository, database)
     records = providers.Singleton(SqlSyncRecordRepository, database)
     storage = providers.Singleton(_storage, config, plugins)
-    moysklad = providers.Singleton(_moysklad, config, clock, opened)
+    paces = providers.Singleton(_paces, database, opened)
+    moysklad = providers.Singleton(_moysklad, config, clock, paces, opened)
     strategy = providers.Singleton(_strategy, config, plugins)
     pictures = providers.Singleton(PillowCheck)
     lease = providers.Singleton(timedelta, seconds=config.provided.lease_seconds)
@@ -227,6 +242,7 @@ class Container(containers.DeclarativeContainer):
         concurrency=config.provided.concurrency,
         poll_seconds=config.provided.poll_seconds,
         listeners=plugins.provided.listeners,
+        has_spare=providers.Callable(_spare, moysklad),
     )
     cleanup = providers.Factory(CleanupTemp, storage, clock)
 

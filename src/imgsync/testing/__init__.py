@@ -7,6 +7,7 @@ pytest.register_assert_rewrite("imgsync.testing.contracts")  # before they are i
 # ruff: noqa: E402
 from imgsync.testing.contracts.clock import StoreClockContract
 from imgsync.testing.contracts.moysklad import Backend, MoySkladContract
+from imgsync.testing.contracts.pace import PaceStoreContract
 from imgsync.testing.contracts.queue import TaskQueueContract
 from imgsync.testing.contracts.repositories import (
     AccountRepositoryContract,
@@ -17,6 +18,7 @@ from imgsync.testing.contracts.storage import ContentStoreContract
 from imgsync.testing.memory import (
     MemoryAccounts,
     MemoryContentStore,
+    MemoryPaceStore,
     MemoryRecords,
     MemorySettings,
     MemoryStore,
@@ -44,6 +46,7 @@ __all__ = [
     "MemoryContentStore",
     "MemoryMoySklad",
     "MemoryMoySkladFactory",
+    "MemoryPaceStore",
     "MemoryRecords",
     "MemorySettings",
     "MemoryStore",
@@ -52,6 +55,7 @@ __all__ = [
     "MemoryTempFile",
     "MemoryWorkspace",
     "MoySkladContract",
+    "PaceStoreContract",
     "SetClock",
     "SettingsRepositoryContract",
     "StoreClockContract",

@@ -26,6 +26,7 @@ from imgsync.domain.errors import (
 from imgsync.domain.formats import safe_suffix
 from imgsync.domain.model import Account, AccountRole, Parking
 from imgsync.domain.ports.clock import Clock
+from imgsync.domain.ports.pace import Step, T
 from imgsync.domain.ports.queue import Enqueued, NewTask
 from imgsync.domain.ports.storage import ContentKey, SharedFile, StaleFile, Turn
 from imgsync.domain.settings import ChildSettings
@@ -70,6 +71,7 @@ class MemoryStore:
     parkings: dict[str, Parking] = field(default_factory=dict)
     settings: dict[str, ChildSettings] = field(default_factory=dict)
     records: dict[EntityKey, SyncRecord] = field(default_factory=dict)
+    paces: dict[str, str] = field(default_factory=dict)
     fault: Exception | None = None
     last_id: int = 0
 
@@ -93,6 +95,21 @@ class MemoryStoreClock:
 
     async def now(self) -> datetime:
         return await self._store.now()
+
+
+class MemoryPaceStore:
+    """Implements `PaceStore`: what is shared is `store.paces`."""
+
+    def __init__(self, store: MemoryStore | None = None) -> None:
+        self.store = MemoryStore() if store is None else store
+
+    async def change(self, key: str, step: Step[T]) -> T:
+        now = (await self.store.now()).timestamp()
+        self.store.paces[key], result = step(self.store.paces.get(key), now)
+        return result
+
+    async def close(self) -> None:
+        """Nothing is open."""
 
 
 class MemoryTaskQueue:

@@ -314,6 +314,13 @@ class MemoryMoySkladFactory:
         except KeyError:
             raise AuthorisationError("1056: the credentials are refused") from None
 
+    @property
+    def has_spare(self) -> bool:
+        return True
+
+    async def weight(self, account: Account) -> int | None:
+        return None
+
     async def close(self) -> None:
         return
 

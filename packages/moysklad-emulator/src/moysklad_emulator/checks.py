@@ -11,6 +11,9 @@ from moysklad_emulator.errors import ApiError, api_error
 from moysklad_emulator.limits import EmulatorLimits
 
 EXPIRATION_HEADER = "X-Lognex-Download-Expiration-Seconds"
+QUIET_HEADER = "X-Lognex-WebHook-DisableByPrefix"
+_PREFIX = re.compile(r"https?://[!-~]+")
+_MAX_WEBHOOK_URL = 255
 _OWN_HEADERS = ("x-lognex-", "lognex-")
 
 
@@ -54,7 +57,13 @@ def check_accept(headers: Headers) -> None:
 
 
 def check_own_headers(headers: Headers) -> None:
-    """ApiError 3030 for one of MoySklad's own headers that is not played: a region, a time zone."""
-    for name in headers:
-        if name.startswith(_OWN_HEADERS) and name != EXPIRATION_HEADER.lower():
+    """ApiError 3030 for one of MoySklad's own headers that is not played: a region, a time zone.
+
+    There are no webhooks here which a prefix could switch off, but it has to be one.
+    """
+    for name, value in headers.items():
+        if name == QUIET_HEADER.lower():
+            if not _PREFIX.fullmatch(value) or len(value) > _MAX_WEBHOOK_URL:
+                raise api_error(3030, parameter=name)
+        elif name.startswith(_OWN_HEADERS) and name != EXPIRATION_HEADER.lower():
             raise api_error(3030, parameter=name)

@@ -15,7 +15,7 @@ from imgsync.adapters.moysklad.downloads import Downloader
 from imgsync.adapters.moysklad.limits import EXPANDED_PAGE_SIZE, PLAIN_PAGE_SIZE
 from imgsync.adapters.moysklad.network import only_clean, storage_transport
 from imgsync.adapters.moysklad.owner import OwnerCheck
-from imgsync.adapters.moysklad.pace import Pacer, request_weight
+from imgsync.adapters.moysklad.pace import Pacer, ProcessPaces, learnt_weight, request_weight
 from imgsync.adapters.moysklad.requests import (
     API_LIMITS,
     StreamedBody,
@@ -38,6 +38,7 @@ from imgsync.domain.model import (
 )
 from imgsync.domain.ports.clock import Clock
 from imgsync.domain.ports.moysklad import ApiLimits, ReadContent, WritePermit
+from imgsync.domain.ports.pace import PaceStore
 from imgsync.domain.ports.storage import TempFile
 
 _log = logging.getLogger(__name__)
@@ -215,11 +216,24 @@ def _images_path(entity_type: EntityType, entity_id: str) -> str:
 
 
 class HttpMoySkladFactory:
-    """Implements the port `MoySkladFactory`. Accounts share no connection and no cookie."""
+    """Implements the port `MoySkladFactory`. Accounts share no connection and no cookie.
 
-    def __init__(self, api_url: str, download_hosts: Iterable[str], clock: Clock) -> None:
+    `paces`: kept where the other processes find them; without it this one has its own.
+    `webhook_prefixes`: our writes fire no webhook whose address begins with one of them.
+    """
+
+    def __init__(
+        self,
+        api_url: str,
+        download_hosts: Iterable[str],
+        clock: Clock,
+        paces: PaceStore | None = None,
+        webhook_prefixes: Sequence[str] = (),
+    ) -> None:
         self._policy = DownloadPolicy.create(api_url.rstrip("/"), download_hosts)
         self._clock = clock
+        self._paces = paces
+        self._webhook_prefixes = tuple(webhook_prefixes)
         self._clients: dict[_Key, MoySkladClient] = {}
         self._pacers: dict[tuple[str, str | None], Pacer] = {}
         self._open: list[httpx.AsyncClient] = []
@@ -248,11 +262,27 @@ class HttpMoySkladFactory:
         while self._open:
             await self._open.pop().aclose()
         self._clients.clear()
+        for pacer in self._pacers.values():
+            await pacer.close()
+
+    @property
+    def has_spare(self) -> bool:
+        return all(pacer.has_spare for pacer in self._pacers.values())
+
+    async def weight(self, account: Account) -> int | None:
+        store = self._paces or ProcessPaces()
+        return await learnt_weight(store, self._credential(account))
 
     def _build(self, account: Account) -> MoySkladClient:
         api, storage = self._client(), self._storage()
         self._open += [api, storage]
-        transport = ApiTransport(account, self._policy, api, self._pacer(account))
+        transport = ApiTransport(
+            account,
+            self._policy,
+            api,
+            self._pacer(account),
+            webhook_prefixes=self._webhook_prefixes,
+        )
         downloader = Downloader(transport, self._policy, storage)
         return MoySkladClient(transport, downloader, OwnerCheck(account))
 
@@ -263,9 +293,18 @@ class HttpMoySkladFactory:
             return request_weight(account.token_kind, self._clock.now())
 
         key = (account.secret, account.login)
-        pacer = self._pacers.setdefault(key, Pacer(weight, name=account.name))
+        if key not in self._pacers:
+            credential = self._credential(account)
+            self._pacers[key] = Pacer(
+                weight, store=self._paces, credential=credential, name=account.name
+            )
+        pacer = self._pacers[key]
         pacer.weight = weight
         return pacer
+
+    def _credential(self, account: Account) -> str:
+        """What the API knows a user by, at this API."""
+        return f"{self._policy.api_url}\n{account.login or ''}\n{account.secret}"
 
     @property
     def _is_local(self) -> bool:

@@ -19,6 +19,9 @@ RATE_LIMIT_UNITS = 45
 RATE_INTERVAL_SECONDS = 3.0
 """Seconds in which the rate bucket is refilled."""
 
+MAX_WEIGHT = 4
+"""Most units that one request is documented to cost."""
+
 MAX_PARALLEL_REQUESTS = 5
 """Requests one user may have under way at once."""
 

@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -31,7 +31,7 @@ from imgsync.adapters.moysklad.limits import (
     MAX_SMALL_ANSWER_MARKS,
     REQUEST_RETRY_DELAYS,
 )
-from imgsync.adapters.moysklad.pace import Pacer
+from imgsync.adapters.moysklad.pace import Pacer, Slot
 from imgsync.adapters.moysklad.requests import StreamedBody
 from imgsync.domain.errors import ApiError, AuthorisationError, LeaseLostError, UnavailableError
 from imgsync.domain.model import Account, TokenKind
@@ -53,6 +53,9 @@ RATE_LIMIT_BUDGET_SECONDS = 120.0
 _HEADERS = {"Accept": "application/json;charset=utf-8", "Accept-Encoding": "gzip"}
 _PAGE_BOUNDS = MAX_ANSWER_BYTES, MAX_ANSWER_MARKS
 _BOUNDS = MAX_SMALL_ANSWER_BYTES, MAX_SMALL_ANSWER_MARKS
+_QUIET_HEADER = "X-Lognex-WebHook-DisableByPrefix"
+"""Keeps a write from firing the webhooks whose address begins so; one header for each prefix."""
+_WRITES = frozenset({"POST", "PUT", "DELETE"})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _KEY = "imgsync_request"
 _T = TypeVar("_T")
@@ -123,6 +126,7 @@ class ApiTransport:
         monotonic: Callable[[], float] = time.monotonic,
         boot: Callable[[], float] = uptime,
         seconds: float = EXCHANGE_SECONDS,
+        webhook_prefixes: Sequence[str] = (),
     ) -> None:
         self._account = account
         self._policy = policy
@@ -132,6 +136,7 @@ class ApiTransport:
         self._monotonic = monotonic
         self._boot = boot
         self._seconds = seconds
+        self._quiet = [(_QUIET_HEADER, prefix) for prefix in webhook_prefixes]
         self._authorisation = _authorisation(account)
         self._gate = RequestGate(account, monotonic)
 
@@ -191,7 +196,7 @@ class ApiTransport:
         if body is not None:
             headers |= {"Content-Type": "application/json", "Content-Length": str(body.length)}
         key = _key(self._client.build_request(method, url, params=params), body)
-        async with self._gate.passing(key), self._pacer.slot():
+        async with self._gate.passing(key), self._pacer.slot() as slot:
             self._gate.check(key)
             window = await WriteWindow.open(permit, self._boot) if permit else None
             request = self._client.build_request(
@@ -199,9 +204,10 @@ class ApiTransport:
                 url,
                 params=params,
                 content=body.guarded(window.check if window else _always) if body else None,
-                headers=headers,
+                headers=[*headers.items(), *(self._quiet if method in _WRITES else ())],
             )
             request.extensions[_KEY] = key
+            slot.sending(small=body is None)
             async with (
                 network_errors(),
                 _within(window),
@@ -209,7 +215,7 @@ class ApiTransport:
             ):
                 response = await self._client.send(request, stream=True, follow_redirects=False)
                 try:
-                    self._observe(response)
+                    self._observe(response, slot)
                     yield response
                 finally:
                     await response.aclose()
@@ -258,8 +264,8 @@ class ApiTransport:
                 await self._sleep(wait)
                 failures += 1
 
-    def _observe(self, response: httpx.Response) -> None:
-        self._pacer.observe(response)
+    def _observe(self, response: httpx.Response, slot: Slot) -> None:
+        self._pacer.observe(response, slot)
         if response.is_error:
             if response.status_code != httpx.codes.TOO_MANY_REQUESTS:
                 self._gate.failed()

@@ -64,7 +64,7 @@ class Database:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self._threads = _Threads(_MOST_THREADS)
+        self._threads = Threads(_MOST_THREADS)
 
     @classmethod
     def open(cls, url: str) -> "Database":
@@ -133,7 +133,7 @@ class DatabaseClock:
         return await self._database.run(now_of, reads=True)
 
 
-class _Threads:
+class Threads:
     """At most so many daemon threads, each made when the others are busy."""
 
     def __init__(self, most: int) -> None:
@@ -264,7 +264,7 @@ def _sqlite(url: URL) -> Engine:
         raise StoreUrlError("an SQLite database needs a file, such as sqlite:///q.db")
     path = Path(name).expanduser()
     _check_file(path)
-    _make_private(path)
+    make_private(path)
     engine = create_engine(
         url.set(drivername="sqlite+pysqlite", database=str(path)),
         connect_args={"timeout": _BUSY_SECONDS},
@@ -316,7 +316,7 @@ def _kind(mode: int) -> str:
     return next((name for is_one, name in kinds if is_one(mode)), "a device")
 
 
-def _make_private(path: Path) -> None:
+def make_private(path: Path) -> None:
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.touch(mode=0o600, exist_ok=True)

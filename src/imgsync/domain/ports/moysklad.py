@@ -130,6 +130,16 @@ class MoySkladFactory(Protocol):
         """
         ...
 
+    @property
+    def has_spare(self) -> bool:
+        """Whether each account that was asked for would send one request more at once."""
+        ...
+
+    async def weight(self, account: Account) -> int | None:
+        """Units of the rate limit that a request of the account costs, as far as answers have
+        shown it. StoreError."""
+        ...
+
     async def close(self) -> None:
         """Closes every connection."""
         ...

@@ -1,12 +1,13 @@
 """imgsync account: stored accounts."""
 
+import contextlib
 import os
 import sys
 
 import click
 
 from imgsync.application.accounts import OWNERS, AddedAccount, GivenAccount, WrongKindError
-from imgsync.domain.errors import UnavailableError
+from imgsync.domain.errors import StoreError, UnavailableError
 from imgsync.domain.model import Account, AccountRole, Parking, TokenKind
 from imgsync.entrypoints.cli.output import print_json, print_table, say
 from imgsync.entrypoints.cli.runtime import CommandError, json_option, pass_container, run_async
@@ -113,21 +114,34 @@ def _add(container: Container, given: GivenAccount, *, offline: bool) -> AddedAc
 @json_option
 @pass_container
 def list_accounts(container: Container, as_json: bool) -> None:
-    """List the accounts, without their tokens; with the reason where one is parked."""
+    """List the accounts, without their tokens; with the reason where one is parked, and the units
+    of the rate limit that a request costs, once answers have shown it."""
     stored = container.accounts()
 
+    moysklad = container.moysklad()
+    weights = dict[str, int | None]()
+
     async def look() -> dict[Account, Parking | None]:
-        return {a: await stored.parking(a.id) for a in await stored.all()}
+        accounts = await stored.all()
+        for one in accounts:
+            with contextlib.suppress(StoreError):  # it is only shown
+                weights[one.id] = await moysklad.weight(one)
+        return {a: await stored.parking(a.id) for a in accounts}
 
     accounts = run_async(container, look)
     if as_json:
-        print_json([{**_as_dict(a), "parked": _parking_as_dict(p)} for a, p in accounts.items()])
+        print_json(
+            [
+                {**_as_dict(a), "parked": _parking_as_dict(p), "weight": weights.get(a.id)}
+                for a, p in accounts.items()
+            ]
+        )
         return
     if not accounts:
         say("No accounts yet; add one with 'imgsync account add'.")
         return
     print_table(
-        ("ID", "Name", "Kind", "Login", "Role", "Parked"),
+        ("ID", "Name", "Kind", "Login", "Role", "Weight", "Parked"),
         (
             (
                 a.id,
@@ -135,6 +149,7 @@ def list_accounts(container: Container, as_json: bool) -> None:
                 a.token_kind.value,
                 a.login or "",
                 a.role.value if a.role else "",
+                str(weights.get(a.id) or ""),
                 _parking_in_words(parking),
             )
             for a, parking in accounts.items()
