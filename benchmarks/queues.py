@@ -15,8 +15,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import psycopg
+from procrastinate import App, PsycopgConnector
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
@@ -25,12 +27,22 @@ from sqlalchemy import make_url
 from imgsync.adapters.procrastinate.queue import ProcrastinateTaskQueue
 from imgsync.adapters.sql.database import Database
 from imgsync.adapters.sql.queue import SqlTaskQueue
+from imgsync.application.work import RunTask, Worker
+from imgsync.domain.ports.moysklad import WritePermit
 from imgsync.domain.ports.queue import NewTask, TaskQueue
+from imgsync.domain.tasks import (
+    TASK_ENTITY_TYPE,
+    SyncOutcome,
+    SyncResult,
+    Task,
+    TaskStatus,
+)
 
 COROUTINES = 4
 TASKS = 1000
 BATCH = 100
 ROUNDS = 3
+CHILDREN = 30
 _LEASE = timedelta(minutes=2)
 _SQL = "sync_queue on PostgreSQL"
 _PAYLOAD = {
@@ -45,8 +57,8 @@ Measured = dict[str, list[float]]
 
 def main() -> None:
     with _server() as server:
-        found = asyncio.run(measure(server))
-    Console(markup=False).print(_table(found))
+        for measured in (measure, measure_no_ops):
+            Console(markup=False).print(_table(asyncio.run(measured(server))))
 
 
 async def measure(server: str) -> dict[str, Measured]:
@@ -60,6 +72,61 @@ async def measure(server: str) -> dict[str, Measured]:
                     for what, rate in (await _rates(queue)).items():
                         found.setdefault(name, {}).setdefault(what, []).append(rate)
     return found
+
+
+async def measure_no_ops(server: str) -> dict[str, Measured]:
+    """Tasks per second of whole workers whose tasks do nothing; the engine's own beside ours."""
+    found: dict[str, Measured] = {}
+    what = f"{CHILDREN} children, {COROUTINES} at once"
+    for _ in range(ROUNDS):
+        for name, opener in _QUEUES.items():
+            with _database(server) as url:
+                async with opener(url) as queue:
+                    rate = await _no_ops(queue)
+                    found.setdefault(name, {}).setdefault(what, []).append(rate)
+        with _database(server) as url:
+            rate = await _engine_s_no_ops(url)
+            found.setdefault("procrastinate's own worker", {}).setdefault(what, []).append(rate)
+    return found
+
+
+async def _no_ops(queue: TaskQueue) -> float:
+    async def nothing(task: Task, permit: WritePermit) -> SyncResult:
+        return SyncResult(SyncOutcome.UNCHANGED)
+
+    for start in range(0, TASKS, BATCH):
+        await queue.enqueue([_task(n % CHILDREN) for n in range(start, start + BATCH)])
+    run_task = RunTask(queue, {TASK_ENTITY_TYPE: nothing}, _LEASE)
+    began = time.perf_counter()
+    await Worker(queue, run_task, _LEASE, COROUTINES).run(drain=True)
+    seconds = time.perf_counter() - began
+    if (await queue.counts())[TaskStatus.COMPLETED] != TASKS:
+        raise RuntimeError("not all tasks are completed")
+    return TASKS / seconds
+
+
+async def _engine_s_no_ops(url: str) -> float:
+    done = 0
+    app = App(connector=PsycopgConnector(conninfo=url, min_size=1, max_size=COROUTINES * 2))
+
+    @app.task(name="nothing")
+    async def nothing(**_: object) -> None:
+        nonlocal done
+        done += 1
+
+    async with app.open_async():
+        await app.schema_manager.apply_schema_async()
+        for start in range(0, TASKS, BATCH):
+            jobs: list[dict[str, Any]] = [{**_PAYLOAD, "n": n} for n in range(start, start + BATCH)]
+            await nothing.batch_defer_async(*jobs)
+        began = time.perf_counter()
+        await app.run_worker_async(
+            concurrency=COROUTINES, wait=False, install_signal_handlers=False
+        )
+        seconds = time.perf_counter() - began
+    if done != TASKS:
+        raise RuntimeError("not all jobs are done")
+    return TASKS / seconds
 
 
 async def _rates(queue: TaskQueue) -> dict[str, float]:
@@ -96,9 +163,9 @@ async def _rate(work: Callable[[int], Awaitable[None]]) -> float:
     return TASKS / (time.perf_counter() - began)
 
 
-def _task() -> NewTask:
+def _task(child: int = 0) -> NewTask:
     entity = str(uuid.uuid4())
-    return NewTask(_PAYLOAD, f"child/product/{entity}", "child", entity)
+    return NewTask(_PAYLOAD, f"child{child}/product/{entity}", f"child{child}", entity)
 
 
 @asynccontextmanager
@@ -156,7 +223,7 @@ def _database(server: str) -> Iterator[str]:
 
 
 def _table(found: dict[str, Measured]) -> Table:
-    """The median of each rate, and how often that of the first queue it is."""
+    """Least, median and most of each rate, and how often the median of the first queue it is."""
     first = next(iter(found.values()))
     table = Table("per second", *first, box=SIMPLE, padding=0)
     for column in table.columns[1:]:
@@ -165,7 +232,7 @@ def _table(found: dict[str, Measured]) -> Table:
         cells = []
         for what, rates in measured.items():
             rate, base = statistics.median(rates), statistics.median(first[what])
-            cells.append(f"  {rate:,.0f} ({rate / base:.2f})")
+            cells.append(f"  {min(rates):,.0f}/{rate:,.0f}/{max(rates):,.0f} ({rate / base:.2f})")
         table.add_row(name, *cells)
     return table
 

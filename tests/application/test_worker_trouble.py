@@ -302,3 +302,26 @@ async def test_a_task_settled_as_it_is_cancelled_ends_as_cancelled(world: World)
     with pytest.raises(asyncio.CancelledError):
         await running
     assert completed(world) == 1
+
+
+async def test_a_worker_takes_as_many_as_it_has_places_for_and_gives_back_what_must_run_alone(
+    world: World,
+) -> None:
+    await queue_many(world, 5)
+    dangerous = await world.queue.find(limit=1)
+    world.store.tasks[dangerous[0].id] = replace(
+        world.store.tasks[dangerous[0].id], crashes=ALONE_FROM_CRASHES, priority=99
+    )
+    claim, limits, ran = world.queue.claim, list[int](), list[TaskReport]()
+
+    async def count(**kwargs: Any) -> list[Task]:
+        limits.append(kwargs["limit"])
+        return await claim(**kwargs)
+
+    world.queue.claim = count  # type: ignore[method-assign]
+    await worker_of(world).run(drain=True, report=ran.append)
+    assert limits[0] == 3
+    assert max(limits) == 3
+    assert [r.end for r in ran] == [TaskEnd.COMPLETED] * 5
+    assert {r.task.attempts for r in ran} == {1}
+    assert len(limits) <= 8  # one by one they were six and more, besides what ran alone

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from imgsync.adapters.sql.database import Database
 from imgsync.adapters.sql.queue import SqlTaskQueue
 from imgsync.adapters.sql.repositories import SqlSettingsRepository
 from imgsync.application.enqueue import Enqueue, PlanOutcome
@@ -200,6 +201,25 @@ def test_wrong_usage_is_a_document_too(ready: Cli, arguments: list[str]) -> None
     told = ready.failed_json(*arguments, status=2)
     assert (told["status"], told["exit_status"]) == ("usage", 2)
     assert told["error"]
+
+
+def test_pruning_tells_how_many_tasks_are_gone(
+    ready: Cli, shop: Shop, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.pair("Lamp", pictures(1))
+    ready.ok("sync", *BOTH)
+    assert ready.json("queue", "prune")["pruned"] == 0
+    age = "UPDATE sync_queue SET updated_at = '2020-01-01 00:00:00+00:00'"
+    database = Database.open(sqlite_url)
+    with database.engine.begin() as connection:
+        connection.exec_driver_sql(age)
+    database.close()
+    monkeypatch.setenv("IMGSYNC_KEEP_DAYS", "5000")
+    assert "0 tasks" in ready.ok("queue", "prune")
+    monkeypatch.delenv("IMGSYNC_KEEP_DAYS")
+    assert "1 tasks deleted" in ready.ok("queue", "prune")
+    # What was copied is known still.
+    assert ready.json("sync", *BOTH)["run"]["outcomes"] == {"unchanged": 1}
 
 
 @pytest.mark.parametrize("verb", ["retry", "release"])

@@ -50,6 +50,7 @@ def test_the_daily_cleanup_deletes_old_temp_files_at_three(
     assert times == [time(3, 0)]
     assert [f.name for f in folder.iterdir()] == ["new.png"]
     assert "cleanup: 1 files, 5 bytes freed" in caplog.text
+    assert "cleanup: 0 tasks that ended long ago" in caplog.text
 
 
 def test_every_end_of_a_task_is_logged(

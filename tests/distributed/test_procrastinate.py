@@ -61,11 +61,11 @@ async def test_a_task_is_a_job_that_the_engine_s_tools_show(
 ) -> None:
     queue = open_queue()
     payload = {"main_account_id": "m", "имя": "Ж"}
-    (put,) = await queue.enqueue([NewTask(payload, "c/product/1", priority=70)])
+    (put,) = await queue.enqueue([NewTask(payload, "c/product/1", "c", priority=70)])
     app = App(connector=PsycopgConnector(conninfo=postgresql_url, min_size=1))
     async with app.open_async():
         (job,) = await app.job_manager.list_jobs_async()
-        assert (job.id, job.queue, job.task_name) == (put.task_id, QUEUE, "imgsync")
+        assert (job.id, job.queue, job.task_name) == (put.task_id, QUEUE, "imgsync:c")
         assert (job.lock, job.queueing_lock, job.priority) == ("c/product/1", "c/product/1", 70)
         assert (job.task_kwargs, job.status) == (payload, "todo")
         await queue.complete(await take(queue), result="done", warnings=[])
@@ -265,10 +265,30 @@ async def test_hosts_that_start_at_once_make_the_tables_once(open_queue: Open) -
     assert len(await queues[0].find()) == 1
 
 
+async def test_tables_of_version_1_are_brought_up_to_date_with_their_jobs(
+    open_queue: Open, postgresql_url: str
+) -> None:
+    queue = open_queue()
+    (put,) = await queue.enqueue([NewTask({"n": 1})])
+    # As version 1 left them.
+    for statement in (
+        "DROP TABLE imgsync_turns",
+        "DROP INDEX imgsync_jobs_due, imgsync_jobs_held, imgsync_jobs_ended",
+        "CREATE INDEX imgsync_jobs_due ON procrastinate_jobs"
+        " (queue_name, priority DESC, scheduled_at NULLS FIRST, id) WHERE status = 'todo'",
+        "COMMENT ON TABLE imgsync_tasks IS 'version 1'",
+    ):
+        execute(postgresql_url, statement)
+    new, other = open_queue(), open_queue()
+    found = await asyncio.gather(new.get(put.task_id), other.get(put.task_id))
+    assert [task is not None for task in found] == [True, True]
+    assert (await take(new)).id == put.task_id
+
+
 async def test_tables_of_another_version_are_refused(open_queue: Open, postgresql_url: str) -> None:
     await open_queue().counts()
     execute(postgresql_url, "COMMENT ON TABLE imgsync_tasks IS 'version 9'")
-    with pytest.raises(StoreError, match="of version 9, this imgsync needs version 1"):
+    with pytest.raises(StoreError, match="of version 9, this imgsync needs version 2"):
         await open_queue().counts()
 
 

@@ -8,19 +8,19 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, Engine, event, inspect, text
 
 from imgsync.adapters.sql.database import Database, create_engine_for, create_schema
-from imgsync.adapters.sql.queue import SqlTaskQueue, _next_due
+from imgsync.adapters.sql.queue import SqlTaskQueue
 from imgsync.adapters.sql.repositories import SqlAccountRepository
 from imgsync.adapters.sql.tables import storable
 from imgsync.domain.errors import StoreError
 from imgsync.domain.ports.queue import NewTask
-from imgsync.domain.tasks import TASK_ENTITY_TYPE, TaskId, TaskStatus
+from imgsync.domain.tasks import TaskId, TaskStatus
 
 pytestmark = pytest.mark.anyio
 HANGS = """
@@ -261,20 +261,6 @@ def test_sqlite_refuses_a_time_that_it_could_not_compare(sqlite_engine: Engine, 
         sqlite_engine.begin() as connection,
     ):
         connection.execute(text(insert), {"when": when})
-
-
-async def test_the_next_task_is_found_without_sorting_the_waiting_ones(
-    sqlite_database: Database,
-) -> None:
-    await SqlTaskQueue(sqlite_database).enqueue([NewTask({})])
-    engine, now = sqlite_database.engine, datetime.now(UTC)
-    with engine.connect() as connection:
-        query = _next_due(connection, now, None, TASK_ENTITY_TYPE).compile(
-            engine, compile_kwargs={"literal_binds": True}
-        )
-        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}").all()
-    assert "sync_queue_due" in str(plan)
-    assert "TEMP B-TREE" not in str(plan)
 
 
 async def test_what_only_reads_takes_no_lock_of_sqlite(sqlite_database: Database) -> None:

@@ -6,6 +6,7 @@
 import subprocess
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -16,6 +17,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, event, inspect, text
+from sqlalchemy.schema import CreateIndex
 
 from imgsync.adapters.sql.database import Database, create_engine_for, create_schema
 from imgsync.adapters.sql.migrations import FIRST, HEAD
@@ -33,6 +35,7 @@ from imgsync.domain.settings import ChildSettings
 from imgsync.domain.tasks import TaskStatus
 
 pytestmark = pytest.mark.anyio
+QUEUE = metadata.tables["sync_queue"]
 MIGRATIONS = "imgsync.adapters.sql:migrations"
 ROWS = """
 INSERT INTO accounts VALUES ('m', 'Main', 'password', 's3cret', 'admin@shop');
@@ -159,16 +162,38 @@ def test_a_new_database_has_the_tables_of_the_program(engine: Engine) -> None:
 
 
 def assert_current(engine: Engine) -> None:
-    with engine.begin() as connection:
+    with engine.begin() as connection, warnings.catch_warnings():
+        # SQLite tells of no index on an expression what it is; its statement is compared below.
+        warnings.filterwarnings("ignore", ".*expression-based index")
         # PostgreSQL cannot compare a default of type JSON.
         defaults = engine.dialect.name == "sqlite"
         context = MigrationContext.configure(connection, opts={"compare_server_default": defaults})
         assert compare_metadata(context, metadata) == []
     constraints = {c["name"] for c in inspect(engine).get_check_constraints("sync_queue")}
-    indexes = {i["name"] for i in inspect(engine).get_indexes("sync_queue")}
     on_sqlite = engine.dialect.name == "sqlite"
+    indexes = index_statements(engine)
+    ours = {i.name: str(CreateIndex(i).compile(engine)) for i in QUEUE.indexes}
+    if on_sqlite:
+        assert {name: plain(text) for name, text in indexes.items()} == {
+            name: plain(text) for name, text in ours.items()
+        }
     assert constraints == {c for c in expected_constraints() if on_sqlite or "format" not in c}
-    assert indexes == {i.name for i in metadata.tables["sync_queue"].indexes}
+    assert indexes.keys() == ours.keys()
+
+
+def index_statements(engine: Engine) -> dict[str, str]:
+    names = {
+        "sqlite": "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL"
+        " AND tbl_name = 'sync_queue'",
+        "postgresql": "SELECT indexname, indexdef FROM pg_indexes WHERE tablename = 'sync_queue'"
+        " AND indexname <> 'sync_queue_pkey'",
+    }
+    with engine.begin() as connection:
+        return {row[0]: row[1] for row in connection.execute(text(names[engine.dialect.name]))}
+
+
+def plain(statement: str) -> str:
+    return " ".join(statement.replace('"', "").split())
 
 
 def expected_constraints() -> set[str]:

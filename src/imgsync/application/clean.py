@@ -1,4 +1,5 @@
-"""Deletes files that a killed worker left behind, or that nobody uses any more, daily."""
+"""Deletes daily what nobody needs any more: files that a killed worker left behind or that nobody
+uses, and what the queue knows of tasks that ended long ago."""
 
 import asyncio
 import logging
@@ -7,6 +8,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 
 from imgsync.domain.ports.clock import Clock
+from imgsync.domain.ports.queue import TaskQueue
 from imgsync.domain.ports.storage import ContentStore, StaleFile
 
 
@@ -40,6 +42,31 @@ class CleanupTemp:
             freed += await self.storage.delete(file)
             progress(file)
         return Cleaned(len(files), freed)
+
+
+_FAILED_KEPT = 3
+"""Times as long as completed ones: a failed task is what tells a person of an entity that is not
+as it should be, and can be tried again."""
+_PAUSE_SECONDS = 0.05
+"""Between portions, so that workers come to their turn with the store."""
+
+
+@dataclass(frozen=True, slots=True)
+class PruneQueue:
+    """Deletes tasks that ended `keep` ago, failed ones three times as long ago."""
+
+    queue: TaskQueue
+    keep: timedelta
+
+    async def __call__(self) -> int:
+        """How many."""
+        gone = 0
+        while portion := await self.queue.prune(
+            completed=self.keep, failed=self.keep * _FAILED_KEPT
+        ):
+            gone += portion
+            await asyncio.sleep(_PAUSE_SECONDS)
+        return gone
 
 
 @dataclass(slots=True)

@@ -6,7 +6,7 @@ tasks by the thousand may be queued for an account whose token has just died.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -21,9 +21,11 @@ from imgsync.domain.errors import (
     UnavailableError,
     UnknownAccountError,
 )
-from imgsync.domain.model import Account, Parking, SyncRequest
+from imgsync.domain.model import Account, AccountRole, Parking, SyncRequest
 from imgsync.domain.ports.clock import StoreClock
-from imgsync.domain.ports.repositories import AccountRepository
+from imgsync.domain.ports.repositories import AccountRepository, SettingsRepository
+from imgsync.domain.settings import ChildSettings
+from imgsync.uptime import uptime
 
 _log = logging.getLogger(__name__)
 
@@ -42,6 +44,93 @@ class TaskParkedError(ImgsyncError):
         super().__init__(f"waits for account '{name}': {parking.reason}")
         self.account_id = account_id
         self.parking = parking
+
+
+_RECENT_SECONDS = 1.0
+
+
+@dataclass(slots=True)
+class RecentAccounts:
+    """Implements `AccountRepository`: accounts as they were at most a second ago, so that tasks
+    that run beside one another, and after, do not read them again each.
+
+    A parking is never remembered, only that there was none. What is changed through this object is
+    heeded at once; what other processes change, a second later. Credentials that were replaced
+    within it are refused to `park` by the store itself, and then forgotten here.
+    """
+
+    accounts: AccountRepository
+    elapsed: Callable[[], float] = uptime
+    _known: dict[str, tuple[float, Account]] = field(default_factory=dict)
+    _free: dict[str, float] = field(default_factory=dict)
+
+    async def add(self, account: Account) -> None:
+        try:
+            await self.accounts.add(account)
+        finally:
+            self._forget(account.id)
+
+    async def get(self, account_id: str) -> Account:
+        asked = self.elapsed()
+        at, account = self._known.get(account_id, (0.0, None))
+        if account is not None and asked - at < _RECENT_SECONDS:
+            return account
+        account = await self.accounts.get(account_id)
+        self._known[account_id] = asked, account
+        return account
+
+    async def all(self) -> list[Account]:
+        return await self.accounts.all()
+
+    async def set_role(self, account_id: str, role: AccountRole) -> None:
+        try:
+            await self.accounts.set_role(account_id, role)
+        finally:
+            self._forget(account_id)
+
+    async def park(self, account_id: str, parking: Parking, used: Account | None = None) -> bool:
+        try:
+            return await self.accounts.park(account_id, parking, used)
+        finally:
+            self._forget(account_id)
+
+    async def parking(self, account_id: str) -> Parking | None:
+        asked = self.elapsed()
+        at = self._free.get(account_id)
+        if at is not None and asked - at < _RECENT_SECONDS:
+            return None
+        parking = await self.accounts.parking(account_id)
+        if parking is None:
+            self._free[account_id] = asked
+        return parking
+
+    def _forget(self, account_id: str) -> None:
+        self._known.pop(account_id, None)
+        self._free.pop(account_id, None)
+
+
+@dataclass(slots=True)
+class RecentSettings:
+    """Implements `SettingsRepository`: settings as they were at most a second ago."""
+
+    settings: SettingsRepository
+    elapsed: Callable[[], float] = uptime
+    _known: dict[str, tuple[float, ChildSettings]] = field(default_factory=dict)
+
+    async def get(self, child_account_id: str) -> ChildSettings:
+        asked = self.elapsed()
+        at, settings = self._known.get(child_account_id, (0.0, None))
+        if settings is not None and asked - at < _RECENT_SECONDS:
+            return settings
+        settings = await self.settings.get(child_account_id)
+        self._known[child_account_id] = asked, settings
+        return settings
+
+    async def put(self, child_account_id: str, settings: ChildSettings) -> None:
+        try:
+            await self.settings.put(child_account_id, settings)
+        finally:
+            self._known.pop(child_account_id, None)
 
 
 class CredentialsReplacedError(ImgsyncError):

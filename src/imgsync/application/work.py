@@ -253,6 +253,7 @@ class Worker:
     has_spare: Callable[[], bool] = lambda: False
     """Whether the API would take more requests at once than the running tasks make."""
     _grow_at: float = 0.0
+    _queue_gives: bool = True
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _running: set[asyncio.Task[TaskReport]] = field(default_factory=set)
     _owed: list[Task] = field(default_factory=list)
@@ -314,12 +315,9 @@ class Worker:
     ) -> None:
         try:
             while not self._stop.is_set():
-                task = await self._next(only, must_work=drain)
-                if task is not None and self._stop.is_set():
-                    await self._give_back(task)
-                elif task is not None:
-                    self._running.add(asyncio.create_task(self.run_task(task)))
-                elif self._running:
+                if await self._start_next(only, must_work=drain):
+                    continue
+                if self._running:
                     await self._next_end(report)
                 elif self._no_room:
                     await self._wait_for_room(drain=drain)
@@ -345,53 +343,69 @@ class Worker:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._stop.wait(), seconds)
 
-    async def _next(self, only: Sequence[TaskId] | None, *, must_work: bool) -> Task | None:
-        """The next task to start, if one may start now."""
-        if not self._may_start():
-            return None
-        task, self._next_alone, alone = None, None, self._next_alone
+    async def _start_next(self, only: Sequence[TaskId] | None, *, must_work: bool) -> bool:
+        """Takes as many tasks of a child as there is place for; whether it took any."""
+        places = self._places()
+        if places < 1:
+            return False
+        tasks: list[Task] = []
+        self._next_alone, alone = None, self._next_alone
         try:
             if alone is not None:  # unless another worker has run it meanwhile
-                task = await self._claim([alone], must_work=must_work)
-            if task is None:
-                task = await self._claim(only, must_work=must_work)
+                tasks = await self._claim([alone], 1, must_work=must_work)
+            if not tasks:
+                tasks = await self._claim(only, places, must_work=must_work)
         except NoRoomError as error:
             self._lost_room(error)
-            return None
-        if task is None and not self._owed:
-            self._no_room = None  # nothing is left that would need any
-        if task is None or task.crashes < ALONE_FROM_CRASHES:
-            return task
-        if self._running:
-            # Not held while the others end: it would lapse with them, innocent.
-            await self._give_back(task)
-            self._next_alone = task.id
-            return None
-        self._runs_alone = True
-        return task
-
-    def _may_start(self) -> bool:
-        if self._no_room and asyncio.get_running_loop().time() < self._next_try:
             return False
-        waits = self._no_room or self._runs_alone or self._next_alone is not None
-        if waits:
-            return not self._running
-        return len(self._running) < self.concurrency or self._may_grow()
+        self._queue_gives = bool(tasks)
+        if not tasks and not self._owed:
+            self._no_room = None  # nothing is left that would need any
+        if self._stop.is_set():
+            for task in tasks:
+                await self._give_back(task)
+            return False
+        dangerous = [task for task in tasks if task.crashes >= ALONE_FROM_CRASHES]
+        self._runs_alone = bool(dangerous) and len(tasks) == 1 and not self._running
+        if self._runs_alone:
+            dangerous = []
+        self._running |= {
+            asyncio.create_task(self.run_task(task)) for task in tasks if task not in dangerous
+        }
+        for task in dangerous:
+            # Not held while the others end: it would lapse with them, innocent.
+            self._next_alone = task.id
+            await self._give_back(task)
+        return bool(tasks) and (len(tasks) > len(dangerous) or not self._running)
 
     def _may_grow(self) -> bool:
         """Where each request takes long, `concurrency` tasks leave some of the pace unused: one
         more at a time, as it takes a moment until a task makes its requests."""
         now = asyncio.get_running_loop().time()
-        if len(self._running) >= self.concurrency * _MOST_GROWTH or now < self._grow_at:
+        if not self._queue_gives or now < self._grow_at:
+            return False
+        if len(self._running) >= self.concurrency * _MOST_GROWTH:
             return False
         self._grow_at = now + _GROWTH_SECONDS
         return self.has_spare()
 
-    async def _claim(self, only: Sequence[TaskId] | None, *, must_work: bool) -> Task | None:
-        """The next due task. Unless it `must_work`, a fault of the queue is logged, not fatal."""
-        claim = asyncio.ensure_future(self.queue.claim(lease=self.lease, only=only))
+    def _places(self) -> int:
+        """How many tasks may start now."""
+        if self._no_room and asyncio.get_running_loop().time() < self._next_try:
+            return 0
+        waits = self._no_room or self._runs_alone or self._next_alone is not None
+        if waits:
+            return 1 - len(self._running)
+        free = self.concurrency - len(self._running)
+        return free if free > 0 else int(self._may_grow())
+
+    async def _claim(
+        self, only: Sequence[TaskId] | None, limit: int, *, must_work: bool
+    ) -> list[Task]:
+        """The next due tasks. Unless it `must_work`, a fault of the queue is logged, not fatal."""
+        claim = asyncio.ensure_future(self.queue.claim(lease=self.lease, limit=limit, only=only))
         try:
-            return next(iter(await asyncio.shield(claim)), None)
+            return await asyncio.shield(claim)
         except asyncio.CancelledError:
             with contextlib.suppress(Exception):  # what failed has taken none
                 for task in await claim:
@@ -403,7 +417,7 @@ class Worker:
             if must_work:
                 raise
             _log.error("no task could be taken from the queue: %s", error)
-            return None
+            return []
 
     async def _give_back(self, task: Task) -> None:
         """Gives back what was not begun, now or as soon as the queue takes it: a fault of the

@@ -77,6 +77,7 @@ class Config(BaseSettings):
     grace_seconds: float = Field(default=60, ge=0, le=_DAY_SECONDS)
     cleanup_at: time = time(3, 0)
     cleanup_hours: float = Field(default=24, ge=0, le=MAX_HOURS)
+    keep_days: float = Field(default=30, ge=1, le=MAX_HOURS / 24)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @field_validator("download_hosts", "webhook_prefixes", mode="before")

@@ -19,9 +19,10 @@ from imgsync.adapters.sql.repositories import (
     SqlSyncRecordRepository,
 )
 from imgsync.application.accounts import AddAccount, ChangeSettings, FindLink, LinkAccounts
-from imgsync.application.clean import CleanupTemp
+from imgsync.application.clean import CleanupTemp, PruneQueue
 from imgsync.application.copy import SyncEntity
 from imgsync.application.enqueue import Enqueue, EnqueuePayloads
+from imgsync.application.parking import RecentAccounts, RecentSettings
 from imgsync.application.survey import PlanSync
 from imgsync.application.work import RunTask, Worker
 from imgsync.domain.errors import ImgsyncError, StoreUrlError
@@ -206,10 +207,13 @@ class Container(containers.DeclarativeContainer):
         plugins.provided.payload_formats,
         plugins.provided.entity_types,
     )
+    # What tasks read again and again; whoever lists or changes them reads the store.
+    recent_accounts = providers.Singleton(RecentAccounts, accounts)
+    recent_settings = providers.Singleton(RecentSettings, settings)
     sync_entity = providers.Factory(
         SyncEntity,
-        accounts,
-        settings,
+        recent_accounts,
+        recent_settings,
         records,
         moysklad,
         storage,
@@ -221,8 +225,8 @@ class Container(containers.DeclarativeContainer):
     )
     services = providers.Singleton(
         Services,
-        accounts=accounts,
-        settings=settings,
+        accounts=recent_accounts,
+        settings=recent_settings,
         records=records,
         moysklad=moysklad,
         entity_types=plugins.provided.entity_types,
@@ -245,6 +249,8 @@ class Container(containers.DeclarativeContainer):
         has_spare=providers.Callable(_spare, moysklad),
     )
     cleanup = providers.Factory(CleanupTemp, storage, clock)
+    keep = providers.Singleton(timedelta, days=config.provided.keep_days)
+    prune_queue = providers.Factory(PruneQueue, queue, keep)
 
 
 async def close(container: Container) -> None:

@@ -195,6 +195,7 @@ _QUEUE = _Port(
         "parked": _Answer((int,)),
         "free": _Answer((list,), _ID),
         "retry": _Answer((list,), _ID),
+        "prune": _Answer((int,)),
         "find": _Answer((list,), (Task,)),
         "counts": _Answer((dict,), (TaskStatus,)),
     },

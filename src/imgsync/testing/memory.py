@@ -74,6 +74,8 @@ class MemoryStore:
     paces: dict[str, str] = field(default_factory=dict)
     fault: Exception | None = None
     last_id: int = 0
+    turns: dict[str | None, int] = field(default_factory=dict)
+    """When a child's last claim was, in claims."""
 
     async def now(self) -> datetime:
         """The store's time, once it is this caller's turn; raises the `fault`."""
@@ -135,7 +137,7 @@ class MemoryTaskQueue:
     ) -> list[Task]:
         now = await self._now()
         claimed: list[Task] = []
-        while len(claimed) < limit and (due := self._next(now, only)):
+        while len(claimed) < limit and (due := self._next(now, only, claimed)):
             lapsed = due.status is TaskStatus.PROCESSING
             if lapsed and due.crashes + 1 >= MAX_CRASHES:
                 self._give_up(due, now)
@@ -154,6 +156,9 @@ class MemoryTaskQueue:
             )
             self._store(task)
             claimed.append(_read(task))
+        if claimed:
+            turns = self.store.turns
+            turns[claimed[0].account_id] = max(turns.values(), default=0) + 1
         return claimed
 
     async def renew(self, task: Task, *, lease: timedelta) -> None:
@@ -290,6 +295,14 @@ class MemoryTaskQueue:
             )
         return [task.id for task in changed]
 
+    async def prune(self, *, completed: timedelta, failed: timedelta, limit: int = 500) -> int:
+        now = await self._now()
+        ended = self._own(TaskStatus.COMPLETED, TaskStatus.FAILED)
+        goes = [t.id for t in ended if self._is_past(t, now - completed, now - failed)][:limit]
+        for task_id in goes:
+            del self.store.tasks[task_id]
+        return len(goes)
+
     async def close(self) -> None:
         """A call after it raises a StoreError; other queues of the store go on."""
         self._closed = True
@@ -352,8 +365,11 @@ class MemoryTaskQueue:
         )
         return self.store.last_id
 
-    def _next(self, now: datetime, only: Sequence[TaskId] | None) -> Task | None:
-        tasks = self.store.tasks
+    def _next(
+        self, now: datetime, only: Sequence[TaskId] | None, claimed: Sequence[Task]
+    ) -> Task | None:
+        """The next due task; of the child of those that were `claimed`, if any were."""
+        tasks, turns = self.store.tasks, self.store.turns
         running = {t.dedupe_key for t in tasks.values() if t.status is TaskStatus.PROCESSING}
         running.discard(None)
         keys = {tasks[i].dedupe_key for i in only or () if i in tasks} - {None}
@@ -365,10 +381,16 @@ class MemoryTaskQueue:
             lapsed = task.lease_expires_at is None or task.lease_expires_at <= now
             return lapsed and (only is None or task.id in only or task.dedupe_key in keys)
 
+        def is_of_child(task: Task) -> bool:
+            return not claimed or task.account_id == claimed[0].account_id
+
         # Of equals, `min` takes the first, which is the one that was added first.
         return min(
-            filter(is_due, self._own(TaskStatus.PENDING, TaskStatus.PROCESSING)),
-            key=lambda task: (-task.priority, task.scheduled_at),
+            filter(
+                lambda task: is_of_child(task) and is_due(task),
+                self._own(TaskStatus.PENDING, TaskStatus.PROCESSING),
+            ),
+            key=lambda task: (turns.get(task.account_id, 0), -task.priority, task.scheduled_at),
             default=None,
         )
 
@@ -417,6 +439,16 @@ class MemoryTaskQueue:
         self._end(task, now, TaskStatus.FAILED, error=reason)
         if check_again:
             self._store(newer, check_again=True)
+
+    def _is_past(self, task: Task, completed: datetime, failed: datetime) -> bool:
+        tasks = list(self.store.tasks.values())
+        of_key = [t for t in tasks if task.dedupe_key and t.dedupe_key == task.dedupe_key]
+        superseded = any(other.id > task.id for other in of_key)  # type: ignore[operator]
+        lasts = task.status is TaskStatus.FAILED and not superseded
+        older = (t for t in of_key[: of_key.index(task)]) if task in of_key else iter(())
+        return task.updated_at < (failed if lasts else completed) and not any(
+            t.status is TaskStatus.FAILED for t in older
+        )
 
     def _pending(self, task: Task) -> Task | None:
         """The pending task that writes the same child entity, if any."""

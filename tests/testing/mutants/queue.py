@@ -88,12 +88,14 @@ class TakesOneAtATime(MemoryTaskQueue):
 class _Sorts(MemoryTaskQueue):
     """Takes tasks by another rule."""
 
-    def _next(self, now: datetime, only: Sequence[TaskId] | None) -> Task | None:
+    def _next(
+        self, now: datetime, only: Sequence[TaskId] | None, claimed: Sequence[Task]
+    ) -> Task | None:
         kept = self.store.tasks
         changed = {i: self.changed(task) for i, task in kept.items()}
         self.store.tasks = changed
         try:
-            found = super()._next(now, only)
+            found = super()._next(now, only, claimed)
         finally:
             self.store.tasks = kept
         return None if found is None else kept[found.id]
@@ -130,14 +132,18 @@ class TakesAKeyThatRuns(_Sorts):
 
 @mutant("test_only_takes_these_tasks")
 class TakesAny(MemoryTaskQueue):
-    def _next(self, now: datetime, only: Sequence[TaskId] | None) -> Task | None:
-        return super()._next(now, None)
+    def _next(
+        self, now: datetime, only: Sequence[TaskId] | None, claimed: Sequence[Task]
+    ) -> Task | None:
+        return super()._next(now, None, claimed)
 
 
 @mutant("test_only_takes_lapsed_tasks_in_the_way_of_these")
 class LeavesWhatIsInTheWay(MemoryTaskQueue):
-    def _next(self, now: datetime, only: Sequence[TaskId] | None) -> Task | None:
-        found = super()._next(now, only)
+    def _next(
+        self, now: datetime, only: Sequence[TaskId] | None, claimed: Sequence[Task]
+    ) -> Task | None:
+        found = super()._next(now, only, claimed)
         return found if found and (only is None or found.id in only) else None
 
 
@@ -508,3 +514,81 @@ class NaiveTimes(MemoryTaskQueue):
     async def claim(self, **options: Any) -> list[Task]:
         claimed = await super().claim(**options)
         return [replace(t, created_at=t.created_at.replace(tzinfo=None)) for t in claimed]
+
+
+class _NoTurns(dict[str | None, int]):
+    def __setitem__(self, child: str | None, turn: int) -> None:
+        """Forgets it."""
+
+
+@mutant("test_children_take_turns")
+class FirstInFirstOut(MemoryTaskQueue):
+    async def claim(self, **options: Any) -> list[Task]:
+        self.store.turns = _NoTurns()
+        return await super().claim(**options)
+
+
+@mutant("test_hosts_keep_to_one_order_of_turns")
+class TurnsOfItsOwn(MemoryTaskQueue):
+    async def claim(self, **options: Any) -> list[Task]:
+        shared, self.store.turns = self.store.turns, vars(self).setdefault("turns", {})
+        try:
+            return await super().claim(**options)
+        finally:
+            self.store.turns = shared
+
+
+@mutant("test_a_claim_of_many_is_of_one_child")
+class ClaimsOfSeveralChildren(MemoryTaskQueue):
+    def _next(
+        self, now: datetime, only: Sequence[TaskId] | None, claimed: Sequence[Task]
+    ) -> Task | None:
+        return super()._next(now, only, ())
+
+
+@mutant("test_a_turn_goes_before_a_priority_which_counts_within_the_child")
+class PriorityBeforeTurn(MemoryTaskQueue):
+    def _next(
+        self, now: datetime, only: Sequence[TaskId] | None, claimed: Sequence[Task]
+    ) -> Task | None:
+        waiting = [t for t in self._own(TaskStatus.PENDING) if t.scheduled_at <= now]
+        if only is None and waiting:
+            highest = max(task.priority for task in waiting)
+            only = [task.id for task in waiting if task.priority == highest]
+        return super()._next(now, only, claimed)
+
+
+@mutant("test_a_child_saves_up_no_turns")
+class TurnsAreCounted(MemoryTaskQueue):
+    async def claim(self, **options: Any) -> list[Task]:
+        before = dict(self.store.turns)
+        claimed = await super().claim(**options)
+        self.store.turns = before
+        for task in claimed[:1]:
+            before[task.account_id] = before.get(task.account_id, 0) + 1
+        return claimed
+
+
+@mutant("test_ended_tasks_are_deleted_by_age")
+class PrunesWhatWaits(MemoryTaskQueue):
+    def _own(self, *statuses: TaskStatus) -> list[Task]:
+        pruned = set(statuses) == {TaskStatus.COMPLETED, TaskStatus.FAILED}
+        return super()._own(*(TaskStatus if pruned else statuses))
+
+
+@mutant("test_they_are_deleted_in_portions")
+class PrunesAllAtOnce(MemoryTaskQueue):
+    async def prune(self, *, limit: int = 500, **ages: Any) -> int:
+        return await super().prune(**ages)
+
+
+@mutant("test_a_task_is_as_old_as_its_end")
+class OldFromItsBeginning(MemoryTaskQueue):
+    def _is_past(self, task: Task, completed: datetime, failed: datetime) -> bool:
+        return super()._is_past(replace(task, updated_at=task.created_at), completed, failed)
+
+
+@mutant("test_no_outdated_failed_task_is_left_to_be_retried")
+class PrunesByAgeAlone(MemoryTaskQueue):
+    def _is_past(self, task: Task, completed: datetime, failed: datetime) -> bool:
+        return task.updated_at < (failed if task.status is TaskStatus.FAILED else completed)

@@ -11,43 +11,126 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from imgsync.adapters.procrastinate.connections import Connection
-from imgsync.adapters.procrastinate.rows import COLUMNS, shown_time, task_of
+from imgsync.adapters.procrastinate.rows import CHILD, COLUMNS, shown_time, task_of
 from imgsync.domain.tasks import MAX_ATTEMPTS, MAX_CRASHES, Task
 
-_WAITING = """
-    j.status = 'todo' AND (j.scheduled_at IS NULL OR j.scheduled_at <= %(now)s)
-    AND NOT EXISTS (
-        SELECT FROM procrastinate_jobs r WHERE r.lock = j.lock AND r.status = 'doing'
-    )
+_FREE_LOCK = """
+    NOT EXISTS (SELECT FROM procrastinate_jobs r WHERE r.lock = j.lock AND r.status = 'doing')
 """
 _LAPSED = "j.status = 'doing' AND (t.lease_expires_at IS NULL OR t.lease_expires_at <= %(now)s)"
+_DUE = ("j.scheduled_at IS NULL", "j.scheduled_at <= %(now)s")
+"""An index serves each by itself, and both together by looking at all that is not due."""
 
-_SOME_LAPSED = f"""
-    SELECT EXISTS (
-        SELECT FROM procrastinate_jobs j LEFT JOIN imgsync_tasks t ON t.job_id = j.id
-        WHERE j.queue_name = ANY(%(queues)s) AND {_LAPSED}
-    ) AS some
+_CHILD = CHILD.format(job="j")
+_IN_ORDER = "j.priority DESC, j.scheduled_at NULLS FIRST, j.id"
+_OF_LEVEL = f"""
+    j.queue_name = l.queue AND {_CHILD} = l.child AND j.priority = l.priority AND j.status = 'todo'
 """
-_DUE = shown_time("j.scheduled_at")
-_NEXT_WAITING = f"""
-    SELECT j.id, j.lock, j.priority, {_DUE} AS due, false AS lapsed, 0 AS crashes
-    FROM procrastinate_jobs j
-    WHERE j.queue_name = %(queue)s AND {_WAITING}
-"""
-_NEXT = f"""
-    SELECT j.id, j.lock, j.priority, {_DUE} AS due, j.status = 'doing' AS lapsed, t.crashes
+_JOBS = f"""
+    SELECT j.id, j.lock, {_CHILD} AS child, j.priority, j.status::text, t.crashes,
+        {shown_time("coalesce(j.scheduled_at, '0001-01-02')")} AS due
     FROM procrastinate_jobs j LEFT JOIN imgsync_tasks t ON t.job_id = j.id
-    WHERE j.queue_name = %(queue)s AND (({_WAITING}) OR ({_LAPSED}))
 """
-_ONLY_WAITING = " AND j.id = ANY(%(only)s)"
-_ONLY = f"""
-    AND (j.id = ANY(%(only)s) OR ({_LAPSED}) AND j.lock IN (
-        SELECT lock FROM procrastinate_jobs WHERE id = ANY(%(only)s)
-    ))
+
+
+def _first(column: str, descending: bool, condition: str) -> str:
+    order = f"{column} DESC" if descending else column
+    return f"""(
+        SELECT {column} FROM procrastinate_jobs j
+        WHERE j.status = 'todo' AND {condition} ORDER BY {order} LIMIT 1
+    )"""
+
+
+_OF_CHILD = f"j.queue_name = {{of}}.queue AND {_CHILD} = {{of}}.child"
+_BELOW = f"{_OF_CHILD.format(of='l')} AND j.priority < l.priority"
+# Each child and each of its priorities is found by one look into an index, however many wait.
+_LEVELS = f"""
+    WITH RECURSIVE children (queue, child) AS (
+        SELECT queue, {_first(_CHILD, False, "j.queue_name = queue")}
+        FROM unnest(%(queues)s::text[]) AS queue
+        UNION ALL
+        SELECT queue, {_first(_CHILD, False, f"j.queue_name = c.queue AND {_CHILD} > c.child")}
+        FROM children c WHERE child IS NOT NULL
+    ), levels (queue, child, priority) AS (
+        SELECT queue, child, {_first("j.priority", True, _OF_CHILD.format(of="c"))}
+        FROM children c WHERE child IS NOT NULL
+        UNION ALL
+        SELECT queue, child, {_first("j.priority", True, _BELOW)}
+        FROM levels l WHERE priority IS NOT NULL
+    )
 """
-_IN_ORDER = """
-    ORDER BY j.priority DESC, j.scheduled_at NULLS FIRST, j.id
-    LIMIT %(limit)s FOR UPDATE OF j SKIP LOCKED
+_FIRSTS = " UNION ALL ".join(
+    f"""
+        SELECT l.queue, l.child, l.priority, j.scheduled_at, j.id, {source} AS source FROM levels l,
+        LATERAL (
+            SELECT j.scheduled_at, j.id FROM procrastinate_jobs j
+            WHERE {_OF_LEVEL} AND {due} AND {_FREE_LOCK}
+            ORDER BY j.scheduled_at NULLS FIRST, j.id LIMIT 1
+        ) AS j
+        WHERE l.priority IS NOT NULL
+    """
+    for source, due in enumerate(_DUE)
+)
+_LAPSE = len(_DUE)
+_BY_TURN = """
+    SELECT f.queue, f.child, f.priority, f.id, f.source
+    FROM found f LEFT JOIN imgsync_turns n ON n.child = f.child
+    ORDER BY coalesce(n.turn, 0), f.priority DESC, f.scheduled_at NULLS FIRST, f.id
+"""
+_TURNS = f"""
+    {_LEVELS}, found AS (
+        {_FIRSTS}
+        UNION ALL
+        SELECT * FROM (
+            SELECT DISTINCT ON (j.queue_name, {_CHILD})
+                j.queue_name, {_CHILD}, j.priority, j.scheduled_at, j.id, {_LAPSE}
+            FROM procrastinate_jobs j LEFT JOIN imgsync_tasks t ON t.job_id = j.id
+            WHERE j.queue_name = ANY(%(queues)s) AND {_LAPSED}
+            ORDER BY j.queue_name, {_CHILD}, {_IN_ORDER}
+        ) AS lapsed
+    )
+    {_BY_TURN}
+"""
+_WAITS = f"j.status = 'todo' AND ({' OR '.join(_DUE)}) AND {_FREE_LOCK}"
+_TURNS_OF = f"""
+    WITH found AS (
+        SELECT j.queue_name AS queue, {_CHILD} AS child, j.priority, j.scheduled_at, j.id,
+            0 AS source
+        FROM procrastinate_jobs j LEFT JOIN imgsync_tasks t ON t.job_id = j.id
+        WHERE j.queue_name = ANY(%(queues)s) AND (
+            j.id = ANY(%(only)s) AND (({_WAITS}) OR ({_LAPSED}))
+            OR ({_LAPSED}) AND j.lock IN (
+                SELECT lock FROM procrastinate_jobs WHERE id = ANY(%(only)s)
+            )
+        )
+    )
+    {_BY_TURN}
+"""
+_LOCKED = "LIMIT %(limit)s FOR UPDATE OF j SKIP LOCKED"
+_OF_FIRST = f"j.queue_name = %(queue)s AND {_CHILD} = %(child)s"
+_NEXT = {
+    source: f"""
+        {_JOBS} WHERE j.status = 'todo' AND {_OF_FIRST} AND j.priority = %(priority)s AND {due}
+            AND {_FREE_LOCK}
+        ORDER BY j.scheduled_at NULLS FIRST, j.id {_LOCKED}
+    """
+    for source, due in enumerate(_DUE)
+}
+_NEXT[_LAPSE] = f"{_JOBS} WHERE {_OF_FIRST} AND {_LAPSED} ORDER BY {_IN_ORDER} {_LOCKED}"
+_THESE = f"""
+    {_JOBS} WHERE j.id = ANY(%(ids)s) AND (({_WAITS}) OR ({_LAPSED})) ORDER BY {_IN_ORDER} {_LOCKED}
+"""
+# Who takes a job of the child at this moment gives it its turn just as well: nobody waits.
+_TURN = """
+    WITH this AS MATERIALIZED (
+        SELECT child FROM imgsync_turns WHERE child = %(child)s FOR UPDATE SKIP LOCKED
+    ), turned AS (
+        UPDATE imgsync_turns t SET turn = nextval('imgsync_order') FROM this
+        WHERE t.child = this.child
+    )
+    INSERT INTO imgsync_turns SELECT %(child)s, nextval('imgsync_order')
+    WHERE NOT EXISTS (SELECT FROM imgsync_turns WHERE child = %(child)s)
+    ON CONFLICT DO NOTHING
 """
 # A token that stands there yet is that of a worker that lost the job, by its lease or as another
 # program put the job back: its last request may still reach the child.
@@ -95,27 +178,23 @@ class Claim:
 
     async def take(self, connection: Connection) -> list[Task]:
         """The jobs as tasks. Those that lost too many workers fail on the way."""
-        values = {"now": self.now, "queues": list(self.queues)}
-        row = await (await connection.execute(_SOME_LAPSED, values)).fetchone()
-        lapsed = row is not None and row["some"]
-        while await self._look(connection, lapsed=lapsed):
+        while await self._look(connection):
             pass
         return await self._hold(connection) if self._taken else []
 
-    async def _look(self, connection: Connection, *, lapsed: bool) -> bool:
+    async def _look(self, connection: Connection) -> bool:
         """Takes what is next; whether a job failed that stood in the way of others."""
         self._taken.clear()
-        query = _NEXT if lapsed else _NEXT_WAITING
-        if self.only is not None:
-            query += _ONLY if lapsed else _ONLY_WAITING
-        values = {"now": self.now, "only": self.only, "limit": self.limit}
+        values = {"now": self.now, "queues": list(self.queues), "only": self.only}
+        query = _TURNS if self.only is None else _TURNS_OF
+        firsts = await (await connection.execute(query, values)).fetchall()
         found: list[dict[str, Any]] = []
-        for queue in self.queues:  # each by itself, as the index gives the next of one unsorted
-            rows = await connection.execute(query + _IN_ORDER, values | {"queue": queue})
-            found += await rows.fetchall()
-        if len(self.queues) > 1:
-            found.sort(key=_order)
-        dead = [job for job in found if job["lapsed"] and (job["crashes"] or 0) + 1 >= MAX_CRASHES]
+        for child in dict.fromkeys(first["child"] for first in firsts):
+            of_child = [first for first in firsts if first["child"] == child]
+            found = await self._of(connection, of_child)
+            if found:  # else others are about to take them, at this very moment
+                break
+        dead = [job for job in found if _is_dead(job)]
         for job in dead:
             await _give_up(connection, job, self.now)
         locks: set[str] = set()
@@ -126,20 +205,43 @@ class Claim:
                 locks.update({job["lock"]} - {None})
         return bool(dead)
 
+    async def _of(
+        self, connection: Connection, firsts: Sequence[dict[str, Any]]
+    ) -> list[dict[str, Any]]:
+        """The next of a child, of which these are the first of each priority."""
+        values: dict[str, Any] = {"now": self.now, "limit": self.limit}
+        if self.only is not None:
+            ids = [first["id"] for first in firsts]
+            return await (await connection.execute(_THESE, values | {"ids": ids})).fetchall()
+        sources = {(first["queue"], first["source"]) for first in firsts}
+        found: list[dict[str, Any]] = []
+        for first in firsts:
+            rows = await connection.execute(_NEXT[first["source"]], values | first)
+            found += await rows.fetchall()
+            # Of one queue, the next priority comes after all of this one.
+            if len(sources) == 1 and len(found) >= self.limit:
+                break
+        return sorted(found, key=_order) if len(sources) > 1 else found
+
     async def _hold(self, connection: Connection) -> list[Task]:
         values = {
             "ids": [job["id"] for job in self._taken],
-            "lapsed": [job["id"] for job in self._taken if job["lapsed"]],
+            "lapsed": [job["id"] for job in self._taken if job["status"] == "doing"],
             "now": self.now,
             "lease": self.lease,
         }
         rows = await (await connection.execute(_HOLD, values)).fetchall()
+        await connection.execute(_TURN, {"child": self._taken[0]["child"]})
         tasks = {task.id: task for task in map(task_of, rows)}
         return [tasks[job["id"]] for job in self._taken]
 
 
 def _order(job: dict[str, Any]) -> tuple[int, datetime, int]:
     return -job["priority"], job["due"], job["id"]
+
+
+def _is_dead(job: dict[str, Any]) -> bool:
+    return job["status"] == "doing" and (job["crashes"] or 0) + 1 >= MAX_CRASHES
 
 
 async def _give_up(connection: Connection, job: dict[str, Any], now: datetime) -> None:

@@ -12,9 +12,9 @@ from imgsync.adapters.procrastinate.connections import Connection, Connections
 from imgsync.adapters.procrastinate.rows import (
     COLUMNS,
     FAILED,
-    TASK_NAME,
     accounts_named,
     arguments_of,
+    name_of,
     queue_of,
     status_condition,
     status_of,
@@ -53,12 +53,12 @@ _PENDING_OF_KEYS = f"""
 _FIELDS = """
     jsonb_to_recordset(%(new)s::jsonb) AS n (
         id bigint, place integer, args text, priority integer, delay double precision, key text,
-        queue text, max_attempts integer, account_id text, entity_id text, named text[]
+        name text, queue text, max_attempts integer, account_id text, entity_id text, named text[]
     )
 """
 _TAKE_OVER = f"""
     UPDATE procrastinate_jobs j SET
-        args = n.args::jsonb, priority = n.priority, attempts = 0,
+        args = n.args::jsonb, priority = n.priority, attempts = 0, task_name = n.name,
         scheduled_at = %(now)s + make_interval(secs => n.delay)
     FROM {_FIELDS} WHERE j.id = n.id
 """
@@ -69,7 +69,7 @@ _DEFER = f"""
     ), deferred AS MATERIALIZED (
         SELECT procrastinate_defer_jobs_v1(array_agg(
             ROW(
-                queue, '{TASK_NAME}', priority, key, key, args::jsonb,
+                queue, name, priority, key, key, args::jsonb,
                 %(now)s + make_interval(secs => delay)
             )::procrastinate_job_to_defer_v1 ORDER BY nth
         )) AS ids FROM n
@@ -218,6 +218,27 @@ _RETRY = f"""
     )
     UPDATE procrastinate_jobs j SET status = 'todo', attempts = 0, scheduled_at = {_NOW}
     FROM chosen WHERE j.id = chosen.id RETURNING j.id
+"""
+_PRUNE = f"""
+    WITH gone AS MATERIALIZED (
+        SELECT j.id FROM procrastinate_jobs j LEFT JOIN imgsync_tasks t ON t.job_id = j.id
+        WHERE j.queue_name = ANY(%(queues)s) AND j.status NOT IN ('todo', 'doing')
+            AND coalesce(t.updated_at, (
+                SELECT max(at) FROM procrastinate_events e WHERE e.job_id = j.id
+            ), '-infinity') < {_NOW} - CASE
+                WHEN j.status = 'succeeded' OR EXISTS (
+                    SELECT FROM procrastinate_jobs o
+                    WHERE o.lock = j.lock AND (o.id > j.id OR o.status = 'todo')
+                )
+                THEN %(completed)s::interval ELSE %(failed)s::interval
+            END
+            AND NOT EXISTS (
+                SELECT FROM procrastinate_jobs o WHERE o.lock = j.lock AND o.id < j.id
+                    AND o.status = ANY(%(statuses)s::procrastinate_job_status[])
+            )
+        ORDER BY j.id LIMIT %(limit)s FOR UPDATE OF j SKIP LOCKED
+    )
+    DELETE FROM procrastinate_jobs j USING gone WHERE j.id = gone.id
 """
 
 
@@ -412,6 +433,20 @@ class ProcrastinateTaskQueue:
         values = self._values(queues=self._queues, ids=chosen, failed=list(FAILED))
         return sorted(row["id"] for row in await self._rows(_RETRY, values))
 
+    async def prune(self, *, completed: timedelta, failed: timedelta, limit: int = 500) -> int:
+        values = self._values(
+            queues=self._queues,
+            completed=completed,
+            failed=failed,
+            limit=limit,
+            statuses=list(FAILED),
+        )
+
+        async def delete_some(connection: Connection) -> int:
+            return (await connection.execute(_PRUNE, values)).rowcount
+
+        return await self._connections.run_alone(delete_some)
+
     async def close(self) -> None:
         await self._connections.close()
 
@@ -481,6 +516,7 @@ def _fields(task: NewTask) -> dict[str, Any]:
         "priority": task.priority,
         "delay": task.delay.total_seconds(),
         "key": storable_or_none(task.dedupe_key),
+        "name": name_of(task.account_id),
         "queue": queue_of(task.kind),
         "max_attempts": task.max_attempts,
         "account_id": storable_or_none(task.account_id),

@@ -1,5 +1,6 @@
 """Payloads as arguments of jobs, and jobs as tasks."""
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -8,6 +9,12 @@ from typing import Any
 from imgsync.domain.tasks import MAX_ATTEMPTS, Task, TaskStatus
 
 TASK_NAME = "imgsync"
+_LONGEST_ACCOUNT = 100
+"""The engine has 128 characters for a task's name."""
+
+CHILD = f"CASE WHEN left({{job}}.task_name, 8) = '{TASK_NAME}:' THEN {{job}}.task_name ELSE '' END"
+"""Tells whose a job is: in the engine's own table, so that one index finds each child's next."""
+
 _QUEUE_PREFIX = "imgsync."
 _JSON = "$json"
 _SHOWN = 200
@@ -47,6 +54,16 @@ has not."""
 def queue_of(kind: str) -> str:
     """The engine's queue for tasks of a kind."""
     return _QUEUE_PREFIX + kind
+
+
+def name_of(account_id: str | None) -> str:
+    """The engine's name for a task of that child."""
+    if account_id is None:
+        return TASK_NAME
+    account = storable(account_id)
+    if len(account) > _LONGEST_ACCOUNT:
+        account = hashlib.sha256(account.encode()).hexdigest()
+    return f"{TASK_NAME}:{account}"
 
 
 def status_condition(status: TaskStatus) -> str:

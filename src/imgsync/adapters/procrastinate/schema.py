@@ -9,9 +9,10 @@ from typing import Any, LiteralString
 from procrastinate.schema import SchemaManager
 from psycopg import AsyncConnection
 
+from imgsync.adapters.procrastinate.rows import CHILD
 from imgsync.domain.errors import StoreError
 
-VERSION = 1
+VERSION = 2
 _LOCK = 0x696D67_73796E63  # "imgsync": hosts that start at once make the tables one by one
 
 _ENGINE_FUNCTIONS = (
@@ -44,36 +45,57 @@ CREATE TABLE imgsync_tasks (
     updated_at timestamptz NOT NULL
 );
 CREATE INDEX imgsync_tasks_parked ON imgsync_tasks (parked_for) WHERE parked_for IS NOT NULL;
-CREATE INDEX imgsync_jobs_due ON procrastinate_jobs
-    (queue_name, priority DESC, scheduled_at NULLS FIRST, id) WHERE status = 'todo';
 CREATE INDEX imgsync_jobs_lock ON procrastinate_jobs (lock) WHERE lock IS NOT NULL;
 CREATE TABLE imgsync_unparked (account_id text PRIMARY KEY, number bigint NOT NULL);
 """
 
+_TURNS = f"""
+CREATE TABLE imgsync_turns (child text PRIMARY KEY, turn bigint NOT NULL);
+DROP INDEX IF EXISTS imgsync_jobs_due;
+CREATE INDEX imgsync_jobs_due ON procrastinate_jobs
+    (queue_name, ({CHILD.format(job="procrastinate_jobs")}), priority DESC,
+        scheduled_at NULLS FIRST, id)
+    WHERE status = 'todo';
+CREATE INDEX imgsync_jobs_held ON procrastinate_jobs (queue_name, id) WHERE status = 'doing';
+CREATE INDEX imgsync_jobs_ended ON procrastinate_jobs (queue_name, id)
+    WHERE status NOT IN ('todo', 'doing');
+"""
+"""What version 2 brought."""
+
 
 async def make_schema(connection: AsyncConnection[dict[str, Any]]) -> None:
-    """Makes the tables that are missing. StoreError where those there are of other versions."""
-    if await _is_made(connection):
+    """Makes the tables that are missing, or brings those of an earlier version up to date.
+
+    StoreError where those there are of none that is known.
+    """
+    if await _version(connection) == VERSION:
         return
     async with connection.transaction():
         await connection.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
-        if await _is_made(connection):
+        version = await _version(connection)
+        if version == VERSION:
             return
-        if await _table(connection, "procrastinate_jobs") is None:
-            await connection.execute(SchemaManager.get_schema())
-        await _check_engine(connection)
-        await connection.execute(_TABLES)
+        if version == 0:
+            if await _table(connection, "procrastinate_jobs") is None:
+                await connection.execute(SchemaManager.get_schema())
+            await _check_engine(connection)
+            await connection.execute(_TABLES)
+        await connection.execute(_TURNS)
         await connection.execute(f"COMMENT ON TABLE imgsync_tasks IS 'version {VERSION}'")
 
 
-async def _is_made(connection: AsyncConnection[dict[str, Any]]) -> bool:
+async def _version(connection: AsyncConnection[dict[str, Any]]) -> int:
+    """Of the tables that are there; 0 where there are none."""
     row = await _table(connection, "imgsync_tasks")
-    if row is not None and row["version"] != f"version {VERSION}":
-        raise StoreError(
-            f"The table imgsync_tasks of the queue is of {row['version'] or 'no known version'},"
-            f" this imgsync needs version {VERSION}"
-        )
-    return row is not None
+    if row is None:
+        return 0
+    for version in range(1, VERSION + 1):
+        if row["version"] == f"version {version}":
+            return version
+    raise StoreError(
+        f"The table imgsync_tasks of the queue is of {row['version'] or 'no known version'},"
+        f" this imgsync needs version {VERSION}"
+    )
 
 
 async def _table(connection: AsyncConnection[dict[str, Any]], name: str) -> dict[str, Any] | None:

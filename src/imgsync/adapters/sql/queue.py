@@ -14,22 +14,23 @@ from typing import Any, TypeVar
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    Row,
-    Select,
     Text,
     and_,
     bindparam,
-    case,
     cast,
+    delete,
     func,
     insert,
     literal,
     literal_column,
     or_,
     select,
+    text,
+    union_all,
     update,
 )
 
+from imgsync.adapters.sql.claiming import Claim, Statements, counted
 from imgsync.adapters.sql.database import Database, now_of
 from imgsync.adapters.sql.rows import raw_columns, task_of
 from imgsync.adapters.sql.tables import accounts, storable, sync_queue
@@ -38,7 +39,6 @@ from imgsync.domain.ports.clock import Clock
 from imgsync.domain.ports.queue import Enqueued, NewTask
 from imgsync.domain.tasks import (
     CHECK_AGAIN_DELAY,
-    MAX_CRASHES,
     SYNC_OPERATION,
     TASK_ENTITY_TYPE,
     Task,
@@ -53,24 +53,42 @@ _KEYS_AT_ONCE = 1000
 
 _LARGEST_ID = 2**63 - 1
 _DIGITS = re.compile(r"[0-9]{1,19}")
-_MOST = 1_000_000
-"""Counters beyond it are damage; adding to them could overflow."""
 
 _MAIN, _CHILD = "main_account_id", "child_account_id"
 _SEPARATORS = (":", ": ")
 _task = sync_queue.c
-# Made once, as making them takes longer than most statements.
-_running, _chosen = sync_queue.alias("running").c, sync_queue.alias("chosen").c
-_PENDING = _task.status == TaskStatus.PENDING.value
-_PROCESSING = _task.status == TaskStatus.PROCESSING.value
 
 
-def _counted(column: ColumnElement[int], step: int) -> ColumnElement[int]:
-    """A counter one up or down; one that is no sensible number stays as it is."""
-    return case((column.between(max(0, -step), _MOST), column + step), else_=column)
+def _is(status: TaskStatus) -> ColumnElement[bool]:
+    """Said as the partial indexes say it: SQLite uses none of them for a bound value."""
+    this = _task.status == literal_column(f"'{status}'")
+    return this if status not in _ENDED else and_(this, text("status IN ('completed', 'failed')"))
 
 
-_UNCOUNTED = {"attempts": _counted(_task.attempts, -1)}
+_ENDED = (TaskStatus.COMPLETED, TaskStatus.FAILED)
+_PENDING, _PROCESSING = _is(TaskStatus.PENDING), _is(TaskStatus.PROCESSING)
+_newer, _older = sync_queue.alias("newer").c, sync_queue.alias("older").c
+_SUPERSEDED = (
+    select(_newer.id)
+    .where(
+        _newer.dedupe_key == _task.dedupe_key,
+        # An older one waits where somebody has put it back by hand.
+        or_(_newer.id > _task.id, _newer.status == TaskStatus.PENDING.value),
+    )
+    .exists()
+)
+_SUPERSEDES = (
+    select(_older.id)
+    .where(
+        _older.dedupe_key == _task.dedupe_key,
+        _older.id < _task.id,
+        _older.status == TaskStatus.FAILED.value,
+    )
+    .exists()
+)
+
+
+_UNCOUNTED = {"attempts": counted(_task.attempts, -1)}
 _NO_LEASE = {"lease_token": None, "lease_expires_at": None}
 
 
@@ -91,6 +109,8 @@ class SqlTaskQueue:
         self._clock = clock
         self._kinds = tuple(kinds)
         self._own = _task.entity_type.in_(self._kinds)
+        self._claims = Statements(database.dialect, self._kinds)
+        self._busy = False
 
     async def enqueue(self, tasks: Sequence[NewTask]) -> list[Enqueued]:
         return await self._change(lambda connection, now: _put(connection, now, tasks))
@@ -99,27 +119,22 @@ class SqlTaskQueue:
         self, *, lease: timedelta, limit: int = 1, only: Sequence[TaskId] | None = None
     ) -> list[Task]:
         chosen = None if only is None else _numbers(only)
-
-        def some_due(connection: Connection) -> bool:
-            now = now_of(connection, self._clock)
-            return _next_row(connection, now, chosen, self._kinds) is not None
-
-        # Asked again and again by idle workers, which must not hold SQLite's only write lock.
-        if self._database.dialect == "sqlite" and not await self._database.run(
-            some_due, reads=True
-        ):
+        if limit < 1 or chosen == []:
             return []
 
-        def take(connection: Connection, now: datetime) -> list[Task]:
-            taken: list[Task] = []
-            while len(taken) < limit:
-                task = _claim_next(connection, now, lease, chosen, self._kinds)
-                if task is None:
-                    break
-                taken.append(task)
-            return taken
+        def claim_of(connection: Connection, now: datetime) -> Claim:
+            return Claim(connection, self._claims, now, lease, limit, chosen)
 
-        return await self._change(take)
+        def some_due(connection: Connection) -> bool:
+            return bool(claim_of(connection, now_of(connection, self._clock)).children())
+
+        # Asked again and again by idle workers, which must not hold SQLite's only write lock.
+        looks_first = self._database.dialect == "sqlite" and not self._busy
+        if looks_first and not await self._database.run(some_due, reads=True):
+            return []
+        taken = await self._change(lambda connection, now: claim_of(connection, now).take())
+        self._busy = bool(taken)
+        return taken
 
     async def renew(self, task: Task, *, lease: timedelta) -> None:
         await self._change(
@@ -225,17 +240,20 @@ class SqlTaskQueue:
         return await self._change(release_all)
 
     async def counts(self) -> dict[TaskStatus, int]:
-        query = select(_task.status, func.count()).where(self._own).group_by(_task.status)
-        rows = await self._database.run(
-            lambda connection: connection.execute(query).all(), reads=True
+        # Each by an index of its own.
+        counted = (
+            select(literal(status.value), func.count()).where(self._own, _is(status))
+            for status in TaskStatus
         )
-        found: dict[str, int] = {row[0]: row[1] for row in rows}
-        return {status: found.get(status.value, 0) for status in TaskStatus}
+        rows = await self._database.run(
+            lambda connection: connection.execute(union_all(*counted)).all(), reads=True
+        )
+        return {TaskStatus(status): number for status, number in rows}
 
     async def find(
         self, status: TaskStatus | None = None, *, limit: int = 100, offset: int = 0
     ) -> list[Task]:
-        chosen = [self._own] if status is None else [self._own, _task.status == status.value]
+        chosen = [self._own] if status is None else [self._own, _is(status)]
 
         def read(connection: Connection) -> list[Task]:
             query = select(*raw_columns(connection)).where(*chosen).order_by(_task.id.desc())
@@ -254,19 +272,7 @@ class SqlTaskQueue:
         return await self._database.run(read, reads=True)
 
     async def retry(self, ids: Sequence[TaskId] | None) -> list[TaskId]:
-        newer = sync_queue.alias("newer").c
-        superseded = (
-            select(newer.id)
-            .where(
-                newer.dedupe_key == _task.dedupe_key,
-                # An older one waits where somebody has put it back by hand.
-                or_(newer.id > _task.id, newer.status == TaskStatus.PENDING.value),
-            )
-            .exists()
-        )
-        chosen = update(sync_queue).where(
-            self._own, _task.status == TaskStatus.FAILED.value, ~superseded
-        )
+        chosen = update(sync_queue).where(self._own, _is(TaskStatus.FAILED), ~_SUPERSEDED)
         if ids is not None:
             chosen = chosen.where(_task.id.in_(_numbers(ids)))
 
@@ -284,6 +290,22 @@ class SqlTaskQueue:
             return sorted(connection.execute(changed).scalars())
 
         return await self._change(put_back)
+
+    async def prune(self, *, completed: timedelta, failed: timedelta, limit: int = 500) -> int:
+        def delete_some(connection: Connection, now: datetime) -> int:
+            gone = 0
+            for past in (
+                (_is(TaskStatus.FAILED), _task.updated_at < now - completed, _SUPERSEDED),
+                (_is(TaskStatus.COMPLETED), _task.updated_at < now - completed),
+                (_is(TaskStatus.FAILED), _task.updated_at < now - failed),
+            ):
+                some = select(_task.id).where(self._own, *past, ~_SUPERSEDES).limit(limit - gone)
+                ids = connection.execute(some.with_for_update(skip_locked=True)).scalars().all()
+                connection.execute(delete(sync_queue).where(_task.id.in_(ids)))
+                gone += len(ids)
+            return gone
+
+        return await self._change(delete_some)
 
     async def close(self) -> None:
         """Nothing: whoever opened the database closes it."""
@@ -378,129 +400,6 @@ def _numbers(ids: Sequence[TaskId]) -> list[int]:
     return [number for number in numbers if isinstance(number, int) and abs(number) <= _LARGEST_ID]
 
 
-def _claim_next(
-    connection: Connection,
-    now: datetime,
-    lease: timedelta,
-    only: Sequence[int] | None,
-    kinds: Sequence[str],
-) -> Task | None:
-    """The next due task of these kinds under a new lease. Those that lost too many
-    workers fail on the way."""
-    while True:
-        row = _next_row(connection, now, only, kinds)
-        if row is None:
-            return None
-        task = task_of(row)
-        lapsed = task.status is TaskStatus.PROCESSING
-        if lapsed and task.crashes + 1 >= MAX_CRASHES:
-            _give_up(connection, task, now)
-            continue
-        token, expires_at = uuid.uuid4().hex, now + lease
-        # The lapsed attempt is the one that goes on; its owner's last request may still come.
-        count: dict[str, Any] = (
-            {"crashes": _counted(_task.crashes, 1), "check_again": True}
-            if lapsed
-            else {"attempts": _counted(_task.attempts, 1)}
-        )
-        connection.execute(
-            _row(task).values(
-                status=TaskStatus.PROCESSING.value,
-                lease_token=token,
-                lease_expires_at=expires_at,
-                updated_at=now,
-                parked_for=None,
-                **count,
-            )
-        )
-        return task_of(
-            row,
-            status=TaskStatus.PROCESSING,
-            lease_token=token,
-            lease_expires_at=expires_at,
-            updated_at=now,
-            parked_for=None,
-            attempts=task.attempts + (not lapsed),
-            crashes=task.crashes + lapsed,
-            check_again=task.check_again or lapsed,
-        )
-
-
-def _give_up(connection: Connection, task: Task, now: datetime) -> None:
-    crashes = task.crashes + 1
-    error = (
-        f"its worker was lost {crashes} times while it ran (killed, stopped or out of memory); "
-        "it is not tried again"
-    )
-    connection.execute(
-        _row(task).values(
-            status=TaskStatus.FAILED.value,
-            error=f"{error}; before it: {task.error}" if task.error else error,
-            crashes=_counted(_task.crashes, 1),
-            lease_token=None,
-            lease_expires_at=None,
-            updated_at=now,
-        )
-    )
-
-
-def _next_row(
-    connection: Connection, now: datetime, only: Sequence[int] | None, kinds: Sequence[str]
-) -> Row[Any] | None:
-    """The first of the kinds' next due tasks. Each is asked for by itself, as the index gives the
-    next one of a kind unsorted."""
-    queries = (_next_due(connection, now, only, kind) for kind in kinds)
-    found = [row for query in queries if (row := connection.execute(query).first())]
-    return found[0] if len(found) == 1 else min(found, key=_order, default=None)
-
-
-def _order(row: Row[Any]) -> tuple[int, datetime, int]:
-    task = task_of(row)
-    return -task.priority, task.scheduled_at, row.id
-
-
-def _row(task: Task) -> Any:
-    return update(sync_queue).where(_task.id == task.id)
-
-
-def _next_due(
-    connection: Connection, now: datetime, only: Sequence[int] | None, kind: str
-) -> Select[tuple[object, ...]]:
-    task, running, chosen = _task, _running, _chosen
-    own = task.entity_type == kind
-    same_entity_runs = (
-        select(running.id)
-        .where(
-            running.dedupe_key == task.dedupe_key,
-            running.status == TaskStatus.PROCESSING.value,
-        )
-        .exists()
-    )
-    due: ColumnElement[bool] = task.scheduled_at <= now
-    if connection.dialect.name == "postgresql":
-        # It would wait for ever and never say why.
-        due = or_(due, task.scheduled_at == literal_column("'infinity'::timestamptz"))
-    waiting = and_(task.status == TaskStatus.PENDING.value, due, ~same_entity_runs)
-    lapsed = and_(
-        task.status == TaskStatus.PROCESSING.value,
-        or_(task.lease_expires_at <= now, task.lease_expires_at.is_(None)),
-    )
-    # Lapsed leases are rare; without them the index gives the next task unsorted.
-    some_lapsed = connection.execute(select(task.id).where(own, lapsed).limit(1)).first()
-    query = (
-        select(*raw_columns(connection))
-        .where(own, or_(waiting, lapsed) if some_lapsed else waiting)
-        .order_by(task.priority.desc(), task.scheduled_at, task.id)
-        .limit(1)
-        .with_for_update(skip_locked=True, of=sync_queue)
-    )
-    if only is None:
-        return query
-    keys = select(chosen.dedupe_key).where(chosen.id.in_(only))
-    in_their_way = and_(lapsed, task.dedupe_key.in_(keys))
-    return query.where(or_(task.id.in_(only), in_their_way))
-
-
 def _parked_until(connection: Connection, account_id: str, until: datetime) -> datetime | None:
     """Until when the account's tasks wait; None where its parking has been ended meanwhile.
 
@@ -533,7 +432,7 @@ def _park_waiting(
         select(_task.id)
         .where(
             _task.entity_type.in_(kinds),
-            _task.status == TaskStatus.PENDING.value,
+            _PENDING,
             _task.scheduled_at <= now,
             _names(connection, account_id),
         )

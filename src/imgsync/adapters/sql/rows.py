@@ -26,11 +26,11 @@ class _DamageError(Exception):
 
 def raw_columns(connection: Connection) -> Sequence[ColumnElement[Any]]:
     """What `task_of` wants selected."""
-    return _raw_columns(connection.dialect.name)
+    return raw_columns_of(connection.dialect.name)
 
 
 @cache
-def _raw_columns(dialect: str) -> Sequence[ColumnElement[Any]]:
+def raw_columns_of(dialect: str) -> Sequence[ColumnElement[Any]]:
     read = _as_bytes if dialect == "sqlite" else _as_text
     return tuple(read(column).label(column.name) for column in sync_queue.c)
 

@@ -95,20 +95,47 @@ for _column in sync_queue.c:
                 f"{_column.name} GLOB '{_DAY} {_TIME}*'", name=f"sync_queue_{_column.name}_format"
             ).ddl_if(dialect="sqlite")
         )
+_child = text("coalesce(account_id, '')")
+_ended = text("status IN ('completed', 'failed')")
+for _name, _columns, _where in (
+    (
+        "due",
+        (sync_queue.c.priority.desc(), sync_queue.c.scheduled_at, sync_queue.c.id),
+        text("status = 'pending'"),
+    ),
+    ("leases", (sync_queue.c.lease_expires_at,), text("status = 'processing'")),
+):
+    # By child, as those take turns.
+    Index(
+        f"sync_queue_{_name}",
+        sync_queue.c.entity_type,
+        _child,
+        *_columns,
+        sqlite_where=_where,
+        postgresql_where=_where,
+    )
 Index(
-    "sync_queue_due",
+    "sync_queue_ended",
     sync_queue.c.entity_type,
     sync_queue.c.status,
-    sync_queue.c.priority.desc(),
-    sync_queue.c.scheduled_at,
+    sync_queue.c.updated_at,
+    sqlite_where=_ended,
+    postgresql_where=_ended,
+)
+_keyed = sync_queue.c.dedupe_key.is_not(None)
+Index(
+    "sync_queue_key",
+    sync_queue.c.dedupe_key,
     sync_queue.c.id,
+    sqlite_where=_keyed,
+    postgresql_where=_keyed,
 )
 Index("sync_queue_account", sync_queue.c.account_id, sync_queue.c.status)
 _parked = sync_queue.c.parked_for.is_not(None)
 Index("sync_queue_parked", sync_queue.c.parked_for, sqlite_where=_parked, postgresql_where=_parked)
 for _status in (TaskStatus.PENDING, TaskStatus.PROCESSING):
     # At most one waiting and one running task of a child entity.
-    _where = sync_queue.c.status == text(f"'{_status}'")
+    _where = text(f"status = '{_status}'")
     Index(
         f"sync_queue_one_{_status}",
         sync_queue.c.dedupe_key,
@@ -116,6 +143,14 @@ for _status in (TaskStatus.PENDING, TaskStatus.PROCESSING):
         sqlite_where=_where,
         postgresql_where=_where,
     )
+
+# When a task of a child was claimed last, in claims; '' stands for those of no child.
+sync_turns = Table(
+    "sync_turns",
+    metadata,
+    Column("account_id", Text, primary_key=True),
+    Column("turn", BigInteger, nullable=False),
+)
 
 accounts = Table(
     "accounts",

@@ -66,8 +66,12 @@ class TaskQueue(Protocol):
     async def claim(
         self, *, lease: timedelta, limit: int = 1, only: Sequence[TaskId] | None = None
     ) -> list[Task]:
-        """Takes the next due tasks, at most `limit`: highest priority first, then earliest
-        schedule, then the one that was added first. Empty where none is due.
+        """Takes the next due tasks of one child, at most `limit`. Empty where none is due.
+
+        Children (by `account_id`; the tasks without one are a child of their own) take turns: of
+        those with a due task the one whose last claim, by whatever host, is longest ago, and before
+        it those that never had one. Within a child: highest priority first, then earliest
+        schedule, then the one that was added first; so too among children that never had a turn.
 
         Never a task whose key is being processed. A task whose lease lapsed is taken again, with
         a crash more, no attempt more and `check_again` set; after MAX_CRASHES it fails. A row that
@@ -145,6 +149,15 @@ class TaskQueue(Protocol):
 
         Returns the ids of those changed, oldest first; one whose key has a newer task stays, as its
         payload is out of date.
+        """
+        ...
+
+    async def prune(self, *, completed: timedelta, failed: timedelta, limit: int = 500) -> int:
+        """Deletes tasks that ended longer ago than this, at most `limit`; how many. What is left is
+        for the next call, so that none holds the store for long.
+
+        A failed one that a newer task of its key has superseded goes as early as a completed one.
+        A task stays while an older failed one of its key does: `retry` would take that one up.
         """
         ...
 

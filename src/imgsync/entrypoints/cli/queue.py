@@ -125,6 +125,22 @@ def release(container: Container, ids: tuple[str, ...], as_json: bool) -> None:
     _print_changed("released", changed, ids, "no worker holds it", as_json=as_json)
 
 
+@queue.command("prune")
+@json_option
+@pass_container
+def prune(container: Container, as_json: bool) -> None:
+    """Delete tasks that ended longer ago than keep_days (30), failed ones three times as long ago.
+
+    A worker does it daily. Records of what was copied stand elsewhere and stay.
+    """
+    prune_queue = container.prune_queue()
+    gone = run_async(container, prune_queue)
+    if as_json:
+        print_json({"pruned": gone})
+    else:
+        say(f"{gone} tasks deleted.")
+
+
 def _print_changed(
     verb: str, changed: list[TaskId], wanted: tuple[str, ...], why_not: str, *, as_json: bool
 ) -> None:

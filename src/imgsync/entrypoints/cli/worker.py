@@ -33,8 +33,8 @@ _log = logging.getLogger("imgsync.worker")
 @json_option
 @pass_container
 def worker(container: Container, concurrency: int | None, drain: bool, as_json: bool) -> ExitStatus:
-    """Run queued tasks, and the cleanup of the content store daily (configured by
-    cleanup_at, 03:00).
+    """Run queued tasks, and daily (configured by cleanup_at, 03:00) the cleanup of the content
+    store and the pruning of tasks that ended long ago (configured by keep_days, 30).
 
     SIGTERM or Ctrl-C: take no new task and finish those under way; after grace_seconds, or at a
     second signal, give them back to the queue. A worker without --drain ends with 0 when it is
@@ -84,8 +84,17 @@ async def _serve(
         cleaned = await cleanup.delete(files)
         _log.info("cleanup: %d files, %d bytes freed", cleaned.files, cleaned.freed_bytes)
 
+    async def prune() -> None:
+        _log.info("cleanup: %d tasks that ended long ago", await container.prune_queue()())
+
+    async def both() -> None:
+        try:
+            await clean()
+        finally:
+            await prune()
+
     daily = asyncio.create_task(
-        run_daily(clean, config.cleanup_at, lambda: datetime.now().astimezone())
+        run_daily(both, config.cleanup_at, lambda: datetime.now().astimezone())
     )
     try:
         with stopped_by_signals(running.stop, running.abort, config.grace_seconds, STOPPING):

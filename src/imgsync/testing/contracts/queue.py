@@ -86,6 +86,10 @@ class Host(Generic[StoreT]):
         """The ids of so many claims."""
         return [(await self.take()).id for _ in range(number)]
 
+    async def children(self, number: int) -> list[str | None]:
+        """Whose the tasks of so many claims were."""
+        return [(await self.take()).account_id for _ in range(number)]
+
     async def stored(self, task_id: TaskId) -> Task:
         task = await self.queue.get(task_id)
         assert task is not None, f"task {task_id} is gone"
@@ -435,6 +439,117 @@ class TaskQueueContract(TimedContract[StoreT]):
         assert (await host.stored(damaged)).status is TaskStatus.FAILED
         assert {found.id for found in await host.queue.find()} == {damaged, good}
         assert (await host.take()).damage is None
+
+    # Whose turn it is
+
+    async def test_children_take_turns(self, host: Host[StoreT]) -> None:
+        for child, number in (("a", 4), ("b", 2), (None, 2), ("c", 1)):
+            for _ in range(number):
+                await host.put(account_id=child)
+        assert await host.children(9) == ["a", "b", None, "c", "a", "b", None, "a", "a"]
+        assert await host.claim() is None
+
+    async def test_hosts_keep_to_one_order_of_turns(self, host: Host[StoreT]) -> None:
+        for child in "aaabbb":
+            await host.put(account_id=child)
+        another = await host.another()
+        taken = [await one.children(1) for one in (host, another, another, host, another)]
+        assert taken == [["a"], ["b"], ["a"], ["b"], ["a"]]
+        assert await (await host.another()).children(1) == ["b"]
+
+    async def test_a_turn_goes_before_a_priority_which_counts_within_the_child(
+        self, host: Host[StoreT]
+    ) -> None:
+        for child, priority in (("a", 50), ("a", 90), ("b", 1), ("b", 5), ("a", 99)):
+            await host.put((child, priority), account_id=child, priority=priority)
+        taken = [tuple((await host.take()).payload) for _ in range(5)]
+        assert taken == [("a", 99), ("b", 5), ("a", 90), ("b", 1), ("a", 50)]
+
+    async def test_of_children_that_had_no_turn_the_highest_priority_goes_first(
+        self, host: Host[StoreT]
+    ) -> None:
+        for child, priority in (("a", 50), ("b", 50), ("c", 90)):
+            await host.put(account_id=child, priority=priority)
+        assert await host.children(3) == ["c", "a", "b"]
+
+    async def test_a_child_saves_up_no_turns(self, host: Host[StoreT]) -> None:
+        for child in "aaaaab":
+            await host.put(account_id=child)
+        assert await host.children(6) == ["a", "b", "a", "a", "a", "a"]
+        for child in "abababb":
+            await host.put(account_id=child)
+        assert await host.children(7) == ["b", "a", "b", "a", "b", "a", "b"]
+
+    async def test_a_claim_of_many_is_of_one_child(self, host: Host[StoreT]) -> None:
+        for child in "abab":
+            await host.put(account_id=child)
+        await host.put(account_id="a", priority=90)
+        claims = [await host.queue.claim(lease=host.lease, limit=3) for _ in range(3)]
+        taken = [[task.account_id for task in claim] for claim in claims]
+        assert taken == [["a", "a", "a"], ["b", "b"], []]
+        assert claims[0][0].priority == 90
+
+    async def test_a_child_that_waits_has_no_turn_and_keeps_no_other_from_theirs(
+        self, host: Host[StoreT]
+    ) -> None:
+        """Parked, delayed, or of a key that runs."""
+        running = await host.take(only=[await host.put(key="k", account_id="runs")])
+        for _ in range(3):
+            await host.put(_of_account(child_account_id="parked"), account_id="parked", priority=99)
+            await host.put(account_id="late", priority=98, delay=_HOUR)
+            await host.put(account_id="free", priority=1)
+        await host.put(key="k", account_id="runs", priority=97)
+        task = await host.take()
+        assert task.account_id == "parked"
+        assert await host.park(task, "parked") == 2
+        assert await host.queue.parked() == 3
+        claimed = await host.queue.claim(lease=host.lease, limit=2)
+        assert [task.account_id for task in claimed] == ["free", "free"]
+        assert await host.children(1) == ["free"]
+        assert await host.claim() is None
+        await host.complete(running)
+        assert await host.queue.unpark("parked") == 3
+        assert await host.children(2) == ["runs", "parked"]
+
+    async def test_within_a_child_what_waits_goes_aside_for_what_is_due(
+        self, host: Host[StoreT]
+    ) -> None:
+        low, _, middle = [
+            await host.put(account_id="a", priority=priority, delay=delay)
+            for priority, delay in ((10, timedelta(0)), (90, _HOUR), (50, timedelta(0)))
+        ]
+        claimed = await host.queue.claim(lease=host.lease, limit=5)
+        assert [task.id for task in claimed] == [middle, low]
+
+    async def test_only_takes_turns_too(self, host: Host[StoreT]) -> None:
+        ids = [await host.put(account_id=child) for child in "aabab"]
+        only = ids[1:]
+        claims = [await host.queue.claim(lease=host.lease, limit=2, only=only) for _ in range(3)]
+        taken = [[task.id for task in claim] for claim in claims]
+        assert taken == [[ids[1], ids[3]], [ids[2], ids[4]], []]
+
+    async def test_kinds_of_one_child_have_one_turn(self, host: Host[StoreT]) -> None:
+        both = await host.another(TASK_ENTITY_TYPE, _OTHER_KIND)
+        for n, (child, kind) in enumerate(
+            [("a", TASK_ENTITY_TYPE), ("b", _OTHER_KIND), ("a", _OTHER_KIND), ("b", _OTHER_KIND)]
+        ):
+            await both.put(n, account_id=child, kind=kind)
+        claims = [await both.queue.claim(lease=both.lease, limit=5) for _ in range(2)]
+        assert [[task.payload for task in claim] for claim in claims] == [[0, 2], [1, 3]]
+
+    async def test_a_lapsed_task_has_the_turn_of_its_child(self, host: Host[StoreT]) -> None:
+        for child in "ab":
+            await host.put(account_id=child)
+        lost = [(await host.take()).id for _ in range(2)]
+        await host.wait(host.lease)
+        new = [await host.put(account_id=child, priority=90) for child in "ac"]
+        claims = [await host.queue.claim(lease=host.lease, limit=5) for _ in range(4)]
+        assert [[task.id for task in claim] for claim in claims] == [
+            [new[1]],
+            [new[0], lost[0]],
+            [lost[1]],
+            [],
+        ]
 
     # Leases
 
@@ -995,6 +1110,88 @@ class TaskQueueContract(TimedContract[StoreT]):
             assert (await host.stored(task_id)).status is TaskStatus.FAILED
         assert (await host.stored(pending)).status is TaskStatus.PENDING
 
+    # What is deleted by age
+
+    async def ends(self, host: Host[StoreT]) -> dict[str, TaskId]:
+        """A completed and a failed task, and one of each other status."""
+        waiting, held, done, failed = [await host.put() for _ in range(4)]
+        await host.take(only=[held])
+        await host.complete(await host.take(only=[done]))
+        await host.queue.fail(await host.take(only=[failed]), error="x")
+        return {"waiting": waiting, "held": held, "done": done, "failed": failed}
+
+    async def test_ended_tasks_are_deleted_by_age(self, host: Host[StoreT]) -> None:
+        ids = await self.ends(host)
+        age = host.lease / 2
+        assert await host.queue.prune(completed=age, failed=age) == 0
+        await host.wait(age * 1.5)
+        assert await host.queue.prune(completed=_HOUR, failed=_HOUR) == 0
+        assert await host.queue.prune(completed=age, failed=_HOUR) == 1
+        assert await host.queue.get(ids["done"]) is None
+        assert await host.queue.prune(completed=_HOUR, failed=age) == 1
+        assert await host.queue.get(ids["failed"]) is None
+        assert await host.queue.prune(completed=age, failed=age) == 0
+        assert (await host.stored(ids["waiting"])).status is TaskStatus.PENDING
+        assert (await host.stored(ids["held"])).status is TaskStatus.PROCESSING
+
+    async def test_a_task_is_as_old_as_its_end(self, host: Host[StoreT]) -> None:
+        await host.put()
+        task = await host.take()
+        age = host.lease / 2
+        await host.wait(age * 1.5)
+        await host.complete(task)
+        assert await host.queue.prune(completed=age, failed=age) == 0
+        await host.wait(age * 1.5)
+        assert await host.queue.prune(completed=age, failed=age) == 1
+
+    async def test_they_are_deleted_in_portions(self, host: Host[StoreT]) -> None:
+        await host.queue.enqueue([NewTask(n) for n in range(5)])
+        for task in await host.queue.claim(lease=host.lease, limit=5):
+            await host.complete(task)
+        await host.wait(host.lease / 4)
+        zero = timedelta(0)
+        portions = [await host.queue.prune(completed=zero, failed=zero, limit=2) for _ in range(4)]
+        assert portions == [2, 2, 1, 0]
+        assert await host.queue.find() == []
+
+    async def test_no_outdated_failed_task_is_left_to_be_retried(self, host: Host[StoreT]) -> None:
+        """While it is there, what superseded it stays, however old that is."""
+        failed = await host.failed("k")
+        await host.complete(await host.take(only=[await host.put(key="k")]))
+        await host.wait(host.lease / 4)
+        zero = timedelta(0)
+        # The failed one goes as early as the completed one, and first.
+        assert await host.queue.prune(completed=zero, failed=_HOUR, limit=1) == 1
+        assert await host.queue.get(failed) is None
+        assert await host.queue.prune(completed=zero, failed=_HOUR) == 1
+        assert await host.queue.retry(None) == []
+
+    async def test_what_superseded_a_task_that_failed_later_stays_with_it(
+        self, host: Host[StoreT]
+    ) -> None:
+        old = await host.put({"v": 1}, key="k")
+        task = await host.take()
+        newer = await host.put({"v": 2}, key="k")
+        age = host.lease / 2
+        await host.queue.fail(task, error="x")
+        await host.complete(await host.take(only=[newer]))
+        assert await host.queue.prune(completed=age, failed=_HOUR) == 0
+        await host.wait(age * 1.5)
+        while await host.queue.prune(completed=age, failed=_HOUR, limit=1):
+            assert await host.queue.retry(None) == []
+        assert await host.queue.get(old) is None
+        assert await host.queue.get(newer) is None
+
+    async def test_a_failed_task_before_a_newer_one_that_waits_goes_early(
+        self, host: Host[StoreT]
+    ) -> None:
+        superseded, waiting = await host.failed("k"), await host.put(key="k")
+        kept = await host.failed("other")
+        await host.wait(host.lease / 4)
+        assert await host.queue.prune(completed=timedelta(0), failed=_HOUR) == 1
+        assert await host.queue.get(superseded) is None
+        assert {task.id for task in await host.queue.find()} == {waiting, kept}
+
     # Other kinds, other hosts
 
     async def test_tasks_of_other_kinds_are_left_alone(self, host: Host[StoreT]) -> None:
@@ -1018,6 +1215,8 @@ class TaskQueueContract(TimedContract[StoreT]):
         assert await host.queue.free(None) == await host.queue.free(ids) == []
         assert await host.queue.parked() == 0
         assert await host.queue.unpark("b") == 0
+        await host.wait(host.lease / 4)
+        assert await host.queue.prune(completed=timedelta(0), failed=timedelta(0)) == 0
         own = await host.put(payload)
         assert await host.park(await host.take(), "a") == 0
         assert [await other.stored(i) for i in ids] == before
@@ -1076,6 +1275,7 @@ class TaskQueueContract(TimedContract[StoreT]):
             queue.find,
             lambda: queue.get(task.id),
             lambda: queue.retry(None),
+            lambda: queue.prune(completed=timedelta(0), failed=timedelta(0)),
         ]
         for call in calls:
             with pytest.raises((StoreError, NoRoomError)):

@@ -1,0 +1,385 @@
+"""Which rows a claim takes: whose turn it is, and what of that child is next.
+
+A child is told by ``coalesce(account_id, '')``. Each child, and each of its priorities, is found by
+one look into an index, however many rows wait: a child with a million parked rows costs as much as
+one with a single row. Nothing of a row is read but its id, as other programs write there.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Connection,
+    Executable,
+    Row,
+    TextClause,
+    bindparam,
+    case,
+    literal_column,
+    select,
+    text,
+    true,
+    update,
+)
+
+from imgsync.adapters.sql.rows import raw_columns_of, task_of
+from imgsync.adapters.sql.tables import UtcDateTime, sync_queue
+from imgsync.domain.tasks import MAX_CRASHES, Task, TaskStatus
+
+_task = sync_queue.c
+_PROCESSING = TaskStatus.PROCESSING.value
+_MOST = 1_000_000
+"""Counters beyond it are damage; adding to them could overflow."""
+
+_CHILD = "coalesce({row}.account_id, '')"
+_FREE_KEY = """
+    NOT EXISTS (
+        SELECT 1 FROM sync_queue r WHERE r.status = 'processing' AND r.dedupe_key = q.dedupe_key
+    )
+"""
+_IN_ORDER = "q.priority DESC, q.scheduled_at, q.id"
+_WAITS, _NEVER_DUE, _LAPSE, _UNRANKED = range(4)
+"""Why a row is to be taken."""
+
+
+def _steps(name: str, status: str) -> str:
+    """The children that have rows of this status, each found by one look into the index."""
+    child = _CHILD.format(row="q")
+    own = f"q.status = '{status}' AND q.entity_type = {{of}}.kind"
+    first = own.format(of="k")
+    next_one = own.format(of="c")
+    return f"""
+        {name} (kind, account) AS (
+            SELECT k.kind, (
+                SELECT {child} FROM sync_queue q WHERE {first} ORDER BY {child} LIMIT 1
+            ) FROM kinds k
+            UNION ALL
+            SELECT c.kind, (
+                SELECT {child} FROM sync_queue q
+                WHERE {next_one} AND {child} > c.account ORDER BY {child} LIMIT 1
+            ) FROM {name} c WHERE c.account IS NOT NULL
+        )
+    """
+
+
+def _first_of_level(source: int, due: str) -> str:
+    return f"""
+        SELECT l.account, {source} AS source, (
+            SELECT q.id FROM sync_queue q
+            WHERE q.status = 'pending' AND q.entity_type = l.kind
+                AND {_CHILD.format(row="q")} = l.account AND q.priority = l.priority
+                AND {due} AND {_FREE_KEY}
+            ORDER BY q.scheduled_at, q.id LIMIT 1
+        ) AS id FROM levels l WHERE l.priority IS NOT NULL
+    """
+
+
+def _first_unranked(due: str) -> str:
+    """Of rows without a priority, where another program's table takes such."""
+    return f"""
+        SELECT c.account, {_UNRANKED} AS source, (
+            SELECT q.id FROM sync_queue q
+            WHERE q.status = 'pending' AND q.entity_type = c.kind
+                AND {_CHILD.format(row="q")} = c.account AND q.priority IS NULL
+                AND {due} AND {_FREE_KEY}
+            ORDER BY q.scheduled_at, q.id LIMIT 1
+        ) AS id FROM children c WHERE c.account IS NOT NULL
+    """
+
+
+def _first_lapsed(lapsed: str) -> str:
+    return f"""
+        SELECT h.account, {_LAPSE} AS source, (
+            SELECT q.id FROM sync_queue q
+            WHERE q.status = 'processing' AND q.entity_type = h.kind
+                AND {_CHILD.format(row="q")} = h.account AND {lapsed} LIMIT 1
+        ) AS id FROM holders h WHERE h.account IS NOT NULL
+    """
+
+
+_LEVEL = """
+    SELECT q.priority FROM sync_queue q
+    WHERE q.status = 'pending' AND q.priority IS NOT NULL AND q.entity_type = {of}.kind
+        AND coalesce(q.account_id, '') = {of}.account {below} ORDER BY q.priority DESC LIMIT 1
+"""
+_LEVELS = f"""
+    levels (kind, account, priority) AS (
+        SELECT c.kind, c.account, ({_LEVEL.format(of="c", below="")})
+        FROM children c WHERE c.account IS NOT NULL
+        UNION ALL
+        SELECT l.kind, l.account, ({_LEVEL.format(of="l", below="AND q.priority < l.priority")})
+        FROM levels l WHERE l.priority IS NOT NULL
+    )
+"""
+# Not joined: PostgreSQL expects so many that it would read the whole table for it.
+_BY_TURN = """
+    SELECT f.id, f.source, dense_rank() OVER (ORDER BY f.account) AS child
+    FROM found f LEFT JOIN sync_turns t ON t.account_id = f.account
+    ORDER BY coalesce(t.turn, 0), (SELECT q.priority FROM sync_queue q WHERE q.id = f.id) DESC,
+        (SELECT q.scheduled_at FROM sync_queue q WHERE q.id = f.id), f.id
+"""
+_LAPSED = ("q.lease_expires_at <= :now", "q.lease_expires_at IS NULL")
+_NEVER = "q.scheduled_at = 'infinity'"
+"""Of PostgreSQL: such a row would wait for ever and never say why."""
+
+_OF_THE_FIRST = """
+    q.entity_type = (SELECT entity_type FROM sync_queue WHERE id = :first)
+    AND coalesce(q.account_id, '') = (
+        SELECT coalesce(account_id, '') FROM sync_queue WHERE id = :first
+    )
+"""
+_SAME_PRIORITY = "q.priority = (SELECT priority FROM sync_queue WHERE id = :first)"
+_TURN = {
+    "sqlite": (
+        """
+        INSERT INTO sync_turns (account_id, turn)
+        SELECT coalesce(account_id, ''), (SELECT coalesce(max(turn), 0) + 1 FROM sync_turns)
+        FROM sync_queue WHERE id = :id
+        ON CONFLICT (account_id) DO UPDATE SET turn = excluded.turn
+        """,
+    ),
+    # Who takes a task of the child at this moment gives it its turn just as well: nobody waits.
+    "postgresql": (
+        """
+        WITH this AS MATERIALIZED (
+            SELECT account_id FROM sync_turns WHERE account_id = (
+                SELECT coalesce(account_id, '') FROM sync_queue WHERE id = :id
+            ) FOR UPDATE SKIP LOCKED
+        )
+        UPDATE sync_turns t SET turn = (SELECT max(turn) + 1 FROM sync_turns)
+        FROM this WHERE t.account_id = this.account_id
+        """,
+        """
+        INSERT INTO sync_turns (account_id, turn)
+        SELECT coalesce(account_id, ''), (SELECT coalesce(max(turn), 0) + 1 FROM sync_turns)
+        FROM sync_queue WHERE id = :id ON CONFLICT DO NOTHING
+        """,
+    ),
+}
+
+
+class Statements:
+    """The statements of claims of some kinds in one dialect, put together once."""
+
+    def __init__(self, dialect: str, kinds: Sequence[str]) -> None:
+        locks = "FOR UPDATE OF q SKIP LOCKED" if dialect == "postgresql" else ""
+        self.kinds = {f"kind{n}": kind for n, kind in enumerate(kinds)}
+        # An index on times serves each of these by itself, and none of them together.
+        due = {_WAITS: "q.scheduled_at <= :now"}
+        if dialect == "postgresql":
+            due[_NEVER_DUE] = _NEVER
+        names = [f"CAST(:{name} AS TEXT)" for name in self.kinds]
+        firsts = [_first_of_level(*one) for one in due.items()]
+        firsts.append(_first_unranked(due[_WAITS]))
+        firsts += [_first_lapsed(one) for one in _LAPSED]
+        parts = [
+            f"kinds (kind) AS ({' UNION ALL '.join(f'SELECT {name}' for name in names)})",
+            _steps("children", "pending"),
+            _LEVELS,
+            _steps("holders", "processing"),
+            f"found AS (SELECT * FROM ({' UNION ALL '.join(firsts)}) AS f WHERE id IS NOT NULL)",
+        ]
+        own = f"q.entity_type IN ({', '.join(names)})"
+        waits = f"q.status = 'pending' AND ({' OR '.join(due.values())}) AND {_FREE_KEY}"
+        lapses = f"q.status = 'processing' AND ({' OR '.join(_LAPSED)})"
+        child = _CHILD.format(row="q")
+        found_of = f"""
+            WITH found AS (
+                SELECT {child} AS account, {_WAITS} AS source, q.id FROM sync_queue q
+                WHERE q.id IN :only AND {own} AND {waits}
+                UNION ALL
+                SELECT {child}, {_LAPSE}, q.id FROM sync_queue q
+                WHERE {own} AND {lapses} AND (
+                    q.id IN :only
+                    OR q.dedupe_key IN (SELECT dedupe_key FROM sync_queue WHERE id IN :only)
+                )
+            )
+        """
+        rows = "SELECT q.id FROM sync_queue q WHERE"
+        some = f"LIMIT :limit {locks}"
+        self.turns = _clause(f"WITH RECURSIVE {', '.join(parts)} {_BY_TURN}")
+        self.turns_of = _clause(found_of + _BY_TURN)
+        self.rows = {
+            source: _clause(
+                f"{rows} q.status = 'pending' AND {_OF_THE_FIRST} AND {_SAME_PRIORITY} AND {one}"
+                f" AND {_FREE_KEY} ORDER BY q.scheduled_at, q.id {some}"
+            )
+            for source, one in due.items()
+        }
+        self.rows[_UNRANKED] = _clause(
+            f"{rows} q.status = 'pending' AND {_OF_THE_FIRST} AND q.priority IS NULL"
+            f" AND {due[_WAITS]} AND {_FREE_KEY} ORDER BY q.scheduled_at, q.id {some}"
+        )
+        self.rows[_LAPSE] = _clause(
+            f"{rows} {_OF_THE_FIRST} AND {lapses} ORDER BY {_IN_ORDER} {some}"
+        )
+        self.these = _clause(
+            f"{rows} q.id IN :ids AND ({waits} OR {lapses}) ORDER BY {_IN_ORDER} {some}"
+        )
+        self.in_order = _clause(f"{rows} q.id IN :ids ORDER BY {_IN_ORDER} LIMIT :limit")
+        self.turn = [text(statement) for statement in _TURN[dialect]]
+        token = {
+            "sqlite": "lower(hex(randomblob(16)))",
+            "postgresql": "md5(gen_random_uuid()::text)",
+        }
+        self.hold = _hold(token[dialect])
+        ids: BindParameter[Any] = bindparam("ids", expanding=True)
+        self.whole = select(*raw_columns_of(dialect)).where(_task.id.in_(ids))
+
+
+def _clause(statement: str) -> TextClause:
+    clause = text(statement)
+    if ":now" in statement:
+        clause = clause.bindparams(bindparam("now", type_=UtcDateTime))
+    for several in ("ids", "only"):
+        if f":{several}" in statement:
+            clause = clause.bindparams(bindparam(several, expanding=True))
+    return clause
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """At most `limit` due rows of one child, held from `now` for a lease; `only`: of these ids."""
+
+    connection: Connection
+    statements: Statements
+    now: datetime
+    lease: timedelta
+    limit: int
+    only: Sequence[int] | None
+
+    def take(self) -> list[Task]:
+        """Tasks that lost too many workers fail on the way."""
+        while True:
+            ids = self._next()
+            if not ids:
+                return []
+            # As they were: what a claim writes hides damage.
+            rows = {row.id: row for row in self._rows(self.statements.whole, ids=ids)}
+            tasks = {id_: task_of(rows[id_]) for id_ in ids}
+            lapsed = {id_ for id_, t in tasks.items() if t.status is TaskStatus.PROCESSING}
+            dead = [id_ for id_ in lapsed if tasks[id_].crashes + 1 >= MAX_CRASHES]
+            if not dead:
+                return self._hold([(rows[id_], tasks[id_], id_ in lapsed) for id_ in ids])
+            for id_ in dead:
+                self._give_up(tasks[id_])
+
+    def children(self) -> list[list[Row[Any]]]:
+        """By child, the one first whose turn it is: what tells of rows that are due."""
+        values: dict[str, Any] = {"now": self.now, **self.statements.kinds}
+        if self.only is None:
+            found = self._rows(self.statements.turns, **values)
+        elif self.only:
+            found = self._rows(self.statements.turns_of, only=self.only, **values)
+        else:
+            found = []
+        by_child: dict[int, list[Row[Any]]] = {}
+        for row in found:
+            by_child.setdefault(row.child, []).append(row)
+        return list(by_child.values())
+
+    def _next(self) -> list[int]:
+        """Ids of the next rows, locked where a database does that."""
+        for firsts in self.children():
+            if found := self._these(firsts) if self.only is not None else self._of(firsts):
+                return found
+            # Others are about to take them, at this very moment.
+        return []
+
+    def _these(self, firsts: Sequence[Row[Any]]) -> list[int]:
+        ids = [row.id for row in firsts]
+        found = self._rows(self.statements.these, ids=ids, limit=self.limit, now=self.now)
+        return [row.id for row in found]
+
+    def _of(self, firsts: Sequence[Row[Any]]) -> list[int]:
+        """The next of the child: those of the highest priority first, unless rows of several
+        kinds or with lapsed leases are among them, which are put in order with them."""
+        in_order = len(self.statements.kinds) == 1 and all(r.source == _WAITS for r in firsts)
+        found: list[int] = []
+        for first in firsts:
+            rows = self._rows(
+                self.statements.rows[first.source],
+                first=first.id,
+                limit=self.limit - len(found) if in_order else self.limit,
+                now=self.now,
+            )
+            found += [row.id for row in rows if row.id not in found]
+            if in_order and len(found) >= self.limit:
+                break
+        if not in_order and len(found) > 1:
+            rows = self._rows(self.statements.in_order, ids=found, limit=self.limit)
+            return [row.id for row in rows]
+        return found
+
+    def _hold(self, taken: Sequence[tuple[Row[Any], Task, bool]]) -> list[Task]:
+        until, ids = self.now + self.lease, [row.id for row, *_ in taken]
+        held = self._rows(self.statements.hold, ids=ids, now=self.now, until=until)
+        tokens = {row.id: row.lease_token for row in held}
+        for statement in self.statements.turn:
+            if self.connection.execute(statement, {"id": ids[0]}).rowcount:
+                break
+        return [
+            task_of(
+                row,
+                status=TaskStatus.PROCESSING,
+                lease_token=tokens[row.id],
+                lease_expires_at=until,
+                updated_at=self.now,
+                parked_for=None,
+                attempts=task.attempts + (not lapsed),
+                crashes=task.crashes + lapsed,
+                check_again=task.check_again or lapsed,
+            )
+            for row, task, lapsed in taken
+        ]
+
+    def _give_up(self, task: Task) -> None:
+        error = (
+            f"its worker was lost {task.crashes + 1} times while it ran (killed, stopped or out of "
+            "memory); it is not tried again"
+        )
+        self.connection.execute(
+            update(sync_queue)
+            .where(_task.id == task.id)
+            .values(
+                status=TaskStatus.FAILED.value,
+                error=f"{error}; before it: {task.error}" if task.error else error,
+                crashes=counted(_task.crashes, 1),
+                lease_token=None,
+                lease_expires_at=None,
+                updated_at=self.now,
+            )
+        )
+
+    def _rows(self, statement: Executable, **values: Any) -> Sequence[Row[Any]]:
+        return self.connection.execute(statement, values).all()
+
+
+def _hold(token: str) -> Executable:
+    """Puts rows under a lease each. The lapsed attempt is the one that goes on; its owner's last
+    request may still come."""
+    lapsed = _task.status == _PROCESSING
+    return (
+        update(sync_queue)
+        .where(_task.id.in_(bindparam("ids", expanding=True)))
+        .values(
+            status=_PROCESSING,
+            lease_token=literal_column(token),
+            lease_expires_at=bindparam("until", type_=UtcDateTime),
+            updated_at=bindparam("now", type_=UtcDateTime),
+            parked_for=None,
+            attempts=case((lapsed, _task.attempts), else_=counted(_task.attempts, 1)),
+            crashes=case((lapsed, counted(_task.crashes, 1)), else_=_task.crashes),
+            check_again=case((lapsed, true()), else_=_task.check_again),
+        )
+        .returning(_task.id, _task.lease_token)
+    )
+
+
+def counted(column: ColumnElement[int], step: int) -> ColumnElement[int]:
+    """A counter one up or down; one that is no sensible number stays as it is."""
+    return case((column.between(max(0, -step), _MOST), column + step), else_=column)
