@@ -8,8 +8,7 @@ from pathlib import Path
 from benchmarks.report import finish
 from benchmarks.workload import CHILD, MAIN, account_id
 from imgsync.application.work import Tally
-from imgsync.domain.model import Account, TokenKind
-from imgsync.domain.settings import ChildSettings, Link
+from imgsync.domain.model import Account, Link, LinkSettings, TokenKind
 from imgsync.entrypoints.cli.runtime import run_async
 from imgsync.entrypoints.config import FixedConfig
 from imgsync.entrypoints.container import Container
@@ -26,14 +25,14 @@ def copy(emulator: EmulatorProcess) -> tuple[int, float]:
                 temp_dir=Path(folder) / "temp",
             )
         )
-        tally, settings = Tally(), ChildSettings(sync_images_all=True)
+        tally, settings = Tally(), LinkSettings(sync_images_all=True)
 
         async def run() -> float:
             main, child = (Account(account_id(n), n, TokenKind.SOLUTION, n) for n in (MAIN, CHILD))
             for account in (main, child):
                 await container.accounts().add(account)
             await container.settings().put(child.id, settings)
-            await container.enqueue()(Link(main, child, settings))
+            await container.enqueue()([Link(main, child, settings)])
             emulator.reset_stats()
             started = time.monotonic()
             await container.worker().run(drain=True, report=tally.add)

@@ -19,6 +19,7 @@ from imgsync import (
     UnknownAccountError,
     WrongAccountError,
 )
+from imgsync.application.survey import Difference
 from moysklad_emulator import Emulator, EmulatorLimits, EmulatorServer
 from tests.shop import CHILD_TOKEN, MAIN_TOKEN, Shop, pictures
 
@@ -42,11 +43,11 @@ NAMES = [
     "PayloadError",
     "PermissionDeniedError",
     "PlanOutcome",
-    "Planned",
     "PluginError",
     "StorageFullError",
     "StoreError",
     "SyncIsOffError",
+    "Surveyed",
     "SyncReport",
     "SyncRequest",
     "Tally",
@@ -138,10 +139,12 @@ async def test_a_program_links_surveys_syncs_and_enqueues(
         assert found == {"Lamp": True, "Lone": False}
         report = await sync.sync(main.id, "Franchise Omsk")
         assert (report.plan.entities, report.tally.uploaded, report.tally.errors) == (1, 3, [])
-        assert (await sync.enqueue(main, child)).entities == 1
+        again = await sync.enqueue(main, child)
+        assert (again.entities, again.unchanged) == (0, 1)
+        assert (await sync.check(main)).counts[child.id][Difference.UNMATCHED] == 1
         ended: list[str] = []
         tally = await sync.work(report=lambda r: ended.append(r.end.value))
-        assert (dict(tally.outcomes), ended) == ({"unchanged": 1}, ["completed"])
+        assert (dict(tally.outcomes), ended) == ({}, [])
 
 
 async def test_a_link_may_take_the_first_image_only(shop: Shop, settings: dict[str, Any]) -> None:

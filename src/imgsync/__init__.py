@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from imgsync.application.enqueue import PlanOutcome
-    from imgsync.application.survey import Planned
+    from imgsync.application.survey import Surveyed
     from imgsync.application.work import Tally, TaskEnd, TaskReport
     from imgsync.domain.errors import (
         AccountParkedError,
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "imgsync.application.enqueue": ("PlanOutcome",),
-    "imgsync.application.survey": ("Planned",),
+    "imgsync.application.survey": ("Surveyed",),
     "imgsync.application.work": ("Tally", "TaskEnd", "TaskReport"),
     "imgsync.domain.errors": (
         "AccountParkedError",
@@ -88,10 +88,10 @@ __all__ = [
     "PayloadError",
     "PermissionDeniedError",
     "PlanOutcome",
-    "Planned",
     "PluginError",
     "StorageFullError",
     "StoreError",
+    "Surveyed",
     "SyncIsOffError",
     "SyncReport",
     "SyncRequest",

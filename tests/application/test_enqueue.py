@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from imgsync.application.accounts import ChangeSettings, FindLink
+from imgsync.application.accounts import ChangeSettings, FindLinks
 from imgsync.application.enqueue import Enqueue, EnqueuePayloads, PlanOutcome
 from imgsync.application.payloads import BATCH, PayloadFormats, batch_payload
 from imgsync.domain.errors import (
@@ -16,9 +16,8 @@ from imgsync.domain.errors import (
     WrongAccountError,
     WrongRoleError,
 )
-from imgsync.domain.model import AccountRole
+from imgsync.domain.model import AccountRole, Link, LinkSettings
 from imgsync.domain.ports.queue import Enqueued, NewTask
-from imgsync.domain.settings import ChildSettings
 from tests.application.world import TYPES, World, png
 
 pytestmark = pytest.mark.anyio
@@ -46,7 +45,7 @@ def batches_of(world: World) -> list[int]:
 async def test_many_tasks_are_queued_by_the_hundred_in_the_order_of_the_list(world: World) -> None:
     shop(world, 250)
     sizes = batches_of(world)
-    outcome = await Enqueue(world.plan, world.queue)(world.link)
+    outcome = await Enqueue(world.survey, world.queue)([world.link])
     assert sizes == [100, 100, 50]
     queued = [(await world.task(task_id)).payload["name"] for task_id in outcome.task_ids]
     assert queued == [f"P{n}" for n in range(250)]
@@ -55,7 +54,7 @@ async def test_many_tasks_are_queued_by_the_hundred_in_the_order_of_the_list(wor
 
 async def test_nothing_to_queue_asks_nothing_of_the_queue(world: World) -> None:
     sizes = batches_of(world)
-    await Enqueue(world.plan, world.queue)(world.link)
+    await Enqueue(world.survey, world.queue)([world.link])
     assert sizes == []
 
 
@@ -72,7 +71,7 @@ async def test_tasks_under_way_to_the_queue_when_told_to_stop_are_told(world: Wo
 
     world.queue.enqueue = slow  # type: ignore[method-assign]
     outcome = PlanOutcome()
-    running = asyncio.create_task(Enqueue(world.plan, world.queue)(world.link, outcome=outcome))
+    running = asyncio.create_task(Enqueue(world.survey, world.queue)([world.link], outcome=outcome))
     await writing.wait()
     running.cancel()
     await asyncio.sleep(0.01)
@@ -85,17 +84,18 @@ async def test_tasks_under_way_to_the_queue_when_told_to_stop_are_told(world: Wo
 
 async def test_an_api_gone_half_way_leaves_no_planned_task_unqueued(world: World) -> None:
     shop(world, 130)
+    world.main.add("bundle", "B", [("b.png", png(1))], external_code="b")
     pages = [0]
 
     def fail(call: str) -> Exception | None:
         pages[0] += call == "list_entities"
-        return UnavailableError("503") if pages[0] == 2 else None
+        return UnavailableError("503") if pages[0] == 3 else None
 
     world.main.fail = fail
     outcome = PlanOutcome()
     with pytest.raises(UnavailableError):
-        await Enqueue(world.plan, world.queue)(world.link, outcome=outcome)
-    assert len(outcome.task_ids) == outcome.entities == 100
+        await Enqueue(world.survey, world.queue)([world.link], outcome=outcome)
+    assert len(outcome.task_ids) == outcome.entities == 130
 
 
 async def test_a_queue_that_fails_is_asked_no_more(world: World) -> None:
@@ -111,7 +111,7 @@ async def test_a_queue_that_fails_is_asked_no_more(world: World) -> None:
     world.queue.enqueue = fails  # type: ignore[method-assign]
     outcome = PlanOutcome()
     with pytest.raises(StoreError):
-        await Enqueue(world.plan, world.queue)(world.link, outcome=outcome)
+        await Enqueue(world.survey, world.queue)([world.link], outcome=outcome)
     assert sizes == [100, 100]
     assert len(outcome.task_ids) == 100
 
@@ -143,7 +143,7 @@ async def test_payloads_are_queued_by_the_hundred_too_and_told_where_that_ends(
     first = world.store.tasks[queued[0].task_id]
     assert planned[0] is not None
     assert (first.account_id, first.entity_id) == ("child", planned[0].main_entity_id)
-    await world.settings.put("child", ChildSettings())
+    await world.settings.put("child", LinkSettings())
     choice = await put.choose(payloads)
     assert (choice.wanted, [a.id for a in choice.off]) == ([], ["child"])
 
@@ -151,11 +151,16 @@ async def test_payloads_are_queued_by_the_hundred_too_and_told_where_that_ends(
 async def test_a_link_is_found_by_ids_or_names_where_the_child_receives_images(
     world: World,
 ) -> None:
-    find = FindLink(world.accounts, world.settings)
+    find_links = FindLinks(world.accounts, world.settings)
+
+    async def find(main: str, child: str) -> Link:
+        (link,) = await find_links(main, [child])
+        return link
+
     link = await find("MAIN", "child")
     assert (link.main.id, link.child.id) == ("main", "child")
     assert link.settings.sync_images_all
-    await world.settings.put("child", ChildSettings())
+    await world.settings.put("child", LinkSettings())
     with pytest.raises(SyncIsOffError, match=r"off for child 'child' \(child\); nothing was done"):
         await find("main", "child")
     with pytest.raises(UnknownAccountError):
@@ -167,11 +172,11 @@ async def test_a_link_is_found_by_ids_or_names_where_the_child_receives_images(
 async def test_settings_make_a_child_of_an_account_and_never_of_a_main_one(world: World) -> None:
     change = ChangeSettings(world.accounts, world.settings)
     account, settings = await change("child", first_only=True)
-    assert (account.id, settings) == ("child", ChildSettings(sync_images=True))
+    assert (account.id, settings) == ("child", LinkSettings(sync_images=True))
     assert await world.settings.get("child") == settings
     assert (await world.accounts.get("child")).role is AccountRole.CHILD
     await world.accounts.set_role("main", AccountRole.MAIN)
     with pytest.raises(WrongRoleError, match=r"'main' \(main\) is a main account"):
         await change("main", all_images=True)
     assert not (await world.settings.get("main")).enabled
-    assert (await change("main", all_images=False))[1] == ChildSettings()
+    assert (await change("main", all_images=False))[1] == LinkSettings()

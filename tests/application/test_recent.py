@@ -6,8 +6,7 @@ from datetime import timedelta
 import pytest
 
 from imgsync.application.parking import RecentAccounts, RecentSettings
-from imgsync.domain.model import Account, Parking, TokenKind
-from imgsync.domain.settings import ChildSettings
+from imgsync.domain.model import Account, LinkSettings, Parking, TokenKind
 from imgsync.testing import MemoryAccounts, MemorySettings, MemoryStore, SetClock
 
 pytestmark = pytest.mark.anyio
@@ -32,13 +31,13 @@ async def test_what_another_process_changes_is_heeded_after_a_second(store: Memo
     accounts = RecentAccounts(MemoryAccounts(store), uptime)
     settings = RecentSettings(MemorySettings(store), uptime)
     await other.add(OLD)
-    await MemorySettings(store).put("a", ChildSettings(sync_images=True))
+    await MemorySettings(store).put("a", LinkSettings(sync_images=True))
     assert (await accounts.get("a"), await accounts.parking("a")) == (OLD, None)
     assert (await settings.get("a")).enabled
     await other.add(NEW)
     parking = Parking("401", store.clock.now() + timedelta(hours=1))
     await other.park("a", parking)
-    await MemorySettings(store).put("a", ChildSettings())
+    await MemorySettings(store).put("a", LinkSettings())
     uptime.seconds += 0.9
     assert (await accounts.get("a"), await accounts.parking("a")) == (OLD, None)
     uptime.seconds += 0.2
@@ -59,7 +58,7 @@ async def test_what_this_process_changes_is_heeded_at_once(store: MemoryStore) -
     await accounts.add(NEW)
     assert (await accounts.get("a"), await accounts.parking("a")) == (NEW, None)
     assert not (await settings.get("a")).enabled
-    await settings.put("a", ChildSettings(sync_images=True))
+    await settings.put("a", LinkSettings(sync_images=True))
     assert (await settings.get("a")).enabled
 
 

@@ -10,8 +10,8 @@ import pytest
 from imgsync.application.payloads import batch_payload
 from imgsync.application.work import TaskEnd, TaskReport
 from imgsync.domain.errors import AuthorisationError, UnavailableError
+from imgsync.domain.model import LinkSettings
 from imgsync.domain.ports.storage import TempFile
-from imgsync.domain.settings import ChildSettings
 from imgsync.domain.tasks import Task, TaskStatus
 from tests.application.world import LEASE, World, png
 
@@ -70,7 +70,7 @@ async def test_warnings_are_stored_with_the_task(world: World) -> None:
 async def test_a_disabled_child_completes_the_task(world: World) -> None:
     world.pair(ONE)
     task_id = await world.enqueue()
-    await world.settings.put("child", ChildSettings())
+    await world.settings.put("child", LinkSettings())
     await drain(world)
     task = await world.task(task_id)
     assert (task.status, task.result) == (TaskStatus.COMPLETED, "Image sync is disabled")

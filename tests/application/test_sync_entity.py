@@ -29,12 +29,12 @@ from imgsync.domain.model import (
     AccountRole,
     EntityType,
     EntityTypes,
+    LinkSettings,
     RemoteImage,
     SourceImage,
     SyncRequest,
     Upload,
 )
-from imgsync.domain.settings import ChildSettings
 from imgsync.domain.tasks import SyncOutcome
 from imgsync.testing import MemoryMoySklad
 from tests.application.world import World, png
@@ -72,11 +72,11 @@ async def test_all_images_are_copied_in_order_in_one_upload(world: World) -> Non
 @pytest.mark.parametrize(
     ("settings", "copied"),
     [
-        (ChildSettings(sync_images=True), 1),
-        (ChildSettings(sync_images_all=True), 10),
+        (LinkSettings(sync_images=True), 1),
+        (LinkSettings(sync_images_all=True), 10),
     ],
 )
-async def test_the_limit_of_the_child(world: World, settings: ChildSettings, copied: int) -> None:
+async def test_the_limit_of_the_child(world: World, settings: LinkSettings, copied: int) -> None:
     images = [(f"{n}.png", png(n)) for n in range(12)]
     _, child_id = world.pair(images)
     await world.settings.put("child", settings)
@@ -89,7 +89,7 @@ async def test_the_limit_of_the_child(world: World, settings: ChildSettings, cop
 async def test_a_disabled_child_is_left_alone(world: World) -> None:
     world.pair(THREE)
     request = await world.request()
-    await world.settings.put("child", ChildSettings())
+    await world.settings.put("child", LinkSettings())
     world.main.calls.clear()
     world.child.calls.clear()
     result = await world.sync(request)
@@ -149,7 +149,7 @@ async def test_lowering_the_limit_needs_no_download(world: World) -> None:
     _, child_id = world.pair(THREE)
     request = await world.request()
     await world.sync(request)
-    await world.settings.put("child", ChildSettings(sync_images=True))
+    await world.settings.put("child", LinkSettings(sync_images=True))
     world.main.calls.clear()
     assert (await world.sync(request)).kept == 1
     assert world.main.count("download") == 0
@@ -317,7 +317,8 @@ async def test_full_storage_at_once_fails_clearly(world: World) -> None:
 @pytest.mark.parametrize("where", ["list_images", "set_images"])
 async def test_refused_credentials_of_the_child_fail_the_task(world: World, where: str) -> None:
     world.pair(THREE)
-    request = await world.request()
+    # Of another program, as the child's list is not known then.
+    request = replace(await world.request(), child_images=None)
     world.child.fail = failing(where, AuthorisationError("401 child"))
     with pytest.raises(AuthorisationError, match="401 child"):
         await world.sync(request)
@@ -668,7 +669,7 @@ async def test_a_list_that_is_cut_is_a_warning_each_time(world: World) -> None:
 
 async def test_the_first_image_alone_is_no_list_that_is_cut(world: World) -> None:
     world.pair(THREE)
-    await world.settings.put("child", ChildSettings(sync_images=True))
+    await world.settings.put("child", LinkSettings(sync_images=True))
     result = await world.sync(await world.request())
     assert (result.outcome, result.warnings) == (SyncOutcome.COMPLETED, ())
 
@@ -690,9 +691,9 @@ async def copied_and_emptied(world: World) -> tuple[str, SyncRequest]:
 
 
 @pytest.mark.parametrize(
-    "settings", [ChildSettings(sync_images=True), ChildSettings(sync_images_all=True)]
+    "settings", [LinkSettings(sync_images=True), LinkSettings(sync_images_all=True)]
 )
-async def test_an_emptied_list_reaches_the_child(world: World, settings: ChildSettings) -> None:
+async def test_an_emptied_list_reaches_the_child(world: World, settings: LinkSettings) -> None:
     child_id, request = await copied_and_emptied(world)
     await world.settings.put("child", settings)
     result = await world.sync(request)

@@ -1,7 +1,7 @@
 """A main and a child account in memory, with real use cases and a queue in memory between them."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -10,14 +10,22 @@ from typing import Any
 from imgsync.adapters.pictures.pillow import PillowCheck
 from imgsync.application.copy import CopyImagesHandler, SyncEntity
 from imgsync.application.payloads import BATCH, LEGACY, PayloadFormats, stored_payload
-from imgsync.application.survey import PlanSync
+from imgsync.application.survey import NotSurveyed, Survey, Surveyed
 from imgsync.application.work import RunTask, Worker
-from imgsync.domain.model import Account, EntityType, EntityTypes, SyncRequest, TokenKind
+from imgsync.domain.diff import Skip
+from imgsync.domain.model import (
+    Account,
+    EntityType,
+    EntityTypes,
+    Link,
+    LinkSettings,
+    SyncRequest,
+    TokenKind,
+)
 from imgsync.domain.packing import RequestRoom
 from imgsync.domain.ports.queue import NewTask
 from imgsync.domain.ports.storage import TempFile
 from imgsync.domain.replace import STRATEGIES
-from imgsync.domain.settings import ChildSettings, Link
 from imgsync.domain.tasks import TASK_ENTITY_TYPE, SyncResult, Task, TaskId
 from imgsync.testing import (
     MEMORY_LIMITS,
@@ -74,7 +82,7 @@ class World:
         self.store = MemoryStore(self.clock)
         for name in ("main", "child"):
             self.store.accounts[name] = Account(name, name, TokenKind.SOLUTION, "token")
-        self.store.settings["child"] = ChildSettings(sync_images_all=True)
+        self.store.settings["child"] = LinkSettings(sync_images_all=True)
         self.queue = MemoryTaskQueue(self.store)
         self.accounts = MemoryAccounts(self.store)
         self.settings = MemorySettings(self.store)
@@ -94,12 +102,23 @@ class World:
             STRATEGIES[self.strategy],
             PillowCheck(),
         )
-        self.plan = PlanSync(self.accounts, self.records, self.factory, TYPES)
+        self.survey = Survey(self.accounts, self.records, self.factory, TYPES)
 
     @property
     def link(self) -> Link:
         accounts = self.store.accounts
         return Link(accounts["main"], accounts["child"], self.store.settings["child"])
+
+    async def plan(self, main: str, child: str, **options: Any) -> AsyncIterator[Surveyed]:
+        """What a survey finds that is not as it should be; an error is raised."""
+        link = Link(
+            await self.accounts.get(main), await self.accounts.get(child), LinkSettings(False, True)
+        )
+        async for found in self.survey([link], **options):
+            if isinstance(found, NotSurveyed):
+                raise found.error
+            if found.request is not None or isinstance(found.change, Skip):
+                yield found
 
     async def sync(self, request: SyncRequest) -> SyncResult:
         """A sync by a worker whose right to write never ends."""
@@ -124,8 +143,9 @@ class World:
         return gauge
 
     async def request(self) -> SyncRequest:
-        """The planned request of the only pair."""
-        (planned,) = [p async for p in self.plan("main", "child")]
+        """The request of the only pair, whether anything has changed or not."""
+        keys = {f"child/product/{entity_id}" for entity_id in self.child.entities["product"]}
+        (planned,) = [p async for p in self.plan("main", "child", again=keys)]
         assert planned.request is not None
         return planned.request
 

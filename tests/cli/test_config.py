@@ -118,13 +118,17 @@ def test_every_command_has_help_in_english(cli: Cli) -> None:
     names = commands(main)
     assert {n[0] for n in names} == {
         "account",
+        "check",
         "cleanup-temp",
         "demo",
         "enqueue",
+        "link",
+        "links",
         "plugins",
         "queue",
         "settings",
         "sync",
+        "unlink",
         "worker",
     }
     for name in [(), *names]:

@@ -19,7 +19,7 @@ from imgsync.adapters.sql.database import Database
 from imgsync.adapters.sql.queue import SqlTaskQueue
 from imgsync.adapters.sql.repositories import SqlAccountRepository
 from imgsync.adapters.sql.tables import accounts
-from imgsync.application.survey import PlanSync
+from imgsync.application.survey import Survey
 from imgsync.domain.errors import ApiError
 from imgsync.domain.model import Parking
 from imgsync.domain.ports.queue import NewTask
@@ -138,7 +138,7 @@ def test_errors_of_the_api_are_shown_harmless(
     def refused(*_: Any, **__: Any) -> None:
         raise ApiError(f"400: {EVIL}")
 
-    monkeypatch.setattr(PlanSync, "__call__", refused)
+    monkeypatch.setattr(Survey, "__call__", refused)
     monkeypatch.setattr(HttpMoySkladFactory, "identify", refused, raising=False)
     for command in (["enqueue", *BOTH], ["sync", *BOTH], ["account", "add"]):
         for options in ([], ["--json"]):

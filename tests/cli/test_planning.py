@@ -31,7 +31,7 @@ def container(world: World, tmp_path: Path) -> Container:
     made = Container(config=config)
     for name in ("queue", "accounts", "settings", "records"):
         getattr(made, name).override(getattr(world, name))
-    made.plan_sync.override(world.plan)
+    made.survey.override(world.survey)
     return made
 
 
@@ -52,8 +52,8 @@ async def shop_with_emptied(world: World, emptied: int, full: int = 1) -> list[s
 async def plan(
     container: Container, *, max_clear: int | None = None, dry_run: bool = False
 ) -> PlanOutcome:
-    link = await container.find_link()("main", "child")
-    return await container.enqueue()(link, max_clear=max_clear, dry_run=dry_run)
+    links = await container.find_links()("main", ["child"])
+    return await container.enqueue()(links, max_clear=max_clear, dry_run=dry_run)
 
 
 async def test_a_few_clears_are_queued_after_the_copies(world: World, container: Container) -> None:
@@ -135,12 +135,16 @@ async def test_a_dry_run_tells_the_clears_and_changes_nothing(
     assert (await plan(container, dry_run=True)).as_dict() == {
         "entities": 1,
         "images": 1,
+        "unchanged": 0,
         "clears": 2,
         "clears_refused": 0,
         "created": 0,
         "updated": 0,
         "task_ids": [],
         "skipped": [],
+        "warnings": [],
+        "off": [],
+        "failed": [],
     }
     assert (await world.queue.counts())[TaskStatus.PENDING] == 0
     assert (await world.accounts.get("main")).role is None
@@ -148,17 +152,18 @@ async def test_a_dry_run_tells_the_clears_and_changes_nothing(
 
 async def test_a_plan_that_breaks_off_clears_nothing(world: World, container: Container) -> None:
     await shop_with_emptied(world, 1, full=150)
+    world.main.add("bundle", "B", [("b.png", png(1))], external_code="b")
     asked = 0
 
     def fail(call: str) -> Exception | None:
         nonlocal asked
         asked += call == "list_entities"
-        return OSError("gone half-way") if asked == 2 else None
+        return OSError("gone half-way") if asked == 3 else None
 
     world.main.fail = fail
     outcome = PlanOutcome()
     with pytest.raises(OSError, match="half-way"):
-        await container.enqueue()(world.link, outcome=outcome)
+        await container.enqueue()([world.link], outcome=outcome)
     assert 0 < len(outcome.task_ids) == outcome.entities  # what was planned by then is queued
     queued = [await world.task(task_id) for task_id in outcome.task_ids]
     assert all(task.payload["images"] for task in queued)

@@ -14,10 +14,10 @@ from imgsync.adapters.sql.database import Database
 from imgsync.adapters.sql.queue import SqlTaskQueue
 from imgsync.adapters.sql.repositories import SqlSettingsRepository
 from imgsync.application.enqueue import Enqueue, PlanOutcome
-from imgsync.application.survey import Planned, PlanSync
+from imgsync.application.survey import Found, Survey
 from imgsync.application.work import TaskEnd, TaskReport, Worker
 from imgsync.domain.errors import StoreError, UnavailableError
-from imgsync.domain.settings import ChildSettings
+from imgsync.domain.model import LinkSettings
 from imgsync.domain.tasks import SyncOutcome, SyncResult, Task, TaskId, TaskStatus
 from imgsync.entrypoints.cli import enqueue, sync
 from imgsync.entrypoints.exit_status import Ends, ExitStatus
@@ -44,9 +44,9 @@ def test_the_help_has_the_table(cli: Cli, command: list[str]) -> None:
 
 def plan_that(monkeypatch: pytest.MonkeyPatch, after: Callable[[int], None]) -> None:
     """Calls `after` with the number of entities planned so far, at each of them."""
-    plan = PlanSync.__call__
+    plan = Survey.__call__
 
-    async def interrupted(self: PlanSync, *args: Any, **options: Any) -> AsyncIterator[Planned]:
+    async def interrupted(self: Survey, *args: Any, **options: Any) -> AsyncIterator[Found]:
         count = 0
         after(count)
         async for planned in plan(self, *args, **options):
@@ -55,7 +55,7 @@ def plan_that(monkeypatch: pytest.MonkeyPatch, after: Callable[[int], None]) -> 
             after(count)
             await asyncio.sleep(0.01)  # in which a signal is heard
 
-    monkeypatch.setattr(PlanSync, "__call__", interrupted)
+    monkeypatch.setattr(Survey, "__call__", interrupted)
 
 
 def gone_after(planned: int) -> Callable[[int], None]:
@@ -191,7 +191,7 @@ def test_a_worker_stopped_while_draining_is_done_in_part(
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["sync", "--main", "x"],
+        ["sync", "--nonsense"],
         ["queue", "retry", "0"],
         ["nonsense"],
         ["settings", "set", "--child", "Child"],
@@ -329,7 +329,7 @@ def test_sync_that_is_switched_off_half_way_is_done_in_part(
 
     async def then_off(self: SqlTaskQueue, *args: Any, **kwargs: Any) -> None:
         await complete(self, *args, **kwargs)
-        await SqlSettingsRepository(self._database).put(shop.child.id, ChildSettings())
+        await SqlSettingsRepository(self._database).put(shop.child.id, LinkSettings())
 
     monkeypatch.setattr(SqlTaskQueue, "complete", then_off)
     result = ready.run("sync", *BOTH, IMGSYNC_CONCURRENCY="1")

@@ -47,7 +47,7 @@ def test_enqueue_then_worker_copies_products_bundles_and_variants(ready: Cli, sh
         for kind, count in (("product", 10), ("bundle", 2), ("variant", 1))
     }
     said = ready.ok("enqueue", *BOTH)
-    assert "Queued 3 tasks with 13 images (3 new, 0 updated); 0 skipped." in said
+    assert "Queued 3 tasks with 13 images (3 new, 0 updated); 0 unchanged, 0 skipped." in said
     assert ready.json("queue", "status")["pending"] == 3
     tally = ready.json("worker", "--drain")
     assert (tally["completed"], tally["uploaded"], tally["failed"]) == (3, 13, 0)
@@ -102,12 +102,12 @@ def test_the_match_field_and_the_types_are_options(ready: Cli, shop: Shop) -> No
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
-        (["enqueue"], 2, "give --main ACCOUNT and --child ACCOUNT"),
-        (["enqueue", "--main", "Main"], 2, "give --main ACCOUNT and --child ACCOUNT"),
+        (["enqueue"], 1, "No account is linked"),
+        (["enqueue", "--main", "Main"], 1, "No account is linked to account 'Main'"),
         (["enqueue", "--main", "Main", "--child", "main"], 1, "are the same"),
         (["enqueue", "--main", "nobody", "--child", "Child"], 1, "'nobody' is not stored"),
         (["sync", *BOTH, "--type", "service"], 1, "unknown entity type 'service'"),
-        (["sync", "--main", "Main"], 2, "Missing option '--child'"),
+        (["sync", "--main", "Main"], 1, "No account is linked to account 'Main'"),
         (["enqueue", *BOTH, "--payload", "-"], 2, "--payload stands alone"),
         (["queue", "retry", "99"], 1, "Not retried"),
         (["queue", "retry", "9" * 20], 2, "is not in the range"),
@@ -125,7 +125,7 @@ def test_wrong_arguments_are_explained_and_queue_nothing(
 
 def test_a_dry_run_queues_and_changes_nothing(ready: Cli, shop: Shop) -> None:
     lamp = shop.pair("Lamp", THREE)
-    assert "Would check 1 entities with 3 images; 0 skipped." in ready.ok(
+    assert "Would copy 3 images to 1 entities; 0 unchanged, 0 skipped." in ready.ok(
         "sync", *BOTH, "--dry-run"
     )
     assert ready.json("sync", *BOTH, "--dry-run")["run"] is None
@@ -141,8 +141,9 @@ def test_sync_copies_and_a_second_sync_costs_nothing(ready: Cli, shop: Shop) -> 
     assert "3 images uploaded, 0 kept" in said
     assert shop.images(lamp) == THREE
     shop.emulator.reset_stats()
-    again = ready.json("sync", *BOTH)["run"]
-    assert (again["outcomes"], again["uploaded"], again["kept"]) == ({"unchanged": 1}, 0, 3)
+    again = ready.json("sync", *BOTH)["plan"]
+    assert (again["unchanged"], again["task_ids"]) == (1, [])
+    assert shop.emulator.stats.api_calls == 4  # a page of each type of main, one of the child
     assert shop.emulator.stats.uploads == shop.emulator.stats.downloads == 0
 
 
@@ -433,7 +434,7 @@ def test_what_would_be_cleared_is_told(ready: Cli, shop: Shop) -> None:
     lamp = shop.pair("Lamp", THREE)
     ready.ok("sync", *BOTH)
     shop.main.set_images(shop.main.entities("product")[0], [])
-    assert "and clear those of 1; 0 skipped." in ready.ok("sync", *BOTH, "--dry-run")
+    assert "and clear those of 1; 0 unchanged, 0 skipped." in ready.ok("sync", *BOTH, "--dry-run")
     assert "over the limit of 0" in ready.fail("sync", *BOTH, "--max-clear", "0", status=3)
     assert shop.images(lamp) == THREE
     assert "Queued 1 tasks with 0 images, 1 of them to clear, (1 new" in ready.ok("enqueue", *BOTH)

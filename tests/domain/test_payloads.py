@@ -194,7 +194,7 @@ def test_what_the_queue_holds_reads_back_as_the_same_request() -> None:
         "sync_request",
         {},
         batch_payload(REQUEST),
-        stored_payload(REQUEST) | {"sync_request": 2},
+        stored_payload(REQUEST) | {"sync_request": 3},
         stored_payload(REQUEST) | {"sync_request": "1"},
     ],
 )

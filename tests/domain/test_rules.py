@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imgsync.application.clean import DailySchedule
-from imgsync.domain.diff import CopiedImage, SyncRecord, diff
+from imgsync.domain.diff import CopiedImage, SetTo, SyncRecord, diff
 from imgsync.domain.errors import PluginError, UnknownEntityTypeError, WrongAccountError
 from imgsync.domain.formats import image_format, safe_suffix, upload_name
-from imgsync.domain.matching import CounterpartIndex, FieldMatcher
+from imgsync.domain.matching import CounterpartIndex, FieldMatcher, in_folder
 from imgsync.domain.model import (
     Account,
     AccountRole,
@@ -20,26 +20,26 @@ from imgsync.domain.model import (
     EntityTypes,
     ImageFingerprint,
     Keep,
+    LinkSettings,
     MatchField,
     RemoteImage,
     SourceImage,
     TokenKind,
     check_roles,
 )
-from imgsync.domain.settings import ChildSettings
 from imgsync.domain.tasks import retry_delay
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 
 
 def test_images_are_off_by_default() -> None:
-    assert ChildSettings() == ChildSettings(sync_images=False, sync_images_all=False)
-    assert ChildSettings().limit_for(EntityType("product")) == 0
-    assert not ChildSettings().enabled
+    assert LinkSettings() == LinkSettings(sync_images=False, sync_images_all=False)
+    assert LinkSettings().limit_for(EntityType("product")) == 0
+    assert not LinkSettings().enabled
 
 
 def test_setting_one_switch_clears_the_other() -> None:
-    first = ChildSettings().with_first_only(True)
+    first = LinkSettings().with_first_only(True)
     assert (first.sync_images, first.sync_images_all) == (True, False)
     both = first.with_all(True)
     assert (both.sync_images, both.sync_images_all) == (False, True)
@@ -49,20 +49,20 @@ def test_setting_one_switch_clears_the_other() -> None:
 @pytest.mark.parametrize("maximum", [10, 15])
 def test_all_means_as_many_as_the_type_may_have(maximum: int) -> None:
     entity_type = EntityType("contentcard", maximum)
-    assert ChildSettings(sync_images_all=True).limit_for(entity_type) == maximum
-    assert ChildSettings(sync_images=True).limit_for(entity_type) == 1
-    assert ChildSettings(sync_images=True).enabled
+    assert LinkSettings(sync_images_all=True).limit_for(entity_type) == maximum
+    assert LinkSettings(sync_images=True).limit_for(entity_type) == 1
+    assert LinkSettings(sync_images=True).enabled
 
 
 def test_clearing_one_switch_leaves_the_other() -> None:
-    all_images = ChildSettings().with_all(True)
+    all_images = LinkSettings().with_all(True)
     assert all_images.with_first_only(False) == all_images
-    assert all_images.with_all(False) == ChildSettings()
+    assert all_images.with_all(False) == LinkSettings()
 
 
 def test_both_switches_at_once_are_refused() -> None:
     with pytest.raises(ValueError, match="exclude"):
-        ChildSettings(True, True)
+        LinkSettings(True, True)
 
 
 def test_attempts_run_at_once_after_one_and_after_five_minutes() -> None:
@@ -209,43 +209,70 @@ def test_a_fingerprint_needs_id_size_and_time() -> None:
     assert SourceImage("https://x/1", "a", 1, "t").fingerprint is None
 
 
+def counterparts(*keys: tuple[str | None, str, bool]) -> CounterpartIndex[str]:
+    """By key, id and whether it is archived."""
+    index: CounterpartIndex[str] = CounterpartIndex("code", "product", str)
+    for key, child_id, archived in keys:
+        index.add(key, child_id, archived=archived)
+    return index
+
+
 def test_counterparts() -> None:
-    index = CounterpartIndex(FieldMatcher(MatchField.CODE), "product")
-    index.add([Entity("1", "A", code="a"), Entity("2", "B", code="b"), Entity("3", "B", code="b")])
-    index.add([Entity("4", "no code"), Entity("1", "A, listed again", code="a")])
-    assert index.find(Entity("m", "A", code="a")) == ("1", "")
-    assert index.find(Entity("m", "B", code="b"))[1] == "several child entities have code 'b'"
-    assert index.find(Entity("m", "C", code="c"))[1] == "no child entity has code 'c'"
-    assert index.find(Entity("m", "D", code=" "))[1] == "it has no code"
+    index = counterparts(
+        *(("a", "1", False), ("b", "2", False), ("b", "3", False)),
+        *((None, "4", False), ("a", "1", False)),  # listed again
+    )
+    assert index.find("a") == ("1", "")
+    assert index.find("b")[1] == "several child entities have code 'b'"
+    assert index.find("c")[1] == "no child entity has code 'c'"
+    assert index.find(None)[1] == "it has no code"
+
+
+def test_an_archived_entity_is_a_counterpart_where_no_other_is() -> None:
+    index = counterparts(
+        *(("a", "1", True), ("a", "2", False), ("a", "3", True)),
+        *(("b", "4", True), ("c", "5", True), ("c", "6", True)),
+    )
+    assert index.find("a") == ("2", "")
+    assert index.find("b") == ("4", "")
+    assert index.find("c")[1] == "several child entities have code 'c'"
 
 
 def test_a_counterpart_goes_to_the_first_main_entity_only() -> None:
-    index = CounterpartIndex(FieldMatcher(MatchField.CODE), "product")
-    index.add([Entity("1", "A", code="a")])
-    assert index.assign(Entity("m", "A", code="a")) == ("1", "")
-    assert index.assign(Entity("n", "A", code="a")) == (
+    index = counterparts(("a", "1", False))
+    assert index.assign("a", "m") == ("1", "")
+    assert index.assign("a", "n") == (
         None,
         "its counterpart is already that of another product (m)",
     )
-    assert index.assign(Entity("m", "A, listed again", code="a")) == ("1", "")
-    assert index.assign(Entity("n", "C", code="c"))[1] == "no child entity has code 'c'"
+    assert index.assign("a", "m") == ("1", "")
+    assert index.assign("c", "n")[1] == "no child entity has code 'c'"
 
 
-class ByCard:
-    name = "card name"
-
-    def key(self, entity: Entity) -> str | None:
-        card = entity.fields.get("cardContentName")
-        return card if isinstance(card, str) else None
+def test_a_blank_field_matches_nothing() -> None:
+    matcher = FieldMatcher(MatchField.CODE)
+    assert matcher.key(Entity("m", "A", code="a")) == "a"
+    assert matcher.key(Entity("m", "A", code=" ")) is None
 
 
-def test_a_matcher_of_a_type_reads_the_row() -> None:
-    index = CounterpartIndex(ByCard(), "contentcard")
-    index.add([Entity("1", "A", fields={"cardContentName": "x"}), Entity("2", "B")])
-    assert index.find(Entity("m", "C", fields={"cardContentName": "x"})) == ("1", "")
-    assert index.find(Entity("m", "C"))[1] == "it has no card name"
-    unknown = Entity("m", "C", fields={"cardContentName": "y"})
-    assert index.find(unknown)[1] == "no child entity has card name 'y'"
+@pytest.mark.parametrize(
+    ("path", "folder", "inside"),
+    [
+        ("Light", "Light", True),
+        ("Light/Lamps", "Light", True),
+        ("Light/Lamps", "Lamps", True),
+        ("Light/Lamps/Red", "Light/Lamps", True),
+        ("Home/Lamps", "Light/Lamps", False),
+        ("Lights", "Light", False),
+        ("Red Light", "Light", False),
+        ("light", "Light", False),
+        ("", "Light", False),
+    ],
+)
+def test_folders_are_named_by_name_or_path(path: str, folder: str, inside: bool) -> None:
+    assert in_folder(path, [folder]) is inside
+    assert in_folder(path, ["another", f"/{folder}/"]) is inside
+    assert not in_folder(path, [])
 
 
 @pytest.mark.parametrize("max_images", ["15", None, 0, -1])
@@ -297,7 +324,7 @@ def test_an_image_that_stands_twice_has_two_copies(version: str) -> None:
     record = SyncRecord((first, first), copied, ("c1", "c2"), settled=False)
     current = [RemoteImage(f"http://h/{c}", "a.png", 100, "1", "") for c in ("c1", "c2")]
     image = SourceImage(f"http://h/download/{id_}", "a.png", 100, version)
-    outcomes = diff([image, image, image], record, current)
-    assert outcomes is not None
-    found = [o.element if version == "1" else o.earlier for o in outcomes]
+    change = diff([image, image, image], record, current, 10)
+    assert isinstance(change, SetTo)
+    found = [o.element if version == "1" else o.earlier for o in change.outcomes]
     assert found == [Keep("http://h/c1"), Keep("http://h/c2"), None]

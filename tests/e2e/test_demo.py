@@ -35,15 +35,19 @@ def test_the_demo_copies_photographs_and_verifies_them(tmp_path: Path) -> None:
     told = json.loads(done.stdout)
     assert (told["exit_status"], told["status"]) == (0, "done")
     first, unchanged, added = told["rounds"]
-    assert all(r["verified"] and not r["errors"] and not r["throttled"] for r in (first, added))
+    assert all(r["verified"] and not r["errors"] and not r["throttled"] for r in told["rounds"])
     assert first["uploaded"] == sum((1, 2, 3, 4, 5, 6, 8, 10, 2, 5, 1, 3))
     assert first["uploaded_bytes"] > first["downloaded_bytes"] > 10_000_000
     assert [w.partition(": ")[2] for w in first["warnings"]] == [
         "no_time_for_that_tiny.gif: it is neither a JPEG nor a PNG file"
     ]
-    assert (unchanged["uploaded"], unchanged["kept"]) == (0, first["uploaded"])
+    assert [w.partition(": ")[2] for w in unchanged["warnings"]] == [
+        "no_time_for_that_tiny.gif: it is neither a JPEG nor a PNG file"
+    ]
+    assert (unchanged["uploaded"], unchanged["kept"]) == (0, 0)
     assert unchanged["downloaded_bytes"] < 100_000
-    assert (added["uploaded"], added["kept"]) == (1, first["uploaded"])
+    assert (added["uploaded"], added["kept"]) == (1, 2)
+    assert [(r["entities"], r["changed"]) for r in told["rounds"]] == [(12, 12), (12, 0), (12, 1)]
     assert [r["skipped"] for r in (first, unchanged, added)] == [1, 1, 1]
     assert not own_database.exists()
 
@@ -56,7 +60,16 @@ def test_the_table_is_printed() -> None:
         timeout=120,
         check=True,
     )
-    for word in ("Entities", "Images", "API calls", "MB up", "Warnings", "Seconds", "Verified"):
+    for word in (
+        "Entities",
+        "Changed",
+        "Images",
+        "API calls",
+        "MB up",
+        "Warnings",
+        "Seconds",
+        "Verified",
+    ):
         assert word in done.stdout
 
 

@@ -6,9 +6,8 @@ from typing import Any
 import pytest
 
 from imgsync.application.work import Tally
-from imgsync.domain.model import Account, TokenKind
+from imgsync.domain.model import Account, Link, LinkSettings, TokenKind
 from imgsync.domain.ports.queue import NewTask
-from imgsync.domain.settings import ChildSettings, Link
 from imgsync.entrypoints.cli.runtime import run_async
 from imgsync.entrypoints.config import FixedConfig
 from imgsync.entrypoints.container import Container
@@ -63,11 +62,11 @@ def copy(
         )
         for account in (main, child):
             await container.accounts().add(account)
-        settings = ChildSettings(sync_images_all=True)
+        settings = LinkSettings(sync_images_all=True)
         await container.settings().put(shop.child.id, settings)
         if payload is not None:
             await container.queue().enqueue([NewTask(payload)])
-        plan = await container.enqueue()(Link(main, child, settings))
+        plan = await container.enqueue()([Link(main, child, settings)])
         assert plan.skipped == []
         await container.worker().run(drain=True, report=tally.add)
 
@@ -119,12 +118,12 @@ def test_the_child_gets_the_images_of_the_main_account(dialect: Dialect, tmp_pat
         assert copy(shop, tmp_path).errors == []
         assert shop.images(lamp) == [(new.filename, new.content), pictures(3)[2]]
         again = copy(shop, tmp_path)
-        assert (again.uploaded, again.outcomes) == (0, {"unchanged": 2})
+        assert (again.uploaded, again.outcomes) == (0, {})
 
         shop.main.set_images(source, [])
-        assert copy(shop, tmp_path).outcomes == {"cleared": 1, "unchanged": 1}
+        assert copy(shop, tmp_path).outcomes == {"cleared": 1}
         assert (shop.images(lamp), shop.images(bare)) == ([], pictures(1, 600))
-        assert copy(shop, tmp_path).outcomes == {"unchanged": 1}
+        assert copy(shop, tmp_path).outcomes == {}
 
         payload = address_payload(shop, server, "Chair", bare)
         assert copy(shop, tmp_path, payload=payload).errors == []

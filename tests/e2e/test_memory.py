@@ -7,8 +7,7 @@ from typing import Any
 from benchmarks.workload import account_id
 
 from imgsync.application.work import Tally
-from imgsync.domain.model import Account, TokenKind
-from imgsync.domain.settings import ChildSettings, Link
+from imgsync.domain.model import Account, Link, LinkSettings, TokenKind
 from imgsync.entrypoints.cli.runtime import run_async
 from imgsync.entrypoints.config import FixedConfig
 from imgsync.entrypoints.container import Container
@@ -48,7 +47,7 @@ def peak_of_a_copy(images: int, folder: Path) -> int:
                 temp_dir=folder / "temp",
             )
         )
-        tally, settings = Tally(), ChildSettings(sync_images_all=True)
+        tally, settings = Tally(), LinkSettings(sync_images_all=True)
 
         async def copy() -> None:
             main, child = (
@@ -58,7 +57,7 @@ def peak_of_a_copy(images: int, folder: Path) -> int:
             for account in (main, child):
                 await container.accounts().add(account)
             await container.settings().put(child.id, settings)
-            await container.enqueue()(Link(main, child, settings))
+            await container.enqueue()([Link(main, child, settings)])
             tracemalloc.start()
             await container.worker().run(drain=True, report=tally.add)
 

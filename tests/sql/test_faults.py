@@ -18,9 +18,8 @@ from imgsync.adapters.sql.repositories import (
 )
 from imgsync.domain.diff import EntityKey, SyncRecord
 from imgsync.domain.errors import ImgsyncError, NoRoomError, StoreError
-from imgsync.domain.model import Account, AccountRole, TokenKind
+from imgsync.domain.model import Account, AccountRole, LinkSettings, TokenKind
 from imgsync.domain.ports.queue import NewTask
-from imgsync.domain.settings import ChildSettings
 from imgsync.domain.tasks import TaskStatus
 
 pytestmark = pytest.mark.anyio
@@ -43,7 +42,7 @@ CALLS: list[Call] = [
     lambda database: SqlAccountRepository(database).set_role("a", AccountRole.MAIN),
     lambda database: SqlAccountRepository(database).add(Account("a", "A", TokenKind.USER, "t")),
     lambda database: SqlSettingsRepository(database).get("c"),
-    lambda database: SqlSettingsRepository(database).put("c", ChildSettings()),
+    lambda database: SqlSettingsRepository(database).put("c", LinkSettings()),
     lambda database: SqlSyncRecordRepository(database).get(KEY),
     lambda database: SqlSyncRecordRepository(database).put(KEY, SyncRecord((), (), (), True)),
     lambda database: SqlSyncRecordRepository(database).copied("c", "product"),

@@ -30,8 +30,7 @@ from imgsync.adapters.sql.repositories import (
 from imgsync.adapters.sql.tables import metadata
 from imgsync.domain.diff import EntityKey
 from imgsync.domain.errors import StoreError
-from imgsync.domain.model import Account, TokenKind
-from imgsync.domain.settings import ChildSettings
+from imgsync.domain.model import Account, LinkSettings, TokenKind
 from imgsync.domain.tasks import TaskStatus
 
 pytestmark = pytest.mark.anyio
@@ -91,8 +90,8 @@ async def test_a_database_of_the_first_version_keeps_its_rows(old: Engine) -> No
         Account("m", "Main", TokenKind.PASSWORD, "s3cret", "admin@shop")
     ]
     settings = SqlSettingsRepository(database)
-    assert await settings.get("c") == ChildSettings(sync_images_all=True)
-    assert await settings.get("d") == ChildSettings(sync_images=True)
+    assert await settings.get("c") == LinkSettings(sync_images_all=True)
+    assert await settings.get("d") == LinkSettings(sync_images=True)
     record = await SqlSyncRecordRepository(database).get(EntityKey("c", "product", "e"))
     assert record is not None
     assert record.child_image_ids == ("i",)
@@ -102,7 +101,7 @@ async def test_a_database_of_the_first_version_keeps_its_rows(old: Engine) -> No
 
 def test_settings_get_the_names_of_other_programs_and_every_account_its_row(old: Engine) -> None:
     create_schema(old)
-    query = text("SELECT * FROM sync_settings ORDER BY account_id")
+    query = text("SELECT account_id, sync_images, sync_images_all FROM sync_settings ORDER BY 1")
     with old.begin() as connection:
         rows = [dict(row._mapping) for row in connection.execute(query)]
     names = ("account_id", "sync_images", "sync_images_all")

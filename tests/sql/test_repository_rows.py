@@ -8,7 +8,7 @@ from sqlalchemy import text
 
 from imgsync.adapters.sql.database import Database
 from imgsync.adapters.sql.repositories import SqlAccountRepository, SqlSyncRecordRepository
-from imgsync.domain.diff import CopiedImage, EntityKey, SyncRecord
+from imgsync.domain.diff import NOTHING_LEFT, CopiedImage, EntityKey, SyncRecord
 from imgsync.domain.errors import StoreError
 from imgsync.domain.model import Account, ImageFingerprint, Parking, TokenKind
 
@@ -98,6 +98,7 @@ async def test_a_record_of_another_version_tells_of_no_images(
     with database.engine.begin() as connection:
         connection.execute(text(statement), {"r": record})
     assert await records.copied("child", "product") == {"p2"}
+    assert await records.get_many("child", "product", ["p1", "p2"]) == {"p2": COPIED}
 
 
 @pytest.mark.parametrize("record", ["", "{oops", "[" * 3000])
@@ -111,3 +112,37 @@ async def test_a_damaged_record_costs_only_itself(sqlite_database: Database, rec
     assert await records.copied("child", "product") == {"p2"}
     assert await records.get(KEY) is None
     assert await records.get(OTHER) == COPIED
+    assert await records.get_many("child", "product", ["p1", "p2"]) == {"p2": COPIED}
+
+
+async def test_many_records_are_those_that_are_read_one_by_one(
+    records: SqlSyncRecordRepository,
+) -> None:
+    """What is written comes back the same way by both, names in any alphabet included."""
+    other = ImageFingerprint("Ключ \u2028 'x'", 2**53, "")
+    written = {
+        "p1": COPIED,
+        "p2": SyncRecord((other, ONE), (CopiedImage(other, "c2"),), ("c2", "c1"), False, ('Ё: "',)),
+        "p3": COPIED.begun([]),
+        "p4": NOTHING_LEFT,
+    }
+    for entity_id, record in written.items():
+        await records.put(replace(KEY, child_entity_id=entity_id), record)
+    found = await records.get_many("child", "product", [*written, "p1", "p5"])
+    assert found == written
+    for entity_id, record in found.items():
+        assert await records.get(replace(KEY, child_entity_id=entity_id)) == record
+
+
+@pytest.mark.parametrize("value", ["x'cbe0'", "CAST(x'cbe0' AS TEXT)", "5", "1.5"])
+async def test_a_record_that_is_no_text_costs_only_itself(
+    sqlite_database: Database, value: str
+) -> None:
+    records = SqlSyncRecordRepository(sqlite_database)
+    await records.put(KEY, COPIED)
+    await records.put(OTHER, COPIED)
+    with sqlite_database.engine.begin() as connection:
+        connection.exec_driver_sql(
+            f"UPDATE sync_records SET record = {value} WHERE child_entity_id = 'p1'"  # noqa: S608
+        )
+    assert await records.get_many("child", "product", ["p1", "p2"]) == {"p2": COPIED}

@@ -9,7 +9,7 @@ from imgsync.adapters.sql.repositories import (
     SqlSyncRecordRepository,
 )
 from imgsync.application.copy import SyncEntity
-from imgsync.application.survey import PlanSync
+from imgsync.application.survey import Survey
 from imgsync.domain.replace import STRATEGIES
 from tests.application.world import TYPES, World
 
@@ -44,5 +44,5 @@ class SqlWorld(World):
             STRATEGIES[world.strategy],
             PillowCheck(),
         )
-        world.plan = PlanSync(accounts, records, world.factory, TYPES)
+        world.survey = Survey(accounts, records, world.factory, TYPES)
         return world

@@ -1,10 +1,13 @@
 """Adding, finding and linking accounts."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 
 from imgsync.domain.errors import (
+    AlreadyLinkedError,
     AuthorisationError,
+    DamagedLinkError,
     DamagedRowError,
     ImgsyncError,
     StoreError,
@@ -12,11 +15,21 @@ from imgsync.domain.errors import (
     UnknownAccountError,
     WrongAccountError,
 )
-from imgsync.domain.model import Account, AccountRole, Identity, TokenKind, check_role, check_roles
+from imgsync.domain.model import (
+    Account,
+    AccountRole,
+    EntityTypes,
+    Identity,
+    Link,
+    LinkSettings,
+    StoredLink,
+    TokenKind,
+    check_role,
+    check_roles,
+)
 from imgsync.domain.ports.moysklad import MoySkladFactory
 from imgsync.domain.ports.queue import TaskQueue
 from imgsync.domain.ports.repositories import AccountRepository, SettingsRepository
-from imgsync.domain.settings import ChildSettings, Link
 from imgsync.domain.text import shown
 
 _SOLUTION_KINDS = (TokenKind.SOLUTION, TokenKind.DRAFT)
@@ -179,19 +192,89 @@ class AddAccount:
 
 @dataclass(frozen=True, slots=True)
 class LinkAccounts:
-    """Links a child account to a main one."""
+    """Links child accounts to a main one."""
+
+    accounts: AccountRepository
+    settings: SettingsRepository
+    entity_types: EntityTypes
+
+    async def __call__(
+        self,
+        main: Account,
+        children: Sequence[Account],
+        settings: LinkSettings,
+        *,
+        keep_switches: bool = False,
+    ) -> list[Link]:
+        """From now on each child receives what `settings` say; linked already, by these from now
+        on. `keep_switches`: a child goes on receiving what it does; all images where that is none.
+        Noted are the sides of all, too.
+
+        Nothing is done where two of these cannot be linked: WrongAccountError where one of them
+        stands on the other side already, has another main account or is named twice,
+        UnknownEntityTypeError for a type in the settings.
+        """
+        for name in settings.types:
+            self.entity_types.get(name)
+        links = [
+            Link(main, child, await self._kept(child, settings) if keep_switches else settings)
+            for child in children
+        ]
+        twice = next((c for n, c in enumerate(children) if c in children[:n]), None)
+        if twice is not None:
+            raise WrongAccountError(f"account '{twice.name}' ({twice.id}) is named twice")
+        known = await self.settings.links()
+        for child in children:
+            self._check(main.id, child.id, known)
+        for link in links:
+            await self.settings.link(main.id, link.child.id, link.settings)
+        for account, role in (
+            (main, AccountRole.MAIN),
+            *((child, AccountRole.CHILD) for child in children),
+        ):
+            if account.role is None:
+                await self.accounts.set_role(account.id, role)
+        return links
+
+    async def _kept(self, child: Account, settings: LinkSettings) -> LinkSettings:
+        try:
+            before = await self.settings.get(child.id)
+        except DamagedLinkError:  # which is about to be mended
+            before = LinkSettings()
+        return settings.with_first_only(True) if before.sync_images else settings.with_all(True)
+
+    @staticmethod
+    def _check(main_id: str, child_id: str, known: Sequence[StoredLink]) -> None:
+        """What the store checks too, one by one, when others may be linked already."""
+        for link in known:
+            if link.main_id == child_id:
+                raise AlreadyLinkedError(child_id, None)
+            if link.child_id == main_id or (link.child_id == child_id and link.main_id != main_id):
+                raise AlreadyLinkedError(link.child_id, link.main_id)
+
+
+@dataclass(frozen=True, slots=True)
+class UnlinkAccounts:
+    """Ends links."""
 
     accounts: AccountRepository
     settings: SettingsRepository
 
-    async def __call__(self, main: Account, child: Account, settings: ChildSettings) -> None:
-        """From now on the child receives what `settings` say. Noted are the sides of both, too;
-        WrongAccountError where one of them stands on the other side already."""
-        check_roles(main, child)
-        for account, role in ((main, AccountRole.MAIN), (child, AccountRole.CHILD)):
-            if account.role is None:
-                await self.accounts.set_role(account.id, role)
-        await self.settings.put(child.id, settings)
+    async def __call__(self, children: Sequence[str]) -> list[Account]:
+        """The children, each given by its id or name, which receive nothing from now on; tasks
+        that wait for them do nothing.
+
+        ImgsyncError where one of them is not linked, and what `find_account` raises; nothing is
+        changed then.
+        """
+        found = [await find_account(self.accounts, child) for child in children]
+        linked = {link.child_id for link in await self.settings.links()}
+        for child in found:
+            if child.id not in linked:
+                raise ImgsyncError(f"Account '{child.name}' ({child.id}) is not linked")
+        for child in found:
+            await self.settings.unlink(child.id)
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +286,7 @@ class ChangeSettings:
 
     async def __call__(
         self, child: str, *, first_only: bool | None = None, all_images: bool | None = None
-    ) -> tuple[Account, ChildSettings]:
+    ) -> tuple[Account, LinkSettings]:
         """The account of that id or name, and its settings from now on. None leaves a switch as it
         is; turning one on clears the other, and notes that it is a child.
 
@@ -224,22 +307,64 @@ class ChangeSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class FindLink:
-    """Finds what two accounts are to each other before anything is copied."""
+class FindLinks:
+    """Finds what accounts are to each other before anything is copied."""
 
     accounts: AccountRepository
     settings: SettingsRepository
 
-    async def __call__(self, main: str, child: str) -> Link:
-        """The link of two accounts, each by its id or name.
+    async def __call__(self, main: str | None = None, children: Sequence[str] = ()) -> list[Link]:
+        """The links of these children, each account given by its id or name; without children
+        those of `main`, and without that too all there are. With both, two accounts need not be
+        linked: the child's settings count all the same. Those of one main account are together.
 
-        SyncIsOffError where the child receives no images, WrongAccountError where the two cannot
-        be linked at all; what `find_account` raises.
+        ImgsyncError where there is none. SyncIsOffError where none of the children receives images.
+        WrongAccountError where a child is linked to another main account than `main` or cannot be
+        linked to it, DamagedLinkError where the settings of one cannot be read; what `find_account`
+        raises.
         """
-        main_account = await find_account(self.accounts, main)
-        child_account = await find_account(self.accounts, child)
-        settings = await self.settings.get(child_account.id)
-        return Link(main_account, child_account, settings)
+        stored = {account.id: account for account in await self.accounts.all()}
+        main_account = None if main is None else await find_account(self.accounts, main)
+        found = [await find_account(self.accounts, child) for child in children]
+        links = await self._named(main_account, list({c.id: c for c in found}.values()), stored)
+        if not any(link.settings.enabled for link in links):
+            links[0].check_on()
+        return links
+
+    async def _named(
+        self, main: Account | None, children: Sequence[Account], stored: Mapping[str, Account]
+    ) -> list[Link]:
+        by_child = {link.child_id: link for link in await self.settings.links()}
+        if not children:
+            links = [link for link in by_child.values() if main is None or link.main_id == main.id]
+            if not links:
+                of = "" if main is None else f" to account '{main.name}' ({main.id})"
+                raise ImgsyncError(f"No account is linked{of}")
+            return [self._link(link, stored) for link in links]
+        links = []
+        for child in children:
+            link = by_child.get(child.id)
+            if link is None and main is None:
+                raise ImgsyncError(f"Account '{child.name}' ({child.id}) is not linked")
+            if main is not None and link is not None and link.main_id != main.id:
+                check_roles(main, child)
+                raise AlreadyLinkedError(child.id, link.main_id)
+            if link is not None:
+                links.append(link)
+            elif main is not None:
+                settings = await self.settings.get(child.id)
+                links.append(StoredLink(main.id, child.id, settings))
+        links.sort(key=lambda link: link.main_id)  # so that each main account is surveyed once
+        return [self._link(link, stored) for link in links]
+
+    @staticmethod
+    def _link(link: StoredLink, stored: Mapping[str, Account]) -> Link:
+        if link.damage is not None:
+            raise DamagedLinkError(link.child_id, link.damage)
+        for account_id in (link.main_id, link.child_id):
+            if account_id not in stored:
+                raise UnknownAccountError(account_id)
+        return Link(stored[link.main_id], stored[link.child_id], link.settings)
 
 
 async def find_account(accounts: AccountRepository, given: str) -> Account:

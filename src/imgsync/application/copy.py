@@ -1,7 +1,7 @@
 """Copies the images of one entity to its counterpart in a child account."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -13,6 +13,7 @@ from imgsync.domain.diff import (
     NOTHING_LEFT,
     EntityKey,
     ImageOutcome,
+    SetTo,
     SyncRecord,
     conclude,
     diff,
@@ -89,6 +90,9 @@ class CopyImagesHandler:
             # A plugin reads it, perhaps, and it may never end.
             request = await in_daemon_thread(partial(self.formats.parse, _payload(task)))
         _check_child(task, request)
+        if task.attempts > 1 or task.crashes or task.check_again:
+            # Somebody has been at work there since the survey.
+            request = replace(request, child_images=None)
         async with self._gate.passing(request):
             return await self.sync(request, permit)
 
@@ -172,7 +176,7 @@ class SyncEntity:
         limit = settings.limit_for(entity_type)
         left_out = _left_out(len(images), entity_type) if settings.sync_images_all else ()
         try:
-            result = await self._copy(copy, images[:limit])
+            result = await self._copy(copy, images[:limit], request.child_images)
         except ChildChangedError:
             # At once from what is there now: the child may lack images meanwhile.
             result = await self._copy(copy, images[:limit])
@@ -197,14 +201,29 @@ class SyncEntity:
         await self._remember(copy, NOTHING_LEFT)
         return SyncResult(outcome), ()
 
-    async def _copy(self, copy: "_Copy", wanted: Sequence[SourceImage]) -> SyncResult:
+    async def _copy(
+        self,
+        copy: "_Copy",
+        wanted: Sequence[SourceImage],
+        surveyed: Sequence[RemoteImage] | None = None,
+    ) -> SyncResult:
+        """`surveyed`: the child's list as it was when the task was made."""
         images = await _described(copy.main, copy.entity_type, copy.request, wanted)
         record = await self.records.get(copy.key)
-        current = await copy.child_images()
-        outcomes = diff(images, record, current)
-        if outcomes is None:
+        # Another than the last sync has left is read anew: that sync may have changed it.
+        as_surveyed = surveyed is not None and (
+            record is None or record.child_image_ids == tuple(image.id for image in surveyed)
+        )
+        current = surveyed if as_surveyed and surveyed is not None else await copy.child_images()
+        change = diff(images, record, current, len(images))
+        if as_surveyed and not isinstance(change, SetTo):
+            # Of a list that was read a while ago nobody may say that it is as it should be.
+            as_surveyed, current = False, await copy.child_images()
+            change = diff(images, record, current, len(images))
+        if not isinstance(change, SetTo):
             warnings = record.warnings if record else ()
             return SyncResult(SyncOutcome.UNCHANGED, warnings, kept=len(current))
+        outcomes: Sequence[ImageOutcome] = change.outcomes
 
         async with self.storage.workspace() as workspace:
             fetcher = ImageFetcher(
@@ -215,8 +234,18 @@ class SyncEntity:
                 transform=self._transform(copy),
             )
             outcomes = await fetcher.fetch(outcomes)
+            try:
+                wanted_list = wanted_elements(outcomes)
+            except NoImageUploadedError:
+                if as_surveyed:
+                    # Of accounts whose credentials are exchanged the child's says so.
+                    await copy.child_images()
+                raise
+            there = [Keep(image.href) for image in current]
+            if as_surveyed and wanted_list == there:
+                await self._confirm_unchanged(copy, current)
             steps = self.strategy(
-                wanted_elements(outcomes), [c.href for c in current], copy.child.limits.request
+                wanted_list, [image.href for image in there], copy.child.limits.request
             )
             driver = ReplaceDriver(
                 copy.child,
@@ -231,14 +260,23 @@ class SyncEntity:
             try:
                 replacement = await driver.run(steps)
                 result, after = conclude(outcomes, replacement)
-            except _REFUSALS:
+            except _REFUSALS as error:
                 await self._remember(copy, before)
+                if as_surveyed and isinstance(error, NotFoundError):
+                    raise ChildChangedError("an image is gone that was surveyed") from error
                 raise
         await self._remember(copy, after)
         await self._tell(copy.request, outcomes, replacement.placed)
         if driver.parked_by is not None:
             raise driver.parked_by
         return result
+
+    @staticmethod
+    async def _confirm_unchanged(copy: "_Copy", surveyed: Sequence[RemoteImage]) -> None:
+        """ChildChangedError where the list is another than it was. Asked where nothing is to be
+        sent, so that no answer would tell."""
+        if [i.id for i in await copy.child_images()] != [i.id for i in surveyed]:
+            raise ChildChangedError("the child's list is another than it was when it was surveyed")
 
     async def _remember(self, copy: "_Copy", record: SyncRecord) -> None:
         # A worker that lost its lease must not say what its heir has left.

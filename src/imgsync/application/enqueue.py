@@ -1,36 +1,47 @@
 """Puts work into the queue: what a plan finds, or what another program asks for by payload."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from imgsync.application.payloads import PayloadFormats, stored_payload
-from imgsync.application.survey import Planned, PlanSync, allowed_clears
+from imgsync.application.survey import (
+    Difference,
+    NotSurveyed,
+    Survey,
+    Surveyed,
+    allowed_clears,
+)
+from imgsync.domain.diff import Clear, Skip, Unchanged
 from imgsync.domain.errors import ClearLimitError, ImgsyncError
-from imgsync.domain.model import Account, EntityTypes, MatchField, SyncRequest
+from imgsync.domain.model import Account, EntityTypes, Link, MatchField, SyncRequest
 from imgsync.domain.ports.queue import Enqueued, NewTask, TaskQueue
 from imgsync.domain.ports.repositories import AccountRepository, SettingsRepository
-from imgsync.domain.settings import Link
-from imgsync.domain.tasks import TaskId
+from imgsync.domain.tasks import TaskId, TaskStatus
 
 _BATCH = 100
 """Tasks that go into the queue at once."""
+_LOOK = 500
+"""Tasks that are looked at at once."""
 _EXAMPLES = 3
 """Entities that the error of too many clears names."""
 
 
 @dataclass(slots=True)
 class PlanOutcome:
-    """What a plan found, and the ids of the tasks it queued.
+    """What a survey found, and the ids of the tasks that were queued for it.
 
-    `entities`: those whose images are copied; `clears`: those whose counterparts lose theirs;
-    `clears_refused`: those that would, were they not more than `clears_allowed`, of which
-    `clears_examples` names some.
+    `entities`: those whose images are copied; `unchanged`: those that are as they should be;
+    `clears`: those whose counterparts lose theirs; `clears_refused`: those that would, were they
+    not more than `clears_allowed`, of which `clears_examples` names some. `off`: children that
+    receive no images; `failed`: links that could not be surveyed to their end; `differences`: in a
+    dry run, what differs.
     """
 
     entities: int = 0
     images: int = 0
+    unchanged: int = 0
     clears: int = 0
     clears_refused: int = 0
     clears_allowed: int = 0
@@ -38,12 +49,22 @@ class PlanOutcome:
     created: int = 0
     updated: int = 0
     task_ids: list[TaskId] = field(default_factory=list)
-    skipped: list[Planned] = field(default_factory=list)
+    skipped: list[Surveyed] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    off: list[Account] = field(default_factory=list)
+    failed: list[NotSurveyed] = field(default_factory=list)
+    differences: list[Surveyed] = field(default_factory=list)
 
     @property
     def found(self) -> int:
-        """All that was planned, whatever becomes of it."""
-        return self.entities + self.clears + self.clears_refused + len(self.skipped)
+        """All that was surveyed, whatever becomes of it."""
+        done = self.entities + self.unchanged + self.clears + self.clears_refused
+        return done + len(self.skipped)
+
+    @property
+    def in_part(self) -> bool:
+        """Whether something that was asked for is not done."""
+        return bool(self.clears_refused or self.off or self.failed)
 
     @property
     def clear_limit_error(self) -> ClearLimitError | None:
@@ -61,85 +82,154 @@ class PlanOutcome:
         return {
             "entities": self.entities,
             "images": self.images,
+            "unchanged": self.unchanged,
             "clears": self.clears,
             "clears_refused": self.clears_refused,
             "created": self.created,
             "updated": self.updated,
             "task_ids": self.task_ids,
             "skipped": [
-                {"type": p.entity_type, "name": p.name, "reason": p.reason} for p in self.skipped
+                {"child": p.link.child.id, "type": p.entity_type, "name": p.name}
+                | {"reason": p.reason}
+                for p in self.skipped
             ],
+            "warnings": self.warnings,
+            "off": [child.id for child in self.off],
+            "failed": [{"child": f.link.child.id, "error": str(f.error)} for f in self.failed],
         }
+
+
+@dataclass(slots=True)
+class _Clears:
+    """What would be cleared on one child, of how many entities compared."""
+
+    compared: int = 0
+    requests: list[SyncRequest] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
 class Enqueue:
-    """Plans the copies of a link and queues one task per entity.
+    """Surveys links and queues a task for each entity that differs.
 
-    `match_field` finds the counterparts where a call names no other.
+    `match_field` finds the counterparts where neither a link nor a call names another.
     """
 
-    plan: PlanSync
+    survey: Survey
     queue: TaskQueue
     match_field: MatchField = MatchField.EXTERNAL_CODE
 
     async def __call__(
         self,
-        link: Link,
+        links: Sequence[Link],
         *,
         match_by: MatchField | None = None,
         types: Sequence[str] = (),
         dry_run: bool = False,
         max_clear: int | None = None,
-        progress: Callable[[Planned], None] = lambda _: None,
+        progress: Callable[[Surveyed], None] = lambda _: None,
         outcome: PlanOutcome | None = None,
     ) -> PlanOutcome:
         """What was found and queued; in a dry run, nothing is queued.
 
-        What clears a child's images comes last, once all is compared: none where it is more than
-        `max_clear`, or than `allowed_clears`. `outcome` is filled as the planning goes on, so that
-        it tells what was queued where that ends early; all that was planned by then is. Raises
-        what `PlanSync` raises, and the errors of the queue.
+        What clears a child's images comes last, once all of the child is compared: none where it is
+        more than `max_clear`, or than `allowed_clears`, and none of a child whose survey broke off.
+        `outcome` is filled as the survey goes on, so that it tells what was queued where that ends
+        early; all that was found by then is. A link that cannot be surveyed costs itself only; its
+        error is raised where no other is left. SyncIsOffError where no child receives images. The
+        errors of the queue are raised.
         """
         outcome = PlanOutcome() if outcome is None else outcome
-        clears: list[SyncRequest] = []
+        outcome.off += [link.child for link in links if not link.settings.enabled]
+        on = [link for link in links if link.settings.enabled]
+        if links and not on:
+            links[0].check_on()
+        clears = {link.child.id: _Clears() for link in on}
         copies: list[NewTask] = []
-        plan = self.plan(
-            link.main.id,
-            link.child.id,
-            match_field=match_by or self.match_field,
+        survey = self.survey(
+            on,
+            match_field=self.match_field,
+            match_by=match_by,
             only_types=types,
+            again=() if dry_run else await self._waiting(clears),
+            extras=dry_run,
         )
         try:
-            async for planned in plan:
-                progress(planned)
-                if planned.request is None:
-                    outcome.skipped.append(planned)
-                elif planned.clears:
-                    clears.append(planned.request)
-                else:
-                    outcome.entities += 1
-                    outcome.images += planned.images
-                    copies.append(_planned_task(planned.request))
+            async for found in survey:
+                if isinstance(found, NotSurveyed):
+                    outcome.failed.append(found)
+                    continue
+                progress(found)
+                self._note(found, outcome, clears[found.link.child.id])
+                if dry_run and found.difference is not Difference.EQUAL:
+                    outcome.differences.append(found)
+                if found.request is not None and not found.clears:
+                    copies.append(_planned_task(found.request))
                 if len(copies) >= _BATCH and not dry_run:
                     full, copies = copies, []
                     await put_tasks(self.queue, full, outcome.queued)
         finally:
             if not dry_run:
                 await put_tasks(self.queue, copies, outcome.queued)
-        compared = outcome.entities + len(clears)
-        outcome.clears_allowed = allowed_clears(compared) if max_clear is None else max_clear
-        if len(clears) > outcome.clears_allowed:
-            outcome.clears_refused = len(clears)
-            outcome.clears_examples = [f"{r.entity_type} '{r.name}'" for r in clears[:_EXAMPLES]]
-        else:
-            outcome.clears = len(clears)
+        failed = {found.link.child.id for found in outcome.failed}
+        if on and len(failed) == len(clears):
+            raise outcome.failed[0].error
+        for child_id in failed:
+            clears[child_id].requests.clear()
+        chosen = _allowed(clears.values(), max_clear, outcome)
         if dry_run:
             return outcome
-        chosen = [_planned_task(request) for request in clears[: outcome.clears]]
-        await put_tasks(self.queue, chosen, outcome.queued)
-        await self.plan.note_roles(link.main.id, link.child.id)
+        await put_tasks(self.queue, [_planned_task(r) for r in chosen], outcome.queued)
+        for link in on:
+            if link.child.id not in failed:
+                await self.survey.note_roles(link)
         return outcome
+
+    @staticmethod
+    def _note(found: Surveyed, outcome: PlanOutcome, clears: _Clears) -> None:
+        match found.change:
+            case Skip():
+                outcome.skipped.append(found)
+                return
+            case Clear() if found.request is not None:
+                clears.requests.append(found.request)
+            case Unchanged():
+                outcome.unchanged += bool(found.listed)
+                about = f"{found.entity_type} '{found.name}' of '{found.link.child.name}'"
+                outcome.warnings += [f"{about}: {text}" for text in found.change.warnings]
+            case _:
+                outcome.entities += 1
+                outcome.images += found.images
+        clears.compared += 1
+
+    async def _waiting(self, children: Collection[str]) -> set[str]:
+        """Keys of tasks that wait or run for these children: what they copy may be out of date."""
+        counts = await self.queue.counts()
+        keys: set[str] = set()
+        for status in (TaskStatus.PENDING, TaskStatus.PROCESSING):
+            for offset in range(0, counts[status], _LOOK):
+                for task in await self.queue.find(status, limit=_LOOK, offset=offset):
+                    if task.dedupe_key and task.account_id in (None, *children):
+                        keys.add(task.dedupe_key)
+        return keys
+
+
+def _allowed(
+    clears: Iterable[_Clears], max_clear: int | None, outcome: PlanOutcome
+) -> list[SyncRequest]:
+    """The clears that may be done, child by child; the outcome tells of those that may not."""
+    chosen: list[SyncRequest] = []
+    for of_child in clears:
+        requests = of_child.requests
+        allowed = allowed_clears(of_child.compared) if max_clear is None else max_clear
+        if len(requests) <= allowed:
+            chosen += requests
+            continue
+        outcome.clears_allowed = allowed
+        outcome.clears_refused += len(requests)
+        named = [f"{r.entity_type} '{r.name}'" for r in requests]
+        outcome.clears_examples = (outcome.clears_examples + named)[:_EXAMPLES]
+    outcome.clears = len(chosen)
+    return chosen
 
 
 def _planned_task(request: SyncRequest) -> NewTask:

@@ -135,8 +135,18 @@ class ImageFetcher:
         raise UnavailableError(f"the file is cut: {cut}")
 
     async def _download(self, image: SourceImage, size: int | None) -> TempFile:
+        if image.permanent_href is not None:
+            try:
+                return await self._from(image.permanent_href, image, size)
+            except ImageTooLargeError:
+                raise
+            except (ImageError, UnavailableError):
+                pass  # the API's own address costs a request, and works where that one does not
+        return await self._from(image.download_href, image, size)
+
+    async def _from(self, address: str, image: SourceImage, size: int | None) -> TempFile:
         return await self.main.download(
-            image.download_href,
+            address,
             lambda: self.workspace.create(image.filename),
             self.main.limits.image_bytes,
             size,

@@ -21,10 +21,16 @@ from imgsync.domain.errors import (
     UnavailableError,
     UnknownAccountError,
 )
-from imgsync.domain.model import Account, AccountRole, Parking, SyncRequest
+from imgsync.domain.model import (
+    Account,
+    AccountRole,
+    LinkSettings,
+    Parking,
+    StoredLink,
+    SyncRequest,
+)
 from imgsync.domain.ports.clock import StoreClock
 from imgsync.domain.ports.repositories import AccountRepository, SettingsRepository
-from imgsync.domain.settings import ChildSettings
 from imgsync.uptime import uptime
 
 _log = logging.getLogger(__name__)
@@ -115,9 +121,9 @@ class RecentSettings:
 
     settings: SettingsRepository
     elapsed: Callable[[], float] = uptime
-    _known: dict[str, tuple[float, ChildSettings]] = field(default_factory=dict)
+    _known: dict[str, tuple[float, LinkSettings]] = field(default_factory=dict)
 
-    async def get(self, child_account_id: str) -> ChildSettings:
+    async def get(self, child_account_id: str) -> LinkSettings:
         asked = self.elapsed()
         at, settings = self._known.get(child_account_id, (0.0, None))
         if settings is not None and asked - at < _RECENT_SECONDS:
@@ -126,11 +132,26 @@ class RecentSettings:
         self._known[child_account_id] = asked, settings
         return settings
 
-    async def put(self, child_account_id: str, settings: ChildSettings) -> None:
+    async def put(self, child_account_id: str, settings: LinkSettings) -> None:
         try:
             await self.settings.put(child_account_id, settings)
         finally:
             self._known.pop(child_account_id, None)
+
+    async def link(self, main_id: str, child_id: str, settings: LinkSettings) -> None:
+        try:
+            await self.settings.link(main_id, child_id, settings)
+        finally:
+            self._known.pop(child_id, None)
+
+    async def unlink(self, child_id: str) -> bool:
+        try:
+            return await self.settings.unlink(child_id)
+        finally:
+            self._known.pop(child_id, None)
+
+    async def links(self) -> list[StoredLink]:
+        return await self.settings.links()
 
 
 class CredentialsReplacedError(ImgsyncError):

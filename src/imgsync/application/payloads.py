@@ -15,7 +15,7 @@ from pydantic import (
 )
 
 from imgsync.domain.errors import PayloadError, PluginError
-from imgsync.domain.model import ENTITY_ID, SourceImage, SyncRequest, is_http_address
+from imgsync.domain.model import ENTITY_ID, RemoteImage, SourceImage, SyncRequest, is_http_address
 
 EntityId = Annotated[str, StringConstraints(strip_whitespace=True, pattern=ENTITY_ID)]
 
@@ -108,8 +108,26 @@ class _Model(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
+def _image_id(href: object) -> str | None:
+    """Of an ``…/images/{id}``."""
+    parts = href.partition("?")[0].split("/") if isinstance(href, str) else []
+    return parts[-1] or None if parts[-2:-1] == ["images"] else None
+
+
 class _Meta(_Model):
     downloadHref: Address  # noqa: N815 (the API's name)
+    downloadPermanentHref: Any = None  # noqa: N815
+    href: Any = None
+
+    @property
+    def permanent_href(self) -> str | None:
+        """Where it is none, the image can be had all the same."""
+        found = self.downloadPermanentHref
+        return found if isinstance(found, str) and is_http_address(found) else None
+
+    @property
+    def image_id(self) -> str | None:
+        return _image_id(self.href)
 
 
 class _Image(_Model):
@@ -154,7 +172,17 @@ class _Legacy(_Request):
 def _read_batch(payload: RawPayload) -> SyncRequest:
     model = _validate(_Batch, payload)
     return model.request(
-        tuple(SourceImage(i.meta.downloadHref, i.filename, i.size, i.updated) for i in model.images)
+        tuple(
+            SourceImage(
+                i.meta.downloadHref,
+                i.filename,
+                i.size,
+                i.updated,
+                i.meta.permanent_href,
+                i.meta.image_id,
+            )
+            for i in model.images
+        )
     )
 
 
@@ -180,8 +208,9 @@ class _KeyedFormat:
 
 BATCH: PayloadFormat = _KeyedFormat("batch", "images", _read_batch)
 """``{main_account_id, child_account_id, parent_entity_type, parent_entity_id, child_entity_id,
-images: [{meta: {downloadHref}, filename, size?, updated?}], name?}``; size in bytes, updated as
-the API gives it, name for messages. No images: to be cleared. `entity_type` is read where
+images: [{meta: {downloadHref, downloadPermanentHref?, href?}, filename, size?, updated?}],
+name?}``; size in bytes, updated as the API gives it, name for messages. `href` tells the image's id
+where `downloadHref` does not. No images: to be cleared. `entity_type` is read where
 `parent_entity_type` is missing."""
 
 LEGACY: PayloadFormat = _KeyedFormat("legacy", "image_url", _read_legacy)
@@ -198,7 +227,7 @@ def batch_payload(request: SyncRequest) -> dict[str, Any]:
         "child_entity_id": request.child_entity_id,
         "images": [
             {
-                "meta": {"downloadHref": image.download_href},
+                "meta": _meta(image),
                 "filename": image.filename,
                 "size": image.size,
                 "updated": image.updated,
@@ -209,17 +238,29 @@ def batch_payload(request: SyncRequest) -> dict[str, Any]:
     }
 
 
+def _meta(image: SourceImage) -> dict[str, str]:
+    meta = {"downloadHref": image.download_href}
+    if image.permanent_href is not None:
+        meta["downloadPermanentHref"] = image.permanent_href
+    if image.given_id is not None:
+        meta["href"] = f"images/{image.given_id}"
+    return meta
+
+
 _STORED = "sync_request"
-_STORED_VERSION = 1
+_STORED_VERSIONS = (1, 2)
+_CHILD_IMAGE = ("href", "filename", "size", "updated", "download_href")
 
 
 def stored_payload(request: SyncRequest) -> dict[str, Any]:
     """A request as the queue holds it. `stored_request` reads it back without asking any format.
 
-    It is the batch payload with a mark: a worker that does not know the mark, and whoever looks at
-    the table, can read it too.
+    It is the batch payload with a mark, and the child's list where that is known: a worker that
+    does not know the mark, and whoever looks at the table, can read it too.
     """
-    return {_STORED: _STORED_VERSION, **batch_payload(request)}
+    child = request.child_images
+    listed = None if child is None else [[getattr(i, n) for n in _CHILD_IMAGE] for i in child]
+    return {_STORED: _STORED_VERSIONS[-1], **batch_payload(request), "child_images": listed}
 
 
 def stored_request(payload: object) -> SyncRequest | None:
@@ -227,7 +268,7 @@ def stored_request(payload: object) -> SyncRequest | None:
 
     PayloadError where it has the mark and is not whole.
     """
-    if not isinstance(payload, Mapping) or payload.get(_STORED) != _STORED_VERSION:
+    if not isinstance(payload, Mapping) or payload.get(_STORED) not in _STORED_VERSIONS:
         return None
     try:
         return SyncRequest(
@@ -242,13 +283,28 @@ def stored_request(payload: object) -> SyncRequest | None:
                     image["filename"],
                     image["size"],
                     image["updated"],
+                    image["meta"].get("downloadPermanentHref"),
+                    _image_id(image["meta"].get("href")),
                 )
                 for image in payload["images"]
             ),
             payload["name"],
+            _child_images(payload.get("child_images")),
         )
-    except (KeyError, TypeError) as error:
+    except (AttributeError, KeyError, TypeError) as error:
         raise PayloadError("sync_request", f"is not whole ({error})") from None
+
+
+def _child_images(listed: object) -> tuple[RemoteImage, ...] | None:
+    """What the survey saw; in any other shape it is not known, and the copy asks."""
+    if not isinstance(listed, list):
+        return None
+    images = []
+    for row in listed:
+        if not isinstance(row, list) or [type(v) for v in row] != [str, str, int, str, str]:
+            return None
+        images.append(RemoteImage(*row))
+    return tuple(images)
 
 
 def _validate(model: type[_M], payload: RawPayload) -> _M:

@@ -1,6 +1,6 @@
 """What must change on a child: what the last sync left, what becomes of each source image."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from imgsync.domain.errors import NoImageUploadedError
@@ -149,37 +149,83 @@ class ImageOutcome:
         return replace(self, problem=f"{problem}; its earlier copy is gone")
 
 
+@dataclass(frozen=True, slots=True)
+class Unchanged:
+    """Nothing is to be done; `warnings`: what the last sync could not copy, and no other can."""
+
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SetTo:
+    """The child's list is to be set: which images are kept, which are fetched."""
+
+    outcomes: tuple[ImageOutcome, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Clear:
+    """The child's list is to be emptied, as main's is, and imgsync's images are there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Skip:
+    """Nothing can be done, or may be."""
+
+    reason: str
+
+
+Change = Unchanged | SetTo | Clear | Skip
+
+
 def diff(
-    images: Sequence[SourceImage], record: SyncRecord | None, current: Sequence[RemoteImage]
-) -> list[ImageOutcome] | None:
-    """What each of main's images, in order, needs on a child whose list is `current`; None where
-    nothing has changed on either side since the record.
+    images: Sequence[SourceImage],
+    record: SyncRecord | None,
+    current: Sequence[RemoteImage] | None,
+    most: int,
+) -> Change:
+    """What must change on a child entity: `images` are main's, in order, of which the child gets
+    `most`; `current` is the child's list, None where it is not known.
 
     An image is kept where the child's copy of this very version is there still, and to be fetched
-    otherwise.
+    otherwise. Images that imgsync did not put on the child give way to main's only; where main has
+    none, they stay.
     """
-    if record is None:
-        return [ImageOutcome(image) for image in images]
-    if record.is_current([i.fingerprint for i in images], [c.id for c in current]):
-        return None
+    if most < 1:
+        return Skip("image sync is off")
+    if not images:
+        if record is None or not record.has_copies:
+            return Unchanged()
+        left = current is None or record.left_any(image.id for image in current)
+        return Clear() if left else Unchanged()
+    wanted = images[:most]
+    if record is None or current is None:
+        return SetTo(tuple(map(ImageOutcome, wanted)))
+    if record.is_current([i.fingerprint for i in wanted], [c.id for c in current]):
+        return Unchanged(record.warnings)
     hrefs = {image.id: image.href for image in current}
+    return SetTo(tuple(_outcomes(wanted, record, hrefs)))
+
+
+def _outcomes(
+    images: Sequence[SourceImage], record: SyncRecord, hrefs: Mapping[str, str]
+) -> Iterator[ImageOutcome]:
+    """`hrefs`: the child's images by id."""
     # An image may stand on an entity twice; each has a copy of its own.
     copies = [copied for copied in record.copied if copied.child_image_id in hrefs]
-    outcomes = []
     for image in images:
         same = next((c for c in copies if c.source == image.fingerprint), None)
         copied = same or next((c for c in copies if c.source.id == image.id), None)
         if copied is None:
-            outcomes.append(ImageOutcome(image))
+            yield ImageOutcome(image)
             continue
         copies.remove(copied)
         there = Keep(hrefs[copied.child_image_id])
-        outcomes.append(
+        yield (
             ImageOutcome(image, there)
             if same
             else ImageOutcome(image, earlier=there, earlier_version=copied.source)
         )
-    return outcomes
 
 
 def wanted_elements(outcomes: Sequence[ImageOutcome]) -> list[Element]:

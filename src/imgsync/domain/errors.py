@@ -57,6 +57,29 @@ class WrongRoleError(WrongAccountError):
         self.role = role
 
 
+class AlreadyLinkedError(WrongAccountError):
+    """The accounts cannot be linked, as one of them stands in another link: `account_id`, which is
+    a child of `main_id`, or where that is None a main account."""
+
+    def __init__(self, account_id: str, main_id: str | None) -> None:
+        super().__init__(
+            f"account '{account_id}' is a child of account '{main_id}' already; unlink it first"
+            if main_id is not None
+            else f"account '{account_id}' is the main account of others, so it cannot be a child"
+        )
+        self.account_id = account_id
+        self.main_id = main_id
+
+
+class DamagedLinkError(ImgsyncError):
+    """The stored settings of a child cannot be read; another program may have written them."""
+
+    def __init__(self, child_id: str, damage: str) -> None:
+        super().__init__(
+            f"The stored link of child '{child_id}' is damaged: {damage}; link it anew"
+        )
+
+
 class ParkingError(ImgsyncError):
     """An answer that every further request of the account would meet again.
 

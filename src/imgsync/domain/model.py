@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
@@ -12,6 +12,7 @@ from typing import Protocol
 from imgsync.domain.errors import (
     PayloadError,
     PluginError,
+    SyncIsOffError,
     UnknownEntityTypeError,
     WrongAccountError,
     WrongRoleError,
@@ -125,6 +126,7 @@ class RemoteImage:
 
     `href` is meta.href (needed to keep the image), `size` is bytes (0 where the API does not tell),
     `updated` the API's own text, such as ``2019-01-24 16:55:24.567`` (Moscow time; '' untold).
+    `permanent_href`: an address that costs the account nothing, '' where none was given.
     """
 
     href: str
@@ -132,6 +134,7 @@ class RemoteImage:
     size: int
     updated: str
     download_href: str
+    permanent_href: str = ""
 
     @property
     def id(self) -> str:
@@ -154,21 +157,27 @@ class ImageFingerprint:
 
 @dataclass(frozen=True, slots=True)
 class SourceImage:
-    """An image to copy, as a payload names it; `size` (bytes) and `updated` may be unknown."""
+    """An image to copy, as a payload names it; `size` (bytes) and `updated` may be unknown.
+
+    `permanent_href`: where it can be fetched at no cost, while that works. `given_id`: its id, for
+    an address that does not tell it.
+    """
 
     download_href: str
     filename: str
     size: int | None = None
     updated: str | None = None
+    permanent_href: str | None = None
+    given_id: str | None = None
 
     @property
     def id(self) -> str | None:
-        """Image id where `download_href` is MoySklad's ``…/download/{id}``, else None."""
+        """Image id where `download_href` is MoySklad's ``…/download/{id}``, else `given_id`."""
         path = _without_query(self.download_href)
         if "/download/" not in path:
-            return None
+            return self.given_id
         found = last_segment(path)
-        return found if _UUID.fullmatch(found) else None
+        return found if _UUID.fullmatch(found) else self.given_id
 
     @property
     def fingerprint(self) -> ImageFingerprint | None:
@@ -181,17 +190,22 @@ class SourceImage:
     def all_listed(cls, images: Iterable[RemoteImage]) -> "tuple[SourceImage, ...]":
         """The images that the main account lists, but those that cannot be downloaded."""
         return tuple(
-            cls(image.download_href.strip(), image.filename.strip() or _NAMELESS).described_by(
-                image
-            )
+            cls(
+                image.download_href.strip(),
+                image.filename.strip() or _NAMELESS,
+                permanent_href=image.permanent_href.strip() or None,
+            ).described_by(image)
             for image in images
             if image.download_href.strip()
         )
 
     def described_by(self, listed: RemoteImage) -> "SourceImage":
-        """This image with size and updated time as the main account lists them."""
-        return SourceImage(
-            self.download_href, self.filename, listed.size or None, listed.updated or None
+        """This image with size, updated time and id as the main account lists them."""
+        return replace(
+            self,
+            size=listed.size or None,
+            updated=listed.updated or None,
+            given_id=self.given_id if self.id else listed.id,
         )
 
 
@@ -339,6 +353,8 @@ class Entity:
     `images` is filled only where they were asked for, in order. `unreadable` names those of its
     images that the API gave in a shape that cannot be read. `images_known` is False where the API
     does not tell the list (null): `images` is empty then, but the entity may well have some.
+    `folder`: path of the product folder that it is in, '' for none; of an entity whose type has
+    none, `parent` is the type and id of the one whose folder is its own.
     `fields`: the whole row, for a type with a matcher of its own only, so that a large catalogue
     takes little memory.
     """
@@ -351,6 +367,9 @@ class Entity:
     images: tuple[RemoteImage, ...] = ()
     unreadable: tuple[str, ...] = ()
     images_known: bool = True
+    archived: bool = False
+    folder: str = ""
+    parent: tuple[str, str] | None = None
     fields: Mapping[str, object] = field(default_factory=lambda: _NO_FIELDS, compare=False)
 
     def key(self, match_field: MatchField) -> str | None:
@@ -365,12 +384,86 @@ class Entity:
 
 
 @dataclass(frozen=True, slots=True)
+class LinkSettings:
+    """Which images a child receives: none (the default), the first only, or all.
+
+    The two switches exclude each other; use `with_first_only` and `with_all` to change them.
+    `match_by`: the field that finds counterparts, None for the one that configuration names.
+    `types`: those entity types alone; `folders`: the entities in those product folders alone, and
+    in the folders below; where they are empty, all.
+    """
+
+    sync_images: bool = False
+    sync_images_all: bool = False
+    match_by: MatchField | None = None
+    types: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.sync_images and self.sync_images_all:
+            raise ValueError("sync_images and sync_images_all exclude each other")
+        for name in (*self.types, *self.folders):
+            if not name.strip() or not name.isprintable():
+                raise ValueError(f"{name!a} is no name of an entity type or a folder")
+
+    def limit_for(self, entity_type: EntityType) -> int:
+        """Images to copy per entity: 0, 1, or as many as the type may have."""
+        if self.sync_images_all:
+            return entity_type.max_images
+        return 1 if self.sync_images else 0
+
+    @property
+    def enabled(self) -> bool:
+        return self.sync_images or self.sync_images_all
+
+    def with_first_only(self, on: bool) -> "LinkSettings":
+        """Sets `sync_images`; turning it on clears `sync_images_all`."""
+        return replace(self, sync_images=on, sync_images_all=self.sync_images_all and not on)
+
+    def with_all(self, on: bool) -> "LinkSettings":
+        """Sets `sync_images_all`; turning it on clears `sync_images`."""
+        return replace(self, sync_images=self.sync_images and not on, sync_images_all=on)
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A main account, and a child account that receives images of it by these settings.
+
+    WrongAccountError for two that cannot be linked.
+    """
+
+    main: Account
+    child: Account
+    settings: LinkSettings
+
+    def __post_init__(self) -> None:
+        check_roles(self.main, self.child)
+
+    def check_on(self) -> None:
+        """SyncIsOffError where the child receives no images."""
+        if not self.settings.enabled:
+            raise SyncIsOffError(self.child.name, self.child.id)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredLink:
+    """A link as it is stored, by account ids. `damage`: why its settings cannot be read; they are
+    then off."""
+
+    main_id: str
+    child_id: str
+    settings: LinkSettings
+    damage: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class EntityPage:
     """Part of a list of entities. `unreadable`: a text for each row that cannot be read, which
-    names its entity by name, code or id."""
+    names its entity by name, code or id. `total`: entities of the whole list, where it tells."""
 
     entities: list[Entity]
     unreadable: list[str] = field(default_factory=list)
+    total: int | None = None
 
 
 ENTITY_ID = r"^[0-9A-Za-z-]{1,64}$"
@@ -381,7 +474,8 @@ class SyncRequest:
     """What a payload asks for: copy `images`, in order, from the main entity to the child's.
 
     No images: the child's are to be cleared, as far as they are imgsync's. `name` is the main
-    entity's, for messages; empty where it is not known.
+    entity's, for messages; empty where it is not known. `child_images`: the child's list when both
+    sides were surveyed; None where nobody looked, or where it may have changed since.
 
     None can be made that would lead elsewhere: PayloadError for an id that is no id (``../x``), an
     address that is not of http or https, a value of another type.
@@ -394,6 +488,7 @@ class SyncRequest:
     child_entity_id: str
     images: tuple[SourceImage, ...]
     name: str = field(default="", compare=False)
+    child_images: tuple[RemoteImage, ...] | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         for account in ("main_account_id", "child_account_id"):
@@ -431,6 +526,12 @@ def _check_image(where: str, image: object) -> None:
     address = _checked_text(f"{where}.download_href", image.download_href)
     if not is_http_address(address):
         raise PayloadError(f"{where}.download_href", "must be an absolute http or https address")
+    if image.permanent_href is not None and not is_http_address(
+        _checked_text(f"{where}.permanent_href", image.permanent_href)
+    ):
+        raise PayloadError(f"{where}.permanent_href", "must be an absolute http or https address")
+    if image.given_id is not None:
+        _checked_text(f"{where}.given_id", image.given_id)
     size = image.size
     if size is not None and (not isinstance(size, int) or isinstance(size, bool) or size < 0):
         raise PayloadError(f"{where}.size", "must be a number of bytes")

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from imgsync.application.accounts import GivenAccount, find_account
+from imgsync.application.check import CheckReport
 from imgsync.application.enqueue import PlanOutcome
-from imgsync.application.survey import Planned
+from imgsync.application.survey import NotSurveyed, Surveyed
 from imgsync.application.work import Tally, TaskReport
-from imgsync.domain.model import Account, MatchField, TokenKind
-from imgsync.domain.settings import ChildSettings
+from imgsync.domain.model import Account, LinkSettings, MatchField, TokenKind
 from imgsync.entrypoints.config import Config, fixed_config, load_config
 from imgsync.entrypoints.container import Container, close
 
@@ -94,14 +94,20 @@ class Imgsync:
         child: AccountOrName,
         *,
         images: Literal["all", "first", "none"] = "all",
+        match_by: MatchField | None = None,
+        types: Sequence[str] = (),
+        folders: Sequence[str] = (),
     ) -> None:
-        """From now on `child` receives all images of an entity, the first only, or none.
+        """From now on `child` receives all images of an entity, the first only, or none; of all
+        entity types and product folders, or of these only.
 
         WrongAccountError where one of them stands on the other side of a link already.
         """
-        settings = ChildSettings(sync_images=images == "first", sync_images_all=images == "all")
+        settings = LinkSettings(
+            images == "first", images == "all", match_by, tuple(types), tuple(folders)
+        )
         link_accounts = self._container.link_accounts()
-        await link_accounts(await self._account(main), await self._account(child), settings)
+        await link_accounts(await self._account(main), [await self._account(child)], settings)
 
     async def survey(
         self,
@@ -110,45 +116,66 @@ class Imgsync:
         *,
         types: Sequence[str] = (),
         match_by: MatchField | None = None,
-    ) -> AsyncIterator[Planned]:
+    ) -> AsyncIterator[Surveyed]:
         """What a sync would look at, entity by entity: with a request, or the reason why there is
-        none. Nothing is queued or changed. All entity types, or `types` only."""
-        plan_sync = self._container.plan_sync()
-        main_id, child_id = (await self._account(main)).id, (await self._account(child)).id
-        field = match_by or self._config.match_by
-        async for planned in plan_sync(main_id, child_id, match_field=field, only_types=types):
-            yield planned
+        none. Nothing is queued or changed. All entity types of the link, or `types` only."""
+        survey, find_links = self._container.survey(), self._container.find_links()
+        links = await find_links(_id(main), [_id(child)])
+        field = self._config.match_by
+        async for found in survey(links, match_field=field, match_by=match_by, only_types=types):
+            if isinstance(found, NotSurveyed):
+                raise found.error
+            yield found
+
+    async def check(
+        self,
+        main: AccountOrName | None = None,
+        children: Sequence[AccountOrName] = (),
+        *,
+        types: Sequence[str] = (),
+        match_by: MatchField | None = None,
+    ) -> CheckReport:
+        """What differs, of the links of `main`, of these children or, without both, of all. Nothing
+        is changed."""
+        find_links, check = self._container.find_links(), self._container.check()
+        links = await find_links(
+            None if main is None else _id(main), [_id(child) for child in children]
+        )
+        return await check(links, match_by=match_by, types=types)
 
     async def enqueue(
         self,
-        main: AccountOrName,
-        child: AccountOrName,
-        *,
+        main: AccountOrName | None = None,
+        *children: AccountOrName,
         types: Sequence[str] = (),
         match_by: MatchField | None = None,
         max_clear: int | None = None,
     ) -> PlanOutcome:
-        """Queues a task for each entity, for `work` or ``imgsync worker``, here or elsewhere.
+        """Queues a task for each entity that differs, of these children, of all that are linked to
+        `main` or, without both, of all links, for `work` or ``imgsync worker``, here or elsewhere.
 
         `max_clear`: of how many child entities the images may be cleared; by default 20, or 1 % of
         those compared. SyncIsOffError where the child receives no images.
         """
-        find_link, enqueue = self._container.find_link(), self._container.enqueue()
-        link = await find_link(_id(main), _id(child))
-        return await enqueue(link, match_by=match_by, types=types, max_clear=max_clear)
+        find_links, enqueue = self._container.find_links(), self._container.enqueue()
+        links = await find_links(
+            None if main is None else _id(main), [_id(child) for child in children]
+        )
+        return await enqueue(links, match_by=match_by, types=types, max_clear=max_clear)
 
     async def sync(
         self,
-        main: AccountOrName,
-        child: AccountOrName,
-        *,
+        main: AccountOrName | None = None,
+        *children: AccountOrName,
         types: Sequence[str] = (),
         match_by: MatchField | None = None,
         max_clear: int | None = None,
     ) -> SyncReport:
         """As `enqueue`, and runs what it has queued. A task that fails for a passing reason stays
         in the queue."""
-        plan = await self.enqueue(main, child, types=types, match_by=match_by, max_clear=max_clear)
+        plan = await self.enqueue(
+            main, *children, types=types, match_by=match_by, max_clear=max_clear
+        )
         tally = Tally()
         worker = self._container.worker()
         await worker.run(drain=True, only=plan.task_ids, report=tally.add)

@@ -18,12 +18,19 @@ from imgsync.adapters.sql.repositories import (
     SqlSettingsRepository,
     SqlSyncRecordRepository,
 )
-from imgsync.application.accounts import AddAccount, ChangeSettings, FindLink, LinkAccounts
+from imgsync.application.accounts import (
+    AddAccount,
+    ChangeSettings,
+    FindLinks,
+    LinkAccounts,
+    UnlinkAccounts,
+)
+from imgsync.application.check import Check
 from imgsync.application.clean import CleanupTemp, PruneQueue
 from imgsync.application.copy import SyncEntity
 from imgsync.application.enqueue import Enqueue, EnqueuePayloads
 from imgsync.application.parking import RecentAccounts, RecentSettings
-from imgsync.application.survey import PlanSync
+from imgsync.application.survey import Survey
 from imgsync.application.work import RunTask, Worker
 from imgsync.domain.errors import ImgsyncError, StoreUrlError
 from imgsync.domain.ports.clock import Clock
@@ -192,13 +199,15 @@ class Container(containers.DeclarativeContainer):
     lease = providers.Singleton(timedelta, seconds=config.provided.lease_seconds)
 
     add_account = providers.Factory(AddAccount, accounts, settings, queue, moysklad)
-    link_accounts = providers.Factory(LinkAccounts, accounts, settings)
-    change_settings = providers.Factory(ChangeSettings, accounts, settings)
-    find_link = providers.Factory(FindLink, accounts, settings)
-    plan_sync = providers.Factory(
-        PlanSync, accounts, records, moysklad, plugins.provided.entity_types
+    link_accounts = providers.Factory(
+        LinkAccounts, accounts, settings, plugins.provided.entity_types
     )
-    enqueue = providers.Factory(Enqueue, plan_sync, queue, config.provided.match_by)
+    unlink_accounts = providers.Factory(UnlinkAccounts, accounts, settings)
+    change_settings = providers.Factory(ChangeSettings, accounts, settings)
+    find_links = providers.Factory(FindLinks, accounts, settings)
+    survey = providers.Factory(Survey, accounts, records, moysklad, plugins.provided.entity_types)
+    enqueue = providers.Factory(Enqueue, survey, queue, config.provided.match_by)
+    check = providers.Factory(Check, survey, config.provided.match_by)
     enqueue_payloads = providers.Factory(
         EnqueuePayloads,
         accounts,

@@ -21,7 +21,7 @@ class ExitStatus(IntEnum):
         return status
 
     DONE = 0, "done", "all done"
-    ERROR = 1, "error", "an error"
+    ERROR = 1, "error", "an error; of check, that something differs"
     USAGE = 2, "usage", "wrong usage"
     PART = (
         3,

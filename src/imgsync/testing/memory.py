@@ -17,6 +17,7 @@ from typing import Any
 from imgsync.adapters.clock import SystemClock
 from imgsync.domain.diff import EntityKey, SyncRecord
 from imgsync.domain.errors import (
+    AlreadyLinkedError,
     LeaseLostError,
     NoRoomError,
     StoreError,
@@ -24,12 +25,11 @@ from imgsync.domain.errors import (
     UnsafePathError,
 )
 from imgsync.domain.formats import safe_suffix
-from imgsync.domain.model import Account, AccountRole, Parking
+from imgsync.domain.model import Account, AccountRole, LinkSettings, Parking, StoredLink
 from imgsync.domain.ports.clock import Clock
 from imgsync.domain.ports.pace import Step, T
 from imgsync.domain.ports.queue import Enqueued, NewTask
 from imgsync.domain.ports.storage import ContentKey, SharedFile, StaleFile, Turn
-from imgsync.domain.settings import ChildSettings
 from imgsync.domain.tasks import (
     CHECK_AGAIN_DELAY,
     MAX_CRASHES,
@@ -61,15 +61,16 @@ class SetClock:
 class MemoryStore:
     """What several queues and repositories share, as hosts share a database; `clock` is its time.
 
-    `tasks` by id, with payloads as JSON texts. `fault`: while it is set, every call of those that
-    use the store raises it; a StoreError or a NoRoomError.
+    `tasks` by id, with payloads as JSON texts; `mains` by child account. `fault`: while it is set,
+    every call of those that use the store raises it; a StoreError or a NoRoomError.
     """
 
     clock: Clock = field(default_factory=SystemClock)
     tasks: dict[TaskId, Task] = field(default_factory=dict)
     accounts: dict[str, Account] = field(default_factory=dict)
     parkings: dict[str, Parking] = field(default_factory=dict)
-    settings: dict[str, ChildSettings] = field(default_factory=dict)
+    settings: dict[str, LinkSettings] = field(default_factory=dict)
+    mains: dict[str, str] = field(default_factory=dict)
     records: dict[EntityKey, SyncRecord] = field(default_factory=dict)
     paces: dict[str, str] = field(default_factory=dict)
     fault: Exception | None = None
@@ -548,13 +549,36 @@ class MemorySettings:
     def __init__(self, store: MemoryStore | None = None) -> None:
         self.store = MemoryStore() if store is None else store
 
-    async def get(self, child_account_id: str) -> ChildSettings:
+    async def get(self, child_account_id: str) -> LinkSettings:
         await self.store.now()
-        return self.store.settings.get(child_account_id, ChildSettings())
+        return self.store.settings.get(child_account_id, LinkSettings())
 
-    async def put(self, child_account_id: str, settings: ChildSettings) -> None:
+    async def put(self, child_account_id: str, settings: LinkSettings) -> None:
         await self.store.now()
         self.store.settings[child_account_id] = settings
+
+    async def link(self, main_id: str, child_id: str, settings: LinkSettings) -> None:
+        await self.store.now()
+        mains = self.store.mains
+        if child_id in mains.values():
+            raise AlreadyLinkedError(child_id, None)
+        if main_id in mains:
+            raise AlreadyLinkedError(main_id, mains[main_id])
+        if mains.setdefault(child_id, main_id) != main_id:
+            raise AlreadyLinkedError(child_id, mains[child_id])
+        self.store.settings[child_id] = settings
+
+    async def unlink(self, child_id: str) -> bool:
+        await self.store.now()
+        if self.store.mains.pop(child_id, None) is None:
+            return False
+        self.store.settings[child_id] = LinkSettings()
+        return True
+
+    async def links(self) -> list[StoredLink]:
+        await self.store.now()
+        links = sorted((main, child) for child, main in self.store.mains.items())
+        return [StoredLink(*ids, self.store.settings.get(ids[1], LinkSettings())) for ids in links]
 
 
 class MemoryRecords:
@@ -566,6 +590,13 @@ class MemoryRecords:
     async def get(self, key: EntityKey) -> SyncRecord | None:
         await self.store.now()
         return self.store.records.get(key)
+
+    async def get_many(
+        self, child_account_id: str, entity_type: str, child_entity_ids: Sequence[str]
+    ) -> dict[str, SyncRecord]:
+        await self.store.now()
+        keys = {i: EntityKey(child_account_id, entity_type, i) for i in child_entity_ids}
+        return {i: self.store.records[k] for i, k in keys.items() if k in self.store.records}
 
     async def put(self, key: EntityKey, record: SyncRecord) -> None:
         await self.store.now()

@@ -129,7 +129,7 @@ class MemoryMoySklad:
         return sum(noted.startswith(call) for noted in self.calls)
 
     async def list_entities(
-        self, entity_type: EntityType, *, with_images: bool
+        self, entity_type: EntityType, *, with_images: bool, permanent_links: bool = False
     ) -> AsyncIterator[EntityPage]:
         size = self.page_sizes[with_images]
         entities = list(self.entities.get(entity_type.name, {}).values())
@@ -138,7 +138,7 @@ class MemoryMoySklad:
             page = entities[start : start + size]
             if not with_images:
                 page = [replace(entity, images=()) for entity in page]
-            yield EntityPage(page, [] if start else self.unreadable_rows)
+            yield EntityPage(page, [] if start else self.unreadable_rows, len(entities))
 
     async def list_images(self, entity_type: EntityType, entity_id: str) -> list[RemoteImage]:
         await self._begin("list_images")

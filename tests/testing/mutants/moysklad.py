@@ -15,7 +15,7 @@ from tests.testing.mutants.registry import mutant
 @mutant("test_every_entity_comes_once_in_pages")
 class LastPageTwice(MemoryMoySklad):
     async def list_entities(
-        self, entity_type: EntityType, *, with_images: bool
+        self, entity_type: EntityType, *, with_images: bool, permanent_links: bool = False
     ) -> AsyncIterator[EntityPage]:
         page = None
         async for page in super().list_entities(entity_type, with_images=with_images):
@@ -27,7 +27,7 @@ class LastPageTwice(MemoryMoySklad):
 @mutant("test_images_come_only_where_they_are_asked_for")
 class ImagesUnasked(MemoryMoySklad):
     def list_entities(
-        self, entity_type: EntityType, *, with_images: bool
+        self, entity_type: EntityType, *, with_images: bool, permanent_links: bool = False
     ) -> AsyncIterator[EntityPage]:
         return super().list_entities(entity_type, with_images=True)
 

@@ -1,13 +1,13 @@
 """Repositories and clocks in memory that break one sentence of their port each."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 from imgsync.domain.diff import EntityKey, SyncRecord
-from imgsync.domain.errors import StoreError
-from imgsync.domain.model import Account, AccountRole, Parking
-from imgsync.domain.settings import ChildSettings
+from imgsync.domain.errors import AlreadyLinkedError, StoreError
+from imgsync.domain.model import Account, AccountRole, LinkSettings, Parking, StoredLink
 from imgsync.testing import MemoryAccounts, MemoryRecords, MemorySettings, MemoryStoreClock
 from tests.testing.mutants.registry import mutant
 
@@ -132,28 +132,88 @@ class AccountsWithoutFault(MemoryAccounts):
 
 @mutant("test_settings_are_off_by_default")
 class OnByDefault(MemorySettings):
-    async def get(self, child_account_id: str) -> ChildSettings:
-        return self.store.settings.get(child_account_id, ChildSettings(sync_images=True))
+    async def get(self, child_account_id: str) -> LinkSettings:
+        return self.store.settings.get(child_account_id, LinkSettings(sync_images=True))
 
 
 @mutant("test_settings_are_stored_and_replaced")
 class OneSettingForAll(MemorySettings):
-    async def put(self, child_account_id: str, settings: ChildSettings) -> None:
+    async def put(self, child_account_id: str, settings: LinkSettings) -> None:
         await super().put("another", settings)
         await super().put(child_account_id, settings)
 
 
 @mutant("test_settings_are_stored_and_replaced")
 class StaysOn(MemorySettings):
-    async def put(self, child_account_id: str, settings: ChildSettings) -> None:
+    async def put(self, child_account_id: str, settings: LinkSettings) -> None:
         if settings.enabled:
             await super().put(child_account_id, settings)
+
+
+@mutant("test_a_link_is_stored_with_its_settings_and_replaced")
+class LinksOnce(MemorySettings):
+    async def link(self, main_id: str, child_id: str, settings: LinkSettings) -> None:
+        if child_id not in self.store.mains:
+            await super().link(main_id, child_id, settings)
+
+
+@mutant("test_links_are_listed_by_main_account_and_child")
+class ListsWhatIsNotLinked(MemorySettings):
+    async def links(self) -> list[StoredLink]:
+        mains = self.store.mains
+        return [StoredLink(mains.get(c, ""), c, s) for c, s in sorted(self.store.settings.items())]
+
+
+@mutant("test_settings_that_change_leave_the_link")
+class UnlinksByPut(MemorySettings):
+    async def put(self, child_account_id: str, settings: LinkSettings) -> None:
+        await super().put(child_account_id, settings)
+        self.store.mains.pop(child_account_id, None)
+
+
+@mutant("test_a_child_has_one_main_account")
+class TakesAnotherMain(MemorySettings):
+    async def link(self, main_id: str, child_id: str, settings: LinkSettings) -> None:
+        self.store.mains.pop(child_id, None)
+        await super().link(main_id, child_id, settings)
+
+
+@mutant("test_nobody_stands_on_both_sides")
+class LinksInARow(MemorySettings):
+    async def link(self, main_id: str, child_id: str, settings: LinkSettings) -> None:
+        await self.store.now()
+        self.store.mains[child_id] = main_id
+
+
+@mutant("test_of_those_that_link_at_the_same_time_one_wins")
+class LooksAndLinksLater(MemorySettings):
+    async def link(self, main_id: str, child_id: str, settings: LinkSettings) -> None:
+        taken = child_id in self.store.mains or main_id in self.store.mains
+        await self.store.now()
+        if taken:
+            raise AlreadyLinkedError(child_id, main_id)
+        self.store.mains[child_id] = main_id
+
+
+@mutant("test_a_child_that_is_unlinked_receives_nothing")
+class StaysOnUnlinked(MemorySettings):
+    async def unlink(self, child_id: str) -> bool:
+        await self.store.now()
+        return self.store.mains.pop(child_id, None) is not None
 
 
 @mutant("test_a_record_is_stored_whole_and_replaced")
 class ForgetsWhatWasBegun(MemoryRecords):
     async def put(self, key: EntityKey, record: SyncRecord) -> None:
         await super().put(key, replace(record, begun_on=None))
+
+
+@mutant("test_many_records_are_read_at_once")
+class ReadsTheFirst(MemoryRecords):
+    async def get_many(
+        self, child_account_id: str, entity_type: str, child_entity_ids: Sequence[str]
+    ) -> dict[str, SyncRecord]:
+        return await super().get_many(child_account_id, entity_type, child_entity_ids[:1])
 
 
 @mutant("test_records_of_other_entities_are_apart")

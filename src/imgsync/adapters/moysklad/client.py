@@ -46,6 +46,8 @@ _API_TIMEOUT = httpx.Timeout(EXCHANGE_SECONDS, connect=15.0)
 # A storage that says nothing for so long is asked anew while the download's time lasts.
 _STORAGE_TIMEOUT = httpx.Timeout(20.0, connect=15.0)
 _PROXY_ERRORS = (ImportError, ValueError, httpx.InvalidURL)
+_ARCHIVED = frozenset({"product", "bundle", "variant", "service"})
+"""Types that have archived entities; of the others `archived` cannot be asked for."""
 _Key = tuple[str, TokenKind, str, str | None]
 
 
@@ -56,16 +58,21 @@ class MoySkladClient:
         self._transport = transport
         self._downloader = downloader
         self._owner = owner
+        self._gives_permanent_links = True
 
     @property
     def limits(self) -> ApiLimits:
         return API_LIMITS
 
     async def list_entities(
-        self, entity_type: EntityType, *, with_images: bool
+        self, entity_type: EntityType, *, with_images: bool, permanent_links: bool = False
     ) -> AsyncIterator[EntityPage]:
         limit = EXPANDED_PAGE_SIZE if with_images else PLAIN_PAGE_SIZE
         params: dict[str, str | int] = {"expand": "images"} if with_images else {}
+        if entity_type.name in _ARCHIVED:
+            params["filter"] = "archived=true;archived=false"
+        if with_images and permanent_links and self._gives_permanent_links:
+            params["fields"] = "downloadPermanentHref"
         path = f"entity/{entity_type.name}"
 
         async def page(offset: int) -> Any:
@@ -76,12 +83,19 @@ class MoySkladClient:
             except AnswerTooLongError:
                 if limit <= EXPANDED_PAGE_SIZE:
                     raise
+            except ApiError:
+                if "fields" not in params:
+                    raise
+                # Documented is that a plan without such links leaves them out; who knows.
+                self._gives_permanent_links = False
+                del params["fields"]
+                return await page(offset)
             limit = EXPANDED_PAGE_SIZE  # entities with very long texts
             return await page(offset)
 
         before = 0
-        async for rows in rows_of(f"entities '{entity_type.name}'", limit, page):
-            found = EntityPage([])
+        async for rows, total in rows_of(f"entities '{entity_type.name}'", limit, page):
+            found = EntityPage([], total=total)
             for number, row in enumerate(rows, before + 1):
                 name = name_of(entity_type.name, row, number)
                 try:

@@ -40,7 +40,13 @@ def _size(value: object) -> object:
     return value if is_count and 0 <= value <= _LARGEST_SIZE else None  # type: ignore[operator]
 
 
+def _text_or_nothing(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
 Text = Annotated[str, BeforeValidator(_text)]
+Untrusted = Annotated[str, BeforeValidator(_text_or_nothing)]
+"""A text that no row is lost for."""
 Size = Annotated[int | None, BeforeValidator(_size)]
 
 
@@ -51,6 +57,7 @@ class _Model(BaseModel):
 class ImageMeta(_Model):
     href: str
     downloadHref: Text = ""  # noqa: N815 (the API's name)
+    downloadPermanentHref: Untrusted = ""  # noqa: N815
 
 
 class ImageModel(_Model):
@@ -67,6 +74,7 @@ class ImageModel(_Model):
             self.size or 0,
             self.updated,
             self.meta.downloadHref,
+            self.meta.downloadPermanentHref,
         )
 
 
@@ -85,6 +93,30 @@ class Page(_Model):
         return self.meta.size if self.meta else None
 
 
+class ParentMeta(_Model):
+    href: Untrusted = ""
+
+
+class Parent(_Model):
+    """What a variant or a content card is of."""
+
+    meta: ParentMeta | None = None
+
+    @property
+    def named(self) -> tuple[str, str] | None:
+        """Type and id of a meta.href ``…/entity/{type}/{id}``."""
+        parts = self.meta.href.partition("?")[0].rstrip("/").split("/") if self.meta else []
+        return (parts[-2], parts[-1]) if parts[-3:-2] == ["entity"] else None
+
+
+def _object(value: object) -> object:
+    return value if isinstance(value, dict) and isinstance(value.get("meta"), dict) else None
+
+
+ParentField = Annotated[Parent | None, BeforeValidator(_object)]
+"""In another shape it is not known: that must not cost the entity."""
+
+
 class EntityModel(_Model):
     id: str
     accountId: str | None = None  # noqa: N815
@@ -93,6 +125,10 @@ class EntityModel(_Model):
     code: str | None = None
     article: str | None = None
     images: Page | None = None
+    archived: Annotated[bool, BeforeValidator(lambda value: value is True)] = False
+    pathName: Untrusted = ""  # noqa: N815
+    product: ParentField = None
+    assortment: ParentField = None
 
     def entity(self, images: "Images") -> Entity:
         return Entity(
@@ -104,6 +140,9 @@ class EntityModel(_Model):
             tuple(images.images),
             unreadable=tuple(images.unreadable),
             images_known=images.known,
+            archived=self.archived,
+            folder=self.pathName,
+            parent=parent.named if (parent := self.product or self.assortment) else None,
         )
 
 
@@ -149,8 +188,10 @@ def name_of(type_name: str, row: Any, number: int) -> str:
     return f"{type_name} number {number} of the list"
 
 
-async def rows_of(what: str, limit: int, get: GetPage) -> AsyncIterator[list[Any]]:
-    """Pages of rows, each row once; `what` names the list in errors.
+async def rows_of(
+    what: str, limit: int, get: GetPage
+) -> AsyncIterator[tuple[list[Any], int | None]]:
+    """Pages of rows, each row once, with the size that the list tells; `what` names it in errors.
 
     ApiError where the list repeats itself, ends before the size that it names, or never ends.
     """
@@ -169,7 +210,7 @@ async def rows_of(what: str, limit: int, get: GetPage) -> AsyncIterator[list[Any
         if rows and not fresh:
             raise ApiError(f"the list of {what} repeats itself at row {offset}; it is not trusted")
         if fresh:
-            yield fresh
+            yield fresh, size
         if size is not None and offset >= size:
             return
         if size is None and len(rows) < limit:

@@ -14,7 +14,17 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
-from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, make_url, text
+from sqlalchemy import (
+    URL,
+    Connection,
+    Engine,
+    Executable,
+    Table,
+    create_engine,
+    event,
+    make_url,
+    text,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, IntegrityError, ProgrammingError, SQLAlchemyError
 
@@ -98,14 +108,18 @@ class Database:
 
     async def put(self, table: Table, values: Mapping[str, Any]) -> None:
         """Writes the whole row, replacing the one with its primary key."""
+        statement = self.upsert(table, values)
+        await self.run(lambda connection: connection.execute(statement))
+
+    def upsert(self, table: Table, values: Mapping[str, Any]) -> Executable:
+        """What `put` does, for a transaction that does more."""
         insert = postgresql.insert if self.dialect == "postgresql" else sqlite.insert
         keys = [column.name for column in table.primary_key]
         new = insert(table).values(values)
-        statement = new.on_conflict_do_update(
+        return new.on_conflict_do_update(
             index_elements=keys,
             set_={name: new.excluded[name] for name in values if name not in keys},
         )
-        await self.run(lambda connection: connection.execute(statement))
 
     def close(self) -> None:
         """Ends the threads that are idle and lets go of the connections."""

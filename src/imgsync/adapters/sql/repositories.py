@@ -1,5 +1,7 @@
 """Stored accounts, settings and sync records."""
 
+import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -10,6 +12,8 @@ from sqlalchemy import (
     Connection,
     LargeBinary,
     Row,
+    Select,
+    Text,
     case,
     cast,
     func,
@@ -21,10 +25,22 @@ from sqlalchemy import (
 from imgsync.adapters.sql.database import Database, now_of
 from imgsync.adapters.sql.tables import accounts, storable, sync_records, sync_settings
 from imgsync.domain.diff import EntityKey, SyncRecord
-from imgsync.domain.errors import DamagedRowError, UnknownAccountError
-from imgsync.domain.model import Account, AccountRole, Parking, TokenKind
+from imgsync.domain.errors import (
+    AlreadyLinkedError,
+    DamagedLinkError,
+    DamagedRowError,
+    UnknownAccountError,
+)
+from imgsync.domain.model import (
+    Account,
+    AccountRole,
+    LinkSettings,
+    MatchField,
+    Parking,
+    StoredLink,
+    TokenKind,
+)
 from imgsync.domain.ports.clock import Clock
-from imgsync.domain.settings import ChildSettings
 
 _FREE = {"parked_until": None, "parked_reason": None}
 _STORED = ("id", "name", "token_kind", "secret", "login", "role")
@@ -114,27 +130,67 @@ class SqlSettingsRepository:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def get(self, child_account_id: str) -> ChildSettings:
-        query = select(sync_settings.c.sync_images, sync_settings.c.sync_images_all).where(
-            sync_settings.c.account_id == child_account_id
-        )
+    async def get(self, child_account_id: str) -> LinkSettings:
+        query = _links(self._database.dialect).where(sync_settings.c.account_id == child_account_id)
         row = await self._database.run(
             lambda connection: connection.execute(query).first(), reads=True
         )
         if row is None:
-            return ChildSettings()
-        # Both are on only where the table has lost its triggers.
-        return ChildSettings(row.sync_images and not row.sync_images_all, row.sync_images_all)
+            return LinkSettings()
+        try:
+            return _settings(row)
+        except ValueError as error:
+            raise DamagedLinkError(child_account_id, str(error)) from None
 
-    async def put(self, child_account_id: str, settings: ChildSettings) -> None:
-        await self._database.put(
-            sync_settings,
-            {
-                "account_id": child_account_id,
-                "sync_images": settings.sync_images,
-                "sync_images_all": settings.sync_images_all,
-            },
+    async def put(self, child_account_id: str, settings: LinkSettings) -> None:
+        values = {"account_id": child_account_id, **_columns(settings)}
+        await self._database.put(sync_settings, values)
+
+    async def link(self, main_id: str, child_id: str, settings: LinkSettings) -> None:
+        table = sync_settings.c
+        values = {"account_id": child_id, "main_account_id": main_id, **_columns(settings)}
+        mains = select(table.account_id, table.main_account_id).where(
+            table.main_account_id.is_not(None),
+            or_(table.account_id.in_((main_id, child_id)), table.main_account_id == child_id),
         )
+
+        def work(connection: Connection) -> None:
+            if connection.dialect.name == "postgresql":
+                # Two hosts that link A to B and B to A would not see each other's row.
+                lock = f"LOCK TABLE {sync_settings.name} IN SHARE ROW EXCLUSIVE MODE"
+                connection.exec_driver_sql(lock)
+            for account_id, linked_to in connection.execute(mains).all():
+                if linked_to == child_id:
+                    raise AlreadyLinkedError(child_id, None)
+                if account_id == main_id or linked_to != main_id:
+                    raise AlreadyLinkedError(account_id, linked_to)
+            connection.execute(self._database.upsert(sync_settings, values))
+
+        await self._database.run(work)
+
+    async def unlink(self, child_id: str) -> bool:
+        none = {"main_account_id": None, **_columns(LinkSettings())}
+        this = update(sync_settings).where(
+            sync_settings.c.account_id == child_id, sync_settings.c.main_account_id.is_not(None)
+        )
+        return await self._database.run(
+            lambda connection: connection.execute(this.values(none)).rowcount == 1
+        )
+
+    async def links(self) -> list[StoredLink]:
+        query = _links(self._database.dialect).where(sync_settings.c.main_account_id.is_not(None))
+        rows = await self._database.run(
+            lambda connection: connection.execute(query).all(), reads=True
+        )
+        links = []
+        for row in rows:
+            settings, damage = LinkSettings(), None
+            try:
+                settings = _settings(row)
+            except ValueError as error:
+                damage = str(error)
+            links.append(StoredLink(row.main_account_id, row.account_id, settings, damage))
+        return sorted(links, key=lambda link: (link.main_id, link.child_id))
 
 
 class SqlSyncRecordRepository:
@@ -155,6 +211,28 @@ class SqlSyncRecordRepository:
             return None if row is None else _RECORD.validate_python(row.record)
         except (ValueError, RecursionError):
             return None  # damaged, or of another version: the entity is copied anew
+
+    async def get_many(
+        self, child_account_id: str, entity_type: str, child_entity_ids: Sequence[str]
+    ) -> dict[str, SyncRecord]:
+        columns = sync_records.c
+        kind = LargeBinary if self._database.dialect == "sqlite" else Text
+        query = select(columns.child_entity_id, cast(columns.record, kind)).where(
+            columns.child_account_id == child_account_id,
+            columns.entity_type == entity_type,
+            columns.child_entity_id.in_(child_entity_ids),
+        )
+
+        def read(connection: Connection) -> dict[str, SyncRecord]:
+            found = {}
+            for child_entity_id, record in connection.execute(query):
+                try:
+                    found[child_entity_id] = _RECORD.validate_json(record)
+                except ValueError:
+                    continue  # as `get`
+            return found
+
+        return await self._database.run(read, reads=True)
 
     async def copied(self, child_account_id: str, entity_type: str) -> set[str]:
         columns = sync_records.c
@@ -179,6 +257,60 @@ class SqlSyncRecordRepository:
     async def put(self, key: EntityKey, record: SyncRecord) -> None:
         values = {**asdict(key), "record": _RECORD.dump_python(record, mode="json")}
         await self._database.put(sync_records, values)
+
+
+def _links(dialect: str) -> Select[Any]:
+    """The columns of ``sync_settings``, texts as they are, which another program may have written:
+    no driver fails to decode them."""
+    columns = sync_settings.c
+    kind = LargeBinary if dialect == "sqlite" else Text
+    texts = ("match_by", "types", "folders")
+    return select(
+        columns.account_id,
+        columns.main_account_id,
+        columns.sync_images,
+        columns.sync_images_all,
+        *(cast(columns[name], kind).label(name) for name in texts),
+    )
+
+
+def _settings(row: Row[Any]) -> LinkSettings:
+    """The settings in a row; ValueError where another program left some that cannot be read."""
+    try:
+        field = _text(row.match_by)
+        match_by = None if field is None else MatchField(field)
+    except ValueError:
+        raise ValueError(f"match_by is {row.match_by!a}") from None
+    # Both are on only where the table has lost its triggers.
+    return LinkSettings(
+        row.sync_images and not row.sync_images_all,
+        row.sync_images_all,
+        match_by,
+        _names("types", row.types),
+        _names("folders", row.folders),
+    )
+
+
+def _names(column: str, text: str | bytes | None) -> tuple[str, ...]:
+    try:
+        found = None if text is None else json.loads(text)
+    except (ValueError, RecursionError):
+        found = text
+    if found is None:
+        return ()
+    if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
+        raise ValueError(f"{column} is no JSON array of texts")
+    return tuple(found)
+
+
+def _columns(settings: LinkSettings) -> dict[str, Any]:
+    return {
+        "sync_images": settings.sync_images,
+        "sync_images_all": settings.sync_images_all,
+        "match_by": settings.match_by and settings.match_by.value,
+        "types": list(settings.types) or None,
+        "folders": list(settings.folders) or None,
+    }
 
 
 def _rows(connection: Connection) -> Any:

@@ -165,13 +165,18 @@ accounts = Table(
     Column("parked_reason", Text),
 )
 
-# Triggers keep it so that one switch at most is on, and that each account has its row.
+# A child, and the main account that it is linked to. Triggers keep it so that one switch at most is
+# on, and that each account has its row.
 sync_settings = Table(
     "sync_settings",
     metadata,
     Column("account_id", Text, primary_key=True),
     Column("sync_images", Boolean, nullable=False, server_default=false()),
     Column("sync_images_all", Boolean, nullable=False, server_default=false()),
+    Column("main_account_id", Text),
+    Column("match_by", Text),
+    Column("types", JSON(none_as_null=True)),
+    Column("folders", JSON(none_as_null=True)),
 )
 for _column in (sync_settings.c.sync_images, sync_settings.c.sync_images_all):
     sync_settings.append_constraint(

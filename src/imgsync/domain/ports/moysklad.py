@@ -45,9 +45,11 @@ class MoySkladPort(Protocol):
     def limits(self) -> ApiLimits: ...
 
     def list_entities(
-        self, entity_type: EntityType, *, with_images: bool
+        self, entity_type: EntityType, *, with_images: bool, permanent_links: bool = False
     ) -> AsyncIterator[EntityPage]:
-        """Pages of all entities of a type; as large as the API gives them.
+        """Pages of all entities of a type, archived ones too; as large as the API gives them.
+
+        `permanent_links`: with those of the images, where the account has such.
 
         Each entity comes once. ApiError for a list that repeats itself, ends before the size that
         it names or goes on without end. WrongAccountError where the rows are another account's.

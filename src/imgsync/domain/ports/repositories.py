@@ -3,11 +3,11 @@
 Errors of all: StoreError where the store cannot be used, NoRoomError where its disk is full.
 """
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from imgsync.domain.diff import EntityKey, SyncRecord
-from imgsync.domain.model import Account, AccountRole, Parking
-from imgsync.domain.settings import ChildSettings
+from imgsync.domain.model import Account, AccountRole, LinkSettings, Parking, StoredLink
 
 
 class AccountRepository(Protocol):
@@ -45,19 +45,45 @@ class AccountRepository(Protocol):
 
 
 class SettingsRepository(Protocol):
-    """Image settings by child account."""
+    """Links, and the settings of each by its child account. A child has one main account."""
 
-    async def get(self, child_account_id: str) -> ChildSettings:
-        """The defaults (off) where nothing is stored."""
+    async def get(self, child_account_id: str) -> LinkSettings:
+        """The defaults (off) where nothing is stored; DamagedLinkError where it cannot be read."""
         ...
 
-    async def put(self, child_account_id: str, settings: ChildSettings) -> None: ...
+    async def put(self, child_account_id: str, settings: LinkSettings) -> None:
+        """Stores the settings; the main account stays as it is."""
+        ...
+
+    async def link(self, main_id: str, child_id: str, settings: LinkSettings) -> None:
+        """Makes `main_id` the child's main account, with these settings.
+
+        AlreadyLinkedError where the child has another one, or where either stands on the other
+        side of a link; nothing is changed then, whoever links at the same time.
+        """
+        ...
+
+    async def unlink(self, child_id: str) -> bool:
+        """The child has no main account any more and receives nothing: its settings are the
+        defaults again. False where it had no main account; nothing is changed then."""
+        ...
+
+    async def links(self) -> list[StoredLink]:
+        """Every link, by main and child id; one that cannot be read tells its damage."""
+        ...
 
 
 class SyncRecordRepository(Protocol):
     """Records of earlier syncs."""
 
     async def get(self, key: EntityKey) -> SyncRecord | None: ...
+
+    async def get_many(
+        self, child_account_id: str, entity_type: str, child_entity_ids: Sequence[str]
+    ) -> dict[str, SyncRecord]:
+        """The records of a child's entities by id; only of those that have one. At most 1,000 are
+        asked for at once."""
+        ...
 
     async def put(self, key: EntityKey, record: SyncRecord) -> None: ...
 

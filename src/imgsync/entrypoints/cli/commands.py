@@ -5,9 +5,11 @@ from collections.abc import Iterable
 import click
 
 from imgsync.entrypoints.cli.accounts import account
+from imgsync.entrypoints.cli.check import check
 from imgsync.entrypoints.cli.cleanup import cleanup_temp
 from imgsync.entrypoints.cli.demo import demo
 from imgsync.entrypoints.cli.enqueue import enqueue
+from imgsync.entrypoints.cli.links import link, links, unlink
 from imgsync.entrypoints.cli.plugins import plugins
 from imgsync.entrypoints.cli.queue import queue
 from imgsync.entrypoints.cli.settings import settings
@@ -18,4 +20,18 @@ from imgsync.plugins import hookimpl
 
 @hookimpl
 def imgsync_commands() -> Iterable[click.Command]:
-    return [account, cleanup_temp, demo, enqueue, plugins, queue, settings, sync, worker]
+    return [
+        account,
+        check,
+        cleanup_temp,
+        demo,
+        enqueue,
+        link,
+        links,
+        plugins,
+        queue,
+        settings,
+        sync,
+        unlink,
+        worker,
+    ]

@@ -45,13 +45,23 @@ def demo(container: Container, as_json: bool) -> None:
 
 
 def _print(rounds: "list[Round]") -> None:
-    columns = ("Entities", "Images", "API calls", "MB down", "MB up", "Warnings", "Seconds")
+    columns = (
+        "Entities",
+        "Changed",
+        "Images",
+        "API calls",
+        "MB down",
+        "MB up",
+        "Warnings",
+        "Seconds",
+    )
     print_table(
         ("Run", *columns),
         (
             (
                 done.name,
                 str(done.entities),
+                str(done.changed),
                 str(done.uploaded),
                 str(done.api_calls),
                 f"{done.downloaded_bytes / 1e6:.2f}",

@@ -11,7 +11,9 @@ from imgsync.domain.errors import SyncIsOffError
 from imgsync.domain.ports.queue import Enqueued
 from imgsync.entrypoints.cli.output import print_json, say
 from imgsync.entrypoints.cli.planning import (
+    children_option,
     chosen_field,
+    main_option,
     match_option,
     max_clear_option,
     off_message,
@@ -32,8 +34,8 @@ from imgsync.entrypoints.exit_status import ExitStatus
 
 
 @click.command(epilog=STATUSES)
-@click.option("--main", "main_id", metavar="ACCOUNT", help="Main account, by ID or name.")
-@click.option("--child", "child_id", metavar="ACCOUNT", help="Child account, by ID or name.")
+@main_option
+@children_option
 @match_option
 @types_option
 @max_clear_option
@@ -48,28 +50,26 @@ from imgsync.entrypoints.exit_status import ExitStatus
 def enqueue(
     container: Container,
     main_id: str | None,
-    child_id: str | None,
+    children: tuple[str, ...],
     match_by: str | None,
     types: tuple[str, ...],
     max_clear: int | None,
     payload_file: TextIO | None,
     as_json: bool,
 ) -> ExitStatus:
-    """Queue one task per entity of the main account that has images and a counterpart.
+    """Queue a task for each entity whose images differ, of every link or of some children.
 
-    Where image sync is off for the child, nothing is queued.
+    Where image sync is off for a child, nothing is queued for it.
     """
     if payload_file is not None:
-        if main_id or child_id or match_by or types or max_clear is not None:
+        if main_id or children or match_by or types or max_clear is not None:
             raise click.UsageError("--payload stands alone; the payload names its accounts")
         return _enqueue_payloads(container, payload_file, as_json)
-    if not main_id or not child_id:
-        raise click.UsageError("give --main ACCOUNT and --child ACCOUNT, or --payload FILE")
-    find_link, enqueue_link, plan = container.find_link(), container.enqueue(), PlanOutcome()
+    find_links, enqueue_link, plan = container.find_links(), container.enqueue(), PlanOutcome()
 
     async def put() -> None:
         await enqueue_link(
-            await find_link(main_id, child_id),
+            await find_links(main_id, children),
             match_by=chosen_field(match_by),
             types=types,
             max_clear=max_clear,
@@ -81,7 +81,7 @@ def enqueue(
     except SyncIsOffError as error:
         say(with_hint(error), err=True)
         return _print(plan, ExitStatus.OFF, None, as_json)
-    status = ExitStatus.PART if trouble or plan.clears_refused else ExitStatus.DONE
+    status = ExitStatus.PART if trouble or plan.in_part else ExitStatus.DONE
     return _print(plan, status, trouble, as_json)
 
 
@@ -94,7 +94,8 @@ def _print(plan: PlanOutcome, status: ExitStatus, trouble: str | None, as_json: 
     say(
         f"Queued {len(plan.task_ids)} tasks with {plan.images} images"
         + (f", {plan.clears} of them to clear," if plan.clears else "")
-        + f" ({plan.created} new, {plan.updated} updated); {len(plan.skipped)} skipped."
+        + f" ({plan.created} new, {plan.updated} updated); {plan.unchanged} unchanged, "
+        f"{len(plan.skipped)} skipped."
     )
     return status
 

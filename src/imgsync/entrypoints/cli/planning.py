@@ -1,10 +1,13 @@
 """What enqueue and sync share: their options, and what they say of a plan."""
 
+from collections.abc import Sequence
+
 import click
 
 from imgsync.application.enqueue import PlanOutcome
+from imgsync.application.survey import Difference, Surveyed
 from imgsync.domain.errors import SyncIsOffError
-from imgsync.domain.model import Account, MatchField
+from imgsync.domain.model import Account, MatchField, RemoteImage, SourceImage
 from imgsync.entrypoints.cli.output import say
 from imgsync.entrypoints.cli.runtime import with_hint
 
@@ -13,6 +16,19 @@ match_option = click.option(
     type=click.Choice([f.value for f in MatchField]),
     help="Field that finds the child's counterpart "
     "(default: the configured match_by, externalCode).",
+)
+main_option = click.option(
+    "--main",
+    "main_id",
+    metavar="ACCOUNT",
+    help="Main account, by ID or name; by default that of each link.",
+)
+children_option = click.option(
+    "--child",
+    "children",
+    metavar="ACCOUNT",
+    multiple=True,
+    help="Child account, by ID or name; may be repeated (default: every link).",
 )
 types_option = click.option(
     "--type", "types", multiple=True, help="Only this entity type; may be repeated."
@@ -32,9 +48,17 @@ def chosen_field(match_by: str | None) -> MatchField | None:
 
 def print_skipped(outcome: PlanOutcome) -> None:
     """Says on stderr what a plan leaves out, and why."""
+    several = len({p.link.child.id for p in outcome.skipped}) > 1
     for p in outcome.skipped:
         what = f"{p.entity_type} '{p.name}'" if p.name else p.entity_type
-        say(f"Skipped {what}: {p.reason}", err=True)
+        of = f" for '{p.link.child.name}'" if several else ""
+        say(f"Skipped {what}{of}: {p.reason}", err=True)
+    for warning in outcome.warnings:
+        say(f"Warning: {warning}", err=True)
+    for child in outcome.off:
+        say(off_message(child), err=True)
+    for failed in outcome.failed:
+        say(f"Child '{failed.link.child.name}' was left out: {failed.error}", err=True)
     if outcome.clear_limit_error is not None:
         say(with_hint(outcome.clear_limit_error), err=True)
 
@@ -42,3 +66,38 @@ def print_skipped(outcome: PlanOutcome) -> None:
 def off_message(child: Account) -> str:
     """What is said of a child that receives no images."""
     return with_hint(SyncIsOffError(child.name, child.id))
+
+
+def print_differences(found: Sequence[Surveyed]) -> None:
+    """Says how each entity differs: its name, its code and both lists."""
+    for one in found:
+        code = f" (code {one.code})" if one.code else ""
+        what = f"{one.entity_type} '{one.name}'{code}" if one.name else one.entity_type
+        lists = f"main {_listed(one.listed)}; child {_listed(one.child_images)}"
+        reason = f": {one.reason}" if one.reason else ""
+        said = reason or f": {lists}"
+        if one.reason and one.difference is not Difference.UNMATCHED:
+            said = f": {lists}{reason}"
+        say(f"'{one.link.child.name}': {one.difference}: {what}{said}")
+
+
+def difference_as_dict(one: Surveyed) -> dict[str, object]:
+    child = one.child_images
+    return {
+        "child": one.link.child.id,
+        "type": one.entity_type,
+        "name": one.name,
+        "code": one.code,
+        "difference": one.difference.value,
+        "reason": one.reason,
+        "main_images": [{"filename": i.filename, "size": i.size} for i in one.listed],
+        "child_images": None
+        if child is None
+        else [{"filename": i.filename, "size": i.size} for i in child],
+    }
+
+
+def _listed(images: Sequence[SourceImage | RemoteImage] | None) -> str:
+    if images is None:
+        return "untold"
+    return ", ".join(image.filename for image in images) or "none"

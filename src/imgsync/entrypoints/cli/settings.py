@@ -3,8 +3,7 @@
 import click
 
 from imgsync.application.accounts import find_account
-from imgsync.domain.model import Account
-from imgsync.domain.settings import ChildSettings
+from imgsync.domain.model import Account, LinkSettings
 from imgsync.entrypoints.cli.output import print_json, print_table, say
 from imgsync.entrypoints.cli.runtime import child_option, json_option, pass_container, run_async
 from imgsync.entrypoints.container import Container
@@ -25,7 +24,7 @@ def show(container: Container, child_id: str | None, as_json: bool) -> None:
     """Show the image settings."""
     accounts, stored = container.accounts(), container.settings()
 
-    async def look() -> list[tuple[Account, ChildSettings]]:
+    async def look() -> list[tuple[Account, LinkSettings]]:
         chosen = [await find_account(accounts, child_id)] if child_id else await accounts.all()
         return [(a, await stored.get(a.id)) for a in chosen]
 
@@ -73,23 +72,23 @@ def set_settings(
     say(f"'{account.name}' now receives {_describe(changed)}.")
 
 
-def _describe(settings: ChildSettings) -> str:
+def _describe(settings: LinkSettings) -> str:
     if settings.sync_images_all:
         return "all images"
     return "the first image" if settings.sync_images else "no images"
 
 
-def _limit(settings: ChildSettings) -> int | None:
+def _limit(settings: LinkSettings) -> int | None:
     """Images per entity; None for all that the entity's type may have."""
     return None if settings.sync_images_all else int(settings.sync_images)
 
 
-def _per_entity(settings: ChildSettings) -> str:
+def _per_entity(settings: LinkSettings) -> str:
     limit = _limit(settings)
     return "all" if limit is None else str(limit)
 
 
-def _as_dict(account_id: str, settings: ChildSettings) -> dict[str, object]:
+def _as_dict(account_id: str, settings: LinkSettings) -> dict[str, object]:
     return {
         "account": account_id,
         "sync_images": settings.sync_images,

@@ -12,23 +12,26 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from imgsync.application.enqueue import PlanOutcome
 from imgsync.application.work import Tally, TaskReport, Worker
 from imgsync.domain.errors import SyncIsOffError
-from imgsync.domain.settings import Link
+from imgsync.domain.model import Link
+from imgsync.domain.text import shown
 from imgsync.entrypoints.cli.output import print_json, say
 from imgsync.entrypoints.cli.planning import (
+    children_option,
     chosen_field,
+    difference_as_dict,
+    main_option,
     match_option,
     max_clear_option,
     off_message,
+    print_differences,
     print_skipped,
     types_option,
 )
 from imgsync.entrypoints.cli.runtime import (
     INTERRUPTED,
     STATUSES,
-    child_option,
     in_part,
     json_option,
-    main_option,
     pass_container,
     run_async,
     tell_trouble,
@@ -43,7 +46,7 @@ from imgsync.entrypoints.exit_status import Ends, ExitStatus
 class _Run:
     """What a sync has done so far."""
 
-    link: Link | None = None
+    links: list[Link] = field(default_factory=list)
     plan: PlanOutcome = field(default_factory=PlanOutcome)
     tally: Tally = field(default_factory=Tally)
     ends: Ends = field(default_factory=Ends)
@@ -56,7 +59,7 @@ class _Run:
 
     @property
     def status(self) -> ExitStatus:
-        if self.trouble or self.plan.clears_refused or self.left > 0:
+        if self.trouble or self.plan.in_part or self.left > 0:
             return ExitStatus.PART
         return self.ends.status
 
@@ -67,7 +70,7 @@ class _Run:
 
 @click.command(epilog=STATUSES)
 @main_option
-@child_option
+@children_option
 @match_option
 @types_option
 @max_clear_option
@@ -76,36 +79,37 @@ class _Run:
 @pass_container
 def sync(
     container: Container,
-    main_id: str,
-    child_id: str,
+    main_id: str | None,
+    children: tuple[str, ...],
     match_by: str | None,
     types: tuple[str, ...],
     max_clear: int | None,
     dry_run: bool,
     as_json: bool,
 ) -> ExitStatus:
-    """Plan the copies from a main to a child account and run them now.
+    """Copy what differs now, for every link or for some children.
 
     A task that fails for a passing reason stays in the queue for 'imgsync worker', and so does
     the rest after Ctrl-C.
     """
-    find_link, enqueue = container.find_link(), container.enqueue()
+    find_links, enqueue = container.find_links(), container.enqueue()
     run = _Run()
 
     async def work() -> None:
-        run.link = link = await find_link(main_id, child_id)
+        run.links = await find_links(main_id, children)
         with _progress() as bar:
-            planning = bar.add_task("Planning", total=None)
+            bars = {link.child.id: bar.add_task(_survey_of(link), total=None) for link in run.links}
             await enqueue(
-                link,
+                run.links,
                 match_by=chosen_field(match_by),
                 types=types,
                 dry_run=dry_run,
                 max_clear=max_clear,
-                progress=lambda _: bar.advance(planning),
+                progress=lambda found: bar.advance(bars[found.link.child.id]),
                 outcome=run.plan,
             )
-            bar.update(planning, total=run.plan.found)
+            for task in bar.tasks:
+                bar.update(task.id, total=task.completed)
             if not dry_run:
                 await _copy(container.worker(), run, bar, container.config().grace_seconds)
 
@@ -123,6 +127,10 @@ def sync(
     else:
         _print(run, dry_run)
     return run.status
+
+
+def _survey_of(link: Link) -> str:
+    return f"Survey of {shown(link.child.name)}".replace("[", "(")
 
 
 async def _copy(worker: Worker, run: _Run, bar: Progress, grace_seconds: float) -> None:
@@ -146,7 +154,12 @@ def _progress() -> Iterator[Progress]:
 
 
 def _as_dict(run: _Run, dry_run: bool) -> dict[str, Any]:
-    told = {"plan": run.plan.as_dict(), "run": None if dry_run else run.tally.as_dict()}
+    told: dict[str, Any] = {
+        "plan": run.plan.as_dict(),
+        "run": None if dry_run else run.tally.as_dict(),
+    }
+    if dry_run:
+        told["differences"] = [difference_as_dict(found) for found in run.plan.differences]
     return told | ({"error": run.trouble} if run.trouble else {})
 
 
@@ -154,10 +167,11 @@ def _print(run: _Run, dry_run: bool) -> None:
     plan, tally = run.plan, run.tally
     print_skipped(plan)
     if dry_run:
+        print_differences(plan.differences)
         say(
-            f"Would check {plan.entities} entities with {plan.images} images"
+            f"Would copy {plan.images} images to {plan.entities} entities"
             + (f" and clear those of {plan.clears}" if plan.clears else "")
-            + f"; {len(plan.skipped)} skipped."
+            + f"; {plan.unchanged} unchanged, {len(plan.skipped)} skipped."
         )
         return
     for line in tally.warnings + tally.errors:
@@ -168,12 +182,14 @@ def _print(run: _Run, dry_run: bool) -> None:
         f"{tally.uploaded} images uploaded, {tally.kept} kept, "
         f"{tally.downloaded_bytes / 1e6:.1f} MB downloaded."
     )
-    child = run.link.child if run.link else None
-    if child and run.ends.status is ExitStatus.OFF:
-        say(off_message(child), err=True)
-    elif child and run.ends.disabled:
+    names = ", ".join(f"'{link.child.name}'" for link in run.links)
+    if len(run.links) == 1 and run.ends.status is ExitStatus.OFF:
+        say(off_message(run.links[0].child), err=True)
+    elif run.ends.disabled:
         say(
-            f"Image sync was switched off for child '{child.name}' meanwhile: "
+            f"Image sync was switched off for {names} or some of them meanwhile: "
+            if len(run.links) > 1
+            else f"Image sync was switched off for child {names} meanwhile: "
             f"{run.ends.disabled} tasks did nothing.",
             err=True,
         )

@@ -9,8 +9,7 @@ from pathlib import Path
 
 from imgsync.application.work import Tally
 from imgsync.domain.formats import image_format
-from imgsync.domain.model import Account, TokenKind
-from imgsync.domain.settings import ChildSettings, Link
+from imgsync.domain.model import Account, Link, LinkSettings, TokenKind
 from imgsync.entrypoints.config import FixedConfig
 from imgsync.entrypoints.container import Container
 from imgsync.entrypoints.demo.accounts import CHILD_TOKEN, MAIN_TOKEN, DemoAccounts, seed
@@ -22,11 +21,12 @@ _ADDED = "one photo added"
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """One enqueue and worker run. Bytes are those of HTTP bodies; `verified`: the child's lists
-    are, byte for byte, what they should be."""
+    """One enqueue and worker run. `entities` have images, `changed` of them differed. Bytes are
+    those of HTTP bodies; `verified`: the child's lists are, byte for byte, what they should be."""
 
     name: str
     entities: int
+    changed: int
     skipped: int
     uploaded: int
     kept: int
@@ -61,12 +61,13 @@ class Demo:
     async def _round(self, name: str, link: Link) -> Round:
         self._emulator.reset_stats()
         started, tally = time.monotonic(), Tally()
-        plan = await self.container.enqueue()(link)
+        plan = await self.container.enqueue()([link])
         await self.container.worker().run(drain=True, report=tally.add)
         seconds, stats = time.monotonic() - started, self._emulator.stats
         return Round(
             name=name,
-            entities=plan.entities,
+            entities=plan.entities + plan.unchanged,
+            changed=plan.entities,
             skipped=len(plan.skipped),
             uploaded=tally.uploaded,
             kept=tally.kept,
@@ -74,7 +75,7 @@ class Demo:
             downloaded_bytes=stats.bytes_out,
             uploaded_bytes=stats.bytes_in,
             throttled=stats.throttled,
-            warnings=tally.warnings,
+            warnings=[*plan.warnings, *tally.warnings],
             errors=tally.errors,
             seconds=seconds,
             verified=self.verify(),
@@ -91,8 +92,10 @@ class Demo:
         )
         for account in (main, child):
             await self.container.accounts().add(account)
-        await self.container.link_accounts()(main, child, ChildSettings(sync_images_all=True))
-        return await self.container.find_link()(main.id, child.id)
+        (link,) = await self.container.link_accounts()(
+            main, [child], LinkSettings(sync_images_all=True)
+        )
+        return link
 
     def _add_photograph(self) -> None:
         """Puts a new photograph first on a product of the main account."""

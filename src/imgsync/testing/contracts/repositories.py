@@ -10,14 +10,27 @@ from typing import Any
 import pytest
 
 from imgsync.domain.diff import NOTHING_LEFT, CopiedImage, EntityKey, SyncRecord
-from imgsync.domain.errors import NoRoomError, StoreError, UnknownAccountError
-from imgsync.domain.model import Account, AccountRole, ImageFingerprint, Parking, TokenKind
+from imgsync.domain.errors import (
+    AlreadyLinkedError,
+    NoRoomError,
+    StoreError,
+    UnknownAccountError,
+)
+from imgsync.domain.model import (
+    Account,
+    AccountRole,
+    ImageFingerprint,
+    LinkSettings,
+    MatchField,
+    Parking,
+    StoredLink,
+    TokenKind,
+)
 from imgsync.domain.ports.repositories import (
     AccountRepository,
     SettingsRepository,
     SyncRecordRepository,
 )
-from imgsync.domain.settings import ChildSettings
 from imgsync.testing.contracts.contract import Contract, StoreT, TimedContract
 
 _ACCOUNT = Account("1", "Главный", TokenKind.PASSWORD, "s3cret 'Ж\"", "admin@shop")
@@ -26,6 +39,7 @@ _KEY = EntityKey("child", "product", "p1")
 _ONE = ImageFingerprint("i1", 10, "2026-01-01 00:00:00.000")
 _TWO = ImageFingerprint("i2", 20, "2026-01-01 00:00:00.000")
 _COPIED = SyncRecord((_ONE, _TWO), (CopiedImage(_ONE, "c1"),), ("c1",), False, ("b.png: 503",))
+_SOME = LinkSettings(True, False, MatchField.CODE, ("product", "bundle"), ("Лампы/Торшеры", "B"))
 _FOREIGN = SyncRecord((), (), ("c2",), False, ('a warning with "child_image_ids": []',))
 
 
@@ -224,29 +238,96 @@ class SettingsRepositoryContract(Contract):
         await self.disable(settings)
         calls: list[Callable[[], Awaitable[object]]] = [
             lambda: settings.get("child"),
-            lambda: settings.put("child", ChildSettings()),
+            lambda: settings.put("child", LinkSettings()),
+            lambda: settings.link("main", "child", LinkSettings()),
+            lambda: settings.unlink("child"),
+            settings.links,
         ]
         for call in calls:
             with _refused():
                 await call()
 
     async def test_settings_are_off_by_default(self, settings: SettingsRepository) -> None:
-        assert await settings.get("child") == ChildSettings()
+        assert await settings.get("child") == LinkSettings()
 
     @pytest.mark.parametrize(
         "value",
-        [ChildSettings(sync_images=True), ChildSettings(sync_images_all=True), ChildSettings()],
-        ids=["first", "all", "off"],
+        [LinkSettings(sync_images=True), LinkSettings(sync_images_all=True), LinkSettings(), _SOME],
+        ids=["first", "all", "off", "some"],
     )
     async def test_settings_are_stored_and_replaced(
-        self, settings: SettingsRepository, value: ChildSettings
+        self, settings: SettingsRepository, value: LinkSettings
     ) -> None:
-        for before in (ChildSettings(sync_images=True), ChildSettings(sync_images_all=True)):
+        for before in (LinkSettings(sync_images=True), LinkSettings(sync_images_all=True)):
             await settings.put("child", before)
             assert await settings.get("child") == before
             await settings.put("child", value)
             assert await settings.get("child") == value
-        assert await settings.get("another") == ChildSettings()
+        assert await settings.get("another") == LinkSettings()
+
+    async def test_a_link_is_stored_with_its_settings_and_replaced(
+        self, settings: SettingsRepository
+    ) -> None:
+        assert await settings.links() == []
+        for value in (_SOME, LinkSettings(sync_images_all=True)):
+            await settings.link("main", "child", value)
+            assert await settings.links() == [StoredLink("main", "child", value)]
+            assert await settings.get("child") == value
+
+    async def test_links_are_listed_by_main_account_and_child(
+        self, settings: SettingsRepository
+    ) -> None:
+        for main, child in (("m2", "a"), ("m1", "c"), ("m1", "b")):
+            await settings.link(main, child, _SOME)
+        await settings.put("alone", _SOME)
+        found = [(link.main_id, link.child_id) for link in await settings.links()]
+        assert found == [("m1", "b"), ("m1", "c"), ("m2", "a")]
+
+    async def test_settings_that_change_leave_the_link(self, settings: SettingsRepository) -> None:
+        await settings.link("main", "child", LinkSettings(sync_images_all=True))
+        await settings.put("child", _SOME)
+        assert await settings.links() == [StoredLink("main", "child", _SOME)]
+
+    async def test_a_child_has_one_main_account(self, settings: SettingsRepository) -> None:
+        await settings.link("main", "child", _SOME)
+        with pytest.raises(AlreadyLinkedError, match="'child' is a child of account 'main'"):
+            await settings.link("other", "child", LinkSettings())
+        assert await settings.links() == [StoredLink("main", "child", _SOME)]
+
+    @pytest.mark.parametrize(("main", "child"), [("other", "main"), ("child", "other")])
+    async def test_nobody_stands_on_both_sides(
+        self, settings: SettingsRepository, main: str, child: str
+    ) -> None:
+        await settings.link("main", "child", _SOME)
+        with pytest.raises(AlreadyLinkedError):
+            await settings.link(main, child, _SOME)
+        assert await settings.links() == [StoredLink("main", "child", _SOME)]
+        assert await settings.get("other") == LinkSettings()
+
+    async def test_of_those_that_link_at_the_same_time_one_wins(
+        self, settings: SettingsRepository
+    ) -> None:
+        tries = [settings.link(f"m{n}", "child", _SOME) for n in range(4)]
+        ended = await asyncio.gather(*tries, return_exceptions=True)
+        assert sum(error is None for error in ended) == 1
+        assert sum(isinstance(error, AlreadyLinkedError) for error in ended) == 3
+        both = [settings.link("a", "b", _SOME), settings.link("b", "a", _SOME)]
+        ended = await asyncio.gather(*both, return_exceptions=True)
+        assert sorted(error is None for error in ended) == [False, True]
+
+    async def test_a_child_that_is_unlinked_receives_nothing(
+        self, settings: SettingsRepository
+    ) -> None:
+        await settings.link("main", "child", _SOME)
+        await settings.link("main", "another", _SOME)
+        assert await settings.unlink("child")
+        assert await settings.get("child") == LinkSettings()
+        assert await settings.links() == [StoredLink("main", "another", _SOME)]
+        await settings.put("child", _SOME)
+        assert not await settings.unlink("child")
+        assert not await settings.unlink("nobody")
+        assert await settings.get("child") == _SOME
+        await settings.link("other", "child", _SOME)
 
 
 class SyncRecordRepositoryContract(Contract):
@@ -270,6 +351,7 @@ class SyncRecordRepositoryContract(Contract):
             lambda: records.get(_KEY),
             lambda: records.put(_KEY, _COPIED),
             lambda: records.copied("child", "product"),
+            lambda: records.get_many("child", "product", ["p1"]),
         ]
         for call in calls:
             with _refused():
@@ -296,6 +378,17 @@ class SyncRecordRepositoryContract(Contract):
         assert await records.get(other) is None
         await records.put(other, NOTHING_LEFT)
         assert await records.get(_KEY) == _COPIED
+
+    async def test_many_records_are_read_at_once(self, records: SyncRecordRepository) -> None:
+        for number in range(5):
+            await records.put(replace(_KEY, child_entity_id=f"p{number}"), _COPIED)
+        await records.put(replace(_KEY, child_entity_id="p2"), _FOREIGN)
+        for field in ("child_account_id", "entity_type"):
+            await records.put(replace(_KEY, **{field: "other", "child_entity_id": "p9"}), _COPIED)
+        wanted = [*(f"p{number}" for number in (1, 2, 9)), *(f"no{n}" for n in range(997))]
+        found = await records.get_many("child", "product", wanted)
+        assert found == {"p1": _COPIED, "p2": _FOREIGN}
+        assert await records.get_many("child", "product", []) == {}
 
     async def test_entities_with_images_of_imgsync(self, records: SyncRecordRepository) -> None:
         assert await records.copied("child", "product") == set()

@@ -1,0 +1,154 @@
+"""imgsync link, unlink, links: which child receives what of which main account."""
+
+import click
+
+from imgsync.application.accounts import find_account
+from imgsync.domain.model import Account, LinkSettings, MatchField, StoredLink
+from imgsync.entrypoints.cli.output import print_json, print_table, say
+from imgsync.entrypoints.cli.planning import chosen_field, types_option
+from imgsync.entrypoints.cli.runtime import json_option, pass_container, run_async
+from imgsync.entrypoints.container import Container
+from imgsync.entrypoints.exit_status import ExitStatus
+
+
+@click.command()
+@click.argument("main_id", metavar="MAIN")
+@click.argument("children", metavar="CHILD...", nargs=-1, required=True)
+@click.option("--sync-images", "first_only", is_flag=True, help="Copy the first image only.")
+@click.option("--sync-images-all", "all_images", is_flag=True, help="Copy all images.")
+@click.option(
+    "--match-by",
+    type=click.Choice([f.value for f in MatchField]),
+    help="Field that finds counterparts (default: setting match_by, externalCode).",
+)
+@types_option
+@click.option(
+    "--folder",
+    "folders",
+    multiple=True,
+    help="Only what is in the product folder of this name or path (A/B), or below it; may be "
+    "repeated.",
+)
+@json_option
+@pass_container
+def link(
+    container: Container,
+    main_id: str,
+    children: tuple[str, ...],
+    first_only: bool,
+    all_images: bool,
+    match_by: str | None,
+    types: tuple[str, ...],
+    folders: tuple[str, ...],
+    as_json: bool,
+) -> ExitStatus:
+    """Link child accounts to a main account: they receive images of it from now on.
+
+    Accounts are named by ID or name. Linked again, a child has the settings that are given now.
+    Without a switch a child goes on receiving what it does; all images where that is none.
+    """
+    if first_only and all_images:
+        raise click.UsageError("--sync-images and --sync-images-all exclude each other")
+    try:
+        wanted = LinkSettings(
+            first_only,
+            all_images,
+            chosen_field(match_by),
+            tuple(dict.fromkeys(types)),
+            tuple(dict.fromkeys(folders)),
+        )
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    accounts, link_accounts = container.accounts(), container.link_accounts()
+
+    async def put() -> list[StoredLink]:
+        main = await find_account(accounts, main_id)
+        found = [await find_account(accounts, child) for child in children]
+        made = await link_accounts(main, found, wanted, keep_switches=not wanted.enabled)
+        return [StoredLink(m.main.id, m.child.id, m.settings) for m in made]
+
+    made = run_async(container, put)
+    if as_json:
+        print_json({"links": [_as_dict(m, {}) for m in made]}, ExitStatus.DONE)
+        return ExitStatus.DONE
+    for one in made:
+        say(f"Linked {one.child_id} to {one.main_id}: it receives {_images(one.settings)}.")
+    return ExitStatus.DONE
+
+
+@click.command()
+@click.argument("children", metavar="CHILD...", nargs=-1, required=True)
+@json_option
+@pass_container
+def unlink(container: Container, children: tuple[str, ...], as_json: bool) -> ExitStatus:
+    """End the links of child accounts: they receive nothing from now on, and keep what they have.
+
+    Tasks that wait for them do nothing.
+    """
+    unlink_accounts = container.unlink_accounts()
+    ended = run_async(container, lambda: unlink_accounts(children))
+    if as_json:
+        print_json({"unlinked": [child.id for child in ended]}, ExitStatus.DONE)
+        return ExitStatus.DONE
+    for child in ended:
+        say(f"'{child.name}' receives nothing any more.")
+    return ExitStatus.DONE
+
+
+@click.command()
+@json_option
+@pass_container
+def links(container: Container, as_json: bool) -> ExitStatus:
+    """List the links."""
+    accounts, settings = container.accounts(), container.settings()
+
+    async def look() -> tuple[list[StoredLink], list[Account]]:
+        return await settings.links(), await accounts.all()
+
+    found, stored = run_async(container, look)
+    names = {account.id: account.name for account in stored}
+    if as_json:
+        print_json({"links": [_as_dict(one, names) for one in found]}, ExitStatus.DONE)
+        return ExitStatus.DONE
+    if not found:
+        say("No links yet; make one with 'imgsync link MAIN CHILD'.")
+        return ExitStatus.DONE
+    print_table(
+        ("Main", "Child", "Child ID", "Receives", "Matched by", "Types", "Folders"),
+        (
+            (
+                names.get(one.main_id, one.main_id),
+                names.get(one.child_id, one.child_id),
+                one.child_id,
+                f"nothing, as it is damaged: {one.damage}" if one.damage else _images(one.settings),
+                one.settings.match_by or "",
+                ", ".join(one.settings.types) or "all",
+                ", ".join(one.settings.folders) or "all",
+            )
+            for one in found
+        ),
+    )
+    return ExitStatus.DONE
+
+
+def _images(settings: LinkSettings) -> str:
+    if settings.sync_images_all:
+        return "all images"
+    return "the first image" if settings.sync_images else "no images"
+
+
+def _as_dict(link: StoredLink, names: dict[str, str]) -> dict[str, object]:
+    settings = link.settings
+    told: dict[str, object] = {
+        "main": link.main_id,
+        "child": link.child_id,
+        "sync_images": settings.sync_images,
+        "sync_images_all": settings.sync_images_all,
+        "match_by": settings.match_by and settings.match_by.value,
+        "types": list(settings.types),
+        "folders": list(settings.folders),
+        "damage": link.damage,
+    }
+    if names:
+        told |= {"main_name": names.get(link.main_id), "child_name": names.get(link.child_id)}
+    return told

@@ -1,0 +1,149 @@
+"""Linking, unlinking and finding links."""
+
+import pytest
+
+from imgsync.application.accounts import FindLinks, LinkAccounts, UnlinkAccounts
+from imgsync.domain.errors import (
+    AlreadyLinkedError,
+    ImgsyncError,
+    SyncIsOffError,
+    UnknownAccountError,
+    UnknownEntityTypeError,
+    WrongAccountError,
+)
+from imgsync.domain.model import Account, AccountRole, Link, LinkSettings, TokenKind
+from tests.application.world import TYPES, World
+
+pytestmark = pytest.mark.anyio
+ALL = LinkSettings(sync_images_all=True)
+
+
+@pytest.fixture
+def shops(world: World) -> World:
+    """With children 1, 2 and 3, and another main account."""
+    for name in ("1", "2", "3", "other"):
+        world.store.accounts[name] = Account(name, f"Shop {name}", TokenKind.SOLUTION, "token")
+    return world
+
+
+async def link(
+    world: World, main: str, *children: str, settings: LinkSettings = ALL, keep: bool = False
+) -> list[Link]:
+    accounts = world.store.accounts
+    link_accounts = LinkAccounts(world.accounts, world.settings, TYPES)
+    return await link_accounts(
+        accounts[main], [accounts[c] for c in children], settings, keep_switches=keep
+    )
+
+
+async def links(world: World) -> list[tuple[str, str]]:
+    return [(one.main_id, one.child_id) for one in await world.settings.links()]
+
+
+async def find(world: World, main: str | None, *children: str) -> list[tuple[str, str]]:
+    found = await FindLinks(world.accounts, world.settings)(main, children)
+    return [(one.main.id, one.child.id) for one in found]
+
+
+async def test_children_are_linked_at_once_and_their_sides_noted(shops: World) -> None:
+    made = await link(shops, "main", "1", "2")
+    assert [one.child.id for one in made] == ["1", "2"]
+    assert await links(shops) == [("main", "1"), ("main", "2")]
+    roles = {name: shops.store.accounts[name].role for name in ("main", "1", "2", "3")}
+    child, main = AccountRole.CHILD, AccountRole.MAIN
+    assert roles == {"main": main, "1": child, "2": child, "3": None}
+    await link(shops, "main", "1", settings=LinkSettings(sync_images=True))
+    assert await shops.settings.get("1") == LinkSettings(sync_images=True)
+
+
+async def test_without_a_switch_a_child_receives_what_it_did_or_all(shops: World) -> None:
+    await shops.settings.put("1", LinkSettings(sync_images=True))
+    await link(shops, "main", "1", "2", settings=LinkSettings(types=("product",)), keep=True)
+    assert await shops.settings.get("1") == LinkSettings(True, types=("product",))
+    assert await shops.settings.get("2") == LinkSettings(False, True, types=("product",))
+
+
+@pytest.mark.parametrize(
+    ("main", "children", "settings", "error"),
+    [
+        ("other", ("3", "1"), ALL, AlreadyLinkedError),  # which has another main account
+        ("main", ("3", "main"), ALL, WrongAccountError),
+        ("other", ("3", "main"), ALL, WrongAccountError),  # which is a main account
+        ("1", ("3",), ALL, WrongAccountError),  # of a child
+        ("main", ("3", "2", "3"), ALL, WrongAccountError),  # twice
+        ("main", ("3",), LinkSettings(types=("service",)), UnknownEntityTypeError),
+    ],
+)
+async def test_what_cannot_be_linked_changes_nothing(
+    shops: World,
+    main: str,
+    children: tuple[str, ...],
+    settings: LinkSettings,
+    error: type[ImgsyncError],
+) -> None:
+    await link(shops, "main", "1")
+    with pytest.raises(error):
+        await link(shops, main, *children, settings=settings)
+    assert await links(shops) == [("main", "1")]
+    assert shops.store.accounts["3"].role is None
+    assert not (await shops.settings.get("3")).enabled
+
+
+async def test_roles_that_nobody_noted_do_not_help_a_main_account_to_be_a_child(
+    shops: World,
+) -> None:
+    """Another program may have written the links."""
+    shops.store.mains["1"] = "main"
+    with pytest.raises(AlreadyLinkedError, match="'main' is the main account of others"):
+        await link(shops, "other", "main")
+    with pytest.raises(AlreadyLinkedError, match="'1' is a child of account 'main'"):
+        await link(shops, "1", "3")
+
+
+async def test_unlinked_children_receive_nothing_and_may_have_another_main(shops: World) -> None:
+    await link(shops, "main", "1", "2")
+    unlink = UnlinkAccounts(shops.accounts, shops.settings)
+    for wrong, error in ((["1", "3"], ImgsyncError), (["1", "nobody"], UnknownAccountError)):
+        with pytest.raises(error):
+            await unlink(wrong)
+        assert len(await links(shops)) == 2
+    assert [a.id for a in await unlink(["Shop 1"])] == ["1"]
+    assert not (await shops.settings.get("1")).enabled
+    assert await links(shops) == [("main", "2")]
+    await link(shops, "other", "1")
+    assert await links(shops) == [("main", "2"), ("other", "1")]
+
+
+async def test_links_are_found_by_child_by_main_account_or_all(shops: World) -> None:
+    with pytest.raises(ImgsyncError, match="No account is linked"):
+        await find(shops, None)
+    await link(shops, "main", "1", "2")
+    await link(shops, "other", "3")
+    assert await find(shops, None) == [("main", "1"), ("main", "2"), ("other", "3")]
+    assert await find(shops, "other") == [("other", "3")]
+    assert await find(shops, None, "Shop 3", "2", "3") == [("main", "2"), ("other", "3")]
+    assert await find(shops, "main", "child", "1") == [("main", "child"), ("main", "1")]
+    with pytest.raises(ImgsyncError, match=r"'child' .* is not linked"):
+        await find(shops, None, "child")
+    with pytest.raises(AlreadyLinkedError, match="'3' is a child of account 'other'"):
+        await find(shops, "main", "3")
+    with pytest.raises(UnknownAccountError):
+        await find(shops, None, "nobody")
+    with pytest.raises(ImgsyncError, match="No account is linked to account 'Shop 1'"):
+        await find(shops, "1")
+
+
+async def test_links_whose_children_are_all_off_are_an_error(shops: World) -> None:
+    await link(shops, "main", "1", "2")
+    await shops.settings.put("1", LinkSettings())
+    assert await find(shops, None) == [("main", "1"), ("main", "2")]
+    await shops.settings.put("2", LinkSettings())
+    with pytest.raises(SyncIsOffError):
+        await find(shops, None)
+
+
+async def test_a_link_of_an_account_that_is_gone_is_named(shops: World) -> None:
+    await link(shops, "main", "1")
+    del shops.store.accounts["1"]
+    with pytest.raises(UnknownAccountError, match="'1'"):
+        await find(shops, None)

@@ -1,0 +1,298 @@
+"""Surveying several children at once: folders, children that fail, what it reads, memory."""
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from imgsync.application.enqueue import Enqueue, PlanOutcome
+from imgsync.application.survey import Difference, NotSurveyed, Surveyed
+from imgsync.domain.errors import AuthorisationError, ImgsyncError, UnavailableError
+from imgsync.domain.model import Account, Link, LinkSettings, TokenKind
+from imgsync.testing import MemoryMoySklad
+from tests.application.world import TYPES, World, png
+
+pytestmark = pytest.mark.anyio
+ONE = [("a.png", png(0))]
+ALL = LinkSettings(sync_images_all=True)
+
+
+class Shops(World):
+    """A main account with some children, each with the counterparts of all its entities."""
+
+    def __init__(self, children: int = 3) -> None:
+        super().__init__()
+        self.children = {str(n): MemoryMoySklad() for n in range(children)}
+        for name, account in self.children.items():
+            self.store.accounts[name] = Account(name, name, TokenKind.SOLUTION, "token")
+            self.store.settings[name] = ALL
+            self.factory.accounts[name] = account
+        self.links = [self.link_of(name) for name in self.children]
+        self.plan_tasks = Enqueue(self.survey, self.queue)
+
+    def link_of(self, child: str, settings: LinkSettings = ALL) -> Link:
+        self.store.settings[child] = settings
+        return Link(self.store.accounts["main"], self.store.accounts[child], settings)
+
+    def product(
+        self, name: str, folder: str = "", images: Sequence[tuple[str, bytes]] = ONE
+    ) -> str:
+        main_id = self.main.add("product", name, images, external_code=name)
+        of_type = self.main.entities["product"]
+        of_type[main_id] = replace(of_type[main_id], folder=folder)
+        for account in self.children.values():
+            account.add("product", name, external_code=name)
+        return main_id
+
+    def image_names(self, child: str, kind: str = "product") -> dict[str, list[str]]:
+        entities = self.children[child].entities.get(kind, {}).values()
+        return {e.name: [i.filename for i in e.images] for e in entities}
+
+    def lists(self) -> list[int]:
+        """Pages read of main and of each child since the last call."""
+        accounts = [self.main, *self.children.values()]
+        counts = [account.count("list_entities") for account in accounts]
+        for account in accounts:
+            account.calls.clear()
+        return counts
+
+    async def sync(self) -> PlanOutcome:  # type: ignore[override]
+        outcome = await self.plan_tasks(self.links)
+        await self.worker(4).run(drain=True)
+        return outcome
+
+    async def found(self, extras: bool = False) -> list[Surveyed | NotSurveyed]:
+        return [one async for one in self.survey(self.links, extras=extras)]
+
+
+async def test_each_child_receives_the_folders_of_its_link() -> None:
+    shops = Shops()
+    for name, folder in (
+        ("in", "Light/Lamps"), ("below", "Light/Lamps/Desk"), ("beside", "Light"),
+        ("alike", "Light/Lamps old"), ("other", "Lamps of others/Lamps"), ("none", ""),
+    ):  # fmt: skip
+        shops.product(name, folder)
+    chosen = {"0": ("Light/Lamps",), "1": ("Lamps", "Light/Lamps old"), "2": ()}
+    shops.links = [shops.link_of(c, replace(ALL, folders=f)) for c, f in chosen.items()]
+    await shops.sync()
+    got = {c: {name for name, images in shops.image_names(c).items() if images} for c in chosen}
+    assert got == {
+        "0": {"in", "below"},
+        "1": {"in", "below", "alike", "other"},
+        "2": {"in", "below", "beside", "alike", "other", "none"},
+    }
+    assert [f.difference for f in await shops.found() if isinstance(f, Surveyed)] == [
+        Difference.EQUAL
+    ] * 12
+
+
+async def test_what_is_of_a_product_is_in_its_folder_whichever_is_read_first() -> None:
+    shops = Shops(2)
+    parents = {name: shops.product(name, name, []) for name in ("Lamps", "Chairs")}
+    for kind in ("bundle", "variant"):
+        for name, parent in parents.items():
+            main_id = shops.main.add(kind, name, ONE, external_code=name)
+            of_type = shops.main.entities[kind]
+            of_type[main_id] = replace(of_type[main_id], parent=("product", parent))
+            for account in shops.children.values():
+                account.add(kind, name, external_code=name)
+    folders = replace(ALL, folders=("Lamps",))
+    shops.links = [
+        shops.link_of("0", folders),
+        shops.link_of("1", replace(folders, types=("variant",))),
+    ]
+    await shops.sync()
+    only_lamps = {"Lamps": ["a.png"], "Chairs": []}
+    assert shops.image_names("0", "variant") == shops.image_names("0", "bundle") == only_lamps
+    assert shops.image_names("1", "variant") == only_lamps
+    assert shops.image_names("1", "bundle") == {"Lamps": [], "Chairs": []}
+    # Without the type of the parents, these are read for it.
+    shops.links = [shops.link_of("1", replace(folders, types=("variant",)))]
+    found = [f for f in await shops.found() if isinstance(f, Surveyed)]
+    assert [(f.name, f.difference) for f in found] == [("Lamps", Difference.EQUAL)]
+
+
+async def test_what_leaves_the_folder_keeps_its_images_and_is_not_called_equal() -> None:
+    shops = Shops(1)
+    main_id = shops.product("Lamp", "Lamps")
+    shops.links = [shops.link_of("0", replace(ALL, folders=("Lamps",)))]
+    await shops.sync()
+    of_type = shops.main.entities["product"]
+    of_type[main_id] = replace(of_type[main_id], folder="Chairs", images=())
+    outcome = await shops.sync()
+    assert (outcome.unchanged, outcome.clears, outcome.task_ids) == (0, 0, [])
+    assert shops.image_names("0") == {"Lamp": ["a.png"]}
+    assert await shops.found(extras=True) == []
+
+
+@pytest.mark.parametrize("error", [UnavailableError("503"), AuthorisationError("401")])
+@pytest.mark.parametrize("page", [1, 2])
+async def test_a_child_that_cannot_be_read_costs_itself_only(
+    error: ImgsyncError, page: int
+) -> None:
+    shops = Shops(4)
+    for n in range(150):
+        shops.product(str(n))
+    gone = [shops.product(f"gone {n}") for n in range(2)]
+    await shops.sync()
+    of_type = shops.main.entities["product"]
+    for main_id in gone:
+        of_type[main_id] = replace(of_type[main_id], images=())
+    added = shops.main.add("bundle", "New", ONE, external_code="new")
+    for account in shops.children.values():
+        account.add("bundle", "New", external_code="new")
+    assert added
+    shops.lists()
+    for name in ("1", "2"):
+        shops.children[name].fail = lambda call, child=shops.children[name]: (  # type: ignore[misc]
+            error if call == "list_entities" and child.count(call) >= page else None
+        )
+    outcome = await shops.sync()
+    assert {(f.link.child.id, f.error) for f in outcome.failed} == {("1", error), ("2", error)}
+    assert (outcome.in_part, outcome.clears, outcome.entities) == (True, 4, 2)
+    for name in ("0", "3"):
+        assert shops.image_names(name)["gone 0"] == []
+        assert shops.image_names(name, "bundle") == {"New": ["a.png"]}
+    for name in ("1", "2"):
+        assert shops.image_names(name)["gone 0"] == ["a.png"]
+        assert shops.image_names(name, "bundle") == {"New": []}  # of its later types nothing
+    assert shops.main.count("list_entities") == 3  # two pages of products, one of bundles
+
+
+async def test_no_child_is_called_equal_where_main_breaks_off() -> None:
+    shops = Shops(3)
+    for n in range(250):
+        shops.product(str(n))
+    await shops.sync()
+    shops.lists()
+    error = UnavailableError("503")
+    shops.main.fail = lambda call: error if shops.main.count("list_entities") == 3 else None
+    found = await shops.found()
+    assert found == [NotSurveyed(link, error) for link in shops.links]
+    shops.main.calls.clear()
+    with pytest.raises(UnavailableError):
+        await shops.plan_tasks(shops.links)
+
+
+async def test_a_child_whose_every_type_fails_is_told_once() -> None:
+    shops = Shops(2)
+    for kind in ("product", "bundle"):
+        for account in (shops.main, *shops.children.values()):
+            account.add(kind, "A", ONE, external_code="x")
+    error = UnavailableError("503")
+    shops.children["0"].fail = lambda call: error
+    found = [f for f in await shops.found() if isinstance(f, NotSurveyed)]
+    assert found == [NotSurveyed(shops.links[0], error)]
+
+
+async def test_pages_of_twenty_children() -> None:
+    """One page per hundred entities of main, of all children together, and of each child."""
+    shops = Shops(20)
+    for n in range(300):
+        shops.product(str(n))
+    first = await shops.sync()
+    assert first.entities == 300 * 20
+    assert shops.lists() == [3] * (1 + 20)
+    nothing = await shops.sync()
+    assert (nothing.unchanged, nothing.task_ids) == (300 * 20, [])
+    assert shops.lists() == [3] * (1 + 20)
+    assert await shops.queue.claim(lease=shops.worker().lease) == []
+    of_type = shops.main.entities["product"]
+    for main_id in list(of_type)[:3]:
+        new = shops.main.add("variant", "-", [("b.png", png(1))])
+        image = shops.main.entities["variant"].pop(new).images[0]
+        of_type[main_id] = replace(of_type[main_id], images=(image,))
+    some = await shops.sync()
+    assert (some.entities, len(some.task_ids)) == (3 * 20,) * 2
+    for account in shops.children.values():
+        assert (account.count("list_images"), account.count("set_images")) == (0, 3)
+    assert shops.main.count("list_images") == 0
+    assert shops.lists() == [3] * (1 + 20)
+
+
+_MEMORY = """
+import asyncio, resource
+from tests.application.test_survey import survey_of
+entities, equal = asyncio.run(survey_of(100_000, 2))
+print(entities, equal, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+async def survey_of(entities: int, children: int) -> tuple[int, int]:
+    """(surveyed, equal) of accounts whose entities are made up page by page."""
+    from collections.abc import AsyncIterator
+    from typing import Any
+
+    from imgsync.application.survey import Survey
+    from imgsync.domain.diff import CopiedImage, SyncRecord
+    from imgsync.domain.model import Entity, EntityPage, EntityType, RemoteImage, SourceImage
+    from imgsync.testing import MemoryAccounts, MemoryMoySkladFactory, MemoryStore
+
+    def uuid_of(account: str, n: int) -> str:
+        return f"{n:08x}-0000-4000-8000-{abs(hash(account)) % 16**12:012x}"
+
+    def entity(account: str, n: int) -> Entity:
+        host = "https://api.moysklad.ru/api/remap/1.2"
+        product = uuid_of(account, n)
+        images = tuple(
+            RemoteImage(
+                f"{host}/entity/product/{product}/images/{uuid_of(account, 3 * n + i)}",
+                f"photograph {n} {i}.jpg",
+                100_000 + n,
+                "2026-01-01 00:00:00.000",
+                f"{host}/download/{uuid_of(account, 3 * n + i)}",
+            )
+            for i in range(3)
+        )
+        return Entity(product, f"Товар {n}", f"code-{n:020d}", str(n), f"art-{n}", images)
+
+    class Accounts:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        async def list_entities(self, *_: Any, **__: Any) -> AsyncIterator[EntityPage]:
+            for start in range(0, entities, 100):
+                page = [entity(self.name, n) for n in range(start, start + 100)]
+                yield EntityPage(page, total=entities)
+
+    class Records:
+        async def get_many(self, child: str, _: str, ids: Sequence[str]) -> dict[str, SyncRecord]:
+            found = {}
+            for child_id in ids:
+                n = int(child_id[:8], 16)
+                sources = SourceImage.all_listed(entity("main", n).images)
+                prints = tuple(s.fingerprint for s in sources if s.fingerprint)
+                theirs = tuple(i.id for i in entity(child, n).images)
+                copied = tuple(map(CopiedImage, prints, theirs))
+                found[child_id] = SyncRecord(prints, copied, theirs, True)
+            return found
+
+        async def copied(self, *_: Any) -> set[str]:
+            return set()
+
+    names = ["main", *map(str, range(children))]
+    accounts = {n: Account(n, n, TokenKind.SOLUTION, "token") for n in names}
+    types = type(TYPES)([EntityType("product")])
+    factory = MemoryMoySkladFactory({n: Accounts(n) for n in names})  # type: ignore[misc]
+    store: Any = MemoryStore()
+    survey = Survey(MemoryAccounts(store), Records(), factory, types)  # type: ignore[arg-type]
+    count = equal = 0
+    async for found in survey([Link(accounts["main"], accounts[c], ALL) for c in names[1:]]):
+        assert isinstance(found, Surveyed)
+        count += 1
+        equal += found.difference is Difference.EQUAL
+    return count, equal
+
+
+@pytest.mark.slow
+@pytest.mark.process
+def test_a_hundred_thousand_entities_take_less_than_300_megabytes() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _MEMORY], capture_output=True, text=True, timeout=500, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    entities, equal, kilobytes = map(int, done.stdout.split())
+    assert (entities, equal) == (200_000, 200_000)
+    assert kilobytes < 300_000

@@ -1,0 +1,38 @@
+"""Several linked children: sync, check and what they cost."""
+
+from imgsync.entrypoints.exit_status import ExitStatus
+from tests.cli.conftest import Cli, store
+from tests.shop import Shop, pictures
+
+CHILDREN = 3
+
+
+def test_linked_children_are_synced_checked_and_cost_a_page_each(ready: Cli, shop: Shop) -> None:
+    for n in range(120):
+        shop.pair(f"P{n}", pictures(1, 200 + n))
+    others = [shop.emulator.add_account(f"Child {n}") for n in range(1, CHILDREN)]
+    for n, other in enumerate(others):
+        other.add_user(token=f"token-{n}", kind="solution")
+        store(ready, other.id, other.name, f"token-{n}")
+        for m in range(120):
+            other.add_entity("product", name=f"P{m}", external_code=f"x-P{m}", archived=m == 5)
+    names = [shop.child.name, *(other.name for other in others)]
+    ready.ok("link", "Main", *names, "--sync-images-all", "--type", "product")
+    told = ready.failed_json("check", status=ExitStatus.ERROR)
+    assert [c["missing"] for c in told["children"]] == [120] * CHILDREN
+    assert ready.json("sync")["plan"]["entities"] == 120 * CHILDREN
+    for other in others:
+        for main, child in zip(
+            shop.main.entities("product"), other.entities("product"), strict=True
+        ):
+            assert shop.images(child) == shop.images(main)
+    shop.emulator.reset_stats()
+    again = ready.json("sync")["plan"]
+    assert (again["unchanged"], again["task_ids"]) == (120 * CHILDREN, [])
+    assert shop.emulator.stats.api_calls == 2 + 2 * CHILDREN  # two pages of each account
+    assert [c["equal"] for c in ready.json("check")["children"]] == [120] * CHILDREN
+    shop.main.set_images(shop.main.entities("product")[0], [])
+    (found,) = ready.failed_json("check", "--child", names[1], status=1)["differences"]
+    assert (found["name"], found["difference"], found["main_images"]) == ("P0", "extra", [])
+    assert "extra: product 'P0': main none; child 0.png" in ready.run("check").stdout
+    shop.unjudged = "main has changed since"
