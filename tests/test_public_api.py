@@ -96,7 +96,7 @@ def test_each_method_is_documented_with_its_parameters() -> None:
     document = Path(__file__).parents[1] / "docs" / "program.md"
     rows = re.findall(r"^\| `(\w+)\((.*?)\)`", document.read_text(encoding="utf-8"), re.MULTILINE)
     documented = {
-        name: [p.partition("=")[0] for p in given.split(", ") if p not in ("", "*")]
+        name: [p.partition("=")[0].lstrip("*") for p in given.split(", ") if p not in ("", "*")]
         for name, given in rows
     }
     public = {

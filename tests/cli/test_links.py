@@ -53,14 +53,14 @@ def test_accounts_are_linked_by_id_or_name_and_listed(shops: Cli) -> None:
         (["link", "m", "a", "--sync-images", "--sync-images-all"], 2, "exclude each other"),
         (["link", "m", "a", "--folder", " "], 2, "no name of an entity type or a folder"),
         (["link", "m", "a", "--type", "service"], 1, "unknown entity type 'service'"),
-        (["link", "m", "a", "nobody"], 1, "'nobody' is not configured"),
+        (["link", "m", "a", "nobody"], 1, "'nobody' is not stored"),
         (["link", "m", "Omsk"], 1, "2 accounts are called 'Omsk'; give the ID: a, c"),
         (["link", "m", "m"], 1, "are the same"),
         (["link", "m", "a", "a"], 1, "is named twice"),
         (["link", "b", "m"], 1, "cannot be the main account"),
         (["link", "c", "b"], 1, "'b' is a child of account 'm' already; unlink it first"),
         (["unlink", "a"], 1, "is not linked"),
-        (["unlink", "a", "nobody"], 1, "'nobody' is not configured"),
+        (["unlink", "a", "nobody"], 1, "'nobody' is not stored"),
     ],
 )
 def test_what_cannot_be_linked_is_one_line_and_changes_nothing(

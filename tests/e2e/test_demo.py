@@ -37,7 +37,9 @@ def test_the_demo_copies_photographs_and_verifies_them(tmp_path: Path) -> None:
     first, unchanged, added = told["rounds"]
     assert all(r["verified"] and not r["errors"] and not r["throttled"] for r in told["rounds"])
     assert first["uploaded"] == sum((1, 2, 3, 4, 5, 6, 8, 10, 2, 5, 1, 3))
-    assert first["uploaded_bytes"] > first["downloaded_bytes"] > 10_000_000
+    assert (
+        first["uploaded_bytes"] > first["downloaded_bytes"] > 4_000_000
+    )  # each distinct photograph once
     assert [w.partition(": ")[2] for w in first["warnings"]] == [
         "no_time_for_that_tiny.gif: it is neither a JPEG nor a PNG file"
     ]

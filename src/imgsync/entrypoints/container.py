@@ -168,8 +168,10 @@ def check_names(container: "Container") -> None:
             container.plugins().task_queues.get(scheme_of(config.queue_url))
 
 
-def _spare(moysklad: MoySkladFactory) -> Callable[[], bool]:
-    return lambda: moysklad.has_spare
+def _spare(config: Config, moysklad: MoySkladFactory) -> Callable[[], bool]:
+    """Whether a worker may run more tasks than by default; never where a number was configured."""
+    given = "concurrency" in config.model_fields_set
+    return lambda: not given and moysklad.has_spare
 
 
 def _handlers(plugins: PluginRegistry, services: Services) -> dict[str, TaskHandler]:
@@ -255,7 +257,7 @@ class Container(containers.DeclarativeContainer):
         concurrency=config.provided.concurrency,
         poll_seconds=config.provided.poll_seconds,
         listeners=plugins.provided.listeners,
-        has_spare=providers.Callable(_spare, moysklad),
+        has_spare=providers.Callable(_spare, config, moysklad),
     )
     cleanup = providers.Factory(CleanupTemp, storage, clock)
     keep = providers.Singleton(timedelta, days=config.provided.keep_days)

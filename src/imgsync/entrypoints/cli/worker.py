@@ -28,7 +28,11 @@ _log = logging.getLogger("imgsync.worker")
 
 
 @click.command(epilog=STATUSES)
-@click.option("--concurrency", type=click.IntRange(1, 64), help="Tasks run at once.")
+@click.option(
+    "--concurrency",
+    type=click.IntRange(1, 64),
+    help="Tasks run at once (default: configured; 4, and more while requests are slow).",
+)
 @click.option("--drain", is_flag=True, help="End when no task is due.")
 @json_option
 @pass_container
@@ -41,7 +45,9 @@ def worker(container: Container, concurrency: int | None, drain: bool, as_json: 
     told to stop, whatever became of its tasks.
     """
     tally, ends = Tally(), Ends()
-    running = container.worker(concurrency=concurrency or container.config().concurrency)
+    running = container.worker()
+    if concurrency is not None:
+        running = container.worker(concurrency=concurrency, has_spare=lambda: False)
 
     def collect(ended: TaskReport) -> None:
         # A service keeps no list of all that it ever did.
