@@ -1,8 +1,7 @@
 """A main and a child account in memory, with real use cases and a queue in memory between them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
@@ -42,6 +41,7 @@ from imgsync.testing import (
     SetClock,
 )
 from moysklad_emulator.pictures import padded_png
+from tests.support.gauge import ParallelGauge
 
 TYPES = EntityTypes([EntityType("product"), EntityType("bundle"), EntityType("variant")])
 LEASE = timedelta(seconds=60)
@@ -50,23 +50,6 @@ LEASE = timedelta(seconds=60)
 def png(number: int, size: int = 100) -> bytes:
     """A whole PNG of `size` bytes, different for each number."""
     return padded_png(number, size)
-
-
-class ParallelGauge:
-    """`most`: the largest number of `under_way` blocks open at the same time."""
-
-    def __init__(self) -> None:
-        self.most = 0
-        self._open = 0
-
-    @contextmanager
-    def under_way(self) -> Iterator[None]:
-        self._open += 1
-        self.most = max(self.most, self._open)
-        try:
-            yield
-        finally:
-            self._open -= 1
 
 
 @dataclass

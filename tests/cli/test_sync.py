@@ -15,9 +15,9 @@ from imgsync.adapters.files.local import LocalContentStore
 from imgsync.adapters.sql.database import Database
 from imgsync.adapters.sql.queue import SqlTaskQueue
 from imgsync.domain.ports.queue import NewTask
-from tests.application.world import ParallelGauge
 from tests.cli.conftest import Cli, store
 from tests.shop import CHILD_TOKEN, MAIN_TOKEN, Shop, pictures
+from tests.support.gauge import ParallelGauge
 
 BOTH = ("--main", "Main", "--child", "Child")
 THREE = pictures(3)
