@@ -187,6 +187,7 @@ async def test_a_child_whose_every_type_fails_is_told_once() -> None:
     assert found == [NotSurveyed(shops.links[0], error)]
 
 
+@pytest.mark.slow
 async def test_pages_of_twenty_children() -> None:
     """One page per hundred entities of main, of all children together, and of each child."""
     shops = Shops(20)

@@ -85,6 +85,7 @@ async def test_a_full_disk_burns_no_attempt_is_said_once_and_passes(
     assert caplog.text.count("there is room again") == 1
 
 
+@pytest.mark.slow
 async def test_without_room_one_task_at_a_time_is_tried_and_not_more_often_than_a_poll(
     full: World,
 ) -> None:

@@ -78,6 +78,7 @@ async def test_a_slow_disk_does_not_hold_the_loop_up(
     assert longest < 0.25
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("point", ["begin", "create", "write", "close", "read"])
 async def test_a_task_that_is_cancelled_at_the_disk_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, point: str

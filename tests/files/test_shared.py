@@ -205,6 +205,7 @@ async def test_the_turn_of_one_that_stands_still_is_taken_and_not_ended_by_it(
     assert files(tmp_path, "turns") == []
 
 
+@pytest.mark.slow
 async def test_a_task_that_is_cancelled_at_its_turn_leaves_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

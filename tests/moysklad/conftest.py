@@ -2,11 +2,10 @@
 
 from collections.abc import AsyncIterator, Iterator
 
-import httpx
 import pytest
 import respx
 
-from tests.moysklad.harness import ACCOUNT, Harness, build
+from tests.moysklad.harness import ACCOUNT, Harness, build, http_client
 from tests.moysklad.raw import RawServer, raw_server
 
 
@@ -18,7 +17,7 @@ def network() -> Iterator[respx.MockRouter]:
 
 @pytest.fixture
 async def harness(network: respx.MockRouter) -> AsyncIterator[Harness]:
-    async with httpx.AsyncClient() as api, httpx.AsyncClient() as storage:
+    async with http_client() as api, http_client() as storage:
         yield build(ACCOUNT, api, storage)
 
 
@@ -31,5 +30,5 @@ async def server() -> AsyncIterator[RawServer]:
 @pytest.fixture
 async def local(server: RawServer) -> AsyncIterator[Harness]:
     """A client of that server."""
-    async with httpx.AsyncClient() as api, httpx.AsyncClient() as storage:
+    async with http_client() as api, http_client() as storage:
         yield build(ACCOUNT, api, storage, url=server.url)

@@ -3,12 +3,14 @@
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
 import httpx
 
 from imgsync.adapters.moysklad.addresses import DownloadPolicy
 from imgsync.adapters.moysklad.client import MoySkladClient
 from imgsync.adapters.moysklad.downloads import Downloader
+from imgsync.adapters.moysklad.network import ssl_context
 from imgsync.adapters.moysklad.owner import OwnerCheck
 from imgsync.adapters.moysklad.pace import Pacer, request_weight
 from imgsync.adapters.moysklad.transport import ApiTransport
@@ -65,6 +67,11 @@ def content(*chunks: bytes) -> ReadContent:
             yield chunk
 
     return read
+
+
+def http_client(**options: Any) -> httpx.AsyncClient:
+    """The authorities' certificates are read once: each reading takes as long as a whole test."""
+    return httpx.AsyncClient(verify=ssl_context(), **options)
 
 
 def build(

@@ -21,7 +21,7 @@ from imgsync.domain.errors import (
     UnavailableError,
 )
 from imgsync.testing import MemoryWorkspace
-from tests.moysklad.harness import ACCOUNT, API, SECRET, STORAGE, Harness, build
+from tests.moysklad.harness import ACCOUNT, API, SECRET, STORAGE, Harness, build, http_client
 from tests.moysklad.raw import RawServer, response
 
 pytestmark = pytest.mark.anyio
@@ -280,7 +280,7 @@ async def test_the_tries_of_a_download_share_its_time() -> None:
 
     with respx.mock(assert_all_called=False) as network:
         network.get(FILE).mock(side_effect=stalls)
-        async with httpx.AsyncClient() as client:
+        async with http_client() as client:
             harness = build(ACCOUNT, client, client, download_seconds=0.3)
             async with asyncio.timeout(5):
                 with pytest.raises(UnavailableError, match="timed out"):
@@ -393,7 +393,7 @@ async def test_an_api_that_stalls_before_the_redirect_times_out() -> None:
 
     with respx.mock(assert_all_called=False) as network:
         network.get(HREF).mock(side_effect=stalls)
-        async with httpx.AsyncClient() as client:
+        async with http_client() as client:
             harness = build(ACCOUNT, client, client, download_seconds=0.3)
             async with asyncio.timeout(5):
                 with pytest.raises(UnavailableError, match="timed out"):

@@ -21,7 +21,7 @@ from imgsync.adapters.moysklad.pace import Pacer
 from imgsync.adapters.moysklad.transport import DOWNLOAD_SECONDS, EXCHANGE_SECONDS, ApiTransport
 from imgsync.domain.errors import ApiError, ImgsyncError, UnavailableError
 from imgsync.domain.model import Account, TokenKind
-from tests.moysklad.harness import ACCOUNT, PRODUCT, FakeTime, Harness, build
+from tests.moysklad.harness import ACCOUNT, PRODUCT, FakeTime, Harness, build, http_client
 from tests.moysklad.raw import (
     Answer,
     RawServer,
@@ -142,7 +142,7 @@ def test_half_an_emoji_costs_no_page() -> None:
 @pytest.mark.slow
 async def test_a_byte_a_second_ends_with_the_time_of_the_exchange(server: RawServer) -> None:
     server.on(IMAGES, endless(OPEN, b" ", 0.05))
-    async with httpx.AsyncClient() as api:
+    async with http_client() as api:
         client = ApiTransport(
             ACCOUNT,
             DownloadPolicy.create(server.url, []),
@@ -162,7 +162,7 @@ async def test_a_file_at_a_byte_a_second_ends_with_the_time_of_the_download(
 ) -> None:
     server.on("/download/i1", response(status=302, Location="/storage"))
     server.on("/storage", endless(OPEN, b"x", 0.05))
-    async with httpx.AsyncClient() as api, httpx.AsyncClient() as storage:
+    async with http_client() as api, http_client() as storage:
         local = build(ACCOUNT, api, storage, url=server.url, download_seconds=0.5)
         started = time.monotonic()
         with pytest.raises(UnavailableError, match="timed out"):
@@ -226,12 +226,11 @@ async def test_a_long_wait_is_told_once(caplog: pytest.LogCaptureFixture) -> Non
 _PROBE = """
 import asyncio, re, sys
 from pathlib import Path
-import httpx
-from tests.moysklad.harness import ACCOUNT, PRODUCT, build
+from tests.moysklad.harness import ACCOUNT, PRODUCT, build, http_client
 from imgsync.domain.errors import ImgsyncError
 
 async def main(url, paths):
-    async with httpx.AsyncClient() as api, httpx.AsyncClient() as storage:
+    async with http_client() as api, http_client() as storage:
         client = build(ACCOUNT, api, storage, url=url)
         for path in paths:
             try:
@@ -282,12 +281,11 @@ async def test_bombs_leave_the_memory_below_250_mb(server: RawServer) -> None:
 _MANY = """
 import asyncio, re, sys
 from pathlib import Path
-import httpx
-from tests.moysklad.harness import ACCOUNT, PRODUCT, build
+from tests.moysklad.harness import ACCOUNT, PRODUCT, build, http_client
 from imgsync.domain.errors import ImgsyncError
 
 async def main(url, paths):
-    async with httpx.AsyncClient() as api, httpx.AsyncClient() as storage:
+    async with http_client() as api, http_client() as storage:
         clients = [build(ACCOUNT, api, storage, url=url).client for _ in range(2)]
         asked = [c.list_images(PRODUCT, path) for path in paths for c in clients for _ in range(5)]
         for result in await asyncio.gather(*asked, return_exceptions=True):
@@ -330,7 +328,7 @@ async def test_a_password_account_meets_no_other_bounds(server: RawServer) -> No
     body = json.dumps({"errors": [{"error": "x", "code": 1048}]}).encode()
     server.on(IMAGES, plain(response(body, 429)))
     account = Account("a", "Shop", TokenKind.PASSWORD, "password", "admin@shop")
-    async with httpx.AsyncClient() as api:
+    async with http_client() as api:
         client = build(account, api, api, url=server.url).client
         for _ in range(3):
             with pytest.raises(ImgsyncError):

@@ -27,6 +27,7 @@ from tests.moysklad.harness import (
     Harness,
     build,
     content,
+    http_client,
 )
 
 pytestmark = pytest.mark.anyio
@@ -57,7 +58,7 @@ async def new(network: respx.MockRouter) -> Harness:
 
 
 def harness_of(account: Account) -> Harness:
-    client = httpx.AsyncClient()
+    client = http_client()
     return build(account, client, client, owner_is_known=False)
 
 

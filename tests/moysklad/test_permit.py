@@ -187,7 +187,7 @@ from imgsync.domain.model import Upload
 from imgsync.domain.errors import LeaseLostError
 
 async def main(url):
-    async with httpx.AsyncClient() as api:
+    async with http_client() as api:
         client = build(ACCOUNT, api, api, url=url).client
         pieces = content(*[b"x" * 30_000] * 2000)
         try:

@@ -30,7 +30,16 @@ from imgsync.domain.errors import (
 )
 from imgsync.domain.model import Account, Element, Keep, TokenKind, Upload
 from imgsync.testing import UNLIMITED
-from tests.moysklad.harness import ACCOUNT, API, PRODUCT, SECRET, Harness, build, content
+from tests.moysklad.harness import (
+    ACCOUNT,
+    API,
+    PRODUCT,
+    SECRET,
+    Harness,
+    build,
+    content,
+    http_client,
+)
 
 pytestmark = pytest.mark.anyio
 IMAGES = f"{API}/entity/product/p1/images"
@@ -63,7 +72,7 @@ async def test_the_documented_headers_are_sent(harness: Harness, network: respx.
 async def test_a_password_is_sent_as_basic(network: respx.MockRouter) -> None:
     route = network.get(IMAGES).respond(json=EMPTY)
     account = Account("a", "Shop", TokenKind.PASSWORD, "пароль", "admin@shop")
-    async with httpx.AsyncClient() as api:
+    async with http_client() as api:
         await build(account, api, api).client.list_images(PRODUCT, "p1")
     kind, value = route.calls.last.request.headers["Authorization"].split()
     assert kind == "Basic"
@@ -395,7 +404,7 @@ async def test_connections_are_given_back_after_every_end() -> None:
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         url = f"http://127.0.0.1:{port}"
-        async with httpx.AsyncClient(limits=limits, timeout=2) as api:
+        async with http_client(limits=limits, timeout=2) as api:
             transport = ApiTransport(ACCOUNT, DownloadPolicy.create(url, []), api, Pacer(lambda: 1))
             async with asyncio.timeout(10):
                 for _ in range(6):
@@ -409,7 +418,7 @@ async def test_writes_and_nothing_else_name_the_webhooks_that_stay_silent(
 ) -> None:
     prefixes = ("https://sync.example/hook", "https://old.example")
     read, write = network.get(IMAGES).respond(json=EMPTY), network.post(IMAGES).respond(json=[])
-    async with httpx.AsyncClient() as api:
+    async with http_client() as api:
         policy = DownloadPolicy.create(API, [])
         transport = ApiTransport(ACCOUNT, policy, api, Pacer(lambda: 1), webhook_prefixes=prefixes)
         await transport.json("GET", IMAGES.removeprefix(f"{API}/"))

@@ -100,6 +100,7 @@ def test_together_they_use_the_limit_and_never_pass_it(processes: int, weight: i
         assert used >= 0.95 * (45 // weight) * 6
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(st.integers(1, 12), st.sampled_from([1, 2, 3, 4]), st.floats(0.0001, 0.4), st.integers())
 def test_whatever_the_network_is_like_nothing_is_refused(
@@ -108,6 +109,7 @@ def test_whatever_the_network_is_like_nothing_is_refused(
     assert play(processes, weight, way, seed, seconds=8.0)
 
 
+@pytest.mark.slow
 def test_every_process_comes_to_its_turn() -> None:
     ledger, now = Ledger(), 0.0
     turns = dict.fromkeys([str(n) for n in range(12)], 0)

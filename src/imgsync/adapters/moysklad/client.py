@@ -13,7 +13,7 @@ from imgsync.adapters.moysklad.addresses import DownloadPolicy, is_loopback, ori
 from imgsync.adapters.moysklad.answers import AnswerTooLongError
 from imgsync.adapters.moysklad.downloads import Downloader
 from imgsync.adapters.moysklad.limits import EXPANDED_PAGE_SIZE, PLAIN_PAGE_SIZE
-from imgsync.adapters.moysklad.network import only_clean, storage_transport
+from imgsync.adapters.moysklad.network import only_clean, ssl_context, storage_transport
 from imgsync.adapters.moysklad.owner import OwnerCheck
 from imgsync.adapters.moysklad.pace import Pacer, ProcessPaces, learnt_weight, request_weight
 from imgsync.adapters.moysklad.requests import (
@@ -328,7 +328,9 @@ class HttpMoySkladFactory:
     def _client(self) -> httpx.AsyncClient:
         """A client that uses the environment's proxies, but none for an API on loopback."""
         try:
-            client = httpx.AsyncClient(timeout=_API_TIMEOUT, trust_env=not self._is_local)
+            client = httpx.AsyncClient(
+                verify=ssl_context(), timeout=_API_TIMEOUT, trust_env=not self._is_local
+            )
         except _PROXY_ERRORS as error:
             raise _bad_proxy(error) from error
         return only_clean(client)
@@ -338,7 +340,9 @@ class HttpMoySkladFactory:
             transport = storage_transport(self._policy.permits, use_proxies=not self._is_local)
         except _PROXY_ERRORS as error:
             raise _bad_proxy(error) from error
-        return httpx.AsyncClient(timeout=_STORAGE_TIMEOUT, transport=transport, trust_env=False)
+        return httpx.AsyncClient(
+            verify=ssl_context(), timeout=_STORAGE_TIMEOUT, transport=transport, trust_env=False
+        )
 
 
 def _bad_proxy(error: Exception) -> ApiError:

@@ -124,7 +124,7 @@ class CheckedTransport(httpx.AsyncHTTPTransport):
     """httpx over `CheckedBackend`. httpx has no parameter for it, so its pool is replaced."""
 
     def __init__(self, permits: Callable[[str], bool], resolver: Resolve = resolve) -> None:
-        super().__init__(trust_env=False)
+        super().__init__(verify=ssl_context(), trust_env=False)
         self._pool = httpcore.AsyncConnectionPool(
             ssl_context=ssl_context(),
             network_backend=CheckedBackend(permits, resolver),
@@ -143,7 +143,9 @@ class ProxiedTransport(httpx.AsyncBaseTransport):
     def __init__(self, direct: httpx.AsyncBaseTransport, proxies: dict[str, str]) -> None:
         self._direct = direct
         self._proxies = {
-            scheme: httpx.AsyncHTTPTransport(proxy=url if "://" in url else f"http://{url}")
+            scheme: httpx.AsyncHTTPTransport(
+                verify=ssl_context(), proxy=url if "://" in url else f"http://{url}"
+            )
             for scheme, url in proxies.items()
             if scheme in ("http", "https", "all") and url
         }
