@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 TEST_PROCESSES ?= 2
 EMULATOR := packages/moysklad-emulator
+# Where no bytecode is kept, every process compiles the package anew and pytest rewrites every test.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: demo check test lint bench format clean
 

@@ -91,6 +91,7 @@ def play(processes: int, weight: int, way: float, seed: int, seconds: float = 30
     return counted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weight", [1, 3, 4])
 @pytest.mark.parametrize("processes", [1, 2, 5, 12])
 def test_together_they_use_the_limit_and_never_pass_it(processes: int, weight: int) -> None:

@@ -23,6 +23,11 @@ PNG = b"\x89PNG\r\n\x1a\n"
 _NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
+# Requests that are not an account's: to the storage, to the control address. No connection is kept,
+# as the next test's emulator may get the same port.
+plain = httpx.Client(verify=_NO_TLS, timeout=10, limits=httpx.Limits(max_keepalive_connections=0))
+
+
 class Service:
     """Paths are relative to the API's base URL."""
 

@@ -1,7 +1,7 @@
 import httpx
 import pytest
 
-from service import JPEG, Service, codes, entity_path, images_path
+from service import JPEG, Service, codes, entity_path, images_path, plain
 
 
 def raw_get(service: Service, **headers: str | None) -> httpx.Response:
@@ -23,8 +23,8 @@ def test_a_bearer_token_gives_access_to_its_account(service: Service) -> None:
 def test_a_login_and_password_give_access(service: Service) -> None:
     service.account.add_user(login="имя@main", password="p:w")
     url = f"{service.server.api_url}/entity/product"
-    assert httpx.get(url, auth=("имя@main".encode(), b"p:w")).status_code == 200
-    refused = httpx.get(url, auth=("имя@main".encode(), b"other"))
+    assert plain.get(url, auth=("имя@main".encode(), b"p:w")).status_code == 200
+    refused = plain.get(url, auth=("имя@main".encode(), b"other"))
     assert (refused.status_code, codes(refused)) == (401, [1056])
 
 

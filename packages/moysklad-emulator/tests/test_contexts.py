@@ -3,11 +3,11 @@
 import httpx
 import pytest
 
-from service import Service, codes
+from service import Service, codes, plain
 
 
 def as_user(service: Service, path: str) -> httpx.Response:
-    return httpx.get(f"{service.server.api_url}/{path}", auth=("anna@shop", "secret"))
+    return plain.get(f"{service.server.api_url}/{path}", auth=("anna@shop", "secret"))
 
 
 def test_a_password_belongs_to_an_employee(service: Service) -> None:

@@ -19,6 +19,7 @@ from service import (
     filenames,
     files,
     images_path,
+    plain,
     upload,
     uploads,
 )
@@ -28,7 +29,7 @@ MEGABYTE = 1024**2
 
 def play(service: Service, **switches: Any) -> None:
     """Changes the emulator as another process does."""
-    answer = httpx.post(f"{service.server.control_url}/dialect", json=switches)
+    answer = plain.post(f"{service.server.control_url}/dialect", json=switches)
     assert answer.status_code == 200, answer.text
 
 
@@ -41,7 +42,7 @@ def test_the_storage_has_a_host_name_of_its_own(service: Service) -> None:
         api = httpx.URL(service.server.api_url)
         assert (location.host, api.host) == (host, "127.0.0.1")
         assert location.port != api.port
-        assert httpx.get(location).content == JPEG
+        assert plain.get(location).content == JPEG
 
 
 def test_permanent_links_may_be_missing_everywhere(service: Service) -> None:
@@ -128,7 +129,7 @@ def test_more_formats(service: Service, content: bytes, media_type: str) -> None
     assert codes(service.client.post(images_path(entity), json=body)) == [51002]
     play(service, more_formats=True)
     assert service.client.post(images_path(entity), json=body).is_success
-    answer = httpx.get(service.download_location(entity))
+    answer = plain.get(service.download_location(entity))
     assert (answer.content, answer.headers["content-type"]) == (content, media_type)
     assert codes(service.client.post(images_path(entity), json=upload(content=b"text"))) == [51002]
 
@@ -186,7 +187,7 @@ def test_head_may_be_refused(service: Service) -> None:
     assert (service.client.head(path).status_code, httpx.head(location).status_code) == (302, 200)
     play(service, head=False)
     assert (service.client.head(path).status_code, httpx.head(location).status_code) == (405, 405)
-    assert httpx.get(location).content == JPEG
+    assert plain.get(location).content == JPEG
 
 
 @pytest.mark.parametrize("moves", [False, True])
@@ -221,7 +222,7 @@ def test_nulls(service: Service) -> None:
 def test_a_dialect_is_told_and_changed_in_parts(service: Service) -> None:
     play(service, image_megabytes=3, head=False)
     play(service, nulls=True)
-    told = httpx.get(f"{service.server.control_url}/dialect").json()
+    told = plain.get(f"{service.server.control_url}/dialect").json()
     assert told == Dialect(image_megabytes=3, head=False, nulls=True).as_dict()
 
 
@@ -235,7 +236,7 @@ def test_a_dialect_is_told_and_changed_in_parts(service: Service) -> None:
     ],
 )
 def test_a_wrong_dialect_is_explained(service: Service, switches: Any, problem: str) -> None:
-    answer = httpx.post(f"{service.server.control_url}/dialect", json=switches)
+    answer = plain.post(f"{service.server.control_url}/dialect", json=switches)
     assert (answer.status_code, problem in answer.json()["error"]) == (400, True)
     assert service.emulator.dialect == Dialect()
 

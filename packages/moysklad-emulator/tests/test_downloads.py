@@ -7,7 +7,7 @@ import pytest
 
 from moysklad_emulator import EmulatorLimits
 from moysklad_emulator.images import NewImage
-from service import JPEG, PNG, Service, StartService, codes, images_path
+from service import JPEG, PNG, Service, StartService, codes, images_path, plain
 
 HEADER = "X-Lognex-Download-Expiration-Seconds"
 
@@ -20,7 +20,7 @@ def test_a_download_redirects_to_the_other_port(
     location = service.download_location(service.product(("a", content)))
     assert location.startswith(service.server.storage_url + "/")
     assert service.server.storage_url not in service.server.api_url
-    response = httpx.get(location)
+    response = plain.get(location)
     assert response.content == content
     assert response.headers["content-length"] == str(len(content))
     assert response.headers["content-type"] == media_type
@@ -40,7 +40,7 @@ def test_a_download_needs_authorisation_and_costs_units(start_service: StartServ
     service = start_service(EmulatorLimits(rate_units=2))
     product = service.product(("a.jpg", JPEG))
     url = f"{service.server.api_url}/download/{product.images[0].id}"
-    assert httpx.get(url).status_code == 401
+    assert plain.get(url).status_code == 401
     assert service.client.get(url).headers["X-RateLimit-Remaining"] == "1"
     assert service.client.head(url).headers["X-RateLimit-Remaining"] == "0"
     assert service.client.get(url).status_code == 429
@@ -50,19 +50,19 @@ def test_links_work_many_times_until_they_expire(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     location = service.download_location(service.product(("a.jpg", JPEG)))
-    assert [httpx.get(location).status_code for _ in range(2)] == [200, 200]
+    assert [plain.get(location).status_code for _ in range(2)] == [200, 200]
     later = SimpleNamespace(time=lambda: time.time() + 61)
     monkeypatch.setattr("moysklad_emulator.links.time", later)
-    assert httpx.get(location).status_code == 403
+    assert plain.get(location).status_code == 403
 
 
 def test_a_header_changes_the_expiry(start_service: StartService) -> None:
     service = start_service(EmulatorLimits(download_seconds=0.0, max_download_seconds=2))
     product = service.product(("a.jpg", JPEG))
     expired = service.download_location(product)
-    assert httpx.get(expired).status_code == 403
+    assert plain.get(expired).status_code == 403
     long = service.download_location(product, **{HEADER: "86400"})
-    assert httpx.get(long).status_code == 200
+    assert plain.get(long).status_code == 200
     expires = float(httpx.URL(long).params["expires"])
     assert expires <= time.time() + 2  # not beyond the maximum
 
@@ -87,14 +87,14 @@ def test_links_cannot_be_forged(service: Service) -> None:
     unsigned = location.copy_set_param("signature", "ё")
     unknown = f"{service.server.storage_url}/temporary/x/y"
     for url in (later, bare, unsigned, unknown):
-        assert httpx.get(url).status_code == 403
+        assert plain.get(url).status_code == 403
 
 
 def test_the_storage_refuses_and_counts_authorisation(service: Service) -> None:
     location = service.download_location(service.product(("a.jpg", JPEG)))
     assert service.client.get(location).status_code == 400
     assert service.emulator.stats.authorization_leaks == 1
-    assert httpx.get(location).status_code == 200
+    assert plain.get(location).status_code == 200
     assert service.emulator.stats.authorization_leaks == 1
 
 
@@ -117,7 +117,7 @@ def test_deleted_images_are_gone(service: Service) -> None:
     image_id, location = product.images[0].id, service.download_location(product)
     assert service.client.post(images_path(product), json=[]).is_success
     assert service.client.get(f"download/{image_id}").status_code == 404
-    assert httpx.get(location).status_code == 403
+    assert plain.get(location).status_code == 403
 
 
 def test_a_permanent_link_costs_no_units(service: Service) -> None:
@@ -125,11 +125,11 @@ def test_a_permanent_link_costs_no_units(service: Service) -> None:
     url = f"{images_path(product)}?fields=downloadPermanentHref"
     (row,) = service.client.get(url).json()["rows"]
     calls = service.emulator.stats.api_calls
-    assert httpx.get(row["meta"]["downloadPermanentHref"]).content == JPEG
+    assert plain.get(row["meta"]["downloadPermanentHref"]).content == JPEG
     assert service.emulator.stats.api_calls == calls
     assert service.emulator.stats.downloads == 1
     missing = row["meta"]["downloadPermanentHref"][:-1] + "?"
-    assert httpx.get(missing).status_code == 403
+    assert plain.get(missing).status_code == 403
 
 
 def test_miniatures_are_other_pictures(service: Service) -> None:
@@ -137,7 +137,7 @@ def test_miniatures_are_other_pictures(service: Service) -> None:
     (row,) = service.client.get(images_path(product)).json()["rows"]
     redirect = service.client.get(row["miniature"]["href"])
     assert redirect.headers["location"] == row["miniature"]["downloadHref"]
-    content = httpx.get(row["tiny"]["href"]).content
+    content = plain.get(row["tiny"]["href"]).content
     assert content.startswith(PNG)
     assert len(content) < 100
     assert service.emulator.stats.downloads == 0

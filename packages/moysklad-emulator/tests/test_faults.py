@@ -14,7 +14,7 @@ import pytest
 from moysklad_emulator.faults import Framing
 from moysklad_emulator.hostile import BOMB_BYTES, LEVELS, gzip_bomb, placeholder
 from moysklad_emulator.pictures import padded_png
-from service import JPEG, PNG, Service, codes, entity_path, images_path, upload
+from service import JPEG, PNG, Service, codes, entity_path, images_path, plain, upload
 
 DROPPED = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
 
@@ -51,8 +51,8 @@ def test_faults_meet_their_method_path_and_port_only(service: Service) -> None:
     service.emulator.faults.add(where="storage", status=500)
     assert service.client.get("entity/product").status_code == 200
     assert service.client.get("entity/bundle").status_code == 500
-    assert httpx.get(location).status_code == 500
-    assert httpx.get(location).status_code == 200
+    assert plain.get(location).status_code == 500
+    assert plain.get(location).status_code == 200
 
 
 def test_an_injected_429_has_its_headers_and_is_counted(service: Service) -> None:
@@ -95,12 +95,12 @@ def test_a_file_cut_in_the_middle(service: Service) -> None:
     location = service.download_location(service.product(("a.jpg", content)))
     service.emulator.faults.add(where="storage", drop_after_bytes=100_000)
     received: list[bytes] = []
-    with httpx.stream("GET", location) as response:
+    with plain.stream("GET", location) as response:
         assert response.headers["content-length"] == str(len(content))
         with pytest.raises(DROPPED):
             _read_into(received, response)
     assert len(b"".join(received)) == 100_000
-    assert httpx.get(location).content == content
+    assert plain.get(location).content == content
 
 
 def _read_into(chunks: list[bytes], response: httpx.Response) -> None:
@@ -147,10 +147,10 @@ def picture_location(service: Service, size: int = 20_000) -> tuple[str, bytes]:
 def test_a_cut_file_that_looks_whole(service: Service, framing: Framing) -> None:
     location, content = picture_location(service)
     service.emulator.faults.add(where="storage", cut_to=6_000, framing=framing)
-    answer = httpx.get(location)
+    answer = plain.get(location)
     assert (answer.status_code, answer.content) == (200, content[:6_000])
     assert answer.headers.get("content-length") == ("6000" if framing == "length" else None)
-    assert httpx.get(location).content == content
+    assert plain.get(location).content == content
 
 
 @pytest.mark.parametrize(("told", "received"), [(10, 10), ("-1", None), (30_000, None)])
@@ -159,16 +159,16 @@ def test_a_length_that_lies(service: Service, told: int | str, received: int | N
     service.emulator.faults.add(where="storage", content_length=told)
     if received is None:
         with pytest.raises(httpx.RemoteProtocolError):
-            httpx.get(location)
+            plain.get(location)
     else:
-        assert httpx.get(location).content == content[:received]
+        assert plain.get(location).content == content[:received]
 
 
 @pytest.mark.parametrize("status", [204, 206, 304])
 def test_a_status_that_is_no_picture(service: Service, status: int) -> None:
     location, content = picture_location(service)
     service.emulator.faults.add(where="storage", answer_status=status, cut_to=6_000)
-    answer = httpx.get(location)
+    answer = plain.get(location)
     assert answer.status_code == status
     assert answer.content == (content[:6_000] if status == 206 else b"")
 
@@ -176,7 +176,7 @@ def test_a_status_that_is_no_picture(service: Service, status: int) -> None:
 def test_a_placeholder_is_a_whole_picture(service: Service) -> None:
     location, _ = picture_location(service)
     service.emulator.faults.add(where="storage", body="placeholder")
-    assert httpx.get(location).content == placeholder()
+    assert plain.get(location).content == placeholder()
     assert placeholder().startswith(PNG)
 
 
@@ -184,7 +184,7 @@ def test_a_slow_answer_comes_byte_by_byte(service: Service) -> None:
     location, content = picture_location(service, 100)
     service.emulator.faults.add(where="storage", bytes_per_second=200)
     start = time.monotonic()
-    assert httpx.get(location).content == content
+    assert plain.get(location).content == content
     assert time.monotonic() - start >= 0.5
 
 
@@ -309,11 +309,11 @@ def test_a_chunked_file_cut_in_the_middle(service: Service) -> None:
     location, _ = picture_location(service)
     service.emulator.faults.add(where="storage", framing="chunked", drop_after_bytes=6_000)
     with pytest.raises(httpx.RemoteProtocolError):
-        httpx.get(location)
+        plain.get(location)
 
 
 def order(service: Service, **fields: Any) -> httpx.Response:
-    return httpx.post(f"{service.server.control_url}/faults", json=fields)
+    return plain.post(f"{service.server.control_url}/faults", json=fields)
 
 
 def test_faults_are_ordered_and_cleared_over_http(service: Service) -> None:
@@ -327,7 +327,7 @@ def test_faults_are_ordered_and_cleared_over_http(service: Service) -> None:
     assert api_exchange(service) == raw
     location, _ = picture_location(service)
     order(service, where="storage", body_bytes=base64.b64encode(b"other").decode())
-    assert httpx.get(location).content == b"other"
+    assert plain.get(location).content == b"other"
 
 
 @pytest.mark.parametrize(
@@ -356,7 +356,7 @@ def test_a_wrong_order_is_explained(service: Service, fields: Any, problem: str)
 
 
 def test_an_order_of_many_levels_is_refused(service: Service) -> None:
-    answer = httpx.post(f"{service.server.control_url}/faults", content="[" * 100_000)
+    answer = plain.post(f"{service.server.control_url}/faults", content="[" * 100_000)
     assert answer.status_code == 400
     assert service.client.get("entity/product").status_code == 200
 
@@ -394,7 +394,7 @@ def test_a_request_held_from_its_start_goes_on_when_the_faults_are_cleared(
     service: Service,
 ) -> None:
     control, client = service.server.control_url, service.client
-    httpx.post(f"{control}/faults", json={"hold_after": 0, "path_regex": "product$"})
+    plain.post(f"{control}/faults", json={"hold_after": 0, "path_regex": "product$"})
     answers = list[int]()
     thread = threading.Thread(
         target=lambda: answers.append(client.get("entity/product").status_code)

@@ -9,7 +9,17 @@ import pytest
 from moysklad_emulator import EmulatorLimits
 from moysklad_emulator.abuse import AbuseMonitor
 from moysklad_emulator.rate import RateBucket
-from service import Service, StartService, codes, entity_path, files, images_path, upload, uploads
+from service import (
+    Service,
+    StartService,
+    codes,
+    entity_path,
+    files,
+    images_path,
+    plain,
+    upload,
+    uploads,
+)
 
 
 def statuses(client: httpx.Client, count: int) -> list[int]:
@@ -55,7 +65,7 @@ def test_a_request_costs_the_users_weight(
 def test_a_login_costs_three_units_by_default(start_service: StartService) -> None:
     service = start_service(EmulatorLimits())
     service.account.add_user(login="l", password="p")
-    response = httpx.get(f"{service.server.api_url}/entity/product", auth=("l", "p"))
+    response = plain.get(f"{service.server.api_url}/entity/product", auth=("l", "p"))
     assert response.headers["X-RateLimit-Remaining"] == "42"
 
 
@@ -78,7 +88,7 @@ def test_rate_headers_and_waiting_for_the_named_time(start_service: StartService
 
 
 def test_answers_to_unknown_users_have_rate_headers_too(service: Service) -> None:
-    response = httpx.get(f"{service.server.api_url}/entity/product")
+    response = plain.get(f"{service.server.api_url}/entity/product")
     assert response.status_code == 401
     assert response.headers["X-Lognex-Retry-TimeInterval"] == "3000"
 
@@ -216,7 +226,7 @@ def test_a_chunked_body_is_measured_too(service: Service) -> None:
 
 
 def test_an_early_refusal_of_a_large_body_is_seen_by_the_client(service: Service) -> None:
-    response = httpx.post(
+    response = plain.post(
         f"{service.server.api_url}/entity/product", content=body_of(20_000_000), timeout=10
     )
     assert (response.status_code, codes(response)) == (401, [1056])

@@ -13,7 +13,7 @@ import pytest
 
 from moysklad_emulator import Dialect
 from moysklad_emulator.process import emulator_process
-from service import JPEG, PNG
+from service import JPEG, PNG, plain
 
 pytestmark = pytest.mark.process
 
@@ -56,7 +56,7 @@ def control(client: httpx.Client, path: str) -> str:
 
 
 def stats(client: httpx.Client) -> dict[str, Any]:
-    result: dict[str, Any] = httpx.get(control(client, "stats")).json()
+    result: dict[str, Any] = plain.get(control(client, "stats")).json()
     return result
 
 
@@ -64,7 +64,7 @@ def test_a_process_is_seeded_used_measured_and_stopped(tmp_path: Path) -> None:
     picture = tmp_path / "picture.jpg"
     picture.write_bytes(JPEG + b"from a file")
     with running("--rate-interval", "0.5") as (client, storage_url, process):
-        assert httpx.post(control(client, "seed"), json=SEED).status_code == 200
+        assert plain.post(control(client, "seed"), json=SEED).status_code == 200
         more = {
             "accounts": [
                 {
@@ -76,7 +76,7 @@ def test_a_process_is_seeded_used_measured_and_stopped(tmp_path: Path) -> None:
                 }
             ]
         }
-        answer = httpx.post(control(client, "seed"), json=more).json()
+        answer = plain.post(control(client, "seed"), json=more).json()
         (entity_id,) = answer["accounts"][0]["entities"]
         rows = client.get("entity/product?limit=2&expand=images").json()["rows"]
         assert [row["name"] for row in rows] == ["P", "Q"]
@@ -86,7 +86,7 @@ def test_a_process_is_seeded_used_measured_and_stopped(tmp_path: Path) -> None:
             image = row["images"]["rows"][0]
             location = client.get(image["meta"]["downloadHref"]).headers["location"]
             assert location.startswith(storage_url)
-            contents.append(httpx.get(location).content)
+            contents.append(plain.get(location).content)
         assert contents[0].startswith(PNG)
         assert len(contents[0]) == 5000
         assert contents[1] == picture.read_bytes()
@@ -94,10 +94,10 @@ def test_a_process_is_seeded_used_measured_and_stopped(tmp_path: Path) -> None:
         assert (counted["api_calls"], counted["downloads"]) == (3, 2)
         assert counted["requests"]["GET entity/{type}"] == 1
         assert counted["statuses"] == {"200": 3, "302": 2}
-        basic = httpx.get(f"{client.base_url}entity/product", auth=("l", "p"))
+        basic = plain.get(f"{client.base_url}entity/product", auth=("l", "p"))
         assert basic.headers["X-RateLimit-Remaining"] == "41"
         assert basic.headers["X-Lognex-Retry-TimeInterval"] == "500"
-        assert httpx.post(control(client, "stats/reset")).status_code == 200
+        assert plain.post(control(client, "stats/reset")).status_code == 200
         assert stats(client)["api_calls"] == 0
         process.send_signal(signal.SIGTERM)
         assert process.wait(5) == 0
@@ -133,7 +133,7 @@ def test_generated_images_are_the_same_every_time(tmp_path: Path) -> None:
     ],
 )
 def test_a_wrong_seed_is_explained(shared_server: Any, seed: Any, problem: str) -> None:
-    response = httpx.post(f"{shared_server.control_url}/seed", json=seed)
+    response = plain.post(f"{shared_server.control_url}/seed", json=seed)
     assert response.status_code == 400
     assert problem in response.json()["error"]
 
@@ -157,7 +157,7 @@ def test_the_dialect_comes_from_the_command_line_and_the_seed(tmp_path: Path) ->
         "--dialect=nulls=yes",
     )
     with running(*arguments) as (client, storage_url, _):
-        told = httpx.get(control(client, "dialect")).json()
+        told = plain.get(control(client, "dialect")).json()
         assert told == Dialect(head=False, nulls=True, storage_host="127.0.0.1").as_dict()
         assert storage_url.startswith("http://127.0.0.1:")
         assert client.get("context/employee").json()["uid"] == "anna@shop"
@@ -172,12 +172,12 @@ def test_a_process_is_controlled_by_its_handle() -> None:
         headers = {"Authorization": "Bearer main"}
         emulator.change_dialect(rate_headers="none")
         emulator.add_fault(status=503, times=9)
-        answers = [httpx.get(f"{emulator.api_url}/entity/product", headers=headers)]
+        answers = [plain.get(f"{emulator.api_url}/entity/product", headers=headers)]
         emulator.clear_faults()
         assert emulator.stats()["statuses"] == {"503": 1}
         emulator.reset_stats()
         assert emulator.stats()["statuses"] == {}
-        answers.append(httpx.get(f"{emulator.api_url}/entity/product", headers=headers))
+        answers.append(plain.get(f"{emulator.api_url}/entity/product", headers=headers))
         assert [a.status_code for a in answers] == [503, 200]
         assert "X-RateLimit-Limit" not in answers[1].headers
         with pytest.raises(ValueError, match="head is one of"):

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from moysklad_emulator import Emulator, EmulatorServer, EmulatorServerError
-from service import JPEG, Service
+from service import JPEG, Service, plain
 
 
 def test_state_outlives_its_server() -> None:
@@ -17,7 +17,7 @@ def test_state_outlives_its_server() -> None:
     for _ in range(2):
         with EmulatorServer(emulator) as server:
             urls.add(server.storage_url)
-            assert httpx.get(f"{server.api_url}/entity/product").status_code == 401
+            assert plain.get(f"{server.api_url}/entity/product").status_code == 401
     assert emulator.images_of(product)[0].content == JPEG
     assert emulator.stats.api_calls == 2
 
@@ -32,7 +32,7 @@ def test_stopping_is_fast_with_open_connections_and_a_running_request() -> None:
     with ThreadPoolExecutor(1) as pool:
         service = Service(server, account, "token")
         with service.client:
-            assert httpx.get(service.download_location(product)).content == JPEG
+            assert plain.get(service.download_location(product)).content == JPEG
             emulator.faults.add(delay=30)
             waiting = pool.submit(service.client.get, "entity/product")
             while emulator.stats.max_parallel and not _in_flight(service):
@@ -70,7 +70,7 @@ def test_the_storage_answers_whatever_localhost_means(service: Service) -> None:
     if _has_ipv6():
         hosts.add("::1")
     for host in hosts:
-        assert httpx.get(location.copy_with(host=host)).content == JPEG
+        assert plain.get(location.copy_with(host=host)).content == JPEG
 
 
 def test_a_port_that_is_occupied_on_ipv6_alone_is_a_clear_error() -> None:

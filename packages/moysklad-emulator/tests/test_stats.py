@@ -1,11 +1,10 @@
 import json
 
-import httpx
 import pytest
 
 from moysklad_emulator import Emulator, Stats
 from moysklad_emulator.documents import Documents
-from service import JPEG, Service, images_path, upload
+from service import JPEG, Service, images_path, plain, upload
 
 
 def test_requests_and_bytes_are_counted(service: Service) -> None:
@@ -17,7 +16,7 @@ def test_requests_and_bytes_are_counted(service: Service) -> None:
     service.client.delete(f"{images_path(product)}/{product.images[1].id}")
     service.client.get("nowhere")
     location = service.client.get(f"download/{image}").headers["location"]
-    httpx.get(location)
+    plain.get(location)
     stats = service.emulator.stats
     assert stats.requests == {
         ("POST", "entity/{type}/{id}/images"): 2,
@@ -49,7 +48,7 @@ def test_counters_can_be_reset(service: Service) -> None:
 
 
 def test_refused_requests_are_counted_with_their_route(service: Service) -> None:
-    assert httpx.get(f"{service.server.api_url}/entity/product").status_code == 401
+    assert plain.get(f"{service.server.api_url}/entity/product").status_code == 401
     stats = service.emulator.stats
     assert stats.requests == {("GET", "entity/{type}"): 1}
     assert stats.max_parallel == {}
@@ -57,7 +56,7 @@ def test_refused_requests_are_counted_with_their_route(service: Service) -> None
 
 def test_the_body_of_a_refused_request_is_read(service: Service) -> None:
     body = bytes(1_000_000)
-    assert httpx.post(f"{service.server.api_url}/entity/product", content=body).status_code == 401
+    assert plain.post(f"{service.server.api_url}/entity/product", content=body).status_code == 401
     assert service.emulator.stats.bytes_in == len(body)
 
 
@@ -70,7 +69,7 @@ def test_a_deletion_of_many_is_one(service: Service) -> None:
 
 
 def test_commands_are_not_counted(service: Service) -> None:
-    answers = [httpx.get(f"{service.server.control_url}/{path}") for path in ("stats", "unknown")]
+    answers = [plain.get(f"{service.server.control_url}/{path}") for path in ("stats", "unknown")]
     assert [answer.status_code for answer in answers] == [200, 404]
     assert service.emulator.stats == Stats()
 
@@ -85,7 +84,7 @@ def test_a_failure_of_the_emulator_itself_is_counted(
     service.emulator.reset_stats()
     monkeypatch.setattr(Documents, "organization_page", fail)
     monkeypatch.setattr(Emulator, "file_of", fail)
-    answers = [service.client.get("entity/organization"), httpx.get(location)]
+    answers = [service.client.get("entity/organization"), plain.get(location)]
     assert [answer.status_code for answer in answers] == [500, 500]
     assert answers[0].headers["X-RateLimit-Limit"] == "100000"
     assert service.emulator.stats.statuses == {500: 2}
