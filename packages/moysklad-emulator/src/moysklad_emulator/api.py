@@ -312,7 +312,10 @@ async def _answer_each(data: list[Any], work: Callable[[Any], Any]) -> Response:
 
 
 def _is_wanted(entity: EmulatedEntity, wanted: Filter, documents: Documents) -> bool:
-    if wanted.is_empty:  # a large catalogue is listed in many pages
+    # A large catalogue is listed in many pages: no documents are made only to look at them.
+    if wanted.takes_all:
+        return True
+    if wanted.is_empty:
         return not entity.archived
     return wanted.accepts(documents.fields(entity))
 
