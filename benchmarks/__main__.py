@@ -7,14 +7,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 from benchmarks import calls, growth, pace, speed, startup
 from benchmarks.catalogue import Catalogue
 from benchmarks.tables import Answer
 
-_FULL = Catalogue(entities=10_000, images=3, image_bytes=200, children=20, copied=True)
-_SURVEYED = Catalogue(entities=1000, images=3, image_bytes=200, children=20, copied=True)
-_FULL_COPIED = Catalogue(entities=1000, images=3, image_bytes=12_000, children=20)
+_FEW_CHILDREN = 5
+"""Of the copy without permanent links, which change nothing for a child."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -45,11 +45,18 @@ def _startup(options: argparse.Namespace) -> Iterable[Answer]:
 
 
 def _calls(options: argparse.Namespace) -> Iterable[Answer]:
-    copied = Catalogue(options.entities, options.images, options.image_bytes, options.children)
-    if options.full:
-        yield calls.answer(_FULL_COPIED, _FULL)
-    else:
-        yield calls.answer(copied, _SURVEYED)
+    full = options.full
+    linked = Catalogue(
+        options.entities or (1000 if full else 500),
+        options.images or (3 if full else 1),
+        options.image_bytes,
+        options.children,
+    )
+    unlinked = replace(linked, children=min(linked.children, _FEW_CHILDREN))
+    surveyed = Catalogue(
+        options.surveyed or (10_000 if full else 1000), 3, 200, options.children, copied=True
+    )
+    yield calls.answer(linked, unlinked, surveyed)
 
 
 def _speed(options: argparse.Namespace) -> Iterable[Answer]:
@@ -77,10 +84,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--runs", type=int, default=3, help="of each copy in the part speed")
     parser.add_argument("--full", action="store_true", help="large catalogues; an hour")
     parser.add_argument("--markdown", action="store_true", help="print tables in Markdown")
-    parser.add_argument("--entities", type=int, default=300, help="in the part calls")
-    parser.add_argument("--images", type=int, default=1, help="of each entity in the part calls")
-    parser.add_argument("--children", type=int, default=20, help="in the part calls")
     parser.add_argument("--image-bytes", type=int, default=12_000, help="in calls and speed")
+    of_calls = parser.add_argument_group("the part calls")
+    of_calls.add_argument("--entities", type=int, help="by default 500, in full 1000")
+    of_calls.add_argument("--images", type=int, help="of each entity; by default 1, in full 3")
+    of_calls.add_argument("--children", type=int, default=20)
+    of_calls.add_argument(
+        "--surveyed", type=int, help="entities of the survey alone; by default 1000, in full 10,000"
+    )
     return parser
 
 

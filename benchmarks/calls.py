@@ -57,6 +57,7 @@ class Calls:
     what `Budget` names for that account."""
 
     what: str
+    catalogue: Catalogue
     permanent_links: bool
     requests: tuple[int, int]
     units: tuple[int, int]
@@ -94,7 +95,7 @@ def measure(catalogue: Catalogue, *, permanent_links: bool) -> Iterator[Calls]:
             if tasks != wanted:
                 raise RuntimeError(f"{what}: {tasks} tasks, not {wanted}")
             program.do(WORK)
-            calls = _calls(what, shop, limit, permanent_links)
+            calls = _calls(what, shop, limit, permanent_links=permanent_links)
             shop.judge()
             yield calls
 
@@ -108,10 +109,10 @@ def measure_survey(catalogue: Catalogue) -> Calls:
         found = program.do(SURVEY).count
         if found != catalogue.entities * catalogue.children:
             raise RuntimeError(f"{found} entities were surveyed")
-        return _calls("Survey alone", shop, Budget.unchanged(catalogue), True)
+        return _calls("Survey alone", shop, Budget.unchanged(catalogue), permanent_links=True)
 
 
-def _calls(what: str, shop: Shop, limit: Budget, permanent_links: bool) -> Calls:
+def _calls(what: str, shop: Shop, limit: Budget, *, permanent_links: bool) -> Calls:
     accounts = shop.emulator.stats()["accounts"]
     nothing = {"requests": 0, "units": 0, "throttled": 0}
     main = accounts.pop(account_id(MAIN), nothing)
@@ -120,15 +121,24 @@ def _calls(what: str, shop: Shop, limit: Budget, permanent_links: bool) -> Calls
     def both(name: str) -> tuple[int, int]:
         return main[name], max(child[name] for child in children)
 
-    return Calls(what, permanent_links, both("requests"), both("units"), both("throttled"), limit)
+    return Calls(
+        what,
+        shop.catalogue,
+        permanent_links,
+        both("requests"),
+        both("units"),
+        both("throttled"),
+        limit,
+    )
 
 
-def answer(catalogue: Catalogue, surveyed: Catalogue) -> Answer:
-    """Two runs of `measure`, and one of `measure_survey`."""
+def answer(linked: Catalogue, unlinked: Catalogue, surveyed: Catalogue) -> Answer:
+    """`measure` of one catalogue with permanent links and of one without them, and
+    `measure_survey` of a third."""
     shown = Answer(
-        f"Requests of each account ({catalogue})",
-        ("What", "Permanent links", "Account", "Requests", "Units", "429", "Limit", "Ratio",
-         "Goal"),
+        "Requests of each account",
+        ("What", "Catalogue", "Permanent links", "Account", "Requests", "Units", "429", "Limit",
+         "Ratio", "Goal"),
         notes=(
             "Limit: the fewest requests that can do it, for M entities with I images of B encoded "
             "bytes. A survey: ⌈M/100⌉ of each account. A first copy adds I for main, none with "
@@ -140,17 +150,16 @@ def answer(catalogue: Catalogue, surveyed: Catalogue) -> Answer:
             "request costs one. After each run the images of every child are compared with main's.",
         ),
     )  # fmt: skip
-    for permanent_links in (True, False):
+    for catalogue, permanent_links in ((linked, True), (unlinked, False)):
         for calls in measure(catalogue, permanent_links=permanent_links):
             _add(shown, calls)
     calls = measure_survey(surveyed)
     _add(shown, calls)
     total = calls.requests[0] + calls.requests[1] * surveyed.children
     limit = calls.limit.main + calls.limit.child * surveyed.children
-    what = f"… of {surveyed.entities:,} × {surveyed.images}, {surveyed.children} children"
     shown.add(
-        what, NONE, "all", f"{total:,}", NONE, NONE, f"{limit:,}", ratio(total, limit),
-        f"≤ {GOAL * limit:,.0f}",
+        calls.what, str(surveyed), "yes", "all together", f"{total:,}", NONE, NONE, f"{limit:,}",
+        ratio(total, limit), f"≤ {GOAL}",
     )  # fmt: skip
     return shown
 
@@ -160,6 +169,7 @@ def _add(shown: Answer, calls: Calls) -> None:
         limit = (calls.limit.main, calls.limit.child)[number]
         shown.add(
             calls.what,
+            str(calls.catalogue),
             "yes" if calls.permanent_links else "no",
             account,
             f"{calls.requests[number]:,}",

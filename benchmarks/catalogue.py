@@ -60,7 +60,7 @@ class Catalogue:
 
     def __str__(self) -> str:
         children = "1 child" if self.children == 1 else f"{self.children} children"
-        return f"{self.entities:,} × {self.images} images of {_size(self.image_bytes)}, {children}"
+        return f"{self.entities:,} × {self.images} of {_size(self.image_bytes)}, {children}"
 
     @property
     def names(self) -> list[str]:

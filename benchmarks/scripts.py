@@ -23,6 +23,8 @@ AT_ONCE = 5
 ENTITIES_AT_ONCE = 8
 DOWNLOADS_AT_ONCE = 8
 MAX_BODY_BYTES = 20_000_000
+MARGIN_SECONDS = 0.1
+"""By which requests may be longer or shorter on their way than others."""
 
 _R = TypeVar("_R")
 Json = dict[str, Any]
@@ -74,7 +76,7 @@ class Account:
     async def _pace(self) -> None:
         loop = asyncio.get_running_loop()
         while self._interval and len(self._sent) == UNITS:
-            free_at = self._sent[0] + self._interval
+            free_at = self._sent[0] + self._interval + MARGIN_SECONDS
             if free_at <= loop.time():
                 break
             await asyncio.sleep(free_at - loop.time())
