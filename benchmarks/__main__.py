@@ -65,6 +65,7 @@ def _speed(options: argparse.Namespace) -> Iterable[Answer]:
 
 def _growth(options: argparse.Namespace) -> Iterable[Answer]:
     yield growth.answer(growth.FULL_SIZES if options.full else growth.SIZES)
+    yield growth.copy_answer()
 
 
 def _pace(options: argparse.Namespace) -> Iterable[Answer]:

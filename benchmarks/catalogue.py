@@ -218,4 +218,7 @@ def opened(
 
 
 def _size(count: int) -> str:
-    return f"{count / 1000:g} kB" if count >= 1000 else f"{count} B"
+    for unit, bytes_of_it in (("MB", 1_000_000), ("kB", 1000)):
+        if count >= bytes_of_it:
+            return f"{count / bytes_of_it:g} {unit}"
+    return f"{count} B"

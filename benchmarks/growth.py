@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmarks.catalogue import NO_LIMIT, Catalogue, opened
-from benchmarks.programs import ENQUEUE, IMGSYNC, SURVEY, started
+from benchmarks.programs import ENQUEUE, IMGSYNC, PLAIN, SURVEY, copy, started
 from benchmarks.tables import NONE, Answer, ratio
 from imgsync.domain.diff import CopiedImage, SyncRecord, Unchanged, diff
 from imgsync.domain.model import RemoteImage, SourceImage
@@ -13,6 +13,7 @@ from imgsync.domain.model import RemoteImage, SourceImage
 SIZES = (1000, 10_000)
 FULL_SIZES = (*SIZES, 100_000)
 IMAGE_BYTES = 200
+LARGE_IMAGES = [Catalogue(n, images, 1_400_000) for n, images in ((4, 1), (4, 10), (40, 10))]
 PEAK_GOAL = 300
 """MB at 100,000 entities."""
 _PER = 10_000
@@ -108,4 +109,29 @@ def answer(sizes: Sequence[int] = SIZES) -> Answer:
             more,
         )
         before = one
+    return shown
+
+
+def copy_answer(catalogues: Sequence[Catalogue] = LARGE_IMAGES) -> Answer:
+    """Copies of ever more large images, without a rate limit."""
+    shown = Answer(
+        "Peak memory of a copy by size",
+        ("Catalogue", "Program", "Peak MB", "Goal", "Ratio", "Of the first catalogue", "MB/s"),
+        notes=("Of the copying process. A script holds what it sends whole.",),
+    )
+    first: dict[str, float] = {}
+    for catalogue in catalogues:
+        for name, program in (("imgsync", IMGSYNC), ("plain script", PLAIN)):
+            one = copy(program, catalogue)
+            peak = one.peak_bytes / 1e6
+            base = first.setdefault(name, peak)
+            shown.add(
+                str(catalogue),
+                name,
+                f"{peak:.0f}",
+                f"≤ {PEAK_GOAL} MB" if name == "imgsync" else NONE,
+                ratio(peak, PEAK_GOAL) if name == "imgsync" else NONE,
+                ratio(peak, base),
+                f"{one.megabytes_per_second:.1f}",
+            )
     return shown

@@ -60,6 +60,15 @@ def test_sizes_are_measured_in_one_process() -> None:
     assert found.per(3.0) == 1000
 
 
+def test_copies_are_set_beside_the_first_one() -> None:
+    catalogues = [Catalogue(1, images, 100_000) for images in (1, 10)]
+    rows = growth.copy_answer(catalogues).rows
+    assert [row[1] for row in rows] == ["imgsync", "plain script"] * 2
+    assert [row[5] for row in rows[:2]] == ["1.00", "1.00"]
+    for first, then in zip(rows[:2], rows[2:], strict=True):
+        assert float(then[5]) == pytest.approx(int(then[2]) / int(first[2]), abs=0.05)
+
+
 def test_start_up_is_measured_as_often_as_is_said() -> None:
     seconds = startup.measure(("-c", "import time; time.sleep(0.1)"), 2)
     assert len(seconds) == 2
@@ -83,6 +92,8 @@ def test_an_unknown_part_is_named() -> None:
 
 
 def test_how_numbers_are_written(capsys: pytest.CaptureFixture[str]) -> None:
+    assert str(Catalogue(1000, 2, 1_400_000)) == "1,000 × 2 of 1.4 MB, 1 child"
+    assert str(Catalogue(1, 2, 999, children=2)) == "1 × 2 of 999 B, 2 children"
     assert spread([3.0, 1.0, 2.25]) == "1.0 / 2.2 / 3.0"
     assert spread([1234.5], 0) == "1,234"
     assert (ratio(3, 2), ratio(3, 0)) == ("1.50", "–")
