@@ -13,7 +13,7 @@ from benchmarks import calls, growth, pace, speed, startup
 from benchmarks.catalogue import Catalogue
 from benchmarks.tables import Answer
 
-_FEW_CHILDREN = 5
+_FEW_CHILDREN = 2
 """Of the copy without permanent links, which change nothing for a child."""
 
 
@@ -48,7 +48,7 @@ def _calls(options: argparse.Namespace) -> Iterable[Answer]:
     full = options.full
     linked = Catalogue(
         options.entities or (1000 if full else 500),
-        options.images or (3 if full else 1),
+        options.images or (3 if full else 2),
         options.image_bytes,
         options.children,
     )
@@ -88,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--image-bytes", type=int, default=12_000, help="in calls and speed")
     of_calls = parser.add_argument_group("the part calls")
     of_calls.add_argument("--entities", type=int, help="by default 500, in full 1000")
-    of_calls.add_argument("--images", type=int, help="of each entity; by default 1, in full 3")
+    of_calls.add_argument("--images", type=int, help="of each entity; by default 2, in full 3")
     of_calls.add_argument("--children", type=int, default=20)
     of_calls.add_argument(
         "--surveyed", type=int, help="entities of the survey alone; by default 1000, in full 10,000"

@@ -77,7 +77,7 @@ def test_start_up_is_measured_as_often_as_is_said() -> None:
 
 @pytest.mark.slow
 def test_a_table_in_markdown(capsys: pytest.CaptureFixture[str]) -> None:
-    sizes = ["--entities=2", "--children=1", "--surveyed=2", "--image-bytes=500"]
+    sizes = ["--entities=2", "--children=1", "--surveyed=2", "--image-bytes=500", "--images=1"]
     main(["calls", "--markdown", *sizes])
     text = capsys.readouterr().out
     assert text.count("| First copy | 2 × 1 of 500 B, 1 child |") == 4
