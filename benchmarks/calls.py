@@ -1,16 +1,18 @@
 """How many requests each account gets, beside the fewest that there can be."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import ceil
 
 from benchmarks.catalogue import MAIN, NO_LIMIT, PAGE, Catalogue, Shop, account_id, opened
-from benchmarks.programs import ENQUEUE, IMGSYNC, SURVEY, WORK, started
+from benchmarks.programs import ENQUEUE, IMGSYNC, PAYLOADS, SURVEY, WORK, started
 from benchmarks.tables import NONE, Answer, ratio
 
 MAX_REQUEST_BYTES = 20_000_000
 GOAL = 1.1
 """Most that a number of requests may be, as a multiple of the limit."""
+_BY_PAYLOAD = "One changed, by payload"
 _ELEMENT_BYTES = 60
 """JSON around the base64 text of one upload, about."""
 
@@ -45,6 +47,11 @@ class Budget:
             pages + _uploads(entities, catalogue.image_bytes, entities),
         )
 
+    @classmethod
+    def one(cls, *, permanent_links: bool) -> "Budget":
+        """One image of one product is another, and it is told which product."""
+        return cls(1 + (0 if permanent_links else 1), 2)
+
 
 def _uploads(images: int, image_bytes: int, entities: int) -> int:
     encoded = images * (4 * ceil(image_bytes / 3) + _ELEMENT_BYTES)
@@ -71,29 +78,28 @@ class Calls:
 
 
 def measure(catalogue: Catalogue, *, permanent_links: bool) -> Iterator[Calls]:
-    """A first copy, a run when nothing has changed and one when 1 % has. WrongCopyError where a
-    child does not have main's images then; RuntimeError where nothing has changed and yet a task
-    is made."""
-    changed = ceil(catalogue.entities / 100)
-    phases = {
-        "First copy": Budget.first_copy(catalogue, permanent_links=permanent_links),
-        "Nothing changed": Budget.unchanged(catalogue),
-        f"1 % changed ({changed})": Budget.changed(
-            catalogue, changed, permanent_links=permanent_links
-        ),
-    }
+    """A first copy, a run when nothing has changed, one when 1 % has, and payloads of one product
+    that has, as a webhook's listener would write them. WrongCopyError where a child does not have
+    main's images then; RuntimeError where other than what has changed becomes a task."""
+    few = ceil(catalogue.entities / 100)
+    links = permanent_links
     with (
         opened(catalogue, rate_interval=NO_LIMIT, permanent_links=permanent_links) as shop,
         started(IMGSYNC, shop) as program,
     ):
-        for number, (what, limit) in enumerate(phases.items()):
-            if number == 2:
+        for what, changed, limit in (
+            ("First copy", catalogue.entities, Budget.first_copy(catalogue, permanent_links=links)),
+            ("Nothing changed", 0, Budget.unchanged(catalogue)),
+            (f"1 % changed ({few})", few, Budget.changed(catalogue, few, permanent_links=links)),
+            (_BY_PAYLOAD, 1, Budget.one(permanent_links=links)),
+        ):
+            if what != "First copy":
                 shop.change(changed)
+            payloads = json.dumps(shop.payloads()) if what == _BY_PAYLOAD else None
             shop.emulator.reset_stats()
-            tasks = program.do(ENQUEUE).count
-            wanted = (catalogue.entities, 0, changed)[number] * catalogue.children
-            if tasks != wanted:
-                raise RuntimeError(f"{what}: {tasks} tasks, not {wanted}")
+            found = program.do(PAYLOADS, payloads) if payloads else program.do(ENQUEUE)
+            if found.count != changed * catalogue.children:
+                raise RuntimeError(f"{what}: {found.count} tasks are queued")
             program.do(WORK)
             calls = _calls(what, shop, limit, permanent_links=permanent_links)
             shop.judge()
@@ -143,7 +149,8 @@ def answer(linked: Catalogue, unlinked: Catalogue, surveyed: Catalogue) -> Answe
             "Limit: the fewest requests that can do it, for M entities with I images of B encoded "
             "bytes. A survey: ⌈M/100⌉ of each account. A first copy adds I for main, none with "
             "permanent links, and max(⌈B / 20 MB⌉, ⌈M/100⌉) for each child; a change of c entities "
-            "the same for what has changed.",
+            "the same for what has changed. One product that a payload names: 1 and its new images "
+            "for main, 2 for each child.",
             "Not in the limit: a survey asks main once for each other entity type (bundles, "
             "variants, …), of which there are none here.",
             "Child: the one that had most requests. Unit: what the rate limit counts; here a "

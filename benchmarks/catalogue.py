@@ -121,6 +121,25 @@ class Shop:
             upload = {"filename": name, "content": content}
             self._ask("POST", f"{row['meta']['href']}/images", MAIN, json=[*body, upload])
 
+    def payloads(self) -> list[dict[str, Any]]:
+        """A payload for main's first product, for each child."""
+        source = self._rows(MAIN)[0]
+        found = []
+        for name in self.catalogue.names[1:]:
+            rows = self._rows(name)
+            (target,) = (r for r in rows if r["externalCode"] == source["externalCode"])
+            found.append(
+                {
+                    "main_account_id": account_id(MAIN),
+                    "child_account_id": account_id(name),
+                    "parent_entity_type": "product",
+                    "parent_entity_id": source["id"],
+                    "child_entity_id": target["id"],
+                    "images": source["images"]["rows"],
+                }
+            )
+        return found
+
     def judge(self, *, uploaded: int | None = None) -> None:
         """WrongCopyError unless every child's images are main's: names and sizes of all, in order,
         and the bytes of some. `uploaded`: how many the program says that it copied, of all."""

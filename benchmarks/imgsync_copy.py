@@ -1,5 +1,6 @@
 """imgsync as a program of the benchmark: `python -m benchmarks.imgsync_copy API_URL CHILDREN`."""
 
+import json
 import sys
 import tempfile
 from pathlib import Path
@@ -29,15 +30,32 @@ class ImgsyncCopy:
             await self._container.accounts().add(link.child)
             await self._container.settings().put(link.child.id, link.settings)
         await self._container.accounts().add(self._main)
-        await serve({"enqueue": self.enqueue, "work": self.work, "survey": self.survey})
+        await serve(
+            {
+                "enqueue": self.enqueue,
+                "payloads": self.payloads,
+                "work": self.work,
+                "survey": self.survey,
+            }
+        )
 
-    async def enqueue(self) -> int:
+    async def enqueue(self, _: str) -> int:
         """Tasks that wait then."""
         await self._container.enqueue()(self._links)
+        return await self._waiting()
+
+    async def payloads(self, array: str) -> int:
+        """Tasks that wait then."""
+        enqueue = self._container.enqueue_payloads()
+        choice = await enqueue.choose(json.loads(array))
+        await enqueue.put(choice.wanted, [])
+        return await self._waiting()
+
+    async def _waiting(self) -> int:
         counts = await self._container.queue().counts()
         return int(counts[TaskStatus.PENDING])
 
-    async def work(self) -> int:
+    async def work(self, _: str) -> int:
         """Images uploaded."""
         tally = Tally()
         await self._container.worker().run(drain=True, report=tally.add)
@@ -45,10 +63,10 @@ class ImgsyncCopy:
             print(text, file=sys.stderr)
         return tally.uploaded
 
-    async def survey(self) -> int:
+    async def survey(self, _: str) -> int:
         """Entities compared, of which nothing is kept."""
         count = 0
-        async for _ in self._container.survey()(self._links, extras=True):
+        async for _found in self._container.survey()(self._links, extras=True):
             count += 1
         return count
 

@@ -16,9 +16,12 @@ BULK = "benchmarks.scripts bulk"
 """Programs, by module and argument: imgsync itself; a script of parallel requests, which copies
 entity by entity; and one of permanent links and requests for many entities."""
 
-ENQUEUE, WORK, SURVEY = "enqueue", "work", "survey"
+ENQUEUE, WORK = "enqueue", "work"
 """Steps: lists both accounts and finds what is to be done (count: entities that differ); does it
-(count: images uploaded); lists only (count: entities)."""
+(count: images uploaded)."""
+SURVEY, PAYLOADS = "survey", "payloads"
+"""Steps of imgsync alone: lists only (count: entities); queues an array of payloads (count: tasks
+that wait then)."""
 
 
 class ProgramError(RuntimeError):
@@ -32,9 +35,9 @@ class Program:
         self._name = name
         self._process = process
 
-    def do(self, step: str) -> Report:
+    def do(self, step: str, argument: str = "") -> Report:
         """Does a step; ProgramError where it fails, whose error is on stderr."""
-        print(step, file=self._process.stdin, flush=True)
+        print(step, argument, file=self._process.stdin, flush=True)
         return Report(**json.loads(self.line()))
 
     def line(self) -> str:

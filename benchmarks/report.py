@@ -24,15 +24,17 @@ class Report:
     peak_bytes: int
 
 
-Step = Callable[[], Awaitable[int]]
+Step = Callable[[str], Awaitable[int]]
+"""Of the rest of the line that asks for it."""
 
 
 async def serve(steps: Mapping[str, Step]) -> None:
-    """Does the step that each line of stdin names, until stdin ends."""
+    """Does the step that the first word of each line of stdin names, until stdin ends."""
     print("ready", flush=True)
     while line := (await asyncio.to_thread(sys.stdin.readline)).strip():
+        step, _, rest = line.partition(" ")
         began, cpu = time.monotonic(), time.process_time()
-        count = await steps[line]()
+        count = await steps[step](rest)
         seconds, cpu = time.monotonic() - began, time.process_time() - cpu
         print(json.dumps(asdict(Report(count, seconds, cpu, peak_bytes()))), flush=True)
 

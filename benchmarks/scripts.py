@@ -95,7 +95,7 @@ class PlainCopy:
         self.child = Account(http, api_url, child_name(0), interval)
         self.products: list[Product] = []
 
-    async def enqueue(self) -> int:
+    async def enqueue(self, _: str) -> int:
         """Products that have a counterpart."""
         sources, targets = await asyncio.gather(
             self.main.products(expand="images", fields=self.fields), self.child.products()
@@ -108,7 +108,7 @@ class PlainCopy:
         ]
         return len(self.products)
 
-    async def work(self) -> int:
+    async def work(self, _: str) -> int:
         """Images uploaded."""
         return sum(await _at_once(ENTITIES_AT_ONCE, self._copy, self.products))
 
@@ -131,7 +131,7 @@ class BulkCopy(PlainCopy):
 
     fields = "downloadPermanentHref"
 
-    async def work(self) -> int:
+    async def work(self, _: str) -> int:
         entities = await _at_once(DOWNLOADS_AT_ONCE, self._entity, self.products)
         for body in _packed(entities):
             await self.child.ask(

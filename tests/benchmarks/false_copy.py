@@ -9,12 +9,12 @@ SAID = 4
 
 
 async def main(kind: str) -> None:
-    async def enqueue() -> int:
+    async def enqueue(_: str) -> int:
         if kind == "ends":
             sys.exit(3)
         return SAID
 
-    async def work() -> int:
+    async def work(_: str) -> int:
         return SAID - 1 if kind == "fewer" else SAID
 
     await serve({"enqueue": enqueue, "work": work})

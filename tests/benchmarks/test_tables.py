@@ -33,14 +33,16 @@ def test_the_fewest_requests(budget: Budget, main: int, child: int) -> None:
 @pytest.mark.parametrize("permanent_links", [True, False])
 def test_requests_are_counted_by_account_and_phase(permanent_links: bool) -> None:
     catalogue = Catalogue(entities=3, images=2, image_bytes=500, children=2)
-    first, nothing, changed = calls.measure(catalogue, permanent_links=permanent_links)
+    first, nothing, changed, named = calls.measure(catalogue, permanent_links=permanent_links)
     assert nothing.requests[1] == nothing.limit.child == 1
     downloads = 0 if permanent_links else 6
     assert first.limit == Budget(1 + downloads, 2)
     assert first.requests[0] - nothing.requests[0] == downloads  # each image once for all children
     assert changed.requests[0] - nothing.requests[0] == (0 if permanent_links else 1)
     assert changed.requests[1] > nothing.requests[1]
-    for one in (first, nothing, changed):
+    assert named.limit == Budget(1 if permanent_links else 2, 2)
+    assert 1 <= named.requests[1] <= 3  # no survey
+    for one in (first, nothing, changed, named):
         assert one.units == one.requests
         assert one.throttled == (0, 0)
         assert one.ratios[1] == one.requests[1] / one.limit.child
@@ -82,6 +84,7 @@ def test_a_table_in_markdown(capsys: pytest.CaptureFixture[str]) -> None:
     text = capsys.readouterr().out
     assert text.count("| First copy | 2 × 1 of 500 B, 1 child |") == 4
     assert text.count("| Nothing changed |") == 4
+    assert text.count("| One changed, by payload |") == 4
     assert text.count("| Survey alone |") == 3
     assert "| --- | ---: |" in text
 
