@@ -117,7 +117,7 @@ class Shop:
             name = f"new-{last['filename']}"
             number = int.from_bytes(hashlib.sha256(f"{row['id']}/{name}".encode()).digest()[:5])
             content = base64.b64encode(padded_png(number, self.catalogue.image_bytes)).decode()
-            body = [*({"meta": image["meta"]} for image in kept)]
+            body = [{"meta": image["meta"]} for image in kept]
             upload = {"filename": name, "content": content}
             self._ask("POST", f"{row['meta']['href']}/images", MAIN, json=[*body, upload])
 
