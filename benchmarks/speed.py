@@ -44,8 +44,9 @@ def answers(
 ) -> tuple[Answer, Answer]:
     """Without a rate limit, and with the documented one."""
     shown = "min / median / max" if runs > 1 else "one run"
+    of = f"{catalogue}; {runs} runs" if runs > 1 else f"{catalogue}; one run"
     free = Answer(
-        f"Speed without a rate limit ({catalogue}; {runs} runs)",
+        f"Speed without a rate limit ({of})",
         ("Latency", "Program", f"Images/s: {shown}", "MB/s", f"CPU ms/image: {shown}",
          "Of the plain script", "Goal", "Peak MB"),
         notes=(
@@ -58,7 +59,7 @@ def answers(
         ),
     )  # fmt: skip
     limited = Answer(
-        f"Speed with the rate limit of 45 units in 3 s ({catalogue}; {runs} runs)",
+        f"Speed with the rate limit of 45 units in 3 s ({of})",
         ("Latency", "Program", f"Images/s: {shown}", "Of the plain script", "Units", "Seconds",
          "Least seconds", "Ratio", "Goal", "429"),
         notes=(
