@@ -60,7 +60,9 @@ def _calls(options: argparse.Namespace) -> Iterable[Answer]:
 
 
 def _speed(options: argparse.Namespace) -> Iterable[Answer]:
-    yield from speed.answers(Catalogue(60, 3, options.image_bytes), options.runs)
+    catalogue = Catalogue(60, 3, options.image_bytes)
+    large = replace(catalogue, entities=200)
+    yield from speed.answers(catalogue, options.runs, large=large)
 
 
 def _growth(options: argparse.Namespace) -> Iterable[Answer]:

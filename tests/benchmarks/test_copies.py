@@ -119,10 +119,9 @@ def test_units_take_their_time(units: int, latency: float, seconds: float) -> No
 @pytest.mark.slow
 def test_the_tables_of_speed_set_imgsync_beside_the_scripts() -> None:
     free, limited = speed.answers(SMALL, 1, [0.0])
-    for shown in (free, limited):
-        assert [row[1] for row in shown.rows] == ["imgsync", "plain script", "bulk script"]
-    assert free.rows[1][5] == "1.00"
-    assert limited.rows[1][3] == "1.00"
-    assert float(free.rows[0][5]) == pytest.approx(
-        float(free.rows[0][2]) / float(free.rows[1][2]), abs=0.02
+    programs = ["imgsync", "plain script", "bulk script"]
+    assert [row[2] for row in free.rows] == [row[1] for row in limited.rows] == programs
+    assert free.rows[1][6] == limited.rows[1][3] == "1.00"
+    assert float(free.rows[0][6]) == pytest.approx(
+        float(free.rows[0][3]) / float(free.rows[1][3]), abs=0.02
     )
