@@ -28,7 +28,16 @@ from imgsync.domain.errors import (
 from imgsync.domain.model import Element, EntityType, Keep, Upload
 from imgsync.domain.ports.moysklad import ImageSet, WritePermit
 from imgsync.testing import UNLIMITED
-from tests.moysklad.harness import ACCOUNT, ACCOUNT_ID, API, PRODUCT, Harness, build, content
+from tests.moysklad.harness import (
+    ACCOUNT,
+    ACCOUNT_ID,
+    API,
+    PRODUCT,
+    Harness,
+    build,
+    content,
+    http_client,
+)
 from tests.moysklad.raw import RawServer, json_response, response
 from tests.moysklad.test_permit import Permit
 
@@ -412,7 +421,7 @@ async def test_nothing_is_sent_with_another_account_s_credentials(
 ) -> None:
     route = network.post(LISTING).respond(json=whole())
     network.get(f"{LISTING}/p1").respond(json={"id": "p1", "accountId": ACCOUNT_ID[::-1]})
-    async with httpx.AsyncClient() as api:
+    async with http_client() as api:
         new = build(ACCOUNT, api, api, owner_is_known=False)
         with pytest.raises(WrongAccountError):
             await new.client.set_many(PRODUCT, sets())
@@ -423,7 +432,7 @@ async def test_the_owner_is_told_by_the_first_entity(network: respx.MockRouter) 
     """A right to see products is enough."""
     asked = network.get(f"{LISTING}/p1").respond(json={"id": "p1", "accountId": ACCOUNT_ID})
     network.post(LISTING).respond(json=whole())
-    async with httpx.AsyncClient() as api:
+    async with http_client() as api:
         new = build(ACCOUNT, api, api, owner_is_known=False)
         for _ in range(2):
             assert len(_lists(await new.client.set_many(PRODUCT, sets()))) == 3
@@ -437,7 +446,7 @@ async def test_the_owner_is_known_though_one_of_the_entities_is_gone(
     own = {"meta": {"size": 1}, "rows": [{"id": "o", "accountId": ACCOUNT_ID}]}
     network.get(f"{API}/entity/organization").respond(json=own)
     network.post(LISTING).respond(400, json=[errors(1021), *whole("p2", "p3")])
-    async with httpx.AsyncClient() as api:
+    async with http_client() as api:
         new = build(ACCOUNT, api, api, owner_is_known=False)
         found = await new.client.set_many(PRODUCT, sets())
     assert [isinstance(result, list) for result in found] == [False, True, True]
@@ -552,10 +561,11 @@ async def test_permanent_links_that_are_refused_are_shown(
     assert harness.client.shown.permanent_links is None  # it is refused without them too
     harness.transport.forget_failures("entity/product")
     plain.respond(json=page)
-    again = build(ACCOUNT, httpx.AsyncClient(), httpx.AsyncClient())
-    listing = again.client.list_entities(PRODUCT, with_images=True, permanent_links=True)
-    assert (await anext(listing)).entities[0].images[0].id == "i1"
-    assert again.client.shown.permanent_links is False
+    async with http_client() as api:
+        again = build(ACCOUNT, api, api)
+        listing = again.client.list_entities(PRODUCT, with_images=True, permanent_links=True)
+        assert (await anext(listing)).entities[0].images[0].id == "i1"
+        assert again.client.shown.permanent_links is False
 
 
 @pytest.mark.parametrize(
