@@ -105,11 +105,11 @@ class MoySkladClient:
                 if "fields" not in params:
                     raise
                 # Documented is that a plan without such links leaves them out; who knows.
-                self._gives_permanent_links = False
                 del params["fields"]
-                answer = await page(offset)
+                found = await page(offset)
+                self._gives_permanent_links = False
                 self._shown.saw(Abilities(permanent_links=False))
-                return answer
+                return found
             limit = EXPANDED_PAGE_SIZE  # entities with very long texts
             return await page(offset)
 
