@@ -14,10 +14,12 @@ from imgsync.adapters.pictures.pillow import PillowCheck
 from imgsync.adapters.sql.database import Database, DatabaseClock
 from imgsync.adapters.sql.pace import pace_store
 from imgsync.adapters.sql.repositories import (
+    SqlAbilityRepository,
     SqlAccountRepository,
     SqlSettingsRepository,
     SqlSyncRecordRepository,
 )
+from imgsync.application.abilities import KnownAbilities
 from imgsync.application.accounts import (
     AddAccount,
     ChangeSettings,
@@ -192,6 +194,8 @@ class Container(containers.DeclarativeContainer):
     queue = providers.Singleton(_queue, config, plugins, databases, opened)
     accounts = providers.Singleton(SqlAccountRepository, database)
     settings = providers.Singleton(SqlSettingsRepository, database)
+    abilities = providers.Singleton(SqlAbilityRepository, database)
+    known_abilities = providers.Singleton(KnownAbilities, abilities)
     records = providers.Singleton(SqlSyncRecordRepository, database)
     storage = providers.Singleton(_storage, config, plugins)
     paces = providers.Singleton(_paces, database, opened)
@@ -207,7 +211,9 @@ class Container(containers.DeclarativeContainer):
     unlink_accounts = providers.Factory(UnlinkAccounts, accounts, settings)
     change_settings = providers.Factory(ChangeSettings, accounts, settings)
     find_links = providers.Factory(FindLinks, accounts, settings)
-    survey = providers.Factory(Survey, accounts, records, moysklad, plugins.provided.entity_types)
+    survey = providers.Factory(
+        Survey, accounts, records, moysklad, plugins.provided.entity_types, known_abilities
+    )
     enqueue = providers.Factory(Enqueue, survey, queue, config.provided.match_by)
     check = providers.Factory(Check, survey, config.provided.match_by)
     enqueue_payloads = providers.Factory(
@@ -233,6 +239,7 @@ class Container(containers.DeclarativeContainer):
         pictures,
         transform=plugins.provided.transform,
         listeners=plugins.provided.listeners,
+        abilities=known_abilities,
     )
     services = providers.Singleton(
         Services,

@@ -10,12 +10,14 @@ from imgsync.testing.contracts.moysklad import Backend, MoySkladContract
 from imgsync.testing.contracts.pace import PaceStoreContract
 from imgsync.testing.contracts.queue import TaskQueueContract
 from imgsync.testing.contracts.repositories import (
+    AbilityRepositoryContract,
     AccountRepositoryContract,
     SettingsRepositoryContract,
     SyncRecordRepositoryContract,
 )
 from imgsync.testing.contracts.storage import ContentStoreContract
 from imgsync.testing.memory import (
+    MemoryAbilities,
     MemoryAccounts,
     MemoryContentStore,
     MemoryPaceStore,
@@ -39,9 +41,11 @@ from imgsync.testing.moysklad import (
 __all__ = [
     "MEMORY_LIMITS",
     "UNLIMITED",
+    "AbilityRepositoryContract",
     "AccountRepositoryContract",
     "Backend",
     "ContentStoreContract",
+    "MemoryAbilities",
     "MemoryAccounts",
     "MemoryContentStore",
     "MemoryMoySklad",
