@@ -3,6 +3,9 @@
 import pytest
 
 from imgsync.application.accounts import FindLinks, LinkAccounts, UnlinkAccounts
+from imgsync.application.enqueue import EnqueuePayloads
+from imgsync.application.payloads import BATCH, PayloadFormats
+from imgsync.application.work import TaskEnd, TaskReport
 from imgsync.domain.errors import (
     AlreadyLinkedError,
     ImgsyncError,
@@ -12,7 +15,8 @@ from imgsync.domain.errors import (
     WrongAccountError,
 )
 from imgsync.domain.model import Account, AccountRole, Link, LinkSettings, TokenKind
-from tests.application.world import TYPES, World
+from imgsync.testing import MemoryMoySklad
+from tests.application.world import TYPES, World, png
 
 pytestmark = pytest.mark.anyio
 ALL = LinkSettings(sync_images_all=True)
@@ -112,6 +116,33 @@ async def test_unlinked_children_receive_nothing_and_may_have_another_main(shops
     assert await links(shops) == [("main", "2")]
     await link(shops, "other", "1")
     assert await links(shops) == [("main", "2"), ("other", "1")]
+
+
+async def test_what_an_earlier_main_account_left_in_the_queue_is_not_copied(world: World) -> None:
+    other = world.store.accounts["other"] = Account("other", "other", TokenKind.SOLUTION, "token")
+    world.factory.accounts["other"] = MemoryMoySklad()
+    await link(world, "main", "child")
+    _, child_id = world.pair([("a.png", png(0))])
+    task_id = await world.enqueue()
+    task = await world.queue.get(task_id)
+    assert task is not None
+    await UnlinkAccounts(world.accounts, world.settings)(["child"])
+    await link(world, "other", "child")
+    ended: list[TaskReport] = []
+    await world.worker().run(drain=True, report=ended.append)
+    assert world.child.images("product", child_id) == []
+    assert [(one.end, one.error) for one in ended] == [
+        (TaskEnd.FAILED, "account 'child' is a child of account 'other' already; unlink it first")
+    ]
+    # Nor what another program asks for; of the linked main account it is.
+    put = EnqueuePayloads(
+        world.accounts, world.settings, world.queue, PayloadFormats([BATCH]), TYPES
+    )
+    right = {**task.payload, "main_account_id": other.id}
+    assert len((await put.choose([right])).wanted) == 1
+    second = {**task.payload, "child_entity_id": "another"}
+    with pytest.raises(ImgsyncError, match="Payload 2: account 'child' is a child of account 'oth"):
+        await put.choose([right, second])
 
 
 async def test_links_are_found_by_child_by_main_account_or_all(shops: World) -> None:

@@ -20,6 +20,7 @@ from imgsync.domain.diff import (
     wanted_elements,
 )
 from imgsync.domain.errors import (
+    AlreadyLinkedError,
     ApiError,
     ChildChangedError,
     ImageRejectedError,
@@ -150,9 +151,10 @@ class SyncEntity:
         A request without images clears those that imgsync left on the child; the main account is
         asked anew right before, and where it has images by then, those are copied.
 
-        Raises PayloadError, UnknownAccountError, WrongAccountError, the errors of the API,
-        ChildChangedError, LeaseLostError; NoImageUploadedError where the child got none of the
-        images; ParkingError after what it let pass has been recorded.
+        Raises PayloadError, UnknownAccountError, WrongAccountError (AlreadyLinkedError where the
+        child has another main account), the errors of the API, ChildChangedError, LeaseLostError;
+        NoImageUploadedError where the child got none of the images; ParkingError after what it let
+        pass has been recorded.
         """
         entity_type = self._entity_type(request)
         main_account = await self.accounts.get(request.main_account_id)
@@ -161,6 +163,7 @@ class SyncEntity:
         settings = await self.settings.get(request.child_account_id)
         if not settings.enabled:
             return SyncResult(SyncOutcome.DISABLED)
+        await self._check_link(request)
         copy = _Copy(
             self.moysklad.for_account(main_account),
             self.moysklad.for_account(child_account),
@@ -181,6 +184,16 @@ class SyncEntity:
             # At once from what is there now: the child may lack images meanwhile.
             result = await self._copy(copy, images[:limit])
         return result.with_warnings(left_out)
+
+    async def _check_link(self, request: SyncRequest) -> None:
+        """AlreadyLinkedError where the child is linked to another main account, as it may be since
+        the task was queued. One that is linked to none receives from whoever queues for it."""
+        for link in await self.settings.links():
+            if (
+                link.child_id == request.child_account_id
+                and link.main_id != request.main_account_id
+            ):
+                raise AlreadyLinkedError(link.child_id, link.main_id)
 
     async def _clear(self, copy: "_Copy") -> tuple[SyncResult | None, tuple[SourceImage, ...]]:
         """(result, no images), or (None, the images that the main account has by now)."""
