@@ -114,6 +114,30 @@ async def test_what_is_of_a_product_is_in_its_folder_whichever_is_read_first() -
     assert [(f.name, f.difference) for f in found] == [("Lamps", Difference.EQUAL)]
 
 
+async def test_what_is_in_the_archive_takes_no_counterpart_of_what_is_in_use() -> None:
+    shops = Shops(1)
+    of_type = shops.main.entities.setdefault("product", {})
+
+    def archive(name: str, images: Sequence[tuple[str, bytes]]) -> None:
+        old = shops.main.add("product", f"old {name}", images, external_code=name)
+        of_type[old] = replace(of_type[old], archived=True)
+
+    for name in ("Empty", "Untold", "Outside"):
+        shops.product(name, "" if name == "Outside" else "Lamps")
+    shops.links = [shops.link_of("0", replace(ALL, folders=("Lamps",)))]
+    await shops.sync()
+    live = {entity.name: entity for entity in of_type.values()}
+    for name, unreadable in (("Empty", ()), ("Untold", ("image 1: no href",))):
+        of_type[live[name].id] = replace(live[name], images=(), unreadable=unreadable)
+    for name in live:
+        archive(name, [] if name == "Untold" else [("old.png", png(9))])
+    for entity in list(of_type.values()):
+        of_type[entity.id] = replace(entity, folder=entity.folder or "Lamps")
+    of_type[live["Outside"].id] = live["Outside"]
+    await shops.sync()
+    assert shops.image_names("0") == {"Empty": [], "Untold": ["a.png"], "Outside": []}
+
+
 async def test_what_leaves_the_folder_keeps_its_images_and_is_not_called_equal() -> None:
     shops = Shops(1)
     main_id = shops.product("Lamp", "Lamps")

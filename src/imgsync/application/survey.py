@@ -408,6 +408,16 @@ class _ChildSurvey:
                 continue
             if not SourceImage.all_listed(entity.images):
                 self._skip("none of its images can be copied", entity)
+        catalogue = self._of.catalogue
+        await self._compare_some(catalogue.entities)
+        if catalogue.archived:
+            for packed in catalogue.entities:
+                # Whatever became of it: its counterpart is not that of one in the archive.
+                entity, own_key = _unpacked(packed)
+                self._index.assign(self._key(entity, own_key), entity.id)
+            await self._compare_some(catalogue.archived)
+
+    async def _compare_some(self, of_main: Sequence[bytes]) -> None:
                 continue
             counterpart, reason = self._index.assign(self._key(entity, own_key), entity.id)
             if counterpart is None:
