@@ -138,6 +138,17 @@ async def test_what_is_in_the_archive_takes_no_counterpart_of_what_is_in_use() -
     assert shops.image_names("0") == {"Empty": [], "Untold": ["a.png"], "Outside": []}
 
 
+async def test_a_type_of_a_link_that_nobody_registers_is_told() -> None:
+    shops = Shops(2)
+    shops.product("Lamp")
+    shops.links[0] = shops.link_of("0", replace(ALL, types=("product", "tyre")))
+    outcome = await shops.sync()
+    assert shops.image_names("1") == {"Lamp": ["a.png"]}
+    assert [(f.link.child.id, str(f.error)) for f in outcome.failed] == [
+        ("0", "unknown entity type 'tyre' (known: product, bundle, variant)")
+    ]
+
+
 async def test_what_leaves_the_folder_keeps_its_images_and_is_not_called_equal() -> None:
     shops = Shops(1)
     main_id = shops.product("Lamp", "Lamps")

@@ -151,6 +151,10 @@ class Survey:
             failed: set[str] = set()
             for entity_type in self.entity_types:
                 name = entity_type.name
+            for link in of_main:
+                if error := self._unknown_type(link):
+                    failed.add(link.child.id)
+                    yield NotSurveyed(link, error)
                 chosen = [
                     link
                     for link in of_main
@@ -172,6 +176,16 @@ class Survey:
 
     async def note_roles(self, link: Link) -> None:
         """Notes which of two accounts is the main one and which the child, where that is new."""
+    def _unknown_type(self, link: Link) -> ImgsyncError | None:
+        """What is wrong with a link's entity types: of one whose plugin is gone, or that another
+        program wrote, nothing would ever be copied, and nobody told."""
+        try:
+            for name in link.settings.types:
+                self.entity_types.get(name)
+        except UnknownEntityTypeError as error:
+            return error
+        return None
+
         for given, role in ((link.main, AccountRole.MAIN), (link.child, AccountRole.CHILD)):
             account = await self.accounts.get(given.id)
             if account.role is None:
