@@ -149,6 +149,25 @@ async def test_a_type_of_a_link_that_nobody_registers_is_told() -> None:
     ]
 
 
+async def test_a_child_that_does_not_tell_its_images_is_not_called_equal() -> None:
+    shops = Shops(1)
+    emptied = shops.product("Emptied")
+    shops.product("Lamp")
+    shops.product("Never any", images=[])
+    await shops.sync()
+    shops.main.entities["product"][emptied] = replace(
+        shops.main.entities["product"][emptied], images=()
+    )
+    of_child = shops.children["0"].entities["product"]
+    of_child |= {i: replace(e, images=(), images_known=False) for i, e in of_child.items()}
+    found = [one for one in await shops.found(extras=True) if isinstance(one, Surveyed)]
+    assert {one.name: one.difference for one in found} == {
+        "Emptied": Difference.UNMATCHED,
+        "Lamp": Difference.UNMATCHED,
+        "Never any": Difference.EQUAL,
+    }
+
+
 async def test_what_leaves_the_folder_keeps_its_images_and_is_not_called_equal() -> None:
     shops = Shops(1)
     main_id = shops.product("Lamp", "Lamps")

@@ -95,6 +95,8 @@ class Surveyed:
                 return Difference.UNMATCHED
             case Unchanged() if self.listed:
                 return Difference.DIFFERENT if self.change.warnings else Difference.EQUAL
+            case SetTo() | Clear() if self.child_images is None:
+                return Difference.UNMATCHED
             case _ if self.listed:
                 return Difference.DIFFERENT if self.child_images else Difference.MISSING
             case _:
@@ -149,12 +151,12 @@ class Survey:
             of_main = [link for link in group if link.settings.enabled]
             folders = _Folders(self.moysklad, of_main, self.entity_types)
             failed: set[str] = set()
-            for entity_type in self.entity_types:
-                name = entity_type.name
             for link in of_main:
                 if error := self._unknown_type(link):
                     failed.add(link.child.id)
                     yield NotSurveyed(link, error)
+            for entity_type in self.entity_types:
+                name = entity_type.name
                 chosen = [
                     link
                     for link in of_main
@@ -174,8 +176,6 @@ class Survey:
                             failed.add(found.link.child.id)
                         yield found
 
-    async def note_roles(self, link: Link) -> None:
-        """Notes which of two accounts is the main one and which the child, where that is new."""
     def _unknown_type(self, link: Link) -> ImgsyncError | None:
         """What is wrong with a link's entity types: of one whose plugin is gone, or that another
         program wrote, nothing would ever be copied, and nobody told."""
@@ -186,6 +186,8 @@ class Survey:
             return error
         return None
 
+    async def note_roles(self, link: Link) -> None:
+        """Notes which of two accounts is the main one and which the child, where that is new."""
         for given, role in ((link.main, AccountRole.MAIN), (link.child, AccountRole.CHILD)):
             account = await self.accounts.get(given.id)
             if account.role is None:
@@ -406,9 +408,19 @@ class _ChildSurvey:
                 )
 
     async def _compare(self) -> None:
+        catalogue = self._of.catalogue
+        await self._compare_some(catalogue.entities)
+        if catalogue.archived:
+            for packed in catalogue.entities:
+                # Whatever became of it: its counterpart is not that of one in the archive.
+                entity, own_key = _unpacked(packed)
+                self._index.assign(self._key(entity, own_key), entity.id)
+            await self._compare_some(catalogue.archived)
+
+    async def _compare_some(self, of_main: Sequence[bytes]) -> None:
         pairs: list[_Pair] = []
         emptied: list[bytes] = []
-        for packed in self._of.catalogue:
+        for packed in of_main:
             entity, own_key = _unpacked(packed)
             folders = self._link.settings.folders
             if folders and not in_folder(entity.folder, folders):
@@ -422,16 +434,6 @@ class _ChildSurvey:
                 continue
             if not SourceImage.all_listed(entity.images):
                 self._skip("none of its images can be copied", entity)
-        catalogue = self._of.catalogue
-        await self._compare_some(catalogue.entities)
-        if catalogue.archived:
-            for packed in catalogue.entities:
-                # Whatever became of it: its counterpart is not that of one in the archive.
-                entity, own_key = _unpacked(packed)
-                self._index.assign(self._key(entity, own_key), entity.id)
-            await self._compare_some(catalogue.archived)
-
-    async def _compare_some(self, of_main: Sequence[bytes]) -> None:
                 continue
             counterpart, reason = self._index.assign(self._key(entity, own_key), entity.id)
             if counterpart is None:
