@@ -145,6 +145,23 @@ async def test_what_an_earlier_main_account_left_in_the_queue_is_not_copied(worl
         await put.choose([right, second])
 
 
+async def test_nothing_is_copied_to_a_main_account_whose_side_nobody_noted(world: World) -> None:
+    """As where the process was killed that linked others to it."""
+    world.store.accounts["other"] = Account("other", "other", TokenKind.SOLUTION, "token")
+    _, child_id = world.pair([("a.png", png(0))])
+    await world.settings.put("child", ALL)
+    await world.enqueue()
+    await world.settings.link("child", "other", ALL)
+    ended: list[TaskReport] = []
+    await world.worker().run(drain=True, report=ended.append)
+    assert world.child.images("product", child_id) == []
+    told = "account 'child' is the main account of others, so it cannot be a child"
+    assert [(one.end, one.error) for one in ended] == [(TaskEnd.FAILED, told)]
+    for main in ("main", "other"):
+        with pytest.raises(AlreadyLinkedError, match=told):
+            await find(world, main, "child")
+
+
 async def test_links_are_found_by_child_by_main_account_or_all(shops: World) -> None:
     with pytest.raises(ImgsyncError, match="No account is linked"):
         await find(shops, None)

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 
 from imgsync.domain.errors import (
-    AlreadyLinkedError,
     AuthorisationError,
     DamagedLinkError,
     DamagedRowError,
@@ -24,6 +23,7 @@ from imgsync.domain.model import (
     LinkSettings,
     StoredLink,
     TokenKind,
+    check_links,
     check_role,
     check_roles,
 )
@@ -225,7 +225,8 @@ class LinkAccounts:
             raise WrongAccountError(f"account '{twice.name}' ({twice.id}) is named twice")
         known = await self.settings.links()
         for child in children:
-            self._check(main.id, child.id, known)
+            # The store checks it too, one by one, when others may be linked already.
+            check_links(main.id, child.id, known)
         for link in links:
             await self.settings.link(main.id, link.child.id, link.settings)
         for account, role in (
@@ -242,15 +243,6 @@ class LinkAccounts:
         except DamagedLinkError:  # which is about to be mended
             before = LinkSettings()
         return settings.with_first_only(True) if before.sync_images else settings.with_all(True)
-
-    @staticmethod
-    def _check(main_id: str, child_id: str, known: Sequence[StoredLink]) -> None:
-        """What the store checks too, one by one, when others may be linked already."""
-        for link in known:
-            if link.main_id == child_id:
-                raise AlreadyLinkedError(child_id, None)
-            if link.child_id == main_id or (link.child_id == child_id and link.main_id != main_id):
-                raise AlreadyLinkedError(link.child_id, link.main_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,7 +326,8 @@ class FindLinks:
     async def _named(
         self, main: Account | None, children: Sequence[Account], stored: Mapping[str, Account]
     ) -> list[Link]:
-        by_child = {link.child_id: link for link in await self.settings.links()}
+        known = await self.settings.links()
+        by_child = {link.child_id: link for link in known}
         if not children:
             links = [link for link in by_child.values() if main is None or link.main_id == main.id]
             if not links:
@@ -346,9 +339,9 @@ class FindLinks:
             link = by_child.get(child.id)
             if link is None and main is None:
                 raise ImgsyncError(f"Account '{child.name}' ({child.id}) is not linked")
-            if main is not None and link is not None and link.main_id != main.id:
+            if main is not None:
                 check_roles(main, child)
-                raise AlreadyLinkedError(child.id, link.main_id)
+                check_links(main.id, child.id, known)
             if link is not None:
                 links.append(link)
             elif main is not None:

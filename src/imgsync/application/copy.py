@@ -20,7 +20,6 @@ from imgsync.domain.diff import (
     wanted_elements,
 )
 from imgsync.domain.errors import (
-    AlreadyLinkedError,
     ApiError,
     ChildChangedError,
     ImageRejectedError,
@@ -43,6 +42,7 @@ from imgsync.domain.model import (
     SourceImage,
     SyncRequest,
     Upload,
+    check_links,
     check_roles,
 )
 from imgsync.domain.ports.clock import StoreClock
@@ -163,7 +163,9 @@ class SyncEntity:
         settings = await self.settings.get(request.child_account_id)
         if not settings.enabled:
             return SyncResult(SyncOutcome.DISABLED)
-        await self._check_link(request)
+        # They may have been linked to others since the task was queued.
+        links = await self.settings.links()
+        check_links(request.main_account_id, request.child_account_id, links)
         copy = _Copy(
             self.moysklad.for_account(main_account),
             self.moysklad.for_account(child_account),
@@ -184,16 +186,6 @@ class SyncEntity:
             # At once from what is there now: the child may lack images meanwhile.
             result = await self._copy(copy, images[:limit])
         return result.with_warnings(left_out)
-
-    async def _check_link(self, request: SyncRequest) -> None:
-        """AlreadyLinkedError where the child is linked to another main account, as it may be since
-        the task was queued. One that is linked to none receives from whoever queues for it."""
-        for link in await self.settings.links():
-            if (
-                link.child_id == request.child_account_id
-                and link.main_id != request.main_account_id
-            ):
-                raise AlreadyLinkedError(link.child_id, link.main_id)
 
     async def _clear(self, copy: "_Copy") -> tuple[SyncResult | None, tuple[SourceImage, ...]]:
         """(result, no images), or (None, the images that the main account has by now)."""

@@ -15,7 +15,7 @@ from imgsync.application.survey import (
 )
 from imgsync.domain.diff import Clear, Skip, Unchanged
 from imgsync.domain.errors import AlreadyLinkedError, ClearLimitError, ImgsyncError
-from imgsync.domain.model import Account, EntityTypes, Link, MatchField, SyncRequest
+from imgsync.domain.model import Account, EntityTypes, Link, MatchField, SyncRequest, check_links
 from imgsync.domain.ports.queue import Enqueued, NewTask, TaskQueue
 from imgsync.domain.ports.repositories import AccountRepository, SettingsRepository
 from imgsync.domain.tasks import TaskId, TaskStatus
@@ -291,17 +291,17 @@ class EnqueuePayloads:
         """The payloads whose children receive images.
 
         ImgsyncError, with its position from 1, for one that cannot be read, that is for the child
-        entity of an earlier one, or whose child is linked to another main account;
+        entity of an earlier one, or whose accounts stand in other links;
         UnknownAccountError for a child that is not stored.
         """
-        mains = {link.child_id: link.main_id for link in await self.settings.links()}
+        links = await self.settings.links()
         checked: list[CheckedPayload] = []
         positions: dict[str, int] = {}
         for position, payload in enumerate(payloads, start=1):
             request = self._read(position, payload)
-            child_id, main_id = request.child_account_id, request.main_account_id
-            if mains.get(child_id, main_id) != main_id:
-                error = AlreadyLinkedError(child_id, mains[child_id])
+            try:
+                check_links(request.main_account_id, request.child_account_id, links)
+            except AlreadyLinkedError as error:
                 raise ImgsyncError(f"Payload {position}: {error}") from error
             first = positions.setdefault(request.dedupe_key, position)
             if first != position:

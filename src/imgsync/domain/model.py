@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Protocol
 
 from imgsync.domain.errors import (
+    AlreadyLinkedError,
     PayloadError,
     PluginError,
     SyncIsOffError,
@@ -454,6 +455,16 @@ class StoredLink:
     child_id: str
     settings: LinkSettings
     damage: str | None = None
+
+
+def check_links(main_id: str, child_id: str, links: Iterable[StoredLink]) -> None:
+    """AlreadyLinkedError where these links do not let the one account be the main and the other the
+    child account of a copy: a child has one main account, and none stands on both sides."""
+    for link in links:
+        if link.main_id == child_id:
+            raise AlreadyLinkedError(child_id, None)
+        if link.child_id == main_id or (link.child_id == child_id and link.main_id != main_id):
+            raise AlreadyLinkedError(link.child_id, link.main_id)
 
 
 @dataclass(frozen=True, slots=True)
