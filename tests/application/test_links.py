@@ -1,5 +1,7 @@
 """Linking, unlinking and finding links."""
 
+from dataclasses import replace
+
 import pytest
 
 from imgsync.application.accounts import FindLinks, LinkAccounts, UnlinkAccounts
@@ -15,6 +17,7 @@ from imgsync.domain.errors import (
     WrongAccountError,
 )
 from imgsync.domain.model import Account, AccountRole, Link, LinkSettings, TokenKind
+from imgsync.domain.tasks import SyncOutcome
 from imgsync.testing import MemoryMoySklad
 from tests.application.world import TYPES, World, png
 
@@ -143,6 +146,27 @@ async def test_what_an_earlier_main_account_left_in_the_queue_is_not_copied(worl
     second = {**task.payload, "child_entity_id": "another"}
     with pytest.raises(ImgsyncError, match="Payload 2: account 'child' is a child of account 'oth"):
         await put.choose([right, second])
+
+
+async def test_a_type_that_a_link_leaves_out_now_is_not_copied(world: World) -> None:
+    await link(world, "main", "child")
+    _, child_id = world.pair([("a.png", png(0))])
+    await world.enqueue()
+    await link(world, "main", "child", settings=replace(ALL, types=("bundle",)))
+    ended: list[TaskReport] = []
+    await world.worker().run(drain=True, report=ended.append)
+    assert [one.result.outcome for one in ended if one.result] == [SyncOutcome.DISABLED]
+    assert world.child.images("product", child_id) == []
+    await link(world, "main", "child", settings=replace(ALL, types=("bundle", "product")))
+    await world.enqueue()
+    await world.worker().run(drain=True)
+    assert world.child.images("product", child_id) == [("a.png", png(0))]
+
+
+@pytest.mark.parametrize("folder", ["", " ", "/", " // "])
+def test_a_folder_without_a_name_is_none(folder: str) -> None:
+    with pytest.raises(ValueError, match="no name of an entity type or a folder"):
+        replace(ALL, folders=(folder,))
 
 
 async def test_nothing_is_copied_to_a_main_account_whose_side_nobody_noted(world: World) -> None:

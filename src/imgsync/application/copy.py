@@ -161,7 +161,7 @@ class SyncEntity:
         child_account = await self.accounts.get(request.child_account_id)
         check_roles(main_account, child_account)
         settings = await self.settings.get(request.child_account_id)
-        if not settings.enabled:
+        if not settings.limit_for(entity_type):
             return SyncResult(SyncOutcome.DISABLED)
         # They may have been linked to others since the task was queued.
         links = await self.settings.links()

@@ -404,11 +404,14 @@ class LinkSettings:
         if self.sync_images and self.sync_images_all:
             raise ValueError("sync_images and sync_images_all exclude each other")
         for name in (*self.types, *self.folders):
-            if not name.strip() or not name.isprintable():
+            if not name.strip(" /") or not name.isprintable():
                 raise ValueError(f"{name!a} is no name of an entity type or a folder")
 
     def limit_for(self, entity_type: EntityType) -> int:
-        """Images to copy per entity: 0, 1, or as many as the type may have."""
+        """Images to copy per entity: 0, 1, or as many as the type may have; 0 of a type that is
+        left out."""
+        if self.types and entity_type.name not in self.types:
+            return 0
         if self.sync_images_all:
             return entity_type.max_images
         return 1 if self.sync_images else 0
