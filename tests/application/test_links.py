@@ -10,13 +10,14 @@ from imgsync.application.payloads import BATCH, PayloadFormats
 from imgsync.application.work import TaskEnd, TaskReport
 from imgsync.domain.errors import (
     AlreadyLinkedError,
+    DamagedLinkError,
     ImgsyncError,
     SyncIsOffError,
     UnknownAccountError,
     UnknownEntityTypeError,
     WrongAccountError,
 )
-from imgsync.domain.model import Account, AccountRole, Link, LinkSettings, TokenKind
+from imgsync.domain.model import Account, AccountRole, Link, LinkSettings, StoredLink, TokenKind
 from imgsync.domain.tasks import SyncOutcome
 from imgsync.testing import MemoryMoySklad
 from tests.application.world import TYPES, World, png
@@ -211,6 +212,34 @@ async def test_links_whose_children_are_all_off_are_an_error(shops: World) -> No
     assert await find(shops, None) == [("main", "1"), ("main", "2")]
     await shops.settings.put("2", LinkSettings())
     with pytest.raises(SyncIsOffError):
+        await find(shops, None)
+
+
+async def test_a_damaged_link_costs_itself_only(
+    shops: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    await link(shops, "main", "1", "2", "3")
+    whole = await shops.settings.links()
+    damaged = [
+        replace(whole[0], settings=LinkSettings(), damage="types is no JSON array"),
+        *whole[1:],
+    ]
+
+    async def read() -> list[StoredLink]:
+        return damaged
+
+    monkeypatch.setattr(shops.settings, "links", read)
+    for main in (None, "main"):
+        found = await FindLinks(shops.accounts, shops.settings)(main)
+        assert [(one.child.id, one.settings) for one in found] == [
+            ("1", LinkSettings()), ("2", ALL), ("3", ALL),
+        ]  # fmt: skip
+    assert "stored link of child '1' is damaged: types is no JSON array" in caplog.text
+    for children in (["1"], ["1", "2"]):
+        with pytest.raises(DamagedLinkError):
+            await find(shops, None, *children)
+    damaged[1:] = []
+    with pytest.raises(DamagedLinkError):
         await find(shops, None)
 
 

@@ -1,7 +1,8 @@
 """Adding, finding and linking accounts."""
 
+import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 
 from imgsync.domain.errors import (
@@ -32,6 +33,7 @@ from imgsync.domain.ports.queue import TaskQueue
 from imgsync.domain.ports.repositories import AccountRepository, SettingsRepository
 from imgsync.domain.text import shown
 
+_log = logging.getLogger(__name__)
 _SOLUTION_KINDS = (TokenKind.SOLUTION, TokenKind.DRAFT)
 
 OWNERS = {
@@ -313,7 +315,7 @@ class FindLinks:
         ImgsyncError where there is none. SyncIsOffError where none of the children receives images.
         WrongAccountError where a child is linked to another main account than `main` or cannot be
         linked to it, DamagedLinkError where the settings of one cannot be read; what `find_account`
-        raises.
+        raises. A damaged one that is not named, beside others, is logged and counts as off.
         """
         stored = {account.id: account for account in await self.accounts.all()}
         main_account = None if main is None else await find_account(self.accounts, main)
@@ -333,6 +335,8 @@ class FindLinks:
             if not links:
                 of = "" if main is None else f" to account '{main.name}' ({main.id})"
                 raise ImgsyncError(f"No account is linked{of}")
+            if any(link.damage is None for link in links):
+                links = [self._off(link, stored) for link in links]
             return [self._link(link, stored) for link in links]
         links = []
         for child in children:
@@ -349,6 +353,14 @@ class FindLinks:
                 links.append(StoredLink(main.id, child.id, settings))
         links.sort(key=lambda link: link.main_id)  # so that each main account is surveyed once
         return [self._link(link, stored) for link in links]
+
+    @staticmethod
+    def _off(link: StoredLink, stored: Mapping[str, Account]) -> StoredLink:
+        """One that is damaged as one that is off, so that it costs itself only."""
+        if link.damage is None or not {link.main_id, link.child_id} <= stored.keys():
+            return link
+        _log.error("%s", DamagedLinkError(link.child_id, link.damage))
+        return replace(link, settings=LinkSettings(), damage=None)
 
     @staticmethod
     def _link(link: StoredLink, stored: Mapping[str, Account]) -> Link:
