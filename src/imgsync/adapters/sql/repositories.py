@@ -267,13 +267,6 @@ class SqlSyncRecordRepository:
         await self._database.put(sync_records, values)
 
 
-def _record(text: str | bytes) -> SyncRecord:
-    try:
-        return _RECORD.validate_json(text)
-    except ValueError:  # of a lone surrogate too, which the API may send
-        return _RECORD.validate_python(json.loads(text))
-
-
 def _links(dialect: str) -> Select[Any]:
     """The columns of ``sync_settings``, texts as they are, which another program may have written:
     no driver fails to decode them."""
@@ -373,3 +366,10 @@ def _account(row: Row[Any]) -> Account:
 
 def _text(value: str | bytes | None) -> str | None:
     return value.decode("utf-8") if isinstance(value, bytes) else value
+
+
+def _record(text: str | bytes) -> SyncRecord:
+    try:
+        return _RECORD.validate_json(text)
+    except ValueError:  # of a lone surrogate too, which the API may send
+        return _RECORD.validate_python(json.loads(text))
