@@ -168,6 +168,23 @@ async def test_a_child_that_does_not_tell_its_images_is_not_called_equal() -> No
     }
 
 
+async def test_the_tasks_of_a_survey_are_done_by_children_in_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("imgsync.application.work._CLAIM_IDS", 40)
+    shops = Shops(4)
+    for n in range(33):
+        shops.product(str(n))
+    ids = (await shops.plan_tasks(shops.links)).task_ids
+    done: list[str | None] = []
+    await shops.worker(1).run(
+        drain=True, only=ids, report=lambda ended: done.append(ended.task.account_id)
+    )
+    assert len(done) == 4 * 33
+    for child in shops.children:
+        assert 9 <= done[:40].count(child) <= 11
+
+
 async def test_what_leaves_the_folder_keeps_its_images_and_is_not_called_equal() -> None:
     shops = Shops(1)
     main_id = shops.product("Lamp", "Lamps")
