@@ -43,6 +43,9 @@ from imgsync.entrypoints.cli.signals import STOPPING, stopped_by_signals
 from imgsync.entrypoints.container import Container
 from imgsync.entrypoints.exit_status import Ends, ExitStatus
 
+_LOOKS = 100
+"""Tasks that are found not to be completed until no further is looked at."""
+
 
 @dataclass(slots=True)
 class _Run:
@@ -74,12 +77,15 @@ class _Run:
             self.completed.add(ended.task.id)
 
     async def look_for_others(self, queue: TaskQueue) -> None:
-        """Notes what other workers have completed meanwhile."""
-        for task_id in set(self.plan.task_ids) - self.completed:
+        """Notes what other workers have completed meanwhile; not to its end where much is left."""
+        left = 0
+        for task_id in sorted(set(self.plan.task_ids) - self.completed, key=str):
             task = await queue.get(task_id)
             if task is not None and task.status is TaskStatus.COMPLETED:
                 self.completed.add(task_id)
                 self.ends.unfinished.discard(task_id)
+            elif (left := left + 1) >= _LOOKS:
+                return
 
 
 @click.command(epilog=STATUSES)
@@ -126,7 +132,8 @@ def sync(
                 bar.update(task.id, total=task.completed)
             if not dry_run:
                 await _copy(container.worker(), run, bar, container.config().grace_seconds)
-                await run.look_for_others(container.queue())
+                if run.trouble is None:
+                    await run.look_for_others(container.queue())
 
     try:
         stopped_by = in_part(lambda: run_async(container, work), lambda: bool(run.plan.task_ids))
