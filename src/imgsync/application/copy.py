@@ -117,6 +117,11 @@ def _check_child(task: Task, request: SyncRequest) -> None:
         )
 
 
+class _OldSurveyError(Exception):
+    """Neither the child's list nor main's is what the last sync saw and left. That may have come
+    after the survey, whose host was stopped perhaps: main's list is to be read anew."""
+
+
 _DELETIONS = 2
 
 _REFUSALS = (
@@ -185,6 +190,10 @@ class SyncEntity:
         except ChildChangedError:
             # At once from what is there now: the child may lack images meanwhile.
             result = await self._copy(copy, images[:limit])
+        except _OldSurveyError:
+            listed = await copy.main.list_images(entity_type, request.main_entity_id)
+            images = SourceImage.all_listed(listed) or images
+            result = await self._copy(copy, images[:limit])
         return result.with_warnings(left_out)
 
     async def _clear(self, copy: "_Copy") -> tuple[SyncResult | None, tuple[SourceImage, ...]]:
@@ -219,6 +228,10 @@ class SyncEntity:
         as_surveyed = surveyed is not None and (
             record is None or record.child_image_ids == tuple(image.id for image in surveyed)
         )
+        fingerprints = tuple(image.fingerprint for image in images)
+        is_old = surveyed is not None and not as_surveyed and None not in fingerprints
+        if is_old and record is not None and record.selected != fingerprints:
+            raise _OldSurveyError
         current = surveyed if as_surveyed and surveyed is not None else await copy.child_images()
         change = diff(images, record, current, len(images))
         if as_surveyed and not isinstance(change, SetTo):
