@@ -114,6 +114,77 @@ async def test_what_is_of_a_product_is_in_its_folder_whichever_is_read_first() -
     assert [(f.name, f.difference) for f in found] == [("Lamps", Difference.EQUAL)]
 
 
+async def test_what_is_in_the_archive_takes_no_counterpart_of_what_is_in_use() -> None:
+    shops = Shops(1)
+    of_type = shops.main.entities.setdefault("product", {})
+
+    def archive(name: str, images: Sequence[tuple[str, bytes]]) -> None:
+        old = shops.main.add("product", f"old {name}", images, external_code=name)
+        of_type[old] = replace(of_type[old], archived=True)
+
+    for name in ("Empty", "Untold", "Outside"):
+        shops.product(name, "" if name == "Outside" else "Lamps")
+    shops.links = [shops.link_of("0", replace(ALL, folders=("Lamps",)))]
+    await shops.sync()
+    live = {entity.name: entity for entity in of_type.values()}
+    for name, unreadable in (("Empty", ()), ("Untold", ("image 1: no href",))):
+        of_type[live[name].id] = replace(live[name], images=(), unreadable=unreadable)
+    for name in live:
+        archive(name, [] if name == "Untold" else [("old.png", png(9))])
+    for entity in list(of_type.values()):
+        of_type[entity.id] = replace(entity, folder=entity.folder or "Lamps")
+    of_type[live["Outside"].id] = live["Outside"]
+    await shops.sync()
+    assert shops.image_names("0") == {"Empty": [], "Untold": ["a.png"], "Outside": []}
+
+
+async def test_a_type_of_a_link_that_nobody_registers_is_told() -> None:
+    shops = Shops(2)
+    shops.product("Lamp")
+    shops.links[0] = shops.link_of("0", replace(ALL, types=("product", "tyre")))
+    outcome = await shops.sync()
+    assert shops.image_names("1") == {"Lamp": ["a.png"]}
+    assert [(f.link.child.id, str(f.error)) for f in outcome.failed] == [
+        ("0", "unknown entity type 'tyre' (known: product, bundle, variant)")
+    ]
+
+
+async def test_a_child_that_does_not_tell_its_images_is_not_called_equal() -> None:
+    shops = Shops(1)
+    emptied = shops.product("Emptied")
+    shops.product("Lamp")
+    shops.product("Never any", images=[])
+    await shops.sync()
+    shops.main.entities["product"][emptied] = replace(
+        shops.main.entities["product"][emptied], images=()
+    )
+    of_child = shops.children["0"].entities["product"]
+    of_child |= {i: replace(e, images=(), images_known=False) for i, e in of_child.items()}
+    found = [one for one in await shops.found(extras=True) if isinstance(one, Surveyed)]
+    assert {one.name: one.difference for one in found} == {
+        "Emptied": Difference.UNMATCHED,
+        "Lamp": Difference.UNMATCHED,
+        "Never any": Difference.EQUAL,
+    }
+
+
+async def test_the_tasks_of_a_survey_are_done_by_children_in_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("imgsync.application.work._CLAIM_IDS", 40)
+    shops = Shops(4)
+    for n in range(33):
+        shops.product(str(n))
+    ids = (await shops.plan_tasks(shops.links)).task_ids
+    done: list[str | None] = []
+    await shops.worker(1).run(
+        drain=True, only=ids, report=lambda ended: done.append(ended.task.account_id)
+    )
+    assert len(done) == 4 * 33
+    for child in shops.children:
+        assert 9 <= done[:40].count(child) <= 11
+
+
 async def test_what_leaves_the_folder_keeps_its_images_and_is_not_called_equal() -> None:
     shops = Shops(1)
     main_id = shops.product("Lamp", "Lamps")

@@ -321,6 +321,21 @@ def test_every_status_has_a_text_of_its_own() -> None:
     assert json.loads(json.dumps(ExitStatus.PART)) == 3
 
 
+def test_what_other_workers_have_completed_is_done(
+    ready: Cli, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("Lamp", "Chair"):
+        shop.pair(name, pictures(1))
+    run = Worker.run
+
+    async def after_another(worker: Worker, **options: Any) -> None:
+        await run(worker, drain=True)
+        await run(worker, **options)
+
+    monkeypatch.setattr(Worker, "run", after_another)
+    assert "2 tasks were completed by other workers." in ready.ok("sync", *BOTH)
+
+
 def test_sync_that_is_switched_off_half_way_is_done_in_part(
     ready: Cli, shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:

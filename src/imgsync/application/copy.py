@@ -43,6 +43,7 @@ from imgsync.domain.model import (
     SourceImage,
     SyncRequest,
     Upload,
+    check_links,
     check_roles,
 )
 from imgsync.domain.ports.clock import StoreClock
@@ -118,6 +119,11 @@ def _check_child(task: Task, request: SyncRequest) -> None:
         )
 
 
+class _OldSurveyError(Exception):
+    """Neither the child's list nor main's is what the last sync saw and left. That may have come
+    after the survey, whose host was stopped perhaps: main's list is to be read anew."""
+
+
 _DELETIONS = 2
 
 _REFUSALS = (
@@ -153,17 +159,21 @@ class SyncEntity:
         A request without images clears those that imgsync left on the child; the main account is
         asked anew right before, and where it has images by then, those are copied.
 
-        Raises PayloadError, UnknownAccountError, WrongAccountError, the errors of the API,
-        ChildChangedError, LeaseLostError; NoImageUploadedError where the child got none of the
-        images; ParkingError after what it let pass has been recorded.
+        Raises PayloadError, UnknownAccountError, WrongAccountError (AlreadyLinkedError where the
+        child has another main account), the errors of the API, ChildChangedError, LeaseLostError;
+        NoImageUploadedError where the child got none of the images; ParkingError after what it let
+        pass has been recorded.
         """
         entity_type = self._entity_type(request)
         main_account = await self.accounts.get(request.main_account_id)
         child_account = await self.accounts.get(request.child_account_id)
         check_roles(main_account, child_account)
         settings = await self.settings.get(request.child_account_id)
-        if not settings.enabled:
+        if not settings.limit_for(entity_type):
             return SyncResult(SyncOutcome.DISABLED)
+        # They may have been linked to others since the task was queued.
+        links = await self.settings.links()
+        check_links(request.main_account_id, request.child_account_id, links)
         copy = _Copy(
             self.moysklad.for_account(main_account),
             self.moysklad.for_account(child_account),
@@ -182,6 +192,10 @@ class SyncEntity:
             result = await self._copy(copy, images[:limit], request.child_images)
         except ChildChangedError:
             # At once from what is there now: the child may lack images meanwhile.
+            result = await self._copy(copy, images[:limit])
+        except _OldSurveyError:
+            listed = await copy.main.list_images(entity_type, request.main_entity_id)
+            images = SourceImage.all_listed(listed) or images
             result = await self._copy(copy, images[:limit])
         await learn_shown(self.abilities, self.moysklad, (main_account, child_account))
         return result.with_warnings(left_out)
@@ -218,6 +232,10 @@ class SyncEntity:
         as_surveyed = surveyed is not None and (
             record is None or record.child_image_ids == tuple(image.id for image in surveyed)
         )
+        fingerprints = tuple(image.fingerprint for image in images)
+        is_old = surveyed is not None and not as_surveyed and None not in fingerprints
+        if is_old and record is not None and record.selected != fingerprints:
+            raise _OldSurveyError
         current = surveyed if as_surveyed and surveyed is not None else await copy.child_images()
         change = diff(images, record, current, len(images))
         if as_surveyed and not isinstance(change, SetTo):

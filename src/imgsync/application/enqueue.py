@@ -14,8 +14,8 @@ from imgsync.application.survey import (
     allowed_clears,
 )
 from imgsync.domain.diff import Clear, Skip, Unchanged
-from imgsync.domain.errors import ClearLimitError, ImgsyncError
-from imgsync.domain.model import Account, EntityTypes, Link, MatchField, SyncRequest
+from imgsync.domain.errors import AlreadyLinkedError, ClearLimitError, ImgsyncError
+from imgsync.domain.model import Account, EntityTypes, Link, MatchField, SyncRequest, check_links
 from imgsync.domain.ports.queue import Enqueued, NewTask, TaskQueue
 from imgsync.domain.ports.repositories import AccountRepository, SettingsRepository
 from imgsync.domain.tasks import TaskId, TaskStatus
@@ -290,13 +290,19 @@ class EnqueuePayloads:
     async def choose(self, payloads: Sequence[Any]) -> PayloadChoice:
         """The payloads whose children receive images.
 
-        ImgsyncError, with its position from 1, for one that cannot be read or that is for the
-        child entity of an earlier one; UnknownAccountError for a child that is not stored.
+        ImgsyncError, with its position from 1, for one that cannot be read, that is for the child
+        entity of an earlier one, or whose accounts stand in other links;
+        UnknownAccountError for a child that is not stored.
         """
+        links = await self.settings.links()
         checked: list[CheckedPayload] = []
         positions: dict[str, int] = {}
         for position, payload in enumerate(payloads, start=1):
             request = self._read(position, payload)
+            try:
+                check_links(request.main_account_id, request.child_account_id, links)
+            except AlreadyLinkedError as error:
+                raise ImgsyncError(f"Payload {position}: {error}") from error
             first = positions.setdefault(request.dedupe_key, position)
             if first != position:
                 raise ImgsyncError(

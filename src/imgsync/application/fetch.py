@@ -97,12 +97,12 @@ class ImageFetcher:
 
     async def _found(self, source: ContentKey) -> SharedFile | None:
         """The shared file; None where this task has to fetch it."""
-        pause, waited = _SHORTEST_PAUSE_SECONDS, 0.0
+        pause, time = _SHORTEST_PAUSE_SECONDS, asyncio.get_running_loop().time
+        began = time()  # a store may take long to answer, too
         while (found := await self.workspace.acquire(source)) is Turn.THEIRS:
-            if waited > _PATIENCE_SECONDS:  # whatever keeps the other, it shall not keep this task
-                return None
+            if time() - began > _PATIENCE_SECONDS:
+                return None  # whatever keeps the other, it shall not keep this task
             await asyncio.sleep(pause)
-            waited += pause
             pause = min(pause * 1.5, _LONGEST_PAUSE_SECONDS)
         return found if isinstance(found, SharedFile) else None
 

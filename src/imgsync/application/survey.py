@@ -100,6 +100,8 @@ class Surveyed:
                 return Difference.UNMATCHED
             case Unchanged() if self.listed:
                 return Difference.DIFFERENT if self.change.warnings else Difference.EQUAL
+            case SetTo() | Clear() if self.child_images is None:
+                return Difference.UNMATCHED
             case _ if self.listed:
                 return Difference.DIFFERENT if self.child_images else Difference.MISSING
             case _:
@@ -155,6 +157,10 @@ class Survey:
             of_main = [link for link in group if link.settings.enabled]
             folders = _Folders(self.moysklad, of_main, self.entity_types)
             failed: set[str] = set()
+            for link in of_main:
+                if error := self._unknown_type(link):
+                    failed.add(link.child.id)
+                    yield NotSurveyed(link, error)
             for entity_type in self.entity_types:
                 name = entity_type.name
                 chosen = [
@@ -177,6 +183,16 @@ class Survey:
                         yield found
             accounts = {a.id: a for link in of_main for a in (link.main, link.child)}
             await learn_shown(self.abilities, self.moysklad, accounts.values())
+
+    def _unknown_type(self, link: Link) -> ImgsyncError | None:
+        """What is wrong with a link's entity types: of one whose plugin is gone, or that another
+        program wrote, nothing would ever be copied, and nobody told."""
+        try:
+            for name in link.settings.types:
+                self.entity_types.get(name)
+        except UnknownEntityTypeError as error:
+            return error
+        return None
 
     async def note_roles(self, link: Link) -> None:
         """Notes which of two accounts is the main one and which the child, where that is new."""
@@ -400,9 +416,19 @@ class _ChildSurvey:
                 )
 
     async def _compare(self) -> None:
+        catalogue = self._of.catalogue
+        await self._compare_some(catalogue.entities)
+        if catalogue.archived:
+            for packed in catalogue.entities:
+                # Whatever became of it: its counterpart is not that of one in the archive.
+                entity, own_key = _unpacked(packed)
+                self._index.assign(self._key(entity, own_key), entity.id)
+            await self._compare_some(catalogue.archived)
+
+    async def _compare_some(self, of_main: Sequence[bytes]) -> None:
         pairs: list[_Pair] = []
         emptied: list[bytes] = []
-        for packed in self._of.catalogue:
+        for packed in of_main:
             entity, own_key = _unpacked(packed)
             folders = self._link.settings.folders
             if folders and not in_folder(entity.folder, folders):

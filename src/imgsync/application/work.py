@@ -228,8 +228,9 @@ _LONGEST_ROOM_POLL_SECONDS = 5.0
 _GROWTH_SECONDS = 0.2
 _MOST_GROWTH = 4
 """Times `concurrency` that tasks run at once at most."""
-_CLAIM_IDS = 500
-"""Ids that one claim names; databases take so many parameters of a statement and no more."""
+_CLAIM_IDS = 1000
+"""Ids that one claim names; databases take so many parameters of a statement and no more, and look
+at each of them."""
 _DRAIN_WITHOUT_ROOM_SECONDS = 60.0
 """How long a worker that is to end waits for room."""
 
@@ -492,8 +493,11 @@ def _claimable(only: Sequence[TaskId] | None) -> Iterator[Sequence[TaskId] | Non
     if only is None:
         yield None
         return
-    for start in range(0, len(only), _CLAIM_IDS):
-        yield only[start : start + _CLAIM_IDS]
+    # A survey gives those of one child after those of another: each part has some of every child,
+    # so that they take turns and the pace of all is used.
+    parts = -(-len(only) // _CLAIM_IDS)
+    for start in range(parts):
+        yield only[start::parts]
 
 
 @dataclass(slots=True)

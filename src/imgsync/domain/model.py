@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Protocol
 
 from imgsync.domain.errors import (
+    AlreadyLinkedError,
     PayloadError,
     PluginError,
     SyncIsOffError,
@@ -467,11 +468,14 @@ class LinkSettings:
         if self.sync_images and self.sync_images_all:
             raise ValueError("sync_images and sync_images_all exclude each other")
         for name in (*self.types, *self.folders):
-            if not name.strip() or not name.isprintable():
+            if not name.strip(" /") or not name.isprintable():
                 raise ValueError(f"{name!a} is no name of an entity type or a folder")
 
     def limit_for(self, entity_type: EntityType) -> int:
-        """Images to copy per entity: 0, 1, or as many as the type may have."""
+        """Images to copy per entity: 0, 1, or as many as the type may have; 0 of a type that is
+        left out."""
+        if self.types and entity_type.name not in self.types:
+            return 0
         if self.sync_images_all:
             return entity_type.max_images
         return 1 if self.sync_images else 0
@@ -518,6 +522,16 @@ class StoredLink:
     child_id: str
     settings: LinkSettings
     damage: str | None = None
+
+
+def check_links(main_id: str, child_id: str, links: Iterable[StoredLink]) -> None:
+    """AlreadyLinkedError where these links do not let the one account be the main and the other the
+    child account of a copy: a child has one main account, and none stands on both sides."""
+    for link in links:
+        if link.main_id == child_id:
+            raise AlreadyLinkedError(child_id, None)
+        if link.child_id == main_id or (link.child_id == child_id and link.main_id != main_id):
+            raise AlreadyLinkedError(link.child_id, link.main_id)
 
 
 @dataclass(frozen=True, slots=True)

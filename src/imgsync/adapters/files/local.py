@@ -117,8 +117,14 @@ class LocalContentStore:
         if not self._root.is_dir():
             return
         for folder in self._root.iterdir():
-            if _WORKSPACE.fullmatch(folder.name) and not folder.is_symlink():
-                yield folder
+            with suppress(FileNotFoundError):
+                # In a common folder there may be those of another user, whose worker cleans them.
+                if _WORKSPACE.fullmatch(folder.name) and _is_own_folder(folder):
+                    yield folder
+
+
+def _is_own_folder(folder: Path) -> bool:
+    return not folder.is_symlink() and folder.lstat().st_uid == os.geteuid()
 
 
 def _left_over_in(folder: Path) -> list[Path]:
@@ -208,6 +214,8 @@ class LocalWorkspace:
     def _acquire(self, source: ContentKey, key: str) -> SharedFile | Turn:
         with self._change, _room_for(self._folder):
             self._make()
+            if not self._shared.is_ours():
+                return Turn.OURS
             if found := self._hold(source, key):
                 return found
             turn = _with_room(lambda: self._shared.take_turn(source), self._shared, 1)
@@ -232,10 +240,10 @@ class LocalWorkspace:
         path = self._folder / key
         with self._change:
             try:
-                if not self._removed:
+                if not self._removed and self._shared.is_ours():
                     put = partial(self._shared.put, source, entry, path)
                     _with_room(put, self._shared, entry.size)
-            except (OSError, NoRoomError) as error:  # the task has its file all the same
+            except OSError as error:  # the task has its file all the same
                 _log.warning("a downloaded image could not be kept for others: %s", error)
             finally:
                 self._end_turn(source)

@@ -10,6 +10,7 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Connection,
+    Label,
     LargeBinary,
     Row,
     Select,
@@ -192,7 +193,7 @@ class SqlSettingsRepository:
     async def link(self, main_id: str, child_id: str, settings: LinkSettings) -> None:
         table = sync_settings.c
         values = {"account_id": child_id, "main_account_id": main_id, **_columns(settings)}
-        mains = select(table.account_id, table.main_account_id).where(
+        mains = select(*_texts(self._database.dialect, "account_id", "main_account_id")).where(
             table.main_account_id.is_not(None),
             or_(table.account_id.in_((main_id, child_id)), table.main_account_id == child_id),
         )
@@ -202,7 +203,8 @@ class SqlSettingsRepository:
                 # Two hosts that link A to B and B to A would not see each other's row.
                 lock = f"LOCK TABLE {sync_settings.name} IN SHARE ROW EXCLUSIVE MODE"
                 connection.exec_driver_sql(lock)
-            for account_id, linked_to in connection.execute(mains).all():
+            for row in connection.execute(mains).all():
+                account_id, linked_to = map(_readable, row)
                 if linked_to == child_id:
                     raise AlreadyLinkedError(child_id, None)
                 if account_id == main_id or linked_to != main_id:
@@ -229,10 +231,13 @@ class SqlSettingsRepository:
         for row in rows:
             settings, damage = LinkSettings(), None
             try:
+                for name in ("account_id", "main_account_id"):
+                    _checked(name, row._mapping[name])
                 settings = _settings(row)
             except ValueError as error:
                 damage = str(error)
-            links.append(StoredLink(row.main_account_id, row.account_id, settings, damage))
+            main_id, child_id = map(_readable, (row.main_account_id, row.account_id))
+            links.append(StoredLink(main_id, child_id, settings, damage))
         return sorted(links, key=lambda link: (link.main_id, link.child_id))
 
 
@@ -270,8 +275,8 @@ class SqlSyncRecordRepository:
             found = {}
             for child_entity_id, record in connection.execute(query):
                 try:
-                    found[child_entity_id] = _RECORD.validate_json(record)
-                except ValueError:
+                    found[child_entity_id] = _record(record)
+                except (ValueError, RecursionError):
                     continue  # as `get`
             return found
 
@@ -295,7 +300,10 @@ class SqlSyncRecordRepository:
         found: ColumnElement[str | None] = record[name].as_string()
         if self._database.dialect == "sqlite":  # which stores anything, and fails on reading it
             return case((func.json_valid(record) == 1, found))
-        return found
+        # PostgreSQL stores such escapes, in a warning that names a file, and fails on reading any
+        # part of it; whoever reads the record itself learns what is left there.
+        spelled = cast(record, Text).regexp_match(r"\\u(0000|[dD][89a-fA-F])")
+        return case((spelled, "?"), else_=found)
 
     async def put(self, key: EntityKey, record: SyncRecord) -> None:
         values = {**asdict(key), "record": _RECORD.dump_python(record, mode="json")}
@@ -322,16 +330,26 @@ def _abilities(
 def _links(dialect: str) -> Select[Any]:
     """The columns of ``sync_settings``, texts as they are, which another program may have written:
     no driver fails to decode them."""
+    texts = ("account_id", "main_account_id", "match_by", "types", "folders")
     columns = sync_settings.c
+    return select(columns.sync_images, columns.sync_images_all, *_texts(dialect, *texts))
+
+
+def _texts(dialect: str, *names: str) -> list[Label[Any]]:
     kind = LargeBinary if dialect == "sqlite" else Text
-    texts = ("match_by", "types", "folders")
-    return select(
-        columns.account_id,
-        columns.main_account_id,
-        columns.sync_images,
-        columns.sync_images_all,
-        *(cast(columns[name], kind).label(name) for name in texts),
-    )
+    return [cast(sync_settings.c[name], kind).label(name) for name in names]
+
+
+def _readable(text: str | bytes) -> str:
+    return text.decode("utf-8", "backslashreplace") if isinstance(text, bytes) else text
+
+
+def _checked(column: str, text: str | bytes) -> None:
+    """ValueError for an id that is none."""
+    try:
+        _text(text)
+    except UnicodeDecodeError:
+        raise ValueError(f"{column} is no UTF-8 text") from None
 
 
 def _settings(row: Row[Any]) -> LinkSettings:
@@ -408,3 +426,10 @@ def _account(row: Row[Any]) -> Account:
 
 def _text(value: str | bytes | None) -> str | None:
     return value.decode("utf-8") if isinstance(value, bytes) else value
+
+
+def _record(text: str | bytes) -> SyncRecord:
+    try:
+        return _RECORD.validate_json(text)
+    except ValueError:  # of a lone surrogate too, which the API may send
+        return _RECORD.validate_python(json.loads(text))

@@ -10,9 +10,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from imgsync.application.enqueue import PlanOutcome
-from imgsync.application.work import Tally, TaskReport, Worker
+from imgsync.application.work import Tally, TaskEnd, TaskReport, Worker
 from imgsync.domain.errors import SyncIsOffError
 from imgsync.domain.model import Link
+from imgsync.domain.ports.queue import TaskQueue
+from imgsync.domain.tasks import TaskId, TaskStatus
 from imgsync.domain.text import shown
 from imgsync.entrypoints.cli.output import print_json, say
 from imgsync.entrypoints.cli.planning import (
@@ -41,6 +43,9 @@ from imgsync.entrypoints.cli.signals import STOPPING, stopped_by_signals
 from imgsync.entrypoints.container import Container
 from imgsync.entrypoints.exit_status import Ends, ExitStatus
 
+_LOOKS = 100
+"""Tasks that are found not to be completed until no further is looked at."""
+
 
 @dataclass(slots=True)
 class _Run:
@@ -51,11 +56,13 @@ class _Run:
     tally: Tally = field(default_factory=Tally)
     ends: Ends = field(default_factory=Ends)
     trouble: str | None = None
+    completed: set[TaskId] = field(default_factory=set)
+    """By whichever worker."""
 
     @property
     def left(self) -> int:
         """Queued tasks that have not completed; those that failed among them."""
-        return len(set(self.plan.task_ids)) - self.ends.completed
+        return len(set(self.plan.task_ids) - self.completed)
 
     @property
     def status(self) -> ExitStatus:
@@ -66,6 +73,19 @@ class _Run:
     def report(self, ended: TaskReport) -> None:
         self.tally.add(ended)
         self.ends.add(ended)
+        if ended.end is TaskEnd.COMPLETED:
+            self.completed.add(ended.task.id)
+
+    async def look_for_others(self, queue: TaskQueue) -> None:
+        """Notes what other workers have completed meanwhile; not to its end where much is left."""
+        left = 0
+        for task_id in sorted(set(self.plan.task_ids) - self.completed, key=str):
+            task = await queue.get(task_id)
+            if task is not None and task.status is TaskStatus.COMPLETED:
+                self.completed.add(task_id)
+                self.ends.unfinished.discard(task_id)
+            elif (left := left + 1) >= _LOOKS:
+                return
 
 
 @click.command(epilog=STATUSES)
@@ -112,6 +132,8 @@ def sync(
                 bar.update(task.id, total=task.completed)
             if not dry_run:
                 await _copy(container.worker(), run, bar, container.config().grace_seconds)
+                if run.trouble is None:
+                    await run.look_for_others(container.queue())
 
     try:
         stopped_by = in_part(lambda: run_async(container, work), lambda: bool(run.plan.task_ids))
@@ -178,6 +200,8 @@ def _print(run: _Run, dry_run: bool) -> None:
         say(line, err=True)
     outcomes = ", ".join(f"{count} {name}" for name, count in sorted(tally.outcomes.items()))
     say(f"{run.ends.completed} tasks completed ({outcomes or 'none'}).")
+    if others := len(run.completed) - run.ends.completed:
+        say(f"{others} tasks were completed by other workers.")
     say(
         f"{tally.uploaded} images uploaded, {tally.kept} kept, "
         f"{tally.downloaded_bytes / 1e6:.1f} MB downloaded."

@@ -497,6 +497,21 @@ class SyncRecordRepositoryContract(Contract):
             await records.put(_KEY, record)
             assert await records.get(_KEY) == record
 
+    @pytest.mark.parametrize("text", ["a\x00b", "\ud800", "x\udc00", "\U0001f4a1", "\\u0000"])
+    async def test_a_text_of_the_api_spoils_no_record(
+        self, records: SyncRecordRepository, text: str
+    ) -> None:
+        source = ImageFingerprint("s1", 1, text)
+        record = SyncRecord(
+            (source,), (CopiedImage(source, "c1"),), ("c1",), True, (f"{text}: not an image",)
+        )
+        await records.put(_KEY, record)
+        assert await records.get(_KEY) == record
+        assert await records.get_many("child", "product", [_KEY.child_entity_id]) == {
+            _KEY.child_entity_id: record
+        }
+        assert await records.copied("child", "product") == {_KEY.child_entity_id}
+
     @pytest.mark.parametrize("field", ["child_account_id", "entity_type", "child_entity_id"])
     async def test_records_of_other_entities_are_apart(
         self, records: SyncRecordRepository, field: str
