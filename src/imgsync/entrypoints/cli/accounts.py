@@ -3,6 +3,7 @@
 import contextlib
 import os
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,8 +12,10 @@ from imgsync.domain.errors import StoreError, UnavailableError
 from imgsync.domain.model import Account, AccountRole, Parking, TokenKind
 from imgsync.entrypoints.cli.output import print_json, print_table, say
 from imgsync.entrypoints.cli.runtime import CommandError, json_option, pass_container, run_async
-from imgsync.entrypoints.container import Container
 from imgsync.entrypoints.exit_status import ExitStatus
+
+if TYPE_CHECKING:
+    from imgsync.entrypoints.container import Container
 
 
 @click.group()
@@ -40,7 +43,7 @@ def account() -> None:
 @json_option
 @pass_container
 def add(
-    container: Container,
+    container: "Container",
     account_id: str | None,
     name: str | None,
     kind: str | None,
@@ -89,7 +92,7 @@ def add(
         say(f"{woken} tasks that waited for it run again.")
 
 
-def _add(container: Container, given: GivenAccount, *, offline: bool) -> AddedAccount:
+def _add(container: "Container", given: GivenAccount, *, offline: bool) -> AddedAccount:
     """Stores the account; errors with what may be done about them at the command line."""
     add_account = container.add_account()
     try:
@@ -113,7 +116,7 @@ def _add(container: Container, given: GivenAccount, *, offline: bool) -> AddedAc
 @account.command("list")
 @json_option
 @pass_container
-def list_accounts(container: Container, as_json: bool) -> None:
+def list_accounts(container: "Container", as_json: bool) -> None:
     """List the accounts, without their tokens; with the reason where one is parked, and the units
     of the rate limit that a request costs, once answers have shown it."""
     stored = container.accounts()
