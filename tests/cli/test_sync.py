@@ -287,6 +287,7 @@ def test_bad_payloads_are_explained_and_none_is_queued(ready: Cli, shop: Shop) -
 
 def test_no_output_shows_a_token(ready: Cli, shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
     shop.pair("Lamp", THREE)
+    shop.main.permanent_links = False
     shop.emulator.faults.add(method="GET", path_regex="/download/", status=429, code=1049)
     caplog.set_level(logging.DEBUG)
     texts = []

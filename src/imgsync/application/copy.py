@@ -48,6 +48,7 @@ from imgsync.domain.ports.clock import StoreClock
 from imgsync.domain.ports.moysklad import MoySkladFactory, MoySkladPort, ReadContent, WritePermit
 from imgsync.domain.ports.pictures import PictureCheck
 from imgsync.domain.ports.repositories import (
+    AbilityRepository,
     AccountRepository,
     SettingsRepository,
     SyncRecordRepository,
@@ -141,6 +142,7 @@ class SyncEntity:
     entity_types: EntityTypes
     strategy: ReplaceStrategy
     pictures: PictureCheck
+    abilities: AbilityRepository
     transform: ImageTransform | None = None
     listeners: Listeners = field(default_factory=NoListeners)
 
@@ -161,8 +163,10 @@ class SyncEntity:
         settings = await self.settings.get(request.child_account_id)
         if not settings.enabled:
             return SyncResult(SyncOutcome.DISABLED)
+        main = self.moysklad.for_account(main_account)
+        main.trust((await self.abilities.get(main_account.id)).permanent_hosts)
         copy = _Copy(
-            self.moysklad.for_account(main_account),
+            main,
             self.moysklad.for_account(child_account),
             entity_type,
             request,

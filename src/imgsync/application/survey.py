@@ -24,7 +24,11 @@ from imgsync.domain.model import (
     SyncRequest,
 )
 from imgsync.domain.ports.moysklad import MoySkladFactory, MoySkladPort
-from imgsync.domain.ports.repositories import AccountRepository, SyncRecordRepository
+from imgsync.domain.ports.repositories import (
+    AbilityRepository,
+    AccountRepository,
+    SyncRecordRepository,
+)
 
 _BATCH = 500
 """Entities whose records are read at once."""
@@ -121,6 +125,7 @@ class Survey:
     records: SyncRecordRepository
     moysklad: MoySkladFactory
     entity_types: EntityTypes
+    abilities: AbilityRepository
 
     async def __call__(
         self,
@@ -287,8 +292,15 @@ class _TypeSurvey:
         as whole rows would take too much memory."""
         catalogue, own = self.catalogue, self.type.matcher
         try:
-            main = self.survey.moysklad.for_account(self.links[0].main)
-            async for page in main.list_entities(self.type, with_images=True, permanent_links=True):
+            account, abilities = self.links[0].main, self.survey.abilities
+            main = self.survey.moysklad.for_account(account)
+            # Asked for although the account had none yet: to ask costs nothing, unless refused.
+            links = (await abilities.get(account.id)).permanent_links is not False
+            async for page in main.list_entities(
+                self.type, with_images=True, permanent_links=links
+            ):
+                # Before a task is made: whoever runs it needs to know the hosts of its links.
+                await abilities.learn(account.id, main.shown)
                 catalogue.total = max(catalogue.total, page.total or 0)
                 catalogue.unreadable += page.unreadable
                 self.folders.note(self.type.name, page.entities)

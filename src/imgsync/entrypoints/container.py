@@ -221,7 +221,9 @@ class Container(containers.DeclarativeContainer):
     unlink_accounts = providers.Factory(UnlinkAccounts, accounts, settings)
     change_settings = providers.Factory(ChangeSettings, accounts, settings)
     find_links = providers.Factory(FindLinks, accounts, settings)
-    survey = providers.Factory(Survey, accounts, records, moysklad, plugins.provided.entity_types)
+    survey = providers.Factory(
+        Survey, accounts, records, moysklad, plugins.provided.entity_types, known_abilities
+    )
     enqueue = providers.Factory(Enqueue, survey, queue, config.provided.match_by)
     check = providers.Factory(Check, survey, config.provided.match_by)
     enqueue_payloads = providers.Factory(
@@ -245,6 +247,7 @@ class Container(containers.DeclarativeContainer):
         plugins.provided.entity_types,
         strategy,
         pictures,
+        known_abilities,
         transform=plugins.provided.transform,
         listeners=plugins.provided.listeners,
     )

@@ -1,7 +1,7 @@
 """The API of one account, and one client for each account and credentials."""
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
@@ -99,9 +99,11 @@ class MoySkladClient:
                 if "fields" not in params:
                     raise
                 # Documented is that a plan without such links leaves them out; who knows.
-                self._gives_permanent_links = False
                 del params["fields"]
-                return await page(offset)
+                found = await page(offset)
+                self._gives_permanent_links = False
+                self._shown = self._shown.with_shown(Abilities(permanent_links=False))
+                return found
             limit = EXPANDED_PAGE_SIZE  # entities with very long texts
             return await page(offset)
 
@@ -114,6 +116,8 @@ class MoySkladClient:
                     entity = await self._entity(entity_type, row, with_images)
                     if entity_type.matcher is not None:
                         entity = replace(entity, fields=row)
+                    if "fields" in params:
+                        self._note_links(entity.images)
                     found.entities.append(entity)
                 except (ApiError, NotFoundError, PermissionDeniedError) as error:
                     found.unreadable.append(f"{name}: {error}")
@@ -176,6 +180,9 @@ class MoySkladClient:
             if left:
                 await self._write(entity_type, entity_id, path, small_body(left), permit)
 
+    def trust(self, hosts: Collection[str]) -> None:
+        self._downloader.trust(hosts)
+
     async def content_length(self, url: str) -> int | None:
         self._owner.check()
         return await self._downloader.content_length(url)
@@ -186,9 +193,20 @@ class MoySkladClient:
         create: Callable[[], Awaitable[TempFile]],
         max_bytes: int,
         size: int | None = None,
+        *,
+        is_permanent: bool = False,
     ) -> TempFile:
         self._owner.check()
-        return await self._downloader.download(url, create, max_bytes, size)
+        return await self._downloader.download(
+            url, create, max_bytes, size, is_permanent=is_permanent
+        )
+
+    def _note_links(self, images: Iterable[RemoteImage]) -> None:
+        """Learns the hosts of permanent links in an answer of the API to these credentials."""
+        hosts = self._downloader.named(i.permanent_href for i in images if i.permanent_href)
+        if not hosts <= self._shown.permanent_hosts:
+            shown = Abilities(permanent_links=True, permanent_hosts=hosts)
+            self._shown = self._shown.with_shown(shown)
 
     async def _get(self, path: str) -> Any:
         self._owner.check()
