@@ -359,7 +359,7 @@ def test_the_concurrency_is_a_setting(
     for n in range(4):
         shop.pair(f"L{n}", pictures(1, 100 + n))
     shop.emulator.faults.add(
-        method="GET", path_regex="/temporary/", where="storage", delay=0.3, times=4
+        method="GET", path_regex="/(temporary|permanent)/", where="storage", delay=0.3, times=4
     )
     gauge, workspace = ParallelGauge(), LocalContentStore.workspace
 

@@ -10,6 +10,7 @@ that imgsync runs in.
 import ipaddress
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import SplitResult, urlsplit
 
 from imgsync.domain.errors import ForbiddenUrlError
@@ -137,6 +138,7 @@ class DownloadPolicy:
         return any("*." + ".".join(labels[i:]) in self.hosts for i in range(1, len(labels)))
 
 
+@lru_cache(maxsize=256)
 def _address(text: str) -> _Address | None:
     """The IP address, or the IPv4 address that an IPv6 address stands for; None for a name."""
     try:
