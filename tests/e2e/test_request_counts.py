@@ -1,8 +1,11 @@
 """What surveys and copies of linked children cost, in requests of the emulator; permanent links."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import httpcore
 import pytest
 
 from imgsync.application.enqueue import PlanOutcome
@@ -130,6 +133,33 @@ def test_permanent_links_cost_main_no_request(tmp_path: Path, given: bool, hosts
         chain.main.set_images(lamp, _new("0.png"))
         assert len(chain.sync(tmp_path, hosts=hosts).task_ids) == 2
         assert chain.emulator.stats.requests[DOWNLOAD] == (0 if given else 1)
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_a_hundred_images_open_no_more_connections_than_may_be_in_use_at_once(
+    tmp_path: Path, given: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is used again, as even what a redirect says is read to its end."""
+    opened: Counter[int] = Counter()
+    connect = httpcore.AnyIOBackend.connect_tcp
+
+    async def counted(
+        backend: httpcore.AnyIOBackend, host: str, port: int, *options: Any, **named: Any
+    ) -> httpcore.AsyncNetworkStream:
+        opened[port] += 1
+        return await connect(backend, host, port, *options, **named)
+
+    monkeypatch.setattr(httpcore.AnyIOBackend, "connect_tcp", counted)
+    limits = EmulatorLimits(rate_units=1_000_000)
+    with EmulatorServer(Emulator(limits, dialect=Dialect(permanent_links=given))) as server:
+        chain = Chain(server, 1)
+        for number in range(25):
+            chain.product(str(number), pictures(4, 200 + 5 * number))
+        chain.sync(tmp_path, hosts=False)
+        api, storage = (urlsplit(u).port or 0 for u in (server.api_url, server.storage_url))
+    assert set(opened) == {api, storage}
+    assert opened[api] <= 2 * limits.max_parallel_per_user
+    assert opened[storage] <= 10
 
 
 def test_a_worker_elsewhere_knows_the_hosts_that_a_survey_has_learnt(tmp_path: Path) -> None:
