@@ -86,7 +86,7 @@ class World:
             TYPES,
             STRATEGIES[self.strategy],
             PillowCheck(),
-            self.abilities,
+            abilities=self.abilities,
         )
         self.survey = Survey(self.accounts, self.records, self.factory, TYPES, self.abilities)
 

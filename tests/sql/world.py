@@ -46,7 +46,7 @@ class SqlWorld(World):
             TYPES,
             STRATEGIES[world.strategy],
             PillowCheck(),
-            abilities,
+            abilities=abilities,
         )
         world.survey = Survey(accounts, records, world.factory, TYPES, abilities)
         return world

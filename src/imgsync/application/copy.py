@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
+from imgsync.application.abilities import learn_shown, trust_learnt
 from imgsync.application.daemon_thread import in_daemon_thread
 from imgsync.application.fetch import ImageFetcher
 from imgsync.application.parking import AccountGate
@@ -142,9 +143,9 @@ class SyncEntity:
     entity_types: EntityTypes
     strategy: ReplaceStrategy
     pictures: PictureCheck
-    abilities: AbilityRepository
     transform: ImageTransform | None = None
     listeners: Listeners = field(default_factory=NoListeners)
+    abilities: AbilityRepository | None = None
 
     async def __call__(self, request: SyncRequest, permit: WritePermit) -> SyncResult:
         """What was done. Images that could not be copied are warnings.
@@ -164,7 +165,7 @@ class SyncEntity:
         if not settings.enabled:
             return SyncResult(SyncOutcome.DISABLED)
         main = self.moysklad.for_account(main_account)
-        main.trust((await self.abilities.get(main_account.id)).permanent_hosts)
+        await trust_learnt(self.abilities, main, main_account.id)
         copy = _Copy(
             main,
             self.moysklad.for_account(child_account),
@@ -184,6 +185,7 @@ class SyncEntity:
         except ChildChangedError:
             # At once from what is there now: the child may lack images meanwhile.
             result = await self._copy(copy, images[:limit])
+        await learn_shown(self.abilities, self.moysklad, (main_account, child_account))
         return result.with_warnings(left_out)
 
     async def _clear(self, copy: "_Copy") -> tuple[SyncResult | None, tuple[SourceImage, ...]]:

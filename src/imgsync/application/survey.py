@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import groupby
 
+from imgsync.application.abilities import learn_shown
 from imgsync.domain.diff import Change, Clear, SetTo, Skip, SyncRecord, Unchanged, diff
 from imgsync.domain.errors import ImgsyncError, PayloadError, UnknownEntityTypeError
 from imgsync.domain.matching import CounterpartIndex, FieldMatcher, in_folder
@@ -125,7 +126,7 @@ class Survey:
     records: SyncRecordRepository
     moysklad: MoySkladFactory
     entity_types: EntityTypes
-    abilities: AbilityRepository
+    abilities: AbilityRepository | None = None
 
     async def __call__(
         self,
@@ -174,6 +175,8 @@ class Survey:
                         if isinstance(found, NotSurveyed):
                             failed.add(found.link.child.id)
                         yield found
+            accounts = {a.id: a for link in of_main for a in (link.main, link.child)}
+            await learn_shown(self.abilities, self.moysklad, accounts.values())
 
     async def note_roles(self, link: Link) -> None:
         """Notes which of two accounts is the main one and which the child, where that is new."""
@@ -292,15 +295,12 @@ class _TypeSurvey:
         as whole rows would take too much memory."""
         catalogue, own = self.catalogue, self.type.matcher
         try:
-            account, abilities = self.links[0].main, self.survey.abilities
+            account = self.links[0].main
             main = self.survey.moysklad.for_account(account)
-            # Asked for although the account had none yet: to ask costs nothing, unless refused.
-            links = (await abilities.get(account.id)).permanent_links is not False
-            async for page in main.list_entities(
-                self.type, with_images=True, permanent_links=links
-            ):
+            # Permanent links are asked for although none came before: it costs nothing.
+            async for page in main.list_entities(self.type, with_images=True, permanent_links=True):
                 # Before a task is made: whoever runs it needs to know the hosts of its links.
-                await abilities.learn(account.id, main.shown)
+                await learn_shown(self.survey.abilities, self.survey.moysklad, [account])
                 catalogue.total = max(catalogue.total, page.total or 0)
                 catalogue.unreadable += page.unreadable
                 self.folders.note(self.type.name, page.entities)

@@ -247,9 +247,9 @@ class Container(containers.DeclarativeContainer):
         plugins.provided.entity_types,
         strategy,
         pictures,
-        known_abilities,
         transform=plugins.provided.transform,
         listeners=plugins.provided.listeners,
+        abilities=known_abilities,
     )
     services = providers.Singleton(
         Services,
