@@ -299,8 +299,15 @@ async def survey_of(entities: int, children: int) -> tuple[int, int]:
 
     from imgsync.application.survey import Survey
     from imgsync.domain.diff import CopiedImage, SyncRecord
-    from imgsync.domain.model import Entity, EntityPage, EntityType, RemoteImage, SourceImage
-    from imgsync.testing import MemoryAccounts, MemoryMoySkladFactory, MemoryStore
+    from imgsync.domain.model import (
+        Abilities,
+        Entity,
+        EntityPage,
+        EntityType,
+        RemoteImage,
+        SourceImage,
+    )
+    from imgsync.testing import MemoryAbilities, MemoryAccounts, MemoryMoySkladFactory, MemoryStore
 
     def uuid_of(account: str, n: int) -> str:
         return f"{n:08x}-0000-4000-8000-{abs(hash(account)) % 16**12:012x}"
@@ -323,6 +330,7 @@ async def survey_of(entities: int, children: int) -> tuple[int, int]:
     class Accounts:
         def __init__(self, name: str) -> None:
             self.name = name
+            self.shown = Abilities()
 
         async def list_entities(self, *_: Any, **__: Any) -> AsyncIterator[EntityPage]:
             for start in range(0, entities, 100):
@@ -349,7 +357,7 @@ async def survey_of(entities: int, children: int) -> tuple[int, int]:
     types = type(TYPES)([EntityType("product")])
     factory = MemoryMoySkladFactory({n: Accounts(n) for n in names})  # type: ignore[misc]
     store: Any = MemoryStore()
-    survey = Survey(MemoryAccounts(store), Records(), factory, types)  # type: ignore[arg-type]
+    survey = Survey(MemoryAccounts(store), Records(), factory, types, MemoryAbilities())  # type: ignore[arg-type]
     count = equal = 0
     async for found in survey([Link(accounts["main"], accounts[c], ALL) for c in names[1:]]):
         assert isinstance(found, Surveyed)

@@ -29,6 +29,7 @@ from imgsync.domain.tasks import TASK_ENTITY_TYPE, SyncResult, Task, TaskId
 from imgsync.testing import (
     MEMORY_LIMITS,
     UNLIMITED,
+    MemoryAbilities,
     MemoryAccounts,
     MemoryContentStore,
     MemoryMoySklad,
@@ -70,6 +71,7 @@ class World:
         self.accounts = MemoryAccounts(self.store)
         self.settings = MemorySettings(self.store)
         self.records = MemoryRecords(self.store)
+        self.abilities = MemoryAbilities(self.store)
         self.child.limits = replace(
             MEMORY_LIMITS,
             request=RequestRoom(self.max_request_bytes, MEMORY_LIMITS.request.size_of),
@@ -84,8 +86,9 @@ class World:
             TYPES,
             STRATEGIES[self.strategy],
             PillowCheck(),
+            abilities=self.abilities,
         )
-        self.survey = Survey(self.accounts, self.records, self.factory, TYPES)
+        self.survey = Survey(self.accounts, self.records, self.factory, TYPES, self.abilities)
 
     @property
     def link(self) -> Link:

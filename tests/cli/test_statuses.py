@@ -20,7 +20,8 @@ from imgsync.domain.errors import StoreError, UnavailableError
 from imgsync.domain.model import LinkSettings
 from imgsync.domain.tasks import SyncOutcome, SyncResult, Task, TaskId, TaskStatus
 from imgsync.entrypoints.cli import enqueue, sync
-from imgsync.entrypoints.exit_status import Ends, ExitStatus
+from imgsync.entrypoints.ends import Ends
+from imgsync.entrypoints.exit_status import ExitStatus
 from imgsync.plugins import manager
 from tests.cli.conftest import Cli
 from tests.shop import Shop, pictures

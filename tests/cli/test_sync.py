@@ -287,6 +287,7 @@ def test_bad_payloads_are_explained_and_none_is_queued(ready: Cli, shop: Shop) -
 
 def test_no_output_shows_a_token(ready: Cli, shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
     shop.pair("Lamp", THREE)
+    shop.main.permanent_links = False
     shop.emulator.faults.add(method="GET", path_regex="/download/", status=429, code=1049)
     caplog.set_level(logging.DEBUG)
     texts = []
@@ -358,7 +359,7 @@ def test_the_concurrency_is_a_setting(
     for n in range(4):
         shop.pair(f"L{n}", pictures(1, 100 + n))
     shop.emulator.faults.add(
-        method="GET", path_regex="/temporary/", where="storage", delay=0.3, times=4
+        method="GET", path_regex="/(temporary|permanent)/", where="storage", delay=0.3, times=4
     )
     gauge, workspace = ParallelGauge(), LocalContentStore.workspace
 

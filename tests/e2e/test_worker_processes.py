@@ -17,7 +17,11 @@ THREE = pictures(3)
 def hold_downloads(shop: Shop, seconds: float, times: int = 100) -> None:
     """The next downloads hang, as on a slow network."""
     shop.emulator.faults.add(
-        method="GET", path_regex="/temporary/", where="storage", delay=seconds, times=times
+        method="GET",
+        path_regex="/(temporary|permanent)/",
+        where="storage",
+        delay=seconds,
+        times=times,
     )
 
 

@@ -162,6 +162,7 @@ class MemoryBackend:
     def __init__(self, shop: MemoryMoySklad) -> None:
         self.account = Account("main", "Shop", TokenKind.USER, "token")
         self._shop = shop
+        shop.cdn = "cdn.invalid"
         identity = Identity("main", "Shop", TokenKind.USER)
         self.factory = MemoryMoySkladFactory({"main": self._shop}, {"token": identity})
 

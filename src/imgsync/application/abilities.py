@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from imgsync.domain.errors import ImgsyncError
 from imgsync.domain.model import Abilities, Account
-from imgsync.domain.ports.moysklad import MoySkladFactory
+from imgsync.domain.ports.moysklad import MoySkladFactory, MoySkladPort
 from imgsync.domain.ports.repositories import AbilityRepository
 from imgsync.uptime import uptime
 
@@ -59,3 +59,14 @@ async def learn_shown(
     for account in accounts:
         with contextlib.suppress(ImgsyncError):
             await abilities.learn(account.id, moysklad.for_account(account).shown)
+
+
+async def trust_learnt(
+    abilities: AbilityRepository | None, main: MoySkladPort, account_id: str
+) -> None:
+    """Lets the port of a main account ask the hosts of permanent links that any process has learnt
+    of it. Where they cannot be read, its images cost requests, which is no error."""
+    if abilities is None:
+        return
+    with contextlib.suppress(ImgsyncError):
+        main.trust((await abilities.get(account_id)).permanent_hosts)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from imgsync.application.abilities import learn_shown
+from imgsync.application.abilities import learn_shown, trust_learnt
 from imgsync.application.daemon_thread import in_daemon_thread
 from imgsync.application.fetch import ImageFetcher
 from imgsync.application.parking import AccountGate
@@ -174,8 +174,10 @@ class SyncEntity:
         # They may have been linked to others since the task was queued.
         links = await self.settings.links()
         check_links(request.main_account_id, request.child_account_id, links)
+        main = self.moysklad.for_account(main_account)
+        await trust_learnt(self.abilities, main, main_account.id)
         copy = _Copy(
-            self.moysklad.for_account(main_account),
+            main,
             self.moysklad.for_account(child_account),
             entity_type,
             request,

@@ -137,19 +137,22 @@ class ImageFetcher:
     async def _download(self, image: SourceImage, size: int | None) -> TempFile:
         if image.permanent_href is not None:
             try:
-                return await self._from(image.permanent_href, image, size)
+                return await self._from(image.permanent_href, image, size, is_permanent=True)
             except ImageTooLargeError:
                 raise
             except (ImageError, UnavailableError):
                 pass  # the API's own address costs a request, and works where that one does not
         return await self._from(image.download_href, image, size)
 
-    async def _from(self, address: str, image: SourceImage, size: int | None) -> TempFile:
+    async def _from(
+        self, address: str, image: SourceImage, size: int | None, *, is_permanent: bool = False
+    ) -> TempFile:
         return await self.main.download(
             address,
             lambda: self.workspace.create(image.filename),
             self.main.limits.image_bytes,
             size,
+            is_permanent=is_permanent,
         )
 
     async def _changed(self, whole: Upload, transform: Callable[[bytes, str], bytes]) -> Upload:

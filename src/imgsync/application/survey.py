@@ -311,8 +311,12 @@ class _TypeSurvey:
         as whole rows would take too much memory."""
         catalogue, own = self.catalogue, self.type.matcher
         try:
-            main = self.survey.moysklad.for_account(self.links[0].main)
+            account = self.links[0].main
+            main = self.survey.moysklad.for_account(account)
+            # Permanent links are asked for although none came before: it costs nothing.
             async for page in main.list_entities(self.type, with_images=True, permanent_links=True):
+                # Before a task is made: whoever runs it needs to know the hosts of its links.
+                await learn_shown(self.survey.abilities, self.survey.moysklad, [account])
                 catalogue.total = max(catalogue.total, page.total or 0)
                 catalogue.unreadable += page.unreadable
                 self.folders.note(self.type.name, page.entities)

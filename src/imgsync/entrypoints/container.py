@@ -1,4 +1,7 @@
-"""Wiring: which adapter stands behind which port; opening and closing them."""
+"""Wiring: which adapter stands behind which port; opening and closing them.
+
+What most commands do without, the HTTP client and the pictures, is imported once it is made.
+"""
 
 import asyncio
 import logging
@@ -9,8 +12,6 @@ from datetime import timedelta
 from dependency_injector import containers, providers
 
 from imgsync.adapters.clock import SystemClock
-from imgsync.adapters.moysklad.client import HttpMoySkladFactory
-from imgsync.adapters.pictures.pillow import PillowCheck
 from imgsync.adapters.sql.database import Database, DatabaseClock
 from imgsync.adapters.sql.pace import pace_store
 from imgsync.adapters.sql.repositories import (
@@ -38,6 +39,7 @@ from imgsync.domain.errors import ImgsyncError, StoreUrlError
 from imgsync.domain.ports.clock import Clock
 from imgsync.domain.ports.moysklad import MoySkladFactory
 from imgsync.domain.ports.pace import PaceStore
+from imgsync.domain.ports.pictures import PictureCheck
 from imgsync.domain.ports.queue import TaskQueue
 from imgsync.domain.ports.runner import TaskHandler
 from imgsync.domain.ports.storage import ContentStore
@@ -104,11 +106,19 @@ def _paces(database: Database, opened: _Opened) -> PaceStore:
 
 
 def _moysklad(config: Config, clock: Clock, paces: PaceStore, opened: _Opened) -> MoySkladFactory:
+    from imgsync.adapters.moysklad.client import HttpMoySkladFactory
+
     factory = HttpMoySkladFactory(
         config.api_url, config.download_hosts, clock, paces, config.webhook_prefixes
     )
     opened.add("the connections to MoySklad", factory.close)
     return factory
+
+
+def _pictures() -> PictureCheck:
+    from imgsync.adapters.pictures.pillow import PillowCheck
+
+    return PillowCheck()
 
 
 def _load_plugins() -> PluginRegistry:
@@ -201,7 +211,7 @@ class Container(containers.DeclarativeContainer):
     paces = providers.Singleton(_paces, database, opened)
     moysklad = providers.Singleton(_moysklad, config, clock, paces, opened)
     strategy = providers.Singleton(_strategy, config, plugins)
-    pictures = providers.Singleton(PillowCheck)
+    pictures = providers.Singleton(_pictures)
     lease = providers.Singleton(timedelta, seconds=config.provided.lease_seconds)
 
     add_account = providers.Factory(AddAccount, accounts, settings, queue, moysklad)

@@ -7,7 +7,7 @@ import random
 import struct
 import uuid
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeVar
 
@@ -130,7 +130,8 @@ class MemoryMoySklad:
     or none; `keeps_updated`, whether a kept image keeps its `updated`; `takes_image_bytes`, the
     largest file it takes, whatever `limits` say; `seconds_per_write`, how long one takes; `bulk`,
     what it does with the lists of many entities; `bulk_keeps`, what with an image that one of these
-    keeps.
+    keeps. `cdn`: host of its permanent links, '' where it gives none; `trusted`: hosts that may be
+    asked beside its own.
     """
 
     entities: dict[str, dict[str, Entity]] = field(default_factory=dict)
@@ -145,6 +146,8 @@ class MemoryMoySklad:
     seconds_per_write: float = 0.0
     bulk: Literal["set", "ignored", "refused"] = "set"
     bulk_keeps: Literal["taken", "dropped", "refused"] = "taken"
+    cdn: str = ""
+    trusted: set[str] = field(default_factory=set)
     shown: Abilities = field(default_factory=Abilities)
     unreadable_rows: list[str] = field(default_factory=list)
     limits: ApiLimits = MEMORY_LIMITS
@@ -193,6 +196,8 @@ class MemoryMoySklad:
             page = entities[start : start + size]
             if not with_images:
                 page = [replace(entity, images=()) for entity in page]
+            elif permanent_links and self.cdn:
+                page = [self._with_links(entity) for entity in page]
             yield EntityPage(page, [] if start else self.unreadable_rows, len(entities))
 
     async def list_images(self, entity_type: EntityType, entity_id: str) -> list[RemoteImage]:
@@ -295,6 +300,9 @@ class MemoryMoySklad:
 
         await self._permitted(permit, write)
 
+    def trust(self, hosts: Collection[str]) -> None:
+        self.trusted.update(hosts)
+
     async def content_length(self, url: str) -> int | None:
         await self._begin(f"content_length {url}")
         content = self._blob(url)
@@ -309,6 +317,8 @@ class MemoryMoySklad:
         create: Callable[[], Awaitable[TempFile]],
         max_bytes: int,
         size: int | None = None,
+        *,
+        is_permanent: bool = False,
     ) -> TempFile:
         await self._begin(f"download {url}")
         content = self._blob(url)
@@ -406,8 +416,20 @@ class MemoryMoySklad:
             f"{HOST}/download/{image_id}",
         )
 
+    def _with_links(self, entity: Entity) -> Entity:
+        """The entity as an answer tells it that gives permanent links, and so names their host."""
+        images = tuple(
+            replace(image, permanent_href=f"https://{self.cdn}/{image.id}")
+            for image in entity.images
+        )
+        if images:
+            self._show(Abilities(permanent_links=True, permanent_hosts=frozenset({self.cdn})))
+            self.trust({self.cdn})
+        return replace(entity, images=images)
+
     def _blob(self, url: str) -> bytes | None:
-        if not url.startswith(f"{HOST}/"):
+        hosts = (HOST, *(f"https://{host}" for host in self.trusted))
+        if not url.startswith(tuple(f"{host}/" for host in hosts)):
             raise ForbiddenUrlError("it is on another host")
         return self.blobs.get(last_segment(url))
 

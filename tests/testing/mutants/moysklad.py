@@ -1,6 +1,6 @@
 """Accounts of MoySklad in memory that break one sentence of their port each."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -39,6 +39,44 @@ class ImagesUnasked(MemoryMoySklad):
         self, entity_type: EntityType, *, with_images: bool, permanent_links: bool = False
     ) -> AsyncIterator[EntityPage]:
         return super().list_entities(entity_type, with_images=True)
+
+
+@mutant("test_permanent_links_come_where_they_are_asked_for")
+class LinksUnasked(MemoryMoySklad):
+    def list_entities(
+        self, entity_type: EntityType, *, with_images: bool, permanent_links: bool = False
+    ) -> AsyncIterator[EntityPage]:
+        return super().list_entities(entity_type, with_images=with_images, permanent_links=True)
+
+
+@mutant("test_permanent_links_come_where_they_are_asked_for")
+class HostUntold(MemoryMoySklad):
+    async def list_entities(
+        self, entity_type: EntityType, *, with_images: bool, permanent_links: bool = False
+    ) -> AsyncIterator[EntityPage]:
+        async for page in super().list_entities(
+            entity_type, with_images=with_images, permanent_links=permanent_links
+        ):
+            self.shown = Abilities()
+            yield page
+
+
+@mutant("test_permanent_links_come_where_they_are_asked_for")
+class LinksOfNoUse(MemoryMoySklad):
+    def trust(self, hosts: Collection[str]) -> None:
+        """Forgotten at once."""
+
+
+@mutant("test_a_foreign_host_is_forbidden")
+class TrustsAllOnceItTrustsOne(MemoryMoySklad):
+    def trust(self, hosts: Collection[str]) -> None:
+        super().trust({*hosts, "evil.example"})
+
+
+@mutant("test_a_foreign_host_is_forbidden")
+class TrustsEachPort(MemoryMoySklad):
+    def trust(self, hosts: Collection[str]) -> None:
+        super().trust({*hosts, *(f"{host}:22" for host in hosts)})
 
 
 @mutant("test_images_are_listed_in_order")
@@ -121,6 +159,8 @@ class _Downloads(MemoryMoySklad):
         create: Callable[[], Awaitable[TempFile]],
         max_bytes: int,
         size: int | None = None,
+        *,
+        is_permanent: bool = False,
     ) -> TempFile:
         return await self.wrong(url, create, max_bytes, size)
 

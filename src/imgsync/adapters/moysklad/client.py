@@ -1,7 +1,7 @@
 """The API of one account, and one client for each account and credentials."""
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
@@ -116,7 +116,7 @@ class MoySkladClient:
         before = 0
         async for rows, total in rows_of(f"entities '{entity_type.name}'", limit, page):
             if "fields" in params:
-                self._shown.saw_links(rows)
+                self._shown.saw_links(rows, self._downloader.named)
             found = EntityPage([], total=total)
             for number, row in enumerate(rows, before + 1):
                 name = name_of(entity_type.name, row, number)
@@ -239,6 +239,9 @@ class MoySkladClient:
             if left:
                 await self._write(entity_type, entity_id, path, small_body(left), permit)
 
+    def trust(self, hosts: Collection[str]) -> None:
+        self._downloader.trust(hosts)
+
     async def content_length(self, url: str) -> int | None:
         self._owner.check()
         return await self._downloader.content_length(url)
@@ -249,9 +252,13 @@ class MoySkladClient:
         create: Callable[[], Awaitable[TempFile]],
         max_bytes: int,
         size: int | None = None,
+        *,
+        is_permanent: bool = False,
     ) -> TempFile:
         self._owner.check()
-        return await self._downloader.download(url, create, max_bytes, size)
+        return await self._downloader.download(
+            url, create, max_bytes, size, is_permanent=is_permanent
+        )
 
     async def _get(self, path: str) -> Any:
         self._owner.check()

@@ -1,12 +1,10 @@
 """What the answers of an account show of what it can do, gathered along the way."""
 
-import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from imgsync.adapters.moysklad.addresses import authority
 from imgsync.adapters.moysklad.answers import LargeImageError, NoImageError
-from imgsync.domain.errors import ForbiddenUrlError, ImgsyncError
+from imgsync.domain.errors import ImgsyncError
 from imgsync.domain.formats import image_format
 from imgsync.domain.model import Abilities, Element, RemoteImage, Upload
 from imgsync.domain.ports.moysklad import ReadContent
@@ -23,19 +21,19 @@ class Shown:
     def __init__(self) -> None:
         self.abilities = Abilities()
 
-    def saw_links(self, rows: Iterable[Any]) -> None:
-        """Notes the permanent links in rows of entities for which they were asked."""
+    def saw_links(
+        self, rows: Iterable[Any], named: Callable[[Iterable[str]], frozenset[str]]
+    ) -> None:
+        """Notes the permanent links in rows of entities for which they were asked; `named` gives
+        the hosts of those that may be used."""
         hrefs = [_permanent_href(image) for row in rows for image in _images(row)]
         if not hrefs:
             return
         given = [href for href in hrefs if href]
         self.saw(Abilities(permanent_links=bool(given)))
-        # A page has a thousand links of one host.
-        for start in sorted({"/".join(href.split("/", 3)[:3]) for href in given}):
-            if len(self.abilities.permanent_hosts) >= _MOST_HOSTS:
-                break
-            with contextlib.suppress(ForbiddenUrlError):
-                self.saw(Abilities(permanent_hosts=frozenset({authority(start)})))
+        new = named(given) - self.abilities.permanent_hosts
+        room = max(0, _MOST_HOSTS - len(self.abilities.permanent_hosts))
+        self.saw(Abilities(permanent_hosts=frozenset(sorted(new)[:room])))
 
     def set_as_sent(self, elements: Sequence[Element], images: Sequence[RemoteImage]) -> None:
         """Notes the largest upload that the list which came back has whole."""

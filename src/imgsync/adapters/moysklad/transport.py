@@ -216,14 +216,14 @@ class ApiTransport:
         headers = _HEADERS | {"Authorization": self._authorisation}
         if body is not None:
             headers |= {"Content-Type": "application/json", "Content-Length": str(body.length)}
-        key = _key(self._client.build_request(method, url, params=params), body)
+        address = httpx.URL(url, params=params) if params else httpx.URL(url)
+        key = _key(method, address, body)
         async with self._gate.passing(key), self._pacer.slot() as slot:
             self._gate.check(key)
             window = await WriteWindow.open(permit, self._boot) if permit else None
             request = self._client.build_request(
                 method,
-                url,
-                params=params,
+                address,
                 content=body.guarded(window.check if window else _always) if body else None,
                 headers=[*headers.items(), *(self._quiet if method in _WRITES else ())],
             )
@@ -331,11 +331,11 @@ class ApiTransport:
         return answer
 
 
-def _key(request: httpx.Request, body: StreamedBody | None) -> RequestKey | None:
+def _key(method: str, url: httpx.URL, body: StreamedBody | None) -> RequestKey | None:
     """What tells an identical request; None where the body would have to be read for it."""
     if body is not None and body.digest is None:
         return None
-    return request.method, str(request.url), b"" if body is None else body.digest or b""
+    return method, str(url), b"" if body is None else body.digest or b""
 
 
 def _always() -> None:

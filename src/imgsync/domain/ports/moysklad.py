@@ -1,6 +1,6 @@
 """Port to the MoySklad API."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -152,6 +152,12 @@ class MoySkladPort(Protocol):
         the first. Those that are gone already are no error. The permit is as in `set_images`."""
         ...
 
+    def trust(self, hosts: Collection[str]) -> None:
+        """From now on, addresses on these hosts may be asked for as those that configuration
+        allows: the API itself named the hosts in permanent links of this account
+        (`Abilities.permanent_hosts`). Those that it named to this port are trusted already."""
+        ...
+
     async def content_length(self, url: str) -> int | None:
         """Bytes at a download address by HEAD; None where the server does not tell.
 
@@ -165,6 +171,8 @@ class MoySkladPort(Protocol):
         create: Callable[[], Awaitable[TempFile]],
         max_bytes: int,
         size: int | None = None,
+        *,
+        is_permanent: bool = False,
     ) -> TempFile:
         """Downloads into a file that `create` makes, and returns it closed. Every try after a
         failure writes a file of its own; that of a failed try is discarded.
@@ -173,6 +181,9 @@ class MoySkladPort(Protocol):
         try, and at last an UnavailableError that names both. ImageTooLargeError past `max_bytes`,
         ImageError where the image is gone, ForbiddenUrlError, and UnavailableError after 60 s or
         repeated failures.
+
+        `is_permanent`: it is a permanent link, of an image that has an address of the API too: one
+        try, and none while its host fails again and again.
         """
         ...
 

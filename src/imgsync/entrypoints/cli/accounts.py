@@ -4,6 +4,7 @@ import contextlib
 import os
 import sys
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import click
 
@@ -18,8 +19,10 @@ from imgsync.domain.errors import StoreError, UnavailableError
 from imgsync.domain.model import Abilities, Account, AccountRole, Parking, TokenKind
 from imgsync.entrypoints.cli.output import print_json, print_table, say
 from imgsync.entrypoints.cli.runtime import CommandError, json_option, pass_container, run_async
-from imgsync.entrypoints.container import Container
 from imgsync.entrypoints.exit_status import ExitStatus
+
+if TYPE_CHECKING:
+    from imgsync.entrypoints.container import Container
 
 
 @click.group()
@@ -47,7 +50,7 @@ def account() -> None:
 @json_option
 @pass_container
 def add(
-    container: Container,
+    container: "Container",
     account_id: str | None,
     name: str | None,
     kind: str | None,
@@ -96,7 +99,7 @@ def add(
         say(f"{woken} tasks that waited for it run again.")
 
 
-def _add(container: Container, given: GivenAccount, *, offline: bool) -> AddedAccount:
+def _add(container: "Container", given: GivenAccount, *, offline: bool) -> AddedAccount:
     """Stores the account; errors with what may be done about them at the command line."""
     add_account = container.add_account()
     try:
@@ -120,7 +123,7 @@ def _add(container: Container, given: GivenAccount, *, offline: bool) -> AddedAc
 @account.command("list")
 @json_option
 @pass_container
-def list_accounts(container: Container, as_json: bool) -> None:
+def list_accounts(container: "Container", as_json: bool) -> None:
     """List the accounts, without their tokens; with the reason where one is parked, and the units
     of the rate limit that a request costs, once answers have shown it."""
     stored = container.accounts()
@@ -168,7 +171,7 @@ def list_accounts(container: Container, as_json: bool) -> None:
 @click.argument("name", metavar="ACCOUNT")
 @json_option
 @pass_container
-def show(container: Container, name: str, as_json: bool) -> None:
+def show(container: "Container", name: str, as_json: bool) -> None:
     """Show an account, without its token, and what its API has shown that it can do.
 
     MoySklad's documents leave much of that open, so it is learnt along the way. ACCOUNT is an ID or
@@ -195,7 +198,7 @@ def show(container: Container, name: str, as_json: bool) -> None:
 @click.argument("names", metavar="ACCOUNT...", nargs=-1, required=True)
 @json_option
 @pass_container
-def forget_abilities(container: Container, names: tuple[str, ...], as_json: bool) -> None:
+def forget_abilities(container: "Container", names: tuple[str, ...], as_json: bool) -> None:
     """Forget what accounts have shown that they can do, such as after a change of the tariff.
 
     It is shown anew by the next requests. A worker that runs goes on by what it has seen itself

@@ -1,5 +1,7 @@
 """imgsync check: compare, and change nothing."""
 
+from typing import TYPE_CHECKING
+
 import click
 
 from imgsync.application.check import CheckReport
@@ -24,8 +26,10 @@ from imgsync.entrypoints.cli.runtime import (
     run_async,
     with_hint,
 )
-from imgsync.entrypoints.container import Container
 from imgsync.entrypoints.exit_status import ExitStatus
+
+if TYPE_CHECKING:
+    from imgsync.entrypoints.container import Container
 
 
 @click.command(epilog=STATUSES)
@@ -36,7 +40,7 @@ from imgsync.entrypoints.exit_status import ExitStatus
 @json_option
 @pass_container
 def check(
-    container: Container,
+    container: "Container",
     main_id: str | None,
     children: tuple[str, ...],
     match_by: str | None,

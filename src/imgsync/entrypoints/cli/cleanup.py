@@ -2,7 +2,7 @@
 
 import math
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,8 +17,10 @@ from imgsync.entrypoints.cli.runtime import (
     tell_trouble,
 )
 from imgsync.entrypoints.config import MAX_HOURS
-from imgsync.entrypoints.container import Container
 from imgsync.entrypoints.exit_status import ExitStatus
+
+if TYPE_CHECKING:
+    from imgsync.entrypoints.container import Container
 
 
 class Hours(click.FloatRange):
@@ -46,7 +48,7 @@ class Hours(click.FloatRange):
 @json_option
 @pass_container
 def cleanup_temp(
-    container: Container, hours: float | None, dry_run: bool, as_json: bool
+    container: "Container", hours: float | None, dry_run: bool, as_json: bool
 ) -> ExitStatus:
     """Delete downloads that killed workers left behind, or that nobody has used for so long.
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
@@ -29,8 +29,10 @@ from imgsync.entrypoints.cli.runtime import (
     tell_trouble,
     with_hint,
 )
-from imgsync.entrypoints.container import Container
 from imgsync.entrypoints.exit_status import ExitStatus
+
+if TYPE_CHECKING:
+    from imgsync.entrypoints.container import Container
 
 
 @click.command(epilog=STATUSES)
@@ -48,7 +50,7 @@ from imgsync.entrypoints.exit_status import ExitStatus
 @json_option
 @pass_container
 def enqueue(
-    container: Container,
+    container: "Container",
     main_id: str | None,
     children: tuple[str, ...],
     match_by: str | None,
@@ -100,7 +102,7 @@ def _print(plan: PlanOutcome, status: ExitStatus, trouble: str | None, as_json: 
     return status
 
 
-def _enqueue_payloads(container: Container, file: TextIO, as_json: bool) -> ExitStatus:
+def _enqueue_payloads(container: "Container", file: TextIO, as_json: bool) -> ExitStatus:
     enqueue_payloads = container.enqueue_payloads()
     payloads = _read_payloads(file)
     choice = PayloadChoice([], [])

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
@@ -40,8 +40,11 @@ from imgsync.entrypoints.cli.runtime import (
     with_hint,
 )
 from imgsync.entrypoints.cli.signals import STOPPING, stopped_by_signals
-from imgsync.entrypoints.container import Container
-from imgsync.entrypoints.exit_status import Ends, ExitStatus
+from imgsync.entrypoints.ends import Ends
+from imgsync.entrypoints.exit_status import ExitStatus
+
+if TYPE_CHECKING:
+    from imgsync.entrypoints.container import Container
 
 _LOOKS = 100
 """Tasks that are found not to be completed until no further is looked at."""
@@ -98,7 +101,7 @@ class _Run:
 @json_option
 @pass_container
 def sync(
-    container: Container,
+    container: "Container",
     main_id: str | None,
     children: tuple[str, ...],
     match_by: str | None,

@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -143,10 +144,16 @@ class _Target:
         return self.made[-1]
 
     async def fetch(
-        self, port: MoySkladPort, url: str, max_bytes: int = 10_000, size: int | None = None
+        self,
+        port: MoySkladPort,
+        url: str,
+        max_bytes: int = 10_000,
+        size: int | None = None,
+        *,
+        is_permanent: bool = False,
     ) -> bytes:
         """The file that is returned, which is the only one that is left."""
-        file = await port.download(url, self.create, max_bytes, size)
+        file = await port.download(url, self.create, max_bytes, size, is_permanent=is_permanent)
         assert list(self.workspace.files) == [file.key]
         data = b"".join([chunk async for chunk in self.workspace.read(file.key)])
         await file.discard()
@@ -154,13 +161,25 @@ class _Target:
 
 
 async def _fetch(
-    port: MoySkladPort, url: str, max_bytes: int = 10_000, size: int | None = None
+    port: MoySkladPort,
+    url: str,
+    max_bytes: int = 10_000,
+    size: int | None = None,
+    *,
+    is_permanent: bool = False,
 ) -> bytes:
     target = _Target()
     try:
-        return await target.fetch(port, url, max_bytes, size)
+        return await target.fetch(port, url, max_bytes, size, is_permanent=is_permanent)
     finally:
         assert target.workspace.files == {}, "the file of a failed try was not discarded"
+
+
+async def _links(port: MoySkladPort, *, permanent_links: bool) -> list[str]:
+    """The permanent links of all products' images."""
+    pages = port.list_entities(_PRODUCT, with_images=True, permanent_links=permanent_links)
+    images = [image async for page in pages for entity in page.entities for image in entity.images]
+    return [image.permanent_href for image in images if image.permanent_href]
 
 
 class MoySkladContract(Contract):
@@ -678,6 +697,25 @@ class MoySkladContract(Contract):
         assert await _fetch(port, first.download_href, max_bytes=first.size) == _THREE[0][1]
         assert await _fetch(port, first.download_href, size=first.size) == _THREE[0][1]
 
+    async def test_permanent_links_come_where_they_are_asked_for(
+        self, backend: Backend, port: MoySkladPort
+    ) -> None:
+        backend.add("product", "Lamp", _THREE)
+        assert await _links(port, permanent_links=False) == []
+        assert (port.shown.permanent_links, port.shown.permanent_hosts) == (None, frozenset())
+        links = await _links(port, permanent_links=True)
+        if not links:  # it is an account without
+            assert port.shown.permanent_links is not True
+            return
+        assert port.shown.permanent_links
+        assert len(links) == len(_THREE)
+        for link, (_, content) in zip(links, _THREE, strict=True):
+            authority = urlsplit(link).netloc
+            assert authority in port.shown.permanent_hosts
+            assert await _fetch(port, link, is_permanent=True) == content
+        with pytest.raises(UnavailableError):
+            await _fetch(port, links[0], size=7, is_permanent=True)
+
     async def test_a_file_of_another_size_than_known_is_no_download(
         self, backend: Backend, port: MoySkladPort
     ) -> None:
@@ -707,3 +745,8 @@ class MoySkladContract(Contract):
             await _fetch(port, "https://evil.example/x.png")
         with pytest.raises(ForbiddenUrlError):
             await port.content_length("https://evil.example/x.png")
+        port.trust({"cdn.example"})
+        with pytest.raises(ForbiddenUrlError):
+            await _fetch(port, "https://evil.example/x.png", is_permanent=True)
+        with pytest.raises(ForbiddenUrlError):
+            await _fetch(port, "https://cdn.example:22/x.png", is_permanent=True)
