@@ -46,14 +46,14 @@ class Host:
         self._stack.callback(_end, process)
         return process
 
-    def run(self, *arguments: str, **env: str) -> str:
+    def run(self, *arguments: str, status: int = 0, **env: str) -> str:
         process = self.start(*arguments, **env)
         stdout, stderr = process.communicate(timeout=DEADLINE_SECONDS)
-        assert process.returncode == 0, stderr
+        assert process.returncode == status, stderr
         return stdout
 
-    def json(self, *arguments: str, **env: str) -> Any:
-        return json.loads(self.run(*arguments, "--json", **env))
+    def json(self, *arguments: str, status: int = 0, **env: str) -> Any:
+        return json.loads(self.run(*arguments, "--json", status=status, **env))
 
 
 def _end(process: Popen) -> None:
