@@ -46,14 +46,18 @@ class Host:
         self._stack.callback(_end, process)
         return process
 
-    def run(self, *arguments: str, status: int = 0, **env: str) -> str:
+    def run(self, *arguments: str, **env: str) -> str:
+        return self.end(0, *arguments, **env)
+
+    def end(self, status: int, *arguments: str, **env: str) -> str:
+        """What a command writes to stdout that ends with that exit status."""
         process = self.start(*arguments, **env)
         stdout, stderr = process.communicate(timeout=DEADLINE_SECONDS)
         assert process.returncode == status, stderr
         return stdout
 
-    def json(self, *arguments: str, status: int = 0, **env: str) -> Any:
-        return json.loads(self.run(*arguments, "--json", status=status, **env))
+    def json(self, *arguments: str, **env: str) -> Any:
+        return json.loads(self.run(*arguments, "--json", **env))
 
 
 def _end(process: Popen) -> None:

@@ -1,5 +1,6 @@
 """What surveys find on the emulator, over HTTP: folders."""
 
+import json
 from pathlib import Path
 
 from tests.e2e.conftest import StartHost
@@ -35,5 +36,5 @@ def test_a_link_with_a_folder_copies_and_checks_what_is_in_it_only(
     }  # fmt: skip
 
     of_main["Bare"].folder = "Light/Lamps"  # moved into it
-    (found,) = host.json("check", status=1)["differences"]
+    (found,) = json.loads(host.end(1, "check", "--json"))["differences"]
     assert (found["name"], found["difference"]) == ("Bare", "missing")
