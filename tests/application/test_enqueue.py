@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from imgsync.application.accounts import ChangeSettings, FindLinks
-from imgsync.application.enqueue import Enqueue, EnqueuePayloads, PlanOutcome
+from imgsync.application.enqueue import Enqueue, EnqueueOutcome, EnqueuePayloads
 from imgsync.application.payloads import BATCH, PayloadFormats, batch_payload
 from imgsync.domain.errors import (
     StoreError,
@@ -70,7 +70,7 @@ async def test_tasks_under_way_to_the_queue_when_told_to_stop_are_told(world: Wo
         return await enqueue(tasks)
 
     world.queue.enqueue = slow  # type: ignore[method-assign]
-    outcome = PlanOutcome()
+    outcome = EnqueueOutcome()
     running = asyncio.create_task(Enqueue(world.survey, world.queue)([world.link], outcome=outcome))
     await writing.wait()
     running.cancel()
@@ -92,7 +92,7 @@ async def test_an_api_gone_half_way_leaves_no_planned_task_unqueued(world: World
         return UnavailableError("503") if pages[0] == 3 else None
 
     world.main.fail = fail
-    outcome = PlanOutcome()
+    outcome = EnqueueOutcome()
     with pytest.raises(UnavailableError):
         await Enqueue(world.survey, world.queue)([world.link], outcome=outcome)
     assert len(outcome.task_ids) == outcome.entities == 130
@@ -109,7 +109,7 @@ async def test_a_queue_that_fails_is_asked_no_more(world: World) -> None:
         return await enqueue(tasks)
 
     world.queue.enqueue = fails  # type: ignore[method-assign]
-    outcome = PlanOutcome()
+    outcome = EnqueueOutcome()
     with pytest.raises(StoreError):
         await Enqueue(world.survey, world.queue)([world.link], outcome=outcome)
     assert sizes == [100, 100]

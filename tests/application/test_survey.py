@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from imgsync.application.enqueue import Enqueue, PlanOutcome
+from imgsync.application.enqueue import Enqueue, EnqueueOutcome
 from imgsync.application.survey import Difference, NotSurveyed, Surveyed
 from imgsync.domain.errors import AuthorisationError, ImgsyncError, UnavailableError
 from imgsync.domain.model import Account, Link, LinkSettings, TokenKind
@@ -58,7 +58,7 @@ class Shops(World):
             account.calls.clear()
         return counts
 
-    async def sync(self) -> PlanOutcome:  # type: ignore[override]
+    async def sync(self) -> EnqueueOutcome:  # type: ignore[override]
         outcome = await self.plan_tasks(self.links)
         await self.worker(4).run(drain=True)
         return outcome

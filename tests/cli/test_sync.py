@@ -141,7 +141,7 @@ def test_sync_copies_and_a_second_sync_costs_nothing(ready: Cli, shop: Shop) -> 
     assert "3 images uploaded, 0 kept" in said
     assert shop.images(lamp) == THREE
     shop.emulator.reset_stats()
-    again = ready.json("sync", *BOTH)["plan"]
+    again = ready.json("sync", *BOTH)["enqueue"]
     assert (again["unchanged"], again["task_ids"]) == (1, [])
     assert shop.emulator.stats.api_calls == 4  # a page of each type of main, one of the child
     assert shop.emulator.stats.uploads == shop.emulator.stats.downloads == 0
@@ -165,7 +165,7 @@ def test_where_sync_is_off_nothing_is_read_or_queued(
     assert f"Image sync is off for child 'Child' ({shop.child.id}); nothing was done" in said
     told = ready.failed_json(*command, *BOTH, status=4)
     assert told["status"] == "off"
-    assert told.get("plan", told)["task_ids"] == []
+    assert told.get("enqueue", told)["task_ids"] == []
     assert sum(ready.json("queue", "status").values()) == 0
     assert shop.images(lamp) == []
     assert shop.emulator.stats.api_calls == 0
@@ -449,6 +449,6 @@ def test_a_task_of_a_sync_that_was_killed_keeps_no_entity_from_the_next(
     ready.ok("enqueue", *BOTH)
     assert asyncio.run(SqlTaskQueue(sqlite_database).claim(lease=timedelta(seconds=-1)))
     told = ready.json("sync", *BOTH)
-    assert (told["run"]["completed"], told["plan"]["task_ids"]) == (1, [2])
+    assert (told["run"]["completed"], told["enqueue"]["task_ids"]) == (1, [2])
     assert shop.images(lamp) == pictures(1)
     assert ready.json("queue", "status")["processing"] == 0

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from imgsync.application.enqueue import PlanOutcome
+from imgsync.application.enqueue import EnqueueOutcome
 from imgsync.application.work import Tally
 from imgsync.domain.model import Account, LinkSettings, TokenKind
 from imgsync.entrypoints.cli.runtime import run_async
@@ -44,7 +44,7 @@ class Chain:
             account.add_entity("product", name=name, external_code=name)
         return self.main.add_entity("product", name=name, external_code=name, images=images)
 
-    def sync(self, folder: Path, *, hosts: bool) -> PlanOutcome:
+    def sync(self, folder: Path, *, hosts: bool) -> EnqueueOutcome:
         """`hosts`: whether the settings name the storage's host. The counters begin anew."""
         container = Container(
             config=FixedConfig(
@@ -57,7 +57,7 @@ class Chain:
         self.emulator.reset_stats()
         tally = Tally()
 
-        async def run() -> PlanOutcome:
+        async def run() -> EnqueueOutcome:
             main, *children = (
                 Account(a.id, a.name, TokenKind.SOLUTION, f"token-of-{a.name}")
                 for a in (self.main, *self.children)

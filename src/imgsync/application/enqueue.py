@@ -1,4 +1,4 @@
-"""Puts work into the queue: what a plan finds, or what another program asks for by payload."""
+"""Puts work into the queue: what a survey finds, or what another program asks for by payload."""
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -29,7 +29,7 @@ _EXAMPLES = 3
 
 
 @dataclass(slots=True)
-class PlanOutcome:
+class EnqueueOutcome:
     """What a survey found, and the ids of the tasks that were queued for it.
 
     `entities`: those whose images are copied; `unchanged`: those that are as they should be;
@@ -127,8 +127,8 @@ class Enqueue:
         dry_run: bool = False,
         max_clear: int | None = None,
         progress: Callable[[Surveyed], None] = lambda _: None,
-        outcome: PlanOutcome | None = None,
-    ) -> PlanOutcome:
+        outcome: EnqueueOutcome | None = None,
+    ) -> EnqueueOutcome:
         """What was found and queued; in a dry run, nothing is queued.
 
         What clears a child's images comes last, once all of the child is compared: none where it is
@@ -138,7 +138,7 @@ class Enqueue:
         error is raised where no other is left. SyncIsOffError where no child receives images. The
         errors of the queue are raised.
         """
-        outcome = PlanOutcome() if outcome is None else outcome
+        outcome = EnqueueOutcome() if outcome is None else outcome
         outcome.off += [link.child for link in links if not link.settings.enabled]
         on = [link for link in links if link.settings.enabled]
         if links and not on:
@@ -163,7 +163,7 @@ class Enqueue:
                 if dry_run and found.difference is not Difference.EQUAL:
                     outcome.differences.append(found)
                 if found.request is not None and not found.clears:
-                    copies.append(_planned_task(found.request))
+                    copies.append(_task_of_request(found.request))
                 if len(copies) >= _BATCH and not dry_run:
                     full, copies = copies, []
                     await put_tasks(self.queue, full, outcome.queued)
@@ -178,14 +178,14 @@ class Enqueue:
         chosen = _allowed(clears.values(), max_clear, outcome)
         if dry_run:
             return outcome
-        await put_tasks(self.queue, [_planned_task(r) for r in chosen], outcome.queued)
+        await put_tasks(self.queue, [_task_of_request(r) for r in chosen], outcome.queued)
         for link in on:
             if link.child.id not in failed:
                 await self.survey.note_roles(link)
         return outcome
 
     @staticmethod
-    def _note(found: Surveyed, outcome: PlanOutcome, clears: _Clears) -> None:
+    def _note(found: Surveyed, outcome: EnqueueOutcome, clears: _Clears) -> None:
         match found.change:
             case Skip():
                 outcome.skipped.append(found)
@@ -214,7 +214,7 @@ class Enqueue:
 
 
 def _allowed(
-    clears: Iterable[_Clears], max_clear: int | None, outcome: PlanOutcome
+    clears: Iterable[_Clears], max_clear: int | None, outcome: EnqueueOutcome
 ) -> list[SyncRequest]:
     """The clears that may be done, child by child; the outcome tells of those that may not."""
     chosen: list[SyncRequest] = []
@@ -232,7 +232,7 @@ def _allowed(
     return chosen
 
 
-def _planned_task(request: SyncRequest) -> NewTask:
+def _task_of_request(request: SyncRequest) -> NewTask:
     # Here alone a request is written down, and `CopyImagesHandler` alone reads it back.
     return task_of(stored_payload(request), request)
 

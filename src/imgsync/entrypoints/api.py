@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 
 from imgsync.application.accounts import GivenAccount, find_account
 from imgsync.application.check import CheckReport
-from imgsync.application.enqueue import PlanOutcome
+from imgsync.application.enqueue import EnqueueOutcome
 from imgsync.application.survey import NotSurveyed, Surveyed
 from imgsync.application.work import Tally, TaskReport
 from imgsync.domain.model import Account, LinkSettings, MatchField, TokenKind
@@ -21,9 +21,9 @@ AccountOrName = Account | str
 
 @dataclass(frozen=True, slots=True)
 class SyncReport:
-    """What a sync found and queued (`plan`), and what became of it (`tally`)."""
+    """What a sync found and queued (`enqueued`), and what became of it (`tally`)."""
 
-    plan: PlanOutcome = field(default_factory=PlanOutcome)
+    enqueued: EnqueueOutcome = field(default_factory=EnqueueOutcome)
     tally: Tally = field(default_factory=Tally)
 
 
@@ -150,7 +150,7 @@ class Imgsync:
         types: Sequence[str] = (),
         match_by: MatchField | None = None,
         max_clear: int | None = None,
-    ) -> PlanOutcome:
+    ) -> EnqueueOutcome:
         """Queues a task for each entity that differs, of these children, of all that are linked to
         `main` or, without both, of all links, for `work` or ``imgsync worker``, here or elsewhere.
 
@@ -173,13 +173,13 @@ class Imgsync:
     ) -> SyncReport:
         """As `enqueue`, and runs what it has queued. A task that fails for a passing reason stays
         in the queue."""
-        plan = await self.enqueue(
+        enqueued = await self.enqueue(
             main, *children, types=types, match_by=match_by, max_clear=max_clear
         )
         tally = Tally()
         worker = self._container.worker()
-        await worker.run(drain=True, only=plan.task_ids, report=tally.add)
-        return SyncReport(plan, tally)
+        await worker.run(drain=True, only=enqueued.task_ids, report=tally.add)
+        return SyncReport(enqueued, tally)
 
     async def work(self, report: Callable[[TaskReport], None] = lambda _: None) -> Tally:
         """Runs every task that is due, whoever has queued it; `report` hears of each that ended.

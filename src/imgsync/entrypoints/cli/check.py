@@ -7,7 +7,14 @@ from imgsync.application.survey import Difference
 from imgsync.domain.errors import SyncIsOffError
 from imgsync.domain.model import Link
 from imgsync.entrypoints.cli.output import print_json, say
-from imgsync.entrypoints.cli.planning import (
+from imgsync.entrypoints.cli.runtime import (
+    STATUSES,
+    json_option,
+    pass_container,
+    run_async,
+    with_hint,
+)
+from imgsync.entrypoints.cli.surveys import (
     children_option,
     chosen_field,
     difference_as_dict,
@@ -16,13 +23,6 @@ from imgsync.entrypoints.cli.planning import (
     off_message,
     print_differences,
     types_option,
-)
-from imgsync.entrypoints.cli.runtime import (
-    STATUSES,
-    json_option,
-    pass_container,
-    run_async,
-    with_hint,
 )
 from imgsync.entrypoints.container import Container
 from imgsync.entrypoints.exit_status import ExitStatus

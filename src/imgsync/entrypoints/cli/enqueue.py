@@ -6,20 +6,10 @@ from typing import Any, TextIO
 
 import click
 
-from imgsync.application.enqueue import PayloadChoice, PlanOutcome
+from imgsync.application.enqueue import EnqueueOutcome, PayloadChoice
 from imgsync.domain.errors import SyncIsOffError
 from imgsync.domain.ports.queue import Enqueued
 from imgsync.entrypoints.cli.output import print_json, say
-from imgsync.entrypoints.cli.planning import (
-    children_option,
-    chosen_field,
-    main_option,
-    match_option,
-    max_clear_option,
-    off_message,
-    print_skipped,
-    types_option,
-)
 from imgsync.entrypoints.cli.runtime import (
     STATUSES,
     in_part,
@@ -28,6 +18,16 @@ from imgsync.entrypoints.cli.runtime import (
     run_async,
     tell_trouble,
     with_hint,
+)
+from imgsync.entrypoints.cli.surveys import (
+    children_option,
+    chosen_field,
+    main_option,
+    match_option,
+    max_clear_option,
+    off_message,
+    print_skipped,
+    types_option,
 )
 from imgsync.entrypoints.container import Container
 from imgsync.entrypoints.exit_status import ExitStatus
@@ -65,37 +65,40 @@ def enqueue(
         if main_id or children or match_by or types or max_clear is not None:
             raise click.UsageError("--payload stands alone; the payload names its accounts")
         return _enqueue_payloads(container, payload_file, as_json)
-    find_links, enqueue_link, plan = container.find_links(), container.enqueue(), PlanOutcome()
+    find_links, enqueue_links = container.find_links(), container.enqueue()
+    found = EnqueueOutcome()
 
     async def put() -> None:
-        await enqueue_link(
+        await enqueue_links(
             await find_links(main_id, children),
             match_by=chosen_field(match_by),
             types=types,
             max_clear=max_clear,
-            outcome=plan,
+            outcome=found,
         )
 
     try:
-        trouble = in_part(lambda: run_async(container, put), lambda: bool(plan.task_ids))
+        trouble = in_part(lambda: run_async(container, put), lambda: bool(found.task_ids))
     except SyncIsOffError as error:
         say(with_hint(error), err=True)
-        return _print(plan, ExitStatus.OFF, None, as_json)
-    status = ExitStatus.PART if trouble or plan.in_part else ExitStatus.DONE
-    return _print(plan, status, trouble, as_json)
+        return _print(found, ExitStatus.OFF, None, as_json)
+    status = ExitStatus.PART if trouble or found.in_part else ExitStatus.DONE
+    return _print(found, status, trouble, as_json)
 
 
-def _print(plan: PlanOutcome, status: ExitStatus, trouble: str | None, as_json: bool) -> ExitStatus:
+def _print(
+    found: EnqueueOutcome, status: ExitStatus, trouble: str | None, as_json: bool
+) -> ExitStatus:
     tell_trouble(trouble)
     if as_json:
-        print_json(plan.as_dict() | ({"error": trouble} if trouble else {}), status)
+        print_json(found.as_dict() | ({"error": trouble} if trouble else {}), status)
         return status
-    print_skipped(plan)
+    print_skipped(found)
     say(
-        f"Queued {len(plan.task_ids)} tasks with {plan.images} images"
-        + (f", {plan.clears} of them to clear," if plan.clears else "")
-        + f" ({plan.created} new, {plan.updated} updated); {plan.unchanged} unchanged, "
-        f"{len(plan.skipped)} skipped."
+        f"Queued {len(found.task_ids)} tasks with {found.images} images"
+        + (f", {found.clears} of them to clear," if found.clears else "")
+        + f" ({found.created} new, {found.updated} updated); {found.unchanged} unchanged, "
+        f"{len(found.skipped)} skipped."
     )
     return status
 

@@ -1,4 +1,4 @@
-"""imgsync sync: plan and run at once."""
+"""imgsync sync: enqueue and work at once."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,24 +9,12 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from imgsync.application.enqueue import PlanOutcome
+from imgsync.application.enqueue import EnqueueOutcome
 from imgsync.application.work import Tally, TaskReport, Worker
 from imgsync.domain.errors import SyncIsOffError
 from imgsync.domain.model import Link
 from imgsync.domain.text import shown
 from imgsync.entrypoints.cli.output import print_json, say
-from imgsync.entrypoints.cli.planning import (
-    children_option,
-    chosen_field,
-    difference_as_dict,
-    main_option,
-    match_option,
-    max_clear_option,
-    off_message,
-    print_differences,
-    print_skipped,
-    types_option,
-)
 from imgsync.entrypoints.cli.runtime import (
     INTERRUPTED,
     STATUSES,
@@ -38,6 +26,18 @@ from imgsync.entrypoints.cli.runtime import (
     with_hint,
 )
 from imgsync.entrypoints.cli.signals import STOPPING, stopped_by_signals
+from imgsync.entrypoints.cli.surveys import (
+    children_option,
+    chosen_field,
+    difference_as_dict,
+    main_option,
+    match_option,
+    max_clear_option,
+    off_message,
+    print_differences,
+    print_skipped,
+    types_option,
+)
 from imgsync.entrypoints.container import Container
 from imgsync.entrypoints.exit_status import Ends, ExitStatus
 
@@ -47,7 +47,7 @@ class _Run:
     """What a sync has done so far."""
 
     links: list[Link] = field(default_factory=list)
-    plan: PlanOutcome = field(default_factory=PlanOutcome)
+    enqueued: EnqueueOutcome = field(default_factory=EnqueueOutcome)
     tally: Tally = field(default_factory=Tally)
     ends: Ends = field(default_factory=Ends)
     trouble: str | None = None
@@ -55,11 +55,11 @@ class _Run:
     @property
     def left(self) -> int:
         """Queued tasks that have not completed; those that failed among them."""
-        return len(set(self.plan.task_ids)) - self.ends.completed
+        return len(set(self.enqueued.task_ids)) - self.ends.completed
 
     @property
     def status(self) -> ExitStatus:
-        if self.trouble or self.plan.in_part or self.left > 0:
+        if self.trouble or self.enqueued.in_part or self.left > 0:
             return ExitStatus.PART
         return self.ends.status
 
@@ -106,7 +106,7 @@ def sync(
                 dry_run=dry_run,
                 max_clear=max_clear,
                 progress=lambda found: bar.advance(bars[found.link.child.id]),
-                outcome=run.plan,
+                outcome=run.enqueued,
             )
             for task in bar.tasks:
                 bar.update(task.id, total=task.completed)
@@ -114,11 +114,13 @@ def sync(
                 await _copy(container.worker(), run, bar, container.config().grace_seconds)
 
     try:
-        stopped_by = in_part(lambda: run_async(container, work), lambda: bool(run.plan.task_ids))
+        stopped_by = in_part(
+            lambda: run_async(container, work), lambda: bool(run.enqueued.task_ids)
+        )
     except SyncIsOffError as error:
         say(with_hint(error), err=True)
         if as_json:
-            print_json({"plan": run.plan.as_dict(), "run": None}, ExitStatus.OFF)
+            print_json({"enqueue": run.enqueued.as_dict(), "run": None}, ExitStatus.OFF)
         return ExitStatus.OFF
     run.trouble = stopped_by or run.trouble
     tell_trouble(run.trouble)
@@ -134,14 +136,14 @@ def _survey_of(link: Link) -> str:
 
 
 async def _copy(worker: Worker, run: _Run, bar: Progress, grace_seconds: float) -> None:
-    copying = bar.add_task("Copying", total=len(run.plan.task_ids))
+    copying = bar.add_task("Copying", total=len(run.enqueued.task_ids))
 
     def report(ended: TaskReport) -> None:
         run.report(ended)
         bar.advance(copying)
 
     with stopped_by_signals(worker.stop, worker.abort, grace_seconds, STOPPING):
-        await worker.run(drain=True, only=run.plan.task_ids, report=report)
+        await worker.run(drain=True, only=run.enqueued.task_ids, report=report)
     if worker.stopped:
         run.trouble = INTERRUPTED if run.left else None
 
@@ -155,23 +157,23 @@ def _progress() -> Iterator[Progress]:
 
 def _as_dict(run: _Run, dry_run: bool) -> dict[str, Any]:
     told: dict[str, Any] = {
-        "plan": run.plan.as_dict(),
+        "enqueue": run.enqueued.as_dict(),
         "run": None if dry_run else run.tally.as_dict(),
     }
     if dry_run:
-        told["differences"] = [difference_as_dict(found) for found in run.plan.differences]
+        told["differences"] = [difference_as_dict(found) for found in run.enqueued.differences]
     return told | ({"error": run.trouble} if run.trouble else {})
 
 
 def _print(run: _Run, dry_run: bool) -> None:
-    plan, tally = run.plan, run.tally
-    print_skipped(plan)
+    enqueued, tally = run.enqueued, run.tally
+    print_skipped(enqueued)
     if dry_run:
-        print_differences(plan.differences)
+        print_differences(enqueued.differences)
         say(
-            f"Would copy {plan.images} images to {plan.entities} entities"
-            + (f" and clear those of {plan.clears}" if plan.clears else "")
-            + f"; {plan.unchanged} unchanged, {len(plan.skipped)} skipped."
+            f"Would copy {enqueued.images} images to {enqueued.entities} entities"
+            + (f" and clear those of {enqueued.clears}" if enqueued.clears else "")
+            + f"; {enqueued.unchanged} unchanged, {len(enqueued.skipped)} skipped."
         )
         return
     for line in tally.warnings + tally.errors:

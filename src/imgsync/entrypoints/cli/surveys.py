@@ -1,10 +1,10 @@
-"""What enqueue and sync share: their options, and what they say of a plan."""
+"""What check, enqueue and sync share: their options, and what they say of a survey."""
 
 from collections.abc import Sequence
 
 import click
 
-from imgsync.application.enqueue import PlanOutcome
+from imgsync.application.enqueue import EnqueueOutcome
 from imgsync.application.survey import Difference, Surveyed
 from imgsync.domain.errors import SyncIsOffError
 from imgsync.domain.model import Account, MatchField, RemoteImage, SourceImage
@@ -46,8 +46,8 @@ def chosen_field(match_by: str | None) -> MatchField | None:
     return MatchField(match_by) if match_by else None
 
 
-def print_skipped(outcome: PlanOutcome) -> None:
-    """Says on stderr what a plan leaves out, and why."""
+def print_skipped(outcome: EnqueueOutcome) -> None:
+    """Says on stderr what a survey leaves out, and why."""
     several = len({p.link.child.id for p in outcome.skipped}) > 1
     for p in outcome.skipped:
         what = f"{p.entity_type} '{p.name}'" if p.name else p.entity_type
