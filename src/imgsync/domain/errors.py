@@ -119,6 +119,11 @@ class ImageRejectedError(ImgsyncError):
     """The API refused an image (codes 51001, 51002, 51004, 51005, 51006)."""
 
 
+class RequestTooLargeError(ImageRejectedError):
+    """The request was more than the API takes or can do in its time (codes 1044 and 1088, 413):
+    with less in it, it may pass."""
+
+
 class UnavailableError(ImgsyncError):
     """Timeouts, 5xx, code 51007 or a rate limit that outlasted the client's own retries."""
 

@@ -59,6 +59,69 @@ class Parking:
 
 
 @dataclass(frozen=True, slots=True)
+class Abilities:
+    """What an account's API has shown that it can do; None: not shown yet."""
+
+    bulk: bool | None = None
+    """Takes lists of images in one request for many entities."""
+
+    bulk_keeps: bool | None = None
+    """Keeps images by meta in such lists."""
+
+    permanent_links: bool | None = None
+    """Gives addresses of images that cost the account nothing."""
+
+    permanent_hosts: frozenset[str] = frozenset()
+    """Hosts, in lower case, that the API itself named in such addresses."""
+
+    images_move_updated: bool | None = None
+    """A change of images alone moves the entity's `updated`."""
+
+    accepted_image_bytes: int | None = None
+    """Bytes of the largest image file that was taken."""
+
+    refused_image_bytes: int | None = None
+    """Bytes of the smallest that was refused as too large."""
+
+    refused_formats: frozenset[str] = frozenset()
+    """Formats, in lower case, that were refused as no image though the picture was whole."""
+
+    head: bool | None = None
+    """HEAD on a download address tells the size."""
+
+    def with_shown(self, later: "Abilities") -> "Abilities":
+        """What both have shown; `later` has the last word where they contradict each other."""
+
+        def last(was: bool | None, now: bool | None) -> bool | None:
+            return was if now is None else now
+
+        accepted = _largest(self.accepted_image_bytes, later.accepted_image_bytes)
+        refused = _smallest(self.refused_image_bytes, later.refused_image_bytes)
+        if accepted is not None and refused is not None and accepted >= refused:
+            # The limit was changed, and what was shown before tells of the old one.
+            accepted, refused = later.accepted_image_bytes, later.refused_image_bytes
+        return Abilities(
+            bulk=last(self.bulk, later.bulk),
+            bulk_keeps=last(self.bulk_keeps, later.bulk_keeps),
+            permanent_links=last(self.permanent_links, later.permanent_links),
+            permanent_hosts=self.permanent_hosts | later.permanent_hosts,
+            images_move_updated=last(self.images_move_updated, later.images_move_updated),
+            accepted_image_bytes=accepted,
+            refused_image_bytes=refused,
+            refused_formats=self.refused_formats | later.refused_formats,
+            head=last(self.head, later.head),
+        )
+
+
+def _largest(*sizes: int | None) -> int | None:
+    return max((size for size in sizes if size is not None), default=None)
+
+
+def _smallest(*sizes: int | None) -> int | None:
+    return min((size for size in sizes if size is not None), default=None)
+
+
+@dataclass(frozen=True, slots=True)
 class Account:
     """An account and its credentials. `secret` is left out of repr so that no log shows it.
 

@@ -16,6 +16,7 @@ from imgsync.testing.contracts.repositories import (
 )
 from imgsync.testing.contracts.storage import ContentStoreContract
 from imgsync.testing.memory import (
+    MemoryAbilities,
     MemoryAccounts,
     MemoryContentStore,
     MemoryPaceStore,
@@ -42,6 +43,7 @@ __all__ = [
     "AccountRepositoryContract",
     "Backend",
     "ContentStoreContract",
+    "MemoryAbilities",
     "MemoryAccounts",
     "MemoryContentStore",
     "MemoryMoySklad",

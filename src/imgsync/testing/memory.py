@@ -25,7 +25,14 @@ from imgsync.domain.errors import (
     UnsafePathError,
 )
 from imgsync.domain.formats import safe_suffix
-from imgsync.domain.model import Account, AccountRole, LinkSettings, Parking, StoredLink
+from imgsync.domain.model import (
+    Abilities,
+    Account,
+    AccountRole,
+    LinkSettings,
+    Parking,
+    StoredLink,
+)
 from imgsync.domain.ports.clock import Clock
 from imgsync.domain.ports.pace import Step, T
 from imgsync.domain.ports.queue import Enqueued, NewTask
@@ -69,6 +76,7 @@ class MemoryStore:
     tasks: dict[TaskId, Task] = field(default_factory=dict)
     accounts: dict[str, Account] = field(default_factory=dict)
     parkings: dict[str, Parking] = field(default_factory=dict)
+    abilities: dict[str, Abilities] = field(default_factory=dict)
     settings: dict[str, LinkSettings] = field(default_factory=dict)
     mains: dict[str, str] = field(default_factory=dict)
     records: dict[EntityKey, SyncRecord] = field(default_factory=dict)
@@ -541,6 +549,26 @@ class MemoryAccounts:
 
 def _credentials(account: Account) -> tuple[object, ...]:
     return account.token_kind, account.secret, account.login
+
+
+class MemoryAbilities:
+    """Implements `AbilityRepository`."""
+
+    def __init__(self, store: MemoryStore | None = None) -> None:
+        self.store = MemoryStore() if store is None else store
+
+    async def get(self, account_id: str) -> Abilities:
+        await self.store.now()
+        return self.store.abilities.get(account_id, Abilities())
+
+    async def learn(self, account_id: str, shown: Abilities) -> None:
+        await self.store.now()
+        known = self.store.abilities.get(account_id, Abilities())
+        self.store.abilities[account_id] = known.with_shown(shown)
+
+    async def forget(self, account_id: str) -> None:
+        await self.store.now()
+        self.store.abilities.pop(account_id, None)
 
 
 class MemorySettings:

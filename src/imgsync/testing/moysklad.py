@@ -9,7 +9,7 @@ import uuid
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from imgsync.domain.errors import (
     ApiError,
@@ -18,12 +18,15 @@ from imgsync.domain.errors import (
     ImageError,
     ImageRejectedError,
     ImageTooLargeError,
+    ImgsyncError,
     LeaseLostError,
     NotFoundError,
+    RequestTooLargeError,
     UnavailableError,
 )
 from imgsync.domain.formats import image_format
 from imgsync.domain.model import (
+    Abilities,
     Account,
     Element,
     Entity,
@@ -35,7 +38,13 @@ from imgsync.domain.model import (
     last_segment,
 )
 from imgsync.domain.packing import RequestRoom
-from imgsync.domain.ports.moysklad import ApiLimits, ReadContent, WritePermit
+from imgsync.domain.ports.moysklad import (
+    ApiLimits,
+    BulkRoom,
+    ImageSet,
+    ReadContent,
+    WritePermit,
+)
 from imgsync.domain.ports.storage import TempFile
 
 _T = TypeVar("_T")
@@ -65,7 +74,46 @@ def _size_of(elements: Sequence[Element]) -> int:
     return len(json.dumps(written, separators=(",", ":"))) + sum(contents)
 
 
-MEMORY_LIMITS = ApiLimits(RequestRoom(20_000_000, _size_of), 10 * 1024 * 1024, 5)
+_ENTITY_BYTES = 300
+"""Of the JSON that names an entity beside its images; more than it ever has."""
+
+
+def _size_of_sets(sets: Sequence[ImageSet]) -> int:
+    return 2 + sum(_ENTITY_BYTES + _size_of(one.elements) for one in sets)
+
+
+MEMORY_LIMITS = ApiLimits(
+    RequestRoom(20_000_000, _size_of),
+    10 * 1024 * 1024,
+    5,
+    BulkRoom(20_000_000, 100, _size_of_sets),
+)
+
+
+@dataclass
+class _Permits:
+    """Implements `WritePermit` for those of many sets together; `lost` are those without one."""
+
+    permits: Sequence[WritePermit]
+    lost: dict[int, LeaseLostError] = field(default_factory=dict)
+
+    async def confirm(self) -> float:
+        """The shortest of those that are confirmed."""
+        answers = await asyncio.gather(*map(self._ask, self.permits), return_exceptions=True)
+        shortest = []
+        for number, answer in enumerate(answers):
+            if isinstance(answer, LeaseLostError):
+                self.lost[number] = answer
+            elif isinstance(answer, BaseException):
+                raise answer
+            else:
+                shortest.append(answer)
+        return min(shortest, default=60.0)
+
+    async def _ask(self, permit: WritePermit) -> float:
+        if (seconds := await permit.confirm()) <= 0:
+            raise LeaseLostError("the permit is over")
+        return seconds
 
 
 @dataclass
@@ -75,10 +123,14 @@ class MemoryMoySklad:
     `calls` notes every call, such as ``download URL``; `request_sizes` the bytes of each list that
     was set. `fail` is asked before each call is done, and what it returns is raised.
 
+    `shown` is what its answers have shown.
+
     What the documents leave open, each as it is hoped for: `knows_lengths`, whether HEAD tells the
     size of a file; `refusal_keeps_list`, whether a list that was refused leaves the one there is,
     or none; `keeps_updated`, whether a kept image keeps its `updated`; `takes_image_bytes`, the
-    largest file it takes, whatever `limits` say; `seconds_per_write`, how long one takes.
+    largest file it takes, whatever `limits` say; `seconds_per_write`, how long one takes; `bulk`,
+    what it does with the lists of many entities; `bulk_keeps`, what with an image that one of these
+    keeps.
     """
 
     entities: dict[str, dict[str, Entity]] = field(default_factory=dict)
@@ -91,6 +143,9 @@ class MemoryMoySklad:
     keeps_updated: bool = True
     takes_image_bytes: int = 10 * 1024 * 1024
     seconds_per_write: float = 0.0
+    bulk: Literal["set", "ignored", "refused"] = "set"
+    bulk_keeps: Literal["taken", "dropped", "refused"] = "taken"
+    shown: Abilities = field(default_factory=Abilities)
     unreadable_rows: list[str] = field(default_factory=list)
     limits: ApiLimits = MEMORY_LIMITS
     page_sizes: Mapping[bool, int] = field(default_factory=lambda: {True: 100, False: 1000})
@@ -169,6 +224,58 @@ class MemoryMoySklad:
 
         return await self._permitted(permit, write)
 
+    async def set_many(
+        self, entity_type: EntityType, sets: Sequence[ImageSet]
+    ) -> list[list[RemoteImage] | ImgsyncError]:
+        if not self.limits.bulk.holds(sets):
+            raise RequestTooLargeError("more than one request holds")
+        permits = _Permits([one.permit for one in sets])
+
+        async def write() -> list[list[RemoteImage] | ImgsyncError]:
+            sent = [one for number, one in enumerate(sets) if number not in permits.lost]
+            found = iter(await self._written_many(entity_type, sent) if sent else [])
+            return [
+                permits.lost[number] if number in permits.lost else next(found)
+                for number in range(len(sets))
+            ]
+
+        return await self._permitted(permits, write)
+
+    async def _written_many(
+        self, entity_type: EntityType, sets: Sequence[ImageSet]
+    ) -> list[list[RemoteImage] | ImgsyncError]:
+        await self._begin("set_many")
+        self.request_sizes.append(self.limits.bulk.size_of(sets))
+        if self.bulk == "refused":
+            raise ApiError("1007: the field 'images' is not known")
+        found: list[tuple[ImageSet, list[RemoteImage] | ImgsyncError]] = []
+        for one in sets:
+            try:
+                entity = self._entity(entity_type.name, one.entity_id)
+                if self.bulk == "ignored":
+                    found.append((one, list(entity.images)))
+                    continue
+                elements = self._bulk_elements(one.elements)
+                found.append((one, await self._written(entity_type, entity, elements, one.read)))
+            except (ImageRejectedError, NotFoundError) as error:
+                found.append((one, error))
+        # Nothing is done before the whole request has come.
+        for one, images in found if self.bulk == "set" else []:
+            entity_id = one.entity_id
+            if isinstance(images, list):
+                self._replace(entity_type, self._entity(entity_type.name, entity_id), images)
+            elif isinstance(images, ImageRejectedError) and not self.refusal_keeps_list:
+                self._replace(entity_type, self._entity(entity_type.name, entity_id), [])
+        return [images for _, images in found]
+
+    def _bulk_elements(self, elements: Sequence[Element]) -> Sequence[Element]:
+        if self.bulk_keeps == "taken":
+            return elements
+        uploads = [element for element in elements if not isinstance(element, Keep)]
+        if self.bulk_keeps == "refused" and len(uploads) != len(elements):
+            raise ImageRejectedError("51001")
+        return uploads
+
     async def delete_images(
         self,
         entity_type: EntityType,
@@ -191,7 +298,10 @@ class MemoryMoySklad:
     async def content_length(self, url: str) -> int | None:
         await self._begin(f"content_length {url}")
         content = self._blob(url)
-        return len(content) if self.knows_lengths and content is not None else None
+        if content is None:
+            return None
+        self._show(Abilities(head=self.knows_lengths))
+        return len(content) if self.knows_lengths else None
 
     async def download(
         self,
@@ -248,9 +358,15 @@ class MemoryMoySklad:
             if image_format(content) is None:
                 raise ImageRejectedError("51002")
             if len(content) > self.takes_image_bytes:
+                self._show(Abilities(refused_image_bytes=len(content)))
                 raise ImageRejectedError("51004")
             images.append(self._store(entity_type.name, entity.id, element.filename, content))
+        uploaded = [e.size for e in elements if not isinstance(e, Keep)]
+        self._show(Abilities(accepted_image_bytes=max(uploaded, default=None)))
         return images
+
+    def _show(self, shown: Abilities) -> None:
+        self.shown = self.shown.with_shown(shown)
 
     async def _begin(self, call: str) -> None:
         await asyncio.sleep(0)

@@ -17,16 +17,22 @@ from imgsync.adapters.moysklad.network import only_clean, ssl_context, storage_t
 from imgsync.adapters.moysklad.owner import OwnerCheck
 from imgsync.adapters.moysklad.pace import Pacer, ProcessPaces, learnt_weight, request_weight
 from imgsync.adapters.moysklad.requests import (
-    API_LIMITS,
     StreamedBody,
+    api_limits,
     image_array,
     keep_meta,
     small_body,
 )
 from imgsync.adapters.moysklad.rows import EntityModel, Images, Page, name_of, parse, rows_of
 from imgsync.adapters.moysklad.transport import EXCHANGE_SECONDS, ApiTransport
-from imgsync.domain.errors import ApiError, NotFoundError, PermissionDeniedError
+from imgsync.domain.errors import (
+    ApiError,
+    ImgsyncError,
+    NotFoundError,
+    PermissionDeniedError,
+)
 from imgsync.domain.model import (
+    Abilities,
     Account,
     Element,
     Entity,
@@ -37,7 +43,7 @@ from imgsync.domain.model import (
     TokenKind,
 )
 from imgsync.domain.ports.clock import Clock
-from imgsync.domain.ports.moysklad import ApiLimits, ReadContent, WritePermit
+from imgsync.domain.ports.moysklad import ApiLimits, ImageSet, ReadContent, WritePermit
 from imgsync.domain.ports.pace import PaceStore
 from imgsync.domain.ports.storage import TempFile
 
@@ -59,10 +65,16 @@ class MoySkladClient:
         self._downloader = downloader
         self._owner = owner
         self._gives_permanent_links = True
+        self._limits = api_limits(transport.api_url)
+        self._shown = Abilities()
 
     @property
     def limits(self) -> ApiLimits:
-        return API_LIMITS
+        return self._limits
+
+    @property
+    def shown(self) -> Abilities:
+        return self._shown
 
     async def list_entities(
         self, entity_type: EntityType, *, with_images: bool, permanent_links: bool = False
@@ -140,6 +152,11 @@ class MoySkladClient:
                 f"{len(images.images)} came back"
             )
         return images.images
+
+    async def set_many(
+        self, entity_type: EntityType, sets: Sequence[ImageSet]
+    ) -> list[list[RemoteImage] | ImgsyncError]:
+        raise ApiError("lists of many entities are not sent yet")
 
     async def delete_images(
         self,

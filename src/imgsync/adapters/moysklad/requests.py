@@ -10,18 +10,21 @@ import json
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 from imgsync.adapters.moysklad.limits import (
+    MAX_BULK_ENTITIES,
     MAX_IMAGE_BYTES,
     MAX_PARALLEL_REQUESTS,
     MAX_REQUEST_BYTES,
 )
 from imgsync.domain.model import Element, Keep, Upload
 from imgsync.domain.packing import RequestRoom
-from imgsync.domain.ports.moysklad import ApiLimits, ReadContent
+from imgsync.domain.ports.moysklad import ApiLimits, BulkRoom, ImageSet, ReadContent
 
 ARRAY_OPEN, ARRAY_CLOSE, ELEMENT_SEPARATOR = b"[", b"]", b","
 UPLOAD_SUFFIX = b'"}'
+ENTITY_SUFFIX = b"}"
 
 
 def keep_meta(href: str) -> dict[str, dict[str, str]]:
@@ -58,10 +61,46 @@ def array_size(elements: Iterable[Element]) -> int:
     return len(ARRAY_OPEN) + sum(sizes) + separators + len(ARRAY_CLOSE)
 
 
-API_LIMITS = ApiLimits(
-    RequestRoom(MAX_REQUEST_BYTES, array_size), MAX_IMAGE_BYTES, MAX_PARALLEL_REQUESTS
-)
-"""What use cases must know of these limits."""
+def entity_prefix(listing: str, type_name: str, entity_id: str) -> bytes:
+    """JSON of an entity up to its array of images; `ENTITY_SUFFIX` follows that array.
+
+    `listing`: address of the entities of the type.
+    """
+    meta = {
+        "href": f"{listing}/{quote(entity_id, safe='')}",
+        "type": type_name,
+        "mediaType": "application/json",
+    }
+    return f'{{"meta":{json.dumps(meta, separators=(",", ":"))},"images":'.encode("ascii")
+
+
+def bulk_size(listing: str, type_name: str, sets: Sequence[ImageSet]) -> int:
+    """Encoded JSON bytes of a whole body that sets the lists of many entities."""
+    sizes = [
+        len(entity_prefix(listing, type_name, one.entity_id))
+        + array_size(one.elements)
+        + len(ENTITY_SUFFIX)
+        for one in sets
+    ]
+    separators = len(ELEMENT_SEPARATOR) * max(0, len(sizes) - 1)
+    return len(ARRAY_OPEN) + sum(sizes) + separators + len(ARRAY_CLOSE)
+
+
+_ANY_TYPE = "t" * 40
+"""As long as the name of any type."""
+
+
+def api_limits(api_url: str) -> ApiLimits:
+    """What use cases must know of these limits, at the API of a base URL."""
+    listing = f"{api_url}/entity/{_ANY_TYPE}"
+    return ApiLimits(
+        RequestRoom(MAX_REQUEST_BYTES, array_size),
+        MAX_IMAGE_BYTES,
+        MAX_PARALLEL_REQUESTS,
+        BulkRoom(
+            MAX_REQUEST_BYTES, MAX_BULK_ENTITIES, lambda sets: bulk_size(listing, _ANY_TYPE, sets)
+        ),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -140,6 +140,11 @@ class ApiTransport:
         self._authorisation = _authorisation(account)
         self._gate = RequestGate(account, monotonic)
 
+    @property
+    def api_url(self) -> str:
+        """The API's base, without a slash at its end."""
+        return self._policy.api_url
+
     async def json(
         self,
         method: str,

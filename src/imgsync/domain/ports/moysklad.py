@@ -4,22 +4,21 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from imgsync.domain.model import Account, Element, EntityPage, EntityType, Identity, RemoteImage
+from imgsync.domain.errors import ImgsyncError
+from imgsync.domain.model import (
+    Abilities,
+    Account,
+    Element,
+    EntityPage,
+    EntityType,
+    Identity,
+    RemoteImage,
+)
 from imgsync.domain.packing import RequestRoom
 from imgsync.domain.ports.storage import TempFile
 
 ReadContent = Callable[[str], AsyncIterator[bytes]]
 """Bytes of the file of an `Upload`, by its key, in chunks; called anew for every repetition."""
-
-
-@dataclass(frozen=True, slots=True)
-class ApiLimits:
-    """What the API takes: elements of one request that sets a list, bytes of one image file,
-    requests of one account at once."""
-
-    request: RequestRoom
-    image_bytes: int
-    parallel_requests: int
 
 
 class WritePermit(Protocol):
@@ -33,6 +32,43 @@ class WritePermit(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class ImageSet:
+    """One entity's whole list, to be set together with others."""
+
+    entity_id: str
+    elements: Sequence[Element]
+    read: ReadContent
+    permit: WritePermit
+
+
+@dataclass(frozen=True, slots=True)
+class BulkRoom:
+    """What one request that sets the lists of many entities can hold.
+
+    `size_of` tells how many of the `max_bytes` some sets take together; a few more than they do,
+    as it does not ask for their type.
+    """
+
+    max_bytes: int
+    max_entities: int
+    size_of: Callable[[Sequence[ImageSet]], int]
+
+    def holds(self, sets: Sequence[ImageSet]) -> bool:
+        return len(sets) <= self.max_entities and self.size_of(sets) <= self.max_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ApiLimits:
+    """What the API takes: elements of one request that sets a list, bytes of one image file,
+    requests of one account at once, sets of one request for many entities."""
+
+    request: RequestRoom
+    image_bytes: int
+    parallel_requests: int
+    bulk: BulkRoom
+
+
 class MoySkladPort(Protocol):
     """The API of one account. Errors: AuthorisationError, AccountParkedError, NotFoundError,
     PermissionDeniedError, ApiError, UnavailableError after the adapter's own retries.
@@ -43,6 +79,12 @@ class MoySkladPort(Protocol):
 
     @property
     def limits(self) -> ApiLimits: ...
+
+    @property
+    def shown(self) -> Abilities:
+        """What the answers to this port's calls have shown by themselves: permanent links and
+        their hosts, HEAD, sizes and formats of images. The rest is for its callers to find out."""
+        ...
 
     def list_entities(
         self, entity_type: EntityType, *, with_images: bool, permanent_links: bool = False
@@ -77,6 +119,25 @@ class MoySkladPort(Protocol):
         not documented. LeaseLostError of the permit, which is confirmed right before the request
         goes out; a request that outlasts it is broken off. WrongAccountError where the
         credentials are another account's; nothing is sent then.
+        """
+        ...
+
+    async def set_many(
+        self, entity_type: EntityType, sets: Sequence[ImageSet]
+    ) -> list[list[RemoteImage] | ImgsyncError]:
+        """Sets the lists of many entities in one request. One result for each set, in order: the
+        entity's images as the answer shows them, or the error of that entity alone. Nothing says
+        that the API sets what it is sent: the images may be those that were there before.
+
+        Errors of one: ImageRejectedError, StorageFullError, NotFoundError as in `set_images`;
+        LeaseLostError where its permit cannot be confirmed, and the others are sent without it;
+        ApiError also where the answer does not tell the list, which has to be listed anew then.
+
+        All permits are confirmed right before the request, and the shortest bounds it. Raised, for
+        all of them: LeaseLostError where it would have outlasted that one; RequestTooLargeError
+        for more than `limits.bulk` holds, and where the API takes no such request or not in its
+        time; else the error of an answer that refuses the whole. What was set is not known then,
+        but to set it again does no harm.
         """
         ...
 
