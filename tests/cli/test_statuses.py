@@ -139,7 +139,7 @@ def test_a_signal_while_the_end_is_told_changes_nothing(
 
     monkeypatch.setattr(module, "say", interrupted)
     handlers = [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)]
-    assert ("tasks completed" if command == "sync" else "Queued 1 tasks") in ready.ok(
+    assert ("1 task completed" if command == "sync" else "Queued 1 task") in ready.ok(
         command, *BOTH
     )
     assert [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)] == handlers
@@ -217,7 +217,7 @@ def test_pruning_tells_how_many_tasks_are_gone(
     monkeypatch.setenv("IMGSYNC_KEEP_DAYS", "5000")
     assert "0 tasks" in ready.ok("queue", "prune")
     monkeypatch.delenv("IMGSYNC_KEEP_DAYS")
-    assert "1 tasks deleted" in ready.ok("queue", "prune")
+    assert "1 task deleted" in ready.ok("queue", "prune")
     # What was copied is known still.
     again = ready.json("sync", *BOTH)
     assert (again["enqueue"]["unchanged"], again["run"]["completed"]) == (1, 0)

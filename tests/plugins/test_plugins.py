@@ -59,7 +59,7 @@ def test_a_plugins_payload_format_and_type_are_used(
     run_imgsync("settings", "set", "--child", "child", "--sync-images-all")
     done = run_imgsync("enqueue", "--payload", str(payload), site=installed_sample)
     assert done.returncode == 0, done.stderr
-    assert "Queued 1 tasks" in done.stdout
+    assert "Queued 1 task" in done.stdout
     without = run_imgsync("enqueue", "--payload", str(payload))
     assert without.returncode == 1
     assert "field 'images'" in without.stderr

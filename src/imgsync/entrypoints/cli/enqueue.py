@@ -9,6 +9,7 @@ import click
 from imgsync.application.enqueue import EnqueueOutcome, PayloadChoice
 from imgsync.domain.errors import SyncIsOffError
 from imgsync.domain.ports.queue import Enqueued
+from imgsync.domain.text import counted
 from imgsync.entrypoints.cli.output import print_json, say
 from imgsync.entrypoints.cli.runtime import (
     STATUSES,
@@ -95,7 +96,7 @@ def _print(
         return status
     print_skipped(found)
     say(
-        f"Queued {len(found.task_ids)} tasks with {found.images} images"
+        f"Queued {counted(len(found.task_ids), 'task')} with {counted(found.images, 'image')}"
         + (f", {found.clears} of them to clear," if found.clears else "")
         + f" ({found.created} new, {found.updated} updated); {found.unchanged} unchanged, "
         f"{len(found.skipped)} skipped."
@@ -127,7 +128,7 @@ def _enqueue_payloads(container: Container, file: TextIO, as_json: bool) -> Exit
         print_json(told | ({"error": trouble} if trouble else {}), status)
         return status
     created = sum(q.created for q in queued)
-    say(f"Queued {len(queued)} tasks ({created} new, {len(queued) - created} updated).")
+    say(f"Queued {counted(len(queued), 'task')} ({created} new, {len(queued) - created} updated).")
     return status
 
 

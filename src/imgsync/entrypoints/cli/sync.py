@@ -13,7 +13,7 @@ from imgsync.application.enqueue import EnqueueOutcome
 from imgsync.application.work import Tally, TaskReport, Worker
 from imgsync.domain.errors import SyncIsOffError
 from imgsync.domain.model import Link
-from imgsync.domain.text import shown
+from imgsync.domain.text import counted, shown
 from imgsync.entrypoints.cli.output import print_json, say
 from imgsync.entrypoints.cli.runtime import (
     INTERRUPTED,
@@ -171,7 +171,8 @@ def _print(run: _Run, dry_run: bool) -> None:
     if dry_run:
         print_differences(enqueued.differences)
         say(
-            f"Would copy {enqueued.images} images to {enqueued.entities} entities"
+            f"Would copy {counted(enqueued.images, 'image')} to "
+            f"{counted(enqueued.entities, 'entity', 'entities')}"
             + (f" and clear those of {enqueued.clears}" if enqueued.clears else "")
             + f"; {enqueued.unchanged} unchanged, {len(enqueued.skipped)} skipped."
         )
@@ -179,9 +180,9 @@ def _print(run: _Run, dry_run: bool) -> None:
     for line in tally.warnings + tally.errors:
         say(line, err=True)
     outcomes = ", ".join(f"{count} {name}" for name, count in sorted(tally.outcomes.items()))
-    say(f"{run.ends.completed} tasks completed ({outcomes or 'none'}).")
+    say(f"{counted(run.ends.completed, 'task')} completed ({outcomes or 'none'}).")
     say(
-        f"{tally.uploaded} images uploaded, {tally.kept} kept, "
+        f"{counted(tally.uploaded, 'image')} uploaded, {tally.kept} kept, "
         f"{tally.downloaded_bytes / 1e6:.1f} MB downloaded."
     )
     names = ", ".join(f"'{link.child.name}'" for link in run.links)
@@ -192,13 +193,14 @@ def _print(run: _Run, dry_run: bool) -> None:
             f"Image sync was switched off for {names} or some of them meanwhile: "
             if len(run.links) > 1
             else f"Image sync was switched off for child {names} meanwhile: "
-            f"{run.ends.disabled} tasks did nothing.",
+            f"{counted(run.ends.disabled, 'task')} did nothing.",
             err=True,
         )
     waiting = run.left - tally.failed
     if waiting > 0:
         parked = min(waiting, tally.parked)  # tasks of other main accounts were parked with them
         note = f", {parked} of them parked: see 'imgsync account list'" if parked else ""
-        say(f"{waiting} tasks are left to 'imgsync worker' (retries or taken by another{note}).")
+        left = counted(waiting, "task is", "tasks are")
+        say(f"{left} left to 'imgsync worker' (retries or taken by another{note}).")
     if tally.failed:
-        say(f"{tally.failed} tasks failed; see 'imgsync queue failed'.")
+        say(f"{counted(tally.failed, 'task')} failed; see 'imgsync queue failed'.")
