@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -180,3 +181,33 @@ async def test_settings_make_a_child_of_an_account_and_never_of_a_main_one(world
         await change("main", all_images=True)
     assert not (await world.settings.get("main")).enabled
     assert (await change("main", all_images=False))[1] == LinkSettings()
+
+
+async def test_what_is_told_does_not_grow_with_the_catalogue(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of many entities is unmatched, differs or is to be cleared; the counts tell all."""
+    monkeypatch.setattr("imgsync.application.survey.MOST_SAMPLED", 10)
+    monkeypatch.setattr("imgsync.application.enqueue.MOST_SAMPLED", 10)
+    monkeypatch.setattr("imgsync.application.enqueue.MOST_UNASKED_CLEARS", 30)
+    shop(world, 60)
+    await Enqueue(world.survey, world.queue)([world.link])
+    await world.worker().run(drain=True)
+    for entity in list(world.main.entities["product"].values())[:40]:
+        world.main.entities["product"][entity.id] = replace(entity, images=())
+    for n in range(25):
+        world.main.add("product", f"L{n}", [("x.png", png(n))], external_code=f"lonely {n}")
+    outcome = await Enqueue(world.survey, world.queue)([world.link], dry_run=True)
+    assert (outcome.unchanged, outcome.clears, outcome.clears_refused) == (20, 0, 40)
+    assert outcome.clears_examples == [f"product 'P{n}'" for n in range(3)]
+    assert (outcome.skipped.count, len(outcome.skipped.items), outcome.skipped.left_out) == (
+        25, 10, 15,
+    )  # fmt: skip
+    assert (outcome.differences.count, len(outcome.differences.items)) == (65, 10)
+    told = outcome.as_dict()
+    assert (len(told["skipped"]), told["left_out"]) == (10, {"skipped": 15})
+    # Who asked for that many has them all.
+    outcome = await Enqueue(world.survey, world.queue)([world.link], max_clear=40)
+    assert (outcome.clears, len(outcome.task_ids), outcome.clears_refused) == (40, 40, 0)
+    told = outcome.as_dict()
+    assert (len(told["task_ids"]), told["left_out"]) == (10, {"task_ids": 30, "skipped": 15})

@@ -98,7 +98,7 @@ def test_many_children_and_many_pages(tmp_path: Path, most: int, products: int) 
         assert first.entities == copies
         assert requests == {LIST: surveys, SET: copies, STORAGE: products}
         nothing, requests = chain.sync(tmp_path, hosts=True), chain.emulator.stats.requests
-        assert (nothing.unchanged, nothing.task_ids) == (copies, [])
+        assert (nothing.unchanged, list(nothing.task_ids)) == (copies, [])
         assert requests == {LIST: surveys}
         chain.main.set_images(sources[7], [])
         chain.main.set_images(sources[7], _new("new.png"))
@@ -125,7 +125,7 @@ def test_permanent_links_cost_main_no_request_where_their_host_may_be_asked(
         requests = chain.emulator.stats.requests
         assert (requests[DOWNLOAD], requests[STORAGE]) == ((0, 5) if used else (5, 0))
         assert chain.emulator.stats.authorization_leaks == 0
-        assert chain.sync(tmp_path, hosts=hosts).task_ids == []
+        assert not chain.sync(tmp_path, hosts=hosts).task_ids
         chain.main.set_images(lamp, _new("0.png"))
         assert len(chain.sync(tmp_path, hosts=hosts).task_ids) == 2
         assert chain.emulator.stats.requests[DOWNLOAD] == (0 if used else 1)

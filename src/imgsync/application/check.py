@@ -3,17 +3,17 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from imgsync.application.survey import Difference, NotSurveyed, Survey, Surveyed
+from imgsync.application.survey import Difference, NotSurveyed, Sample, Survey, Surveyed
 from imgsync.domain.model import Account, Link, MatchField
 
 
 @dataclass(slots=True)
 class CheckReport:
-    """How many entities stand how, by child account id; those that are not equal; the children that
-    receive no images, and the links that could not be surveyed to their end."""
+    """How many entities stand how, by child account id; a sample of those that are not equal; the
+    children that receive no images, and the links that could not be surveyed to their end."""
 
     counts: dict[str, dict[Difference, int]] = field(default_factory=dict)
-    differences: list[Surveyed] = field(default_factory=list)
+    differences: Sample[Surveyed] = field(default_factory=Sample)
     off: list[Account] = field(default_factory=list)
     failed: list[NotSurveyed] = field(default_factory=list)
 
@@ -37,7 +37,7 @@ class Check:
         progress: Callable[[Surveyed], None] = lambda _: None,
     ) -> CheckReport:
         """A link that cannot be surveyed costs itself only; its error is raised where no other is
-        left. SyncIsOffError where no child receives images."""
+        left. SyncIsOffError where no child receives images. `progress` hears of every entity."""
         report = CheckReport(off=[link.child for link in links if not link.settings.enabled])
         on = [link for link in links if link.settings.enabled]
         if links and not on:
@@ -56,7 +56,7 @@ class Check:
             progress(found)
             report.counts[found.link.child.id][found.difference] += 1
             if found.difference is not Difference.EQUAL:
-                report.differences.append(found)
+                report.differences.add(found)
         if on and len({found.link.child.id for found in report.failed}) == len(report.counts):
             raise report.failed[0].error
         return report

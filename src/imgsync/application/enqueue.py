@@ -3,12 +3,16 @@
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from imgsync.application.payloads import PayloadFormats, stored_payload
 from imgsync.application.survey import (
+    MOST_SAMPLED,
+    MOST_UNASKED_CLEARS,
     Difference,
     NotSurveyed,
+    Sample,
     Survey,
     Surveyed,
     allowed_clears,
@@ -18,7 +22,7 @@ from imgsync.domain.errors import ClearLimitError, ImgsyncError
 from imgsync.domain.model import Account, EntityTypes, Link, MatchField, SyncRequest
 from imgsync.domain.ports.queue import Enqueued, NewTask, TaskQueue
 from imgsync.domain.ports.repositories import AccountRepository, SettingsRepository
-from imgsync.domain.tasks import TaskId, TaskStatus
+from imgsync.domain.tasks import TaskIds, TaskStatus
 
 _BATCH = 100
 """Tasks that go into the queue at once."""
@@ -30,7 +34,8 @@ _EXAMPLES = 3
 
 @dataclass(slots=True)
 class EnqueueOutcome:
-    """What a survey found, and the ids of the tasks that were queued for it.
+    """What a survey found, and the ids of the tasks that were queued for it. It does not grow with
+    the catalogue: of what it names, it keeps a sample.
 
     `entities`: those whose images are copied; `unchanged`: those that are as they should be;
     `clears`: those whose counterparts lose theirs; `clears_refused`: those that would, were they
@@ -48,18 +53,18 @@ class EnqueueOutcome:
     clears_examples: list[str] = field(default_factory=list)
     created: int = 0
     updated: int = 0
-    task_ids: list[TaskId] = field(default_factory=list)
-    skipped: list[Surveyed] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
+    task_ids: TaskIds = field(default_factory=TaskIds)
+    skipped: Sample[Surveyed] = field(default_factory=Sample)
+    warnings: Sample[str] = field(default_factory=Sample)
     off: list[Account] = field(default_factory=list)
     failed: list[NotSurveyed] = field(default_factory=list)
-    differences: list[Surveyed] = field(default_factory=list)
+    differences: Sample[Surveyed] = field(default_factory=Sample)
 
     @property
     def found(self) -> int:
         """All that was surveyed, whatever becomes of it."""
         done = self.entities + self.unchanged + self.clears + self.clears_refused
-        return done + len(self.skipped)
+        return done + self.skipped.count
 
     @property
     def in_part(self) -> bool:
@@ -74,11 +79,19 @@ class EnqueueOutcome:
         return ClearLimitError(self.clears_refused, self.clears_allowed, self.clears_examples)
 
     def queued(self, task: Enqueued) -> None:
-        self.task_ids.append(task.task_id)
+        self.task_ids.add(task.task_id)
         self.created += task.created
         self.updated += not task.created
 
     def as_dict(self) -> dict[str, Any]:
+        """For JSON. "left_out": how many more there are than are named, where there are any."""
+        ids = list(islice(self.task_ids, MOST_SAMPLED))
+        left_out = {
+            "task_ids": len(self.task_ids) - len(ids),
+            "skipped": self.skipped.left_out,
+            "warnings": self.warnings.left_out,
+        }
+        left_out = {name: count for name, count in left_out.items() if count}
         return {
             "entities": self.entities,
             "images": self.images,
@@ -87,24 +100,44 @@ class EnqueueOutcome:
             "clears_refused": self.clears_refused,
             "created": self.created,
             "updated": self.updated,
-            "task_ids": self.task_ids,
+            "task_ids": ids,
             "skipped": [
                 {"child": p.link.child.id, "type": p.entity_type, "name": p.name}
                 | {"reason": p.reason}
-                for p in self.skipped
+                for p in self.skipped.items
             ],
-            "warnings": self.warnings,
+            "warnings": self.warnings.items,
             "off": [child.id for child in self.off],
             "failed": [{"child": f.link.child.id, "error": str(f.error)} for f in self.failed],
-        }
+        } | ({"left_out": left_out} if left_out else {})
 
 
 @dataclass(slots=True)
 class _Clears:
-    """What would be cleared on one child, of how many entities compared."""
+    """What would be cleared on one child, of how many entities compared.
 
+    `most`: of more, which can only be refused, no `requests` are kept, and `examples` alone tell.
+    """
+
+    most: int
     compared: int = 0
+    count: int = 0
     requests: list[SyncRequest] = field(default_factory=list)
+    examples: list[str] = field(default_factory=list)
+
+    def add(self, request: SyncRequest) -> None:
+        self.count += 1
+        if self.count <= _EXAMPLES:
+            self.examples.append(f"{request.entity_type} '{request.name}'")
+        if self.count <= self.most:
+            self.requests.append(request)
+        else:
+            self.requests.clear()
+
+    def drop(self) -> None:
+        """What broke off clears nothing."""
+        self.count = 0
+        self.requests.clear()
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +176,8 @@ class Enqueue:
         on = [link for link in links if link.settings.enabled]
         if links and not on:
             links[0].check_on()
-        clears = {link.child.id: _Clears() for link in on}
+        most = MOST_UNASKED_CLEARS if max_clear is None else max_clear
+        clears = {link.child.id: _Clears(most) for link in on}
         copies: list[NewTask] = []
         survey = self.survey(
             on,
@@ -161,7 +195,7 @@ class Enqueue:
                 progress(found)
                 self._note(found, outcome, clears[found.link.child.id])
                 if dry_run and found.difference is not Difference.EQUAL:
-                    outcome.differences.append(found)
+                    outcome.differences.add(found)
                 if found.request is not None and not found.clears:
                     copies.append(_task_of_request(found.request))
                 if len(copies) >= _BATCH and not dry_run:
@@ -174,7 +208,7 @@ class Enqueue:
         if on and len(failed) == len(clears):
             raise outcome.failed[0].error
         for child_id in failed:
-            clears[child_id].requests.clear()
+            clears[child_id].drop()
         chosen = _allowed(clears.values(), max_clear, outcome)
         if dry_run:
             return outcome
@@ -188,14 +222,15 @@ class Enqueue:
     def _note(found: Surveyed, outcome: EnqueueOutcome, clears: _Clears) -> None:
         match found.change:
             case Skip():
-                outcome.skipped.append(found)
+                outcome.skipped.add(found)
                 return
             case Clear() if found.request is not None:
-                clears.requests.append(found.request)
+                clears.add(found.request)
             case Unchanged():
                 outcome.unchanged += bool(found.listed)
                 about = f"{found.entity_type} '{found.name}' of '{found.link.child.name}'"
-                outcome.warnings += [f"{about}: {text}" for text in found.change.warnings]
+                for text in found.change.warnings:
+                    outcome.warnings.add(f"{about}: {text}")
             case _:
                 outcome.entities += 1
                 outcome.images += found.images
@@ -219,15 +254,13 @@ def _allowed(
     """The clears that may be done, child by child; the outcome tells of those that may not."""
     chosen: list[SyncRequest] = []
     for of_child in clears:
-        requests = of_child.requests
         allowed = allowed_clears(of_child.compared) if max_clear is None else max_clear
-        if len(requests) <= allowed:
-            chosen += requests
+        if of_child.count <= allowed:
+            chosen += of_child.requests
             continue
         outcome.clears_allowed = allowed
-        outcome.clears_refused += len(requests)
-        named = [f"{r.entity_type} '{r.name}'" for r in requests]
-        outcome.clears_examples = (outcome.clears_examples + named)[:_EXAMPLES]
+        outcome.clears_refused += of_child.count
+        outcome.clears_examples = (outcome.clears_examples + of_child.examples)[:_EXAMPLES]
     outcome.clears = len(chosen)
     return chosen
 

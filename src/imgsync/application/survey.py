@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Seque
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import groupby
+from typing import Generic, TypeVar
 
 from imgsync.domain.diff import Change, Clear, SetTo, Skip, SyncRecord, Unchanged, diff
 from imgsync.domain.errors import ImgsyncError, PayloadError, UnknownEntityTypeError
@@ -26,6 +27,7 @@ from imgsync.domain.model import (
 from imgsync.domain.ports.moysklad import MoySkladFactory, MoySkladPort
 from imgsync.domain.ports.repositories import AccountRepository, SyncRecordRepository
 
+_T = TypeVar("_T")
 _BATCH = 500
 """Entities whose records are read at once."""
 _MOST_ENTITIES = 250_000
@@ -35,9 +37,33 @@ _MOST_CHILDREN = 8
 """Children that are read at once."""
 
 
+MOST_UNASKED_CLEARS = _MOST_ENTITIES // 100
+"""More clears on one child than these are not even held, unless somebody asked for more."""
+
+
 def allowed_clears(compared: int) -> int:
     """Of so many entities compared, how many may lose all of their images in one run unasked."""
-    return max(20, compared // 100)
+    return max(20, min(compared // 100, MOST_UNASKED_CLEARS))
+
+
+MOST_SAMPLED = 1000
+
+
+@dataclass(slots=True)
+class Sample(Generic[_T]):
+    """The first thousand of some things, and how many there were: a catalogue may be large."""
+
+    items: list[_T] = field(default_factory=list)
+    count: int = 0
+
+    def add(self, one: _T) -> None:
+        self.count += 1
+        if len(self.items) < MOST_SAMPLED:
+            self.items.append(one)
+
+    @property
+    def left_out(self) -> int:
+        return self.count - len(self.items)
 
 
 class Difference(StrEnum):

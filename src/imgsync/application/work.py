@@ -4,17 +4,18 @@ import asyncio
 import contextlib
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
+from itertools import islice
 from typing import Any
 
 from imgsync.application.parking import CredentialsReplacedError, TaskParkedError
 from imgsync.domain.errors import ImgsyncError, LeaseLostError, NoRoomError
 from imgsync.domain.ports.queue import TaskQueue
 from imgsync.domain.ports.runner import Listeners, NoListeners, TaskHandler
-from imgsync.domain.tasks import ALONE_FROM_CRASHES, SyncResult, Task, TaskId, retry_delay
+from imgsync.domain.tasks import ALONE_FROM_CRASHES, SyncResult, Task, TaskId, TaskIds, retry_delay
 from imgsync.uptime import uptime
 
 _log = logging.getLogger(__name__)
@@ -282,7 +283,7 @@ class Worker:
         self,
         *,
         drain: bool = False,
-        only: Sequence[TaskId] | None = None,
+        only: Collection[TaskId] | None = None,
         report: Callable[[TaskReport], None] = lambda _: None,
     ) -> None:
         """Runs until stopped, or with `drain` until no task is due. `only`: task ids.
@@ -292,7 +293,7 @@ class Worker:
         for a minute.
         """
         ends: Counter[str] = Counter()
-        wanted = None if only is None else set(only)
+        wanted = None if only is None else TaskIds(only)
 
         def count(ended: TaskReport) -> None:
             ends[ended.end.value] += 1 + ended.parked_along
@@ -487,13 +488,14 @@ class Worker:
         await self._settle_debts()
 
 
-def _claimable(only: Sequence[TaskId] | None) -> Iterator[Sequence[TaskId] | None]:
+def _claimable(only: Collection[TaskId] | None) -> Iterator[Sequence[TaskId] | None]:
     """The ids in parts that a claim can name; None where any task will do."""
     if only is None:
         yield None
         return
-    for start in range(0, len(only), _CLAIM_IDS):
-        yield only[start : start + _CLAIM_IDS]
+    ids = iter(only)
+    while chosen := list(islice(ids, _CLAIM_IDS)):
+        yield chosen
 
 
 @dataclass(slots=True)

@@ -155,7 +155,7 @@ class Imgsync:
         `main` or, without both, of all links, for `work` or ``imgsync worker``, here or elsewhere.
 
         `max_clear`: of how many child entities the images may be cleared; by default 20, or 1 % of
-        those compared. SyncIsOffError where the child receives no images.
+        those compared, and 2,500 at most. SyncIsOffError where the child receives no images.
         """
         find_links, enqueue = self._container.find_links(), self._container.enqueue()
         links = await find_links(

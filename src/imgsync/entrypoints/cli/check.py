@@ -3,7 +3,7 @@
 import click
 
 from imgsync.application.check import CheckReport
-from imgsync.application.survey import Difference
+from imgsync.application.survey import Difference, Surveyed
 from imgsync.domain.errors import SyncIsOffError
 from imgsync.domain.model import Link
 from imgsync.entrypoints.cli.output import print_json, say
@@ -18,10 +18,11 @@ from imgsync.entrypoints.cli.surveys import (
     children_option,
     chosen_field,
     difference_as_dict,
+    left_out_of,
     main_option,
     match_option,
     off_message,
-    print_differences,
+    print_difference,
     types_option,
 )
 from imgsync.entrypoints.container import Container
@@ -51,10 +52,19 @@ def check(
     find_links, compare = container.find_links(), container.check()
     links: list[Link] = []
 
+    def tell(found: Surveyed) -> None:
+        if found.difference is not Difference.EQUAL:
+            print_difference(found)
+
     async def look() -> CheckReport:
         nonlocal links
         links = await find_links(main_id, children)
-        return await compare(links, match_by=chosen_field(match_by), types=types)
+        return await compare(
+            links,
+            match_by=chosen_field(match_by),
+            types=types,
+            progress=(lambda _: None) if as_json else tell,
+        )
 
     try:
         report = run_async(container, look)
@@ -64,7 +74,7 @@ def check(
             print_json({"children": [], "differences": []}, ExitStatus.OFF)
         return ExitStatus.OFF
     status = ExitStatus.PART if report.failed or report.off else ExitStatus.DONE
-    if report.differences:
+    if report.differences.count:
         status = ExitStatus.ERROR
     for child in report.off:
         say(off_message(child), err=True)
@@ -77,13 +87,12 @@ def check(
                 for link in links
                 if link.child.id in report.counts
             ],
-            "differences": [difference_as_dict(found) for found in report.differences],
+            "differences": [difference_as_dict(found) for found in report.differences.items],
             "off": [child.id for child in report.off],
             "failed": [{"child": f.link.child.id, "error": str(f.error)} for f in report.failed],
         }
-        print_json(told, status)
+        print_json(told | left_out_of(report.differences), status)
         return status
-    print_differences(report.differences)
     for link in links:
         if link.child.id in report.counts:
             counts = report.counts[link.child.id]

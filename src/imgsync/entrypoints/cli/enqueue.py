@@ -99,7 +99,7 @@ def _print(
         f"Queued {counted(len(found.task_ids), 'task')} with {counted(found.images, 'image')}"
         + (f", {found.clears} of them to clear," if found.clears else "")
         + f" ({found.created} new, {found.updated} updated); {found.unchanged} unchanged, "
-        f"{len(found.skipped)} skipped."
+        f"{found.skipped.count} skipped."
     )
     return status
 

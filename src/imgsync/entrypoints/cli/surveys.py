@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import click
 
 from imgsync.application.enqueue import EnqueueOutcome
-from imgsync.application.survey import Difference, Surveyed
+from imgsync.application.survey import Difference, Sample, Surveyed
 from imgsync.domain.errors import SyncIsOffError
 from imgsync.domain.model import Account, MatchField, RemoteImage, SourceImage
+from imgsync.domain.text import counted
 from imgsync.entrypoints.cli.output import say
 from imgsync.entrypoints.cli.runtime import with_hint
 
@@ -37,7 +38,7 @@ max_clear_option = click.option(
     "--max-clear",
     type=click.IntRange(0),
     help="Clear the images of no more child entities than this; of none where it would be more "
-    "(default: 20, or 1 % of those compared, whichever is more).",
+    "(default: 20, or 1 % of those compared, whichever is more, and at most 2,500).",
 )
 
 
@@ -48,13 +49,15 @@ def chosen_field(match_by: str | None) -> MatchField | None:
 
 def print_skipped(outcome: EnqueueOutcome) -> None:
     """Says on stderr what a survey leaves out, and why."""
-    several = len({p.link.child.id for p in outcome.skipped}) > 1
-    for p in outcome.skipped:
+    several = len({p.link.child.id for p in outcome.skipped.items}) > 1
+    for p in outcome.skipped.items:
         what = f"{p.entity_type} '{p.name}'" if p.name else p.entity_type
         of = f" for '{p.link.child.name}'" if several else ""
         say(f"Skipped {what}{of}: {p.reason}", err=True)
-    for warning in outcome.warnings:
+    _tell_left_out(outcome.skipped.left_out, "skipped")
+    for warning in outcome.warnings.items:
         say(f"Warning: {warning}", err=True)
+    _tell_left_out(outcome.warnings.left_out, "with warnings")
     for child in outcome.off:
         say(off_message(child), err=True)
     for failed in outcome.failed:
@@ -63,22 +66,38 @@ def print_skipped(outcome: EnqueueOutcome) -> None:
         say(with_hint(outcome.clear_limit_error), err=True)
 
 
+def _tell_left_out(count: int, what: str) -> None:
+    if count:
+        say(f"... and {counted(count, 'entity', 'entities')} more {what}.", err=True)
+
+
 def off_message(child: Account) -> str:
     """What is said of a child that receives no images."""
     return with_hint(SyncIsOffError(child.name, child.id))
 
 
-def print_differences(found: Sequence[Surveyed]) -> None:
-    """Says how each entity differs: its name, its code and both lists."""
-    for one in found:
-        code = f" (code {one.code})" if one.code else ""
-        what = f"{one.entity_type} '{one.name}'{code}" if one.name else one.entity_type
-        lists = f"main {_listed(one.listed)}; child {_listed(one.child_images)}"
-        reason = f": {one.reason}" if one.reason else ""
-        said = reason or f": {lists}"
-        if one.reason and one.difference is not Difference.UNMATCHED:
-            said = f": {lists}{reason}"
-        say(f"'{one.link.child.name}': {one.difference}: {what}{said}")
+def print_differences(found: Sample[Surveyed]) -> None:
+    """Says how entities differ, as far as the sample goes."""
+    for one in found.items:
+        print_difference(one)
+    _tell_left_out(found.left_out, "that differ; 'imgsync check' names all")
+
+
+def print_difference(one: Surveyed) -> None:
+    """Says how an entity differs: its name, its code and both lists."""
+    code = f" (code {one.code})" if one.code else ""
+    what = f"{one.entity_type} '{one.name}'{code}" if one.name else one.entity_type
+    lists = f"main {_listed(one.listed)}; child {_listed(one.child_images)}"
+    reason = f": {one.reason}" if one.reason else ""
+    said = reason or f": {lists}"
+    if one.reason and one.difference is not Difference.UNMATCHED:
+        said = f": {lists}{reason}"
+    say(f"'{one.link.child.name}': {one.difference}: {what}{said}")
+
+
+def left_out_of(found: Sample[Surveyed]) -> dict[str, object]:
+    """For JSON: how many more differ than are named, where there are any."""
+    return {"differences_left_out": found.left_out} if found.left_out else {}
 
 
 def difference_as_dict(one: Surveyed) -> dict[str, object]:

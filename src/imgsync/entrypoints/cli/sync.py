@@ -30,6 +30,7 @@ from imgsync.entrypoints.cli.surveys import (
     children_option,
     chosen_field,
     difference_as_dict,
+    left_out_of,
     main_option,
     match_option,
     max_clear_option,
@@ -55,7 +56,7 @@ class _Run:
     @property
     def left(self) -> int:
         """Queued tasks that have not completed; those that failed among them."""
-        return len(set(self.enqueued.task_ids)) - self.ends.completed
+        return len(self.enqueued.task_ids) - self.ends.completed
 
     @property
     def status(self) -> ExitStatus:
@@ -161,7 +162,10 @@ def _as_dict(run: _Run, dry_run: bool) -> dict[str, Any]:
         "run": None if dry_run else run.tally.as_dict(),
     }
     if dry_run:
-        told["differences"] = [difference_as_dict(found) for found in run.enqueued.differences]
+        told["differences"] = [
+            difference_as_dict(found) for found in run.enqueued.differences.items
+        ]
+        told |= left_out_of(run.enqueued.differences)
     return told | ({"error": run.trouble} if run.trouble else {})
 
 
@@ -174,7 +178,7 @@ def _print(run: _Run, dry_run: bool) -> None:
             f"Would copy {counted(enqueued.images, 'image')} to "
             f"{counted(enqueued.entities, 'entity', 'entities')}"
             + (f" and clear those of {enqueued.clears}" if enqueued.clears else "")
-            + f"; {enqueued.unchanged} unchanged, {len(enqueued.skipped)} skipped."
+            + f"; {enqueued.unchanged} unchanged, {enqueued.skipped.count} skipped."
         )
         return
     for line in tally.warnings + tally.errors:
