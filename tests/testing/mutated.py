@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from imgsync.testing import (
+    MemoryAbilities,
     MemoryAccounts,
     MemoryContentStore,
     MemoryMoySklad,
@@ -33,6 +34,18 @@ def _accounts(adapter: Any) -> type:
         def accounts(self, store: MemoryStore) -> MemoryAccounts:
             accounts: MemoryAccounts = adapter(store)
             return accounts
+
+    return Proof
+
+
+def _abilities(adapter: Any) -> type:
+    class Proof(proofs.TestMemoryAbilities):
+        @pytest.fixture
+        def abilities(self) -> Any:
+            return adapter()
+
+        async def another_host(self, abilities: Any) -> Any:
+            return adapter(abilities.store)
 
     return Proof
 
@@ -85,6 +98,7 @@ def _moysklad(adapter: Any) -> type:
 _PROOFS = {
     MemoryTaskQueue: _queue,
     MemoryAccounts: _accounts,
+    MemoryAbilities: _abilities,
     MemorySettings: _settings,
     MemoryRecords: _records,
     MemoryStoreClock: _clock,

@@ -8,12 +8,18 @@ import pytest
 
 from imgsync.domain.errors import StoreError
 from imgsync.domain.model import Account, Identity, TokenKind
-from imgsync.domain.ports.repositories import SettingsRepository, SyncRecordRepository
+from imgsync.domain.ports.repositories import (
+    AbilityRepository,
+    SettingsRepository,
+    SyncRecordRepository,
+)
 from imgsync.domain.ports.storage import ContentStore
 from imgsync.domain.tasks import TaskId
 from imgsync.testing import (
+    AbilityRepositoryContract,
     AccountRepositoryContract,
     ContentStoreContract,
+    MemoryAbilities,
     MemoryAccounts,
     MemoryContentStore,
     MemoryMoySklad,
@@ -85,6 +91,20 @@ class TestMemoryAccountsInRealTime(AccountRepositoryContract[MemoryStore]):
 
     def accounts(self, store: MemoryStore) -> MemoryAccounts:
         return MemoryAccounts(store)
+
+
+class TestMemoryAbilities(AbilityRepositoryContract):
+    @pytest.fixture
+    def abilities(self) -> MemoryAbilities:
+        return MemoryAbilities()
+
+    async def another_host(self, abilities: AbilityRepository) -> MemoryAbilities:
+        assert isinstance(abilities, MemoryAbilities)
+        return MemoryAbilities(abilities.store)
+
+    async def disable(self, abilities: AbilityRepository) -> None:
+        assert isinstance(abilities, MemoryAbilities)
+        abilities.store.fault = GONE
 
 
 class TestMemorySettings(SettingsRepositoryContract):

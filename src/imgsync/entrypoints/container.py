@@ -14,10 +14,12 @@ from imgsync.adapters.pictures.pillow import PillowCheck
 from imgsync.adapters.sql.database import Database, DatabaseClock
 from imgsync.adapters.sql.pace import pace_store
 from imgsync.adapters.sql.repositories import (
+    SqlAbilityRepository,
     SqlAccountRepository,
     SqlSettingsRepository,
     SqlSyncRecordRepository,
 )
+from imgsync.application.abilities import KnownAbilities
 from imgsync.application.accounts import (
     AddAccount,
     ChangeSettings,
@@ -192,6 +194,8 @@ class Container(containers.DeclarativeContainer):
     queue = providers.Singleton(_queue, config, plugins, databases, opened)
     accounts = providers.Singleton(SqlAccountRepository, database)
     settings = providers.Singleton(SqlSettingsRepository, database)
+    abilities = providers.Singleton(SqlAbilityRepository, database)
+    known_abilities = providers.Singleton(KnownAbilities, abilities)
     records = providers.Singleton(SqlSyncRecordRepository, database)
     storage = providers.Singleton(_storage, config, plugins)
     paces = providers.Singleton(_paces, database, opened)

@@ -10,6 +10,7 @@ from imgsync.testing.contracts.moysklad import Backend, MoySkladContract
 from imgsync.testing.contracts.pace import PaceStoreContract
 from imgsync.testing.contracts.queue import TaskQueueContract
 from imgsync.testing.contracts.repositories import (
+    AbilityRepositoryContract,
     AccountRepositoryContract,
     SettingsRepositoryContract,
     SyncRecordRepositoryContract,
@@ -40,6 +41,7 @@ from imgsync.testing.moysklad import (
 __all__ = [
     "MEMORY_LIMITS",
     "UNLIMITED",
+    "AbilityRepositoryContract",
     "AccountRepositoryContract",
     "Backend",
     "ContentStoreContract",

@@ -7,8 +7,21 @@ from typing import Any
 
 from imgsync.domain.diff import EntityKey, SyncRecord
 from imgsync.domain.errors import AlreadyLinkedError, StoreError
-from imgsync.domain.model import Account, AccountRole, LinkSettings, Parking, StoredLink
-from imgsync.testing import MemoryAccounts, MemoryRecords, MemorySettings, MemoryStoreClock
+from imgsync.domain.model import (
+    Abilities,
+    Account,
+    AccountRole,
+    LinkSettings,
+    Parking,
+    StoredLink,
+)
+from imgsync.testing import (
+    MemoryAbilities,
+    MemoryAccounts,
+    MemoryRecords,
+    MemorySettings,
+    MemoryStoreClock,
+)
 from tests.testing.mutants.registry import mutant
 
 
@@ -128,6 +141,73 @@ class ParkedByTheHostsTime(MemoryAccounts):
 class AccountsWithoutFault(MemoryAccounts):
     async def all(self) -> list[Account]:
         return list(self.store.accounts.values())
+
+
+@mutant("test_of_an_unknown_account_nothing_is_known")
+class AllAccountsAreAlike(MemoryAbilities):
+    async def get(self, account_id: str) -> Abilities:
+        return next(iter(self.store.abilities.values()), Abilities())
+
+
+@mutant("test_what_is_learnt_is_stored_whole")
+class NoIsNotKnown(MemoryAbilities):
+    async def learn(self, account_id: str, shown: Abilities) -> None:
+        await super().learn(account_id, replace(shown, head=shown.head or None))
+
+
+@mutant("test_what_is_learnt_is_stored_whole")
+class RememberedByOneHost(MemoryAbilities):
+    mine: Abilities | None = None
+
+    async def learn(self, account_id: str, shown: Abilities) -> None:
+        self.mine = (self.mine or Abilities()).with_shown(shown)
+
+    async def get(self, account_id: str) -> Abilities:
+        return self.mine or await super().get(account_id)
+
+
+@mutant("test_what_is_learnt_is_added")
+class KnowsTheLastOnly(MemoryAbilities):
+    async def learn(self, account_id: str, shown: Abilities) -> None:
+        await self.store.now()
+        self.store.abilities[account_id] = shown
+
+
+@mutant("test_what_is_learnt_is_added")
+class TheFirstWordCounts(MemoryAbilities):
+    async def learn(self, account_id: str, shown: Abilities) -> None:
+        known = await self.get(account_id)
+        self.store.abilities[account_id] = shown.with_shown(known)
+
+
+@mutant("test_what_others_learn_at_the_same_time_is_not_lost")
+class ReadsAndWritesLater(MemoryAbilities):
+    async def learn(self, account_id: str, shown: Abilities) -> None:
+        known = await self.get(account_id)
+        await self.store.now()
+        self.store.abilities[account_id] = known.with_shown(shown)
+
+
+@mutant("test_what_is_forgotten_is_not_known")
+class ForgetsNothing(MemoryAbilities):
+    async def forget(self, account_id: str) -> None:
+        await self.store.now()
+
+
+@mutant("test_what_is_forgotten_is_not_known")
+class ForgetsAll(MemoryAbilities):
+    async def forget(self, account_id: str) -> None:
+        await self.store.now()
+        self.store.abilities.clear()
+
+
+@mutant("test_a_store_that_cannot_be_used_is_a_store_error")
+class NothingKnownAtAFault(MemoryAbilities):
+    async def get(self, account_id: str) -> Abilities:
+        try:
+            return await super().get(account_id)
+        except StoreError:
+            return Abilities()
 
 
 @mutant("test_settings_are_off_by_default")

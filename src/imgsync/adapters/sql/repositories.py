@@ -1,4 +1,4 @@
-"""Stored accounts, settings and sync records."""
+"""Stored accounts, their abilities, settings and sync records."""
 
 import json
 from collections.abc import Sequence
@@ -16,14 +16,22 @@ from sqlalchemy import (
     Text,
     case,
     cast,
+    delete,
     func,
     or_,
     select,
     update,
 )
+from sqlalchemy.dialects import postgresql
 
 from imgsync.adapters.sql.database import Database, now_of
-from imgsync.adapters.sql.tables import accounts, storable, sync_records, sync_settings
+from imgsync.adapters.sql.tables import (
+    account_abilities,
+    accounts,
+    storable,
+    sync_records,
+    sync_settings,
+)
 from imgsync.domain.diff import EntityKey, SyncRecord
 from imgsync.domain.errors import (
     AlreadyLinkedError,
@@ -32,6 +40,7 @@ from imgsync.domain.errors import (
     UnknownAccountError,
 )
 from imgsync.domain.model import (
+    Abilities,
     Account,
     AccountRole,
     LinkSettings,
@@ -45,6 +54,7 @@ from imgsync.domain.ports.clock import Clock
 _FREE = {"parked_until": None, "parked_reason": None}
 _STORED = ("id", "name", "token_kind", "secret", "login", "role")
 _RECORD = TypeAdapter(SyncRecord)
+_ABILITIES = TypeAdapter(Abilities)
 
 
 class SqlAccountRepository:
@@ -122,6 +132,39 @@ class SqlAccountRepository:
         return await self._database.run(
             lambda connection: connection.execute(this.values(values)).rowcount == 1
         )
+
+
+class SqlAbilityRepository:
+    """Implements the port `AbilityRepository`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def get(self, account_id: str) -> Abilities:
+        return await self._database.run(
+            lambda connection: _abilities(connection, account_id) or Abilities(), reads=True
+        )
+
+    async def learn(self, account_id: str, shown: Abilities) -> None:
+        def values(abilities: Abilities) -> dict[str, Any]:
+            found = _ABILITIES.dump_python(abilities, mode="json")
+            return {"account_id": account_id, "abilities": found}
+
+        def work(connection: Connection) -> None:
+            if connection.dialect.name == "postgresql":
+                # A row that is not there yet cannot be locked, and two hosts would both begin
+                # from nothing.
+                new = postgresql.insert(account_abilities).values(values(Abilities()))
+                connection.execute(new.on_conflict_do_nothing())
+            known = _abilities(connection, account_id, to_change=True) or Abilities()
+            learnt = values(known.with_shown(shown))
+            connection.execute(self._database.upsert(account_abilities, learnt))
+
+        await self._database.run(work)
+
+    async def forget(self, account_id: str) -> None:
+        this = delete(account_abilities).where(account_abilities.c.account_id == account_id)
+        await self._database.run(lambda connection: connection.execute(this))
 
 
 class SqlSettingsRepository:
@@ -257,6 +300,23 @@ class SqlSyncRecordRepository:
     async def put(self, key: EntityKey, record: SyncRecord) -> None:
         values = {**asdict(key), "record": _RECORD.dump_python(record, mode="json")}
         await self._database.put(sync_records, values)
+
+
+def _abilities(
+    connection: Connection, account_id: str, *, to_change: bool = False
+) -> Abilities | None:
+    """What is stored; None where nothing is, or what another program has left cannot be read."""
+    kind = LargeBinary if connection.dialect.name == "sqlite" else Text
+    query = select(cast(account_abilities.c.abilities, kind)).where(
+        account_abilities.c.account_id == account_id
+    )
+    if to_change:
+        query = query.with_for_update()
+    found: str | bytes | None = connection.execute(query).scalar()  # type: ignore[assignment]
+    try:
+        return None if found is None else _ABILITIES.validate_json(found)
+    except ValueError:
+        return None
 
 
 def _links(dialect: str) -> Select[Any]:

@@ -165,6 +165,14 @@ accounts = Table(
     Column("parked_reason", Text),
 )
 
+# What an account has shown, which is shown anew where it is lost: no other table names it.
+account_abilities = Table(
+    "account_abilities",
+    metadata,
+    Column("account_id", Text, primary_key=True),
+    Column("abilities", JSON, nullable=False),
+)
+
 # A child, and the main account that it is linked to. Triggers keep it so that one switch at most is
 # on, and that each account has its row.
 sync_settings = Table(
