@@ -211,3 +211,33 @@ async def test_what_is_told_does_not_grow_with_the_catalogue(
     assert (outcome.clears, len(outcome.task_ids), outcome.clears_refused) == (40, 40, 0)
     told = outcome.as_dict()
     assert (len(told["task_ids"]), told["left_out"]) == (10, {"task_ids": 30, "skipped": 15})
+
+
+async def test_what_waits_is_queued_anew_though_main_is_as_it_was(world: World) -> None:
+    """Main had another image for a moment, whose task waits among thousands of others."""
+    main_id, child_id = world.pair([("a.png", png(1))])
+    empty_id = world.main.add("product", "Vase", external_code="v")
+    vase = world.child.add("product", "Vase", external_code="v")
+    enqueue = Enqueue(world.survey, world.queue)
+    await enqueue([world.link])
+    await world.worker().run(drain=True)
+    await world.queue.enqueue([NewTask({}, f"other/product/{n}", "other") for n in range(1200)])
+    changes = ((main_id, [("b.png", png(2))]), (empty_id, [("v.png", png(3))]))
+    for waiting, (entity_id, images) in enumerate(changes, 1):
+        before = world.main.entities["product"][entity_id]
+        changed = world.main.add("product", before.name, images, external_code=before.external_code)
+        of_type = world.main.entities["product"]
+        of_type[entity_id] = replace(of_type.pop(changed), id=entity_id)
+        assert (await enqueue([world.link])).entities == waiting
+        of_type[entity_id] = before
+
+    async def never(*_: object, **__: object) -> object:
+        raise AssertionError("the whole queue is read")
+
+    world.queue.find = never  # type: ignore[method-assign,assignment]
+    outcome = await enqueue([world.link])
+    assert (outcome.created, outcome.updated) == (0, 2)
+    ids = list(outcome.task_ids)
+    await world.worker().run(drain=True, only=ids)
+    assert world.child.images("product", child_id) == [("a.png", png(1))]
+    assert world.child.images("product", vase) == []

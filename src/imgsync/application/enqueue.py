@@ -1,7 +1,7 @@
 """Puts work into the queue: what a survey finds, or what another program asks for by payload."""
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -16,18 +16,17 @@ from imgsync.application.survey import (
     Survey,
     Surveyed,
     allowed_clears,
+    nothing_waits,
 )
 from imgsync.domain.diff import Clear, Skip, Unchanged
 from imgsync.domain.errors import ClearLimitError, ImgsyncError
 from imgsync.domain.model import Account, EntityTypes, Link, MatchField, SyncRequest
 from imgsync.domain.ports.queue import Enqueued, NewTask, TaskQueue
 from imgsync.domain.ports.repositories import AccountRepository, SettingsRepository
-from imgsync.domain.tasks import TaskIds, TaskStatus
+from imgsync.domain.tasks import TaskIds
 
 _BATCH = 100
 """Tasks that go into the queue at once."""
-_LOOK = 500
-"""Tasks that are looked at at once."""
 _EXAMPLES = 3
 """Entities that the error of too many clears names."""
 
@@ -184,7 +183,7 @@ class Enqueue:
             match_field=self.match_field,
             match_by=match_by,
             only_types=types,
-            again=() if dry_run else await self._waiting(clears),
+            waiting=nothing_waits if dry_run else self.queue.waiting,
             extras=dry_run,
         )
         try:
@@ -235,17 +234,6 @@ class Enqueue:
                 outcome.entities += 1
                 outcome.images += found.images
         clears.compared += 1
-
-    async def _waiting(self, children: Collection[str]) -> set[str]:
-        """Keys of tasks that wait or run for these children: what they copy may be out of date."""
-        counts = await self.queue.counts()
-        keys: set[str] = set()
-        for status in (TaskStatus.PENDING, TaskStatus.PROCESSING):
-            for offset in range(0, counts[status], _LOOK):
-                for task in await self.queue.find(status, limit=_LOOK, offset=offset):
-                    if task.dedupe_key and task.account_id in (None, *children):
-                        keys.add(task.dedupe_key)
-        return keys
 
 
 def _allowed(

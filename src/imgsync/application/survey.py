@@ -3,7 +3,15 @@
 import asyncio
 import marshal
 import zlib
-from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Sequence,
+)
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import groupby
@@ -136,6 +144,12 @@ class NotSurveyed:
 
 
 Found = Surveyed | NotSurveyed
+Waiting = Callable[[Collection[str]], Awaitable[Collection[str]]]
+"""Which of some keys of requests, 500 at most, a task has that waits or runs."""
+
+
+async def nothing_waits(keys: Collection[str]) -> Collection[str]:
+    return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +169,7 @@ class Survey:
         match_field: MatchField = MatchField.EXTERNAL_CODE,
         match_by: MatchField | None = None,
         only_types: Sequence[str] = (),
-        again: Collection[str] = (),
+        waiting: Waiting = nothing_waits,
         extras: bool = False,
     ) -> AsyncIterator[Found]:
         """Every main entity that has images, type by type and child by child; after those of a
@@ -163,8 +177,9 @@ class Survey:
 
         Links of one main account stand together. `match_field` counts where a link names none,
         `match_by` for all of them; a type with a matcher of its own heeds neither. `only_types`: of
-        those of a link. `again`: keys of requests that are made though nothing has changed. With
-        `extras` a child is read even where main has no images and imgsync left none.
+        those of a link. What is `waiting` is asked for though nothing has changed: its task would
+        copy what main had when it was queued. With `extras` a child is read even where main has no
+        images and imgsync left none.
 
         Raises UnknownEntityTypeError; an error of the API or of an account costs the links that it
         is about.
@@ -187,7 +202,7 @@ class Survey:
                 if not chosen:
                     continue
                 survey = _TypeSurvey(
-                    self, chosen, entity_type, folders, match_field, match_by, again,
+                    self, chosen, entity_type, folders, match_field, match_by, waiting,
                     extras,
                 )  # fmt: skip
                 async for batch in survey.run():
@@ -269,7 +284,7 @@ class _TypeSurvey:
         folders: _Folders,
         match_field: MatchField,
         match_by: MatchField | None,
-        again: Collection[str],
+        waiting: Waiting,
         extras: bool,
     ) -> None:
         self.survey = survey
@@ -278,7 +293,7 @@ class _TypeSurvey:
         self.folders = folders
         self.match_field = match_field
         self.match_by = match_by
-        self.again = again
+        self.waiting = waiting
         self.extras = extras
         self.catalogue = _Catalogue()
         self._reading: asyncio.Task[None] | None = None
@@ -444,20 +459,24 @@ class _ChildSurvey:
                 await self._diff(pairs)
                 pairs = []
         await self._diff(pairs)
-        pairs = []
+        for start in range(0, len(emptied), _BATCH):
+            await self._compare_emptied(emptied[start : start + _BATCH])
+
+    async def _compare_emptied(self, emptied: Sequence[bytes]) -> None:
+        """Entities without images, whose counterparts may have some, or get some by a task."""
+        found: list[tuple[str | None, Entity, _Pair | None]] = []
         for packed in emptied:
             entity, own_key = _unpacked(packed)
             key = self._key(entity, own_key)
             counterpart, _ = self._index.find(key)
-            pair = None if counterpart is None else _pair(entity, counterpart)
-            has_any = pair is not None and pair.child_images != ()
-            if pair is None or not (has_any or self._is_asked_for(pair)):
+            found.append((key, entity, _pair(entity, counterpart) if counterpart else None))
+        waiting = await self._waiting([pair for _, _, pair in found if pair is not None])
+        pairs: list[_Pair] = []
+        for key, entity, pair in found:
+            if pair is None or (pair.child_images == () and pair.child_id not in waiting):
                 self._untold(entity)
             elif self._index.assign(key, entity.id)[0] is not None:
                 pairs.append(pair)
-            if len(pairs) >= _BATCH:
-                await self._diff(pairs)
-                pairs = []
         await self._diff(pairs)
 
     def _key(self, entity: Entity, own_key: str | None) -> str | None:
@@ -466,20 +485,22 @@ class _ChildSurvey:
     async def _diff(self, pairs: Sequence[_Pair]) -> None:
         if not pairs:
             return
+        # Asked before the records are read: a task that ends between the two has left its own.
+        waiting = await self._waiting(pairs)
         records = await self._records.get_many(
             self._link.child.id, self._type.name, [pair.child_id for pair in pairs]
         )
         most = self._link.settings.limit_for(self._type)
         for pair in pairs:
-            self._judge(pair, records.get(pair.child_id), most)
+            self._judge(pair, records.get(pair.child_id), most, pair.child_id in waiting)
         found, self._found = self._found, []
         await self._of.tell(found)
 
-    def _judge(self, pair: _Pair, record: SyncRecord | None, most: int) -> None:
+    def _judge(self, pair: _Pair, record: SyncRecord | None, most: int, is_waiting: bool) -> None:
         entity = pair.entity
         listed = SourceImage.all_listed(entity.images)
         change = diff(listed, record, pair.child_images, most)
-        if isinstance(change, Unchanged) and self._is_asked_for(pair):
+        if isinstance(change, Unchanged) and is_waiting:
             change = SetTo(())
         if isinstance(change, Unchanged) and not listed and not entity.images_known:
             self._untold(entity)
@@ -501,10 +522,12 @@ class _ChildSurvey:
                 change = Skip(f"{error.field}: {error.problem}")
         self._add(entity, change, listed, pair.child_images, request)
 
-    def _is_asked_for(self, pair: _Pair) -> bool:
-        """Whether a task of it waits, which would copy what main had when it was queued."""
-        key = "/".join((self._link.child.id, self._type.name, pair.child_id))
-        return key in self._of.again
+    async def _waiting(self, pairs: Sequence[_Pair]) -> set[str]:
+        """Ids of the child's entities for which a task waits, which would copy what main had when
+        it was queued."""
+        of = "/".join((self._link.child.id, self._type.name, ""))
+        found = await self._of.waiting([of + pair.child_id for pair in pairs]) if pairs else ()
+        return {key.removeprefix(of) for key in found}
 
     def _untold(self, entity: Entity) -> None:
         if not entity.images_known:

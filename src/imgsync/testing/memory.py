@@ -8,7 +8,7 @@ import asyncio
 import hashlib
 import json
 import uuid
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -267,6 +267,11 @@ class MemoryTaskQueue:
     async def counts(self) -> dict[TaskStatus, int]:
         await self._now()
         return {status: len(self._own(status)) for status in TaskStatus}
+
+    async def waiting(self, keys: Collection[str]) -> set[str]:
+        await self._now()
+        there = {t.dedupe_key for t in self._own(TaskStatus.PENDING, TaskStatus.PROCESSING)}
+        return {key for key in keys if key in there}
 
     async def find(
         self, status: TaskStatus | None = None, *, limit: int = 100, offset: int = 0
