@@ -7,6 +7,7 @@ import pytest
 from imgsync.application.enqueue import EnqueueOutcome
 from imgsync.application.work import Tally
 from imgsync.domain.model import Account, LinkSettings, TokenKind
+from imgsync.domain.surveys import Since
 from imgsync.entrypoints.cli.runtime import run_async
 from imgsync.entrypoints.config import FixedConfig
 from imgsync.entrypoints.container import Container
@@ -44,7 +45,7 @@ class Chain:
             account.add_entity("product", name=name, external_code=name)
         return self.main.add_entity("product", name=name, external_code=name, images=images)
 
-    def sync(self, folder: Path, *, hosts: bool) -> EnqueueOutcome:
+    def sync(self, folder: Path, *, hosts: bool, since: Since | None = None) -> EnqueueOutcome:
         """`hosts`: whether the settings name the storage's host. The counters begin anew."""
         container = Container(
             config=FixedConfig(
@@ -66,7 +67,7 @@ class Chain:
                 await container.accounts().add(account)
             settings = LinkSettings(sync_images_all=True, types=("product",))
             links = await container.link_accounts()(main, children, settings)
-            found = await container.enqueue()(links)
+            found = await container.enqueue()(links, since=since)
             await container.worker().run(drain=True, report=tally.add)
             return found
 

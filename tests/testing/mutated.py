@@ -14,6 +14,7 @@ from imgsync.testing import (
     MemorySettings,
     MemoryStore,
     MemoryStoreClock,
+    MemorySurveys,
     MemoryTaskQueue,
 )
 from tests.testing import test_memory as proofs
@@ -34,6 +35,15 @@ def _accounts(adapter: Any) -> type:
         def accounts(self, store: MemoryStore) -> MemoryAccounts:
             accounts: MemoryAccounts = adapter(store)
             return accounts
+
+    return Proof
+
+
+def _surveys(adapter: Any) -> type:
+    class Proof(proofs.TestMemorySurveys):
+        @pytest.fixture
+        def surveys(self) -> Any:
+            return adapter()
 
     return Proof
 
@@ -99,6 +109,7 @@ _PROOFS = {
     MemoryTaskQueue: _queue,
     MemoryAccounts: _accounts,
     MemoryAbilities: _abilities,
+    MemorySurveys: _surveys,
     MemorySettings: _settings,
     MemoryRecords: _records,
     MemoryStoreClock: _clock,

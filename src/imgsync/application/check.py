@@ -3,19 +3,22 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from imgsync.application.survey import Difference, NotSurveyed, Sample, Survey, Surveyed
+from imgsync.application.survey import Difference, NotSurveyed, Sample, Survey, Surveyed, SurveyLog
 from imgsync.domain.model import Account, Link, MatchField
+from imgsync.domain.surveys import Since
 
 
 @dataclass(slots=True)
 class CheckReport:
     """How many entities stand how, by child account id; a sample of those that are not equal; the
-    children that receive no images, and the links that could not be surveyed to their end."""
+    children that receive no images, and the links that could not be surveyed to their end. Where
+    the survey was incremental (`log.since`), nothing is told of what has not changed since."""
 
     counts: dict[str, dict[Difference, int]] = field(default_factory=dict)
     differences: Sample[Surveyed] = field(default_factory=Sample)
     off: list[Account] = field(default_factory=list)
     failed: list[NotSurveyed] = field(default_factory=list)
+    log: SurveyLog = field(default_factory=SurveyLog)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,7 @@ class Check:
         *,
         match_by: MatchField | None = None,
         types: Sequence[str] = (),
+        since: Since | None = None,
         progress: Callable[[Surveyed], None] = lambda _: None,
     ) -> CheckReport:
         """A link that cannot be surveyed costs itself only; its error is raised where no other is
@@ -49,6 +53,8 @@ class Check:
             match_by=match_by,
             only_types=types,
             extras=True,
+            since=since,
+            log=report.log,
         ):
             if isinstance(found, NotSurveyed):
                 report.failed.append(found)

@@ -15,6 +15,7 @@ from imgsync.application.survey import (
     Sample,
     Survey,
     Surveyed,
+    SurveyLog,
     allowed_clears,
     nothing_waits,
 )
@@ -23,6 +24,7 @@ from imgsync.domain.errors import ClearLimitError, ImgsyncError
 from imgsync.domain.model import Account, EntityTypes, Link, MatchField, SyncRequest
 from imgsync.domain.ports.queue import Enqueued, NewTask, TaskQueue
 from imgsync.domain.ports.repositories import AccountRepository, SettingsRepository
+from imgsync.domain.surveys import Since
 from imgsync.domain.tasks import TaskIds
 
 _BATCH = 100
@@ -40,7 +42,7 @@ class EnqueueOutcome:
     `clears`: those whose counterparts lose theirs; `clears_refused`: those that would, were they
     not more than `clears_allowed`, of which `clears_examples` names some. `off`: children that
     receive no images; `failed`: links that could not be surveyed to their end; `differences`: in a
-    dry run, what differs.
+    dry run, what differs; `log`: whether the survey was incremental.
     """
 
     entities: int = 0
@@ -57,6 +59,7 @@ class EnqueueOutcome:
     warnings: Sample[str] = field(default_factory=Sample)
     off: list[Account] = field(default_factory=list)
     failed: list[NotSurveyed] = field(default_factory=list)
+    log: SurveyLog = field(default_factory=SurveyLog)
     differences: Sample[Surveyed] = field(default_factory=Sample)
 
     @property
@@ -108,6 +111,7 @@ class EnqueueOutcome:
             "warnings": self.warnings.items,
             "off": [child.id for child in self.off],
             "failed": [{"child": f.link.child.id, "error": str(f.error)} for f in self.failed],
+            "since": self.log.since and self.log.since.isoformat(),
         } | ({"left_out": left_out} if left_out else {})
 
 
@@ -123,6 +127,7 @@ class _Clears:
     count: int = 0
     requests: list[SyncRequest] = field(default_factory=list)
     examples: list[str] = field(default_factory=list)
+    refused: bool = False
 
     def add(self, request: SyncRequest) -> None:
         self.count += 1
@@ -158,6 +163,7 @@ class Enqueue:
         types: Sequence[str] = (),
         dry_run: bool = False,
         max_clear: int | None = None,
+        since: Since | None = None,
         progress: Callable[[Surveyed], None] = lambda _: None,
         outcome: EnqueueOutcome | None = None,
     ) -> EnqueueOutcome:
@@ -185,6 +191,8 @@ class Enqueue:
             only_types=types,
             waiting=nothing_waits if dry_run else self.queue.waiting,
             extras=dry_run,
+            since=since,
+            log=outcome.log,
         )
         try:
             async for found in survey:
@@ -215,6 +223,9 @@ class Enqueue:
         for link in on:
             if link.child.id not in failed:
                 await self.survey.note_roles(link)
+        # The next survey looks at what was refused once more.
+        done = {child_id for child_id, held in clears.items() if not held.refused} - failed
+        await self.survey.note(outcome.log, done)
         return outcome
 
     @staticmethod
@@ -246,6 +257,7 @@ def _allowed(
         if of_child.count <= allowed:
             chosen += of_child.requests
             continue
+        of_child.refused = True
         outcome.clears_allowed = allowed
         outcome.clears_refused += of_child.count
         outcome.clears_examples = (outcome.clears_examples + of_child.examples)[:_EXAMPLES]

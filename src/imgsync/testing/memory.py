@@ -37,6 +37,7 @@ from imgsync.domain.ports.clock import Clock
 from imgsync.domain.ports.pace import Step, T
 from imgsync.domain.ports.queue import Enqueued, NewTask
 from imgsync.domain.ports.storage import ContentKey, SharedFile, StaleFile, Turn
+from imgsync.domain.surveys import PastSurvey, SurveyKey
 from imgsync.domain.tasks import (
     CHECK_AGAIN_DELAY,
     MAX_CRASHES,
@@ -77,6 +78,7 @@ class MemoryStore:
     accounts: dict[str, Account] = field(default_factory=dict)
     parkings: dict[str, Parking] = field(default_factory=dict)
     abilities: dict[str, Abilities] = field(default_factory=dict)
+    surveys: dict[SurveyKey, PastSurvey] = field(default_factory=dict)
     settings: dict[str, LinkSettings] = field(default_factory=dict)
     mains: dict[str, str] = field(default_factory=dict)
     records: dict[EntityKey, SyncRecord] = field(default_factory=dict)
@@ -574,6 +576,21 @@ class MemoryAbilities:
     async def forget(self, account_id: str) -> None:
         await self.store.now()
         self.store.abilities.pop(account_id, None)
+
+
+class MemorySurveys:
+    """Implements `SurveyRepository`."""
+
+    def __init__(self, store: MemoryStore | None = None) -> None:
+        self.store = MemoryStore() if store is None else store
+
+    async def get(self, key: SurveyKey) -> PastSurvey | None:
+        await self.store.now()
+        return self.store.surveys.get(key)
+
+    async def put(self, key: SurveyKey, survey: PastSurvey) -> None:
+        await self.store.now()
+        self.store.surveys[key] = survey
 
 
 class MemorySettings:

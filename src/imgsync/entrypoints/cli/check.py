@@ -6,6 +6,7 @@ from imgsync.application.check import CheckReport
 from imgsync.application.survey import Difference, Surveyed
 from imgsync.domain.errors import SyncIsOffError
 from imgsync.domain.model import Link
+from imgsync.domain.surveys import Since
 from imgsync.entrypoints.cli.output import print_json, say
 from imgsync.entrypoints.cli.runtime import (
     STATUSES,
@@ -23,6 +24,8 @@ from imgsync.entrypoints.cli.surveys import (
     match_option,
     off_message,
     print_difference,
+    print_in_full,
+    since_option,
     types_option,
 )
 from imgsync.entrypoints.container import Container
@@ -34,6 +37,7 @@ from imgsync.entrypoints.exit_status import ExitStatus
 @children_option
 @match_option
 @types_option
+@since_option
 @json_option
 @pass_container
 def check(
@@ -42,6 +46,7 @@ def check(
     children: tuple[str, ...],
     match_by: str | None,
     types: tuple[str, ...],
+    since: Since | None,
     as_json: bool,
 ) -> ExitStatus:
     """Compare main and child accounts, for every link or for some children. Nothing is changed.
@@ -63,6 +68,7 @@ def check(
             links,
             match_by=chosen_field(match_by),
             types=types,
+            since=since,
             progress=(lambda _: None) if as_json else tell,
         )
 
@@ -80,8 +86,11 @@ def check(
         say(off_message(child), err=True)
     for failed in report.failed:
         say(f"Child '{failed.link.child.name}' was left out: {failed.error}", err=True)
+    print_in_full(report.log)
+    began = report.log.since
     if as_json:
         told = {
+            "since": began and began.isoformat(),
             "children": [
                 {"main": link.main.id, "child": link.child.id, **report.counts[link.child.id]}
                 for link in links
@@ -93,11 +102,14 @@ def check(
         }
         print_json(told | left_out_of(report.differences), status)
         return status
+    if began is not None:
+        say(f"Only what has changed since {began:%Y-%m-%d %H:%M %Z} was compared.")
     for link in links:
         if link.child.id in report.counts:
             counts = report.counts[link.child.id]
             said = ", ".join(f"{counts[d]} {_WORDS[d]}" for d in Difference)
-            say(f"'{link.child.name}': {said}.")
+            changed = "" if began is None else " of what has changed since then"
+            say(f"'{link.child.name}'{changed}: {said}.")
     return status
 
 

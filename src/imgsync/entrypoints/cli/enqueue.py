@@ -9,6 +9,7 @@ import click
 from imgsync.application.enqueue import EnqueueOutcome, PayloadChoice
 from imgsync.domain.errors import SyncIsOffError
 from imgsync.domain.ports.queue import Enqueued
+from imgsync.domain.surveys import Since
 from imgsync.domain.text import counted
 from imgsync.entrypoints.cli.output import print_json, say
 from imgsync.entrypoints.cli.runtime import (
@@ -28,6 +29,7 @@ from imgsync.entrypoints.cli.surveys import (
     max_clear_option,
     off_message,
     print_skipped,
+    since_option,
     types_option,
 )
 from imgsync.entrypoints.container import Container
@@ -39,6 +41,7 @@ from imgsync.entrypoints.exit_status import ExitStatus
 @children_option
 @match_option
 @types_option
+@since_option
 @max_clear_option
 @click.option(
     "--payload",
@@ -54,6 +57,7 @@ def enqueue(
     children: tuple[str, ...],
     match_by: str | None,
     types: tuple[str, ...],
+    since: Since | None,
     max_clear: int | None,
     payload_file: TextIO | None,
     as_json: bool,
@@ -63,7 +67,7 @@ def enqueue(
     Where image sync is off for a child, nothing is queued for it.
     """
     if payload_file is not None:
-        if main_id or children or match_by or types or max_clear is not None:
+        if main_id or children or match_by or types or since or max_clear is not None:
             raise click.UsageError("--payload stands alone; the payload names its accounts")
         return _enqueue_payloads(container, payload_file, as_json)
     find_links, enqueue_links = container.find_links(), container.enqueue()
@@ -74,6 +78,7 @@ def enqueue(
             await find_links(main_id, children),
             match_by=chosen_field(match_by),
             types=types,
+            since=since,
             max_clear=max_clear,
             outcome=found,
         )

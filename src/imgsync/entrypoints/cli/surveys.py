@@ -1,13 +1,17 @@
 """What check, enqueue and sync share: their options, and what they say of a survey."""
 
+import re
 from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
 
 import click
 
 from imgsync.application.enqueue import EnqueueOutcome
-from imgsync.application.survey import Difference, Sample, Surveyed
+from imgsync.application.survey import Difference, Sample, Surveyed, SurveyLog
 from imgsync.domain.errors import SyncIsOffError
 from imgsync.domain.model import Account, MatchField, RemoteImage, SourceImage
+from imgsync.domain.surveys import Since
 from imgsync.domain.text import counted
 from imgsync.entrypoints.cli.output import say
 from imgsync.entrypoints.cli.runtime import with_hint
@@ -34,6 +38,47 @@ children_option = click.option(
 types_option = click.option(
     "--type", "types", multiple=True, help="Only this entity type; may be repeated."
 )
+
+
+class SinceType(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+    """A time, a span before now, or ``last``."""
+
+    name = "when"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Since:
+        if isinstance(value, Since):
+            return value
+        text = str(value).strip()
+        if text == "last":
+            return Since()
+        if found := _SPAN.fullmatch(text):
+            return Since(span=timedelta(**{_UNITS[found[2]]: int(found[1])}))
+        try:
+            moment = datetime.fromisoformat(text)
+            moment = moment if moment.tzinfo else moment.astimezone()
+            if not 2000 <= moment.year < 3000:
+                raise ValueError(text)
+        except (ValueError, OverflowError):
+            self.fail(
+                f"{text!r} is neither a time such as 2026-01-31T12:00, nor a span such as 30m, 2h "
+                "or 1d, nor 'last'",
+                param,
+                ctx,
+            )
+        return Since(moment=moment)
+
+
+_SPAN = re.compile(r"([0-9]{1,4})([mhd])")
+_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
+since_option = click.option(
+    "--since",
+    type=SinceType(),
+    help="Only what has changed since then: a time (2026-01-31T12:00, of this host's zone where "
+    "it names none), a span (30m, 2h, 1d), or 'last', the last survey of the same link. What a "
+    "child changed itself is not seen; survey without it now and then.",
+)
 max_clear_option = click.option(
     "--max-clear",
     type=click.IntRange(0),
@@ -47,8 +92,15 @@ def chosen_field(match_by: str | None) -> MatchField | None:
     return MatchField(match_by) if match_by else None
 
 
+def print_in_full(log: SurveyLog) -> None:
+    """Says on stderr why a survey was no incremental one."""
+    for line in log.in_full:
+        say(line, err=True)
+
+
 def print_skipped(outcome: EnqueueOutcome) -> None:
     """Says on stderr what a survey leaves out, and why."""
+    print_in_full(outcome.log)
     several = len({p.link.child.id for p in outcome.skipped.items}) > 1
     for p in outcome.skipped.items:
         what = f"{p.entity_type} '{p.name}'" if p.name else p.entity_type

@@ -13,6 +13,7 @@ from imgsync.application.enqueue import EnqueueOutcome
 from imgsync.application.work import Tally, TaskReport, Worker
 from imgsync.domain.errors import SyncIsOffError
 from imgsync.domain.model import Link
+from imgsync.domain.surveys import Since
 from imgsync.domain.text import counted, shown
 from imgsync.entrypoints.cli.output import print_json, say
 from imgsync.entrypoints.cli.runtime import (
@@ -37,6 +38,7 @@ from imgsync.entrypoints.cli.surveys import (
     off_message,
     print_differences,
     print_skipped,
+    since_option,
     types_option,
 )
 from imgsync.entrypoints.container import Container
@@ -74,6 +76,7 @@ class _Run:
 @children_option
 @match_option
 @types_option
+@since_option
 @max_clear_option
 @click.option("--dry-run", is_flag=True, help="Only show what would be copied.")
 @json_option
@@ -84,6 +87,7 @@ def sync(
     children: tuple[str, ...],
     match_by: str | None,
     types: tuple[str, ...],
+    since: Since | None,
     max_clear: int | None,
     dry_run: bool,
     as_json: bool,
@@ -104,6 +108,7 @@ def sync(
                 run.links,
                 match_by=chosen_field(match_by),
                 types=types,
+                since=since,
                 dry_run=dry_run,
                 max_clear=max_clear,
                 progress=lambda found: bar.advance(bars[found.link.child.id]),
