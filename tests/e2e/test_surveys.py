@@ -95,7 +95,7 @@ def test_since_on_the_command_line(shop: Shop, start_host: StartHost, tmp_path: 
     host = start_host(shop, f"sqlite:///{tmp_path / 'q.db'}")
     host.run("link", "Main", "Child")
     told = host.json("sync", "--since", "2h")
-    assert (told["enqueue"]["since"], shop.images(lamp)) == (None, pictures(2))
+    assert ("since" in told["enqueue"], shop.images(lamp)) == (False, pictures(2))
     main = shop.main.entities("product")[0]
     for number in range(3):
         shop.main.set_images(main, _picture(number))
@@ -104,7 +104,7 @@ def test_since_on_the_command_line(shop: Shop, start_host: StartHost, tmp_path: 
     (counts,) = (told := json.loads(host.end(1, "check", "--since", "1d", "--json")))["children"]
     assert (counts["different"], told["since"][:2]) == (1, "20")
     told = host.json("sync", "--since", "last")
-    assert told["enqueue"]["since"] is not None
+    assert told["enqueue"]["since"].startswith("20")
     said = host.run("check", "--since", "last")
     assert "Only what has changed since 20" in said
     assert "'Child' of what has changed since then: 1 equal," in said

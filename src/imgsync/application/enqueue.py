@@ -86,7 +86,8 @@ class EnqueueOutcome:
         self.updated += not task.created
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON. "left_out": how many more there are than are named, where there are any."""
+        """For JSON. "left_out": how many more there are than are named, where there are any;
+        "since": of an incremental survey."""
         ids = list(islice(self.task_ids, MOST_SAMPLED))
         left_out = {
             "task_ids": len(self.task_ids) - len(ids),
@@ -94,6 +95,7 @@ class EnqueueOutcome:
             "warnings": self.warnings.left_out,
         }
         left_out = {name: count for name, count in left_out.items() if count}
+        since = self.log.since
         return {
             "entities": self.entities,
             "images": self.images,
@@ -111,8 +113,9 @@ class EnqueueOutcome:
             "warnings": self.warnings.items,
             "off": [child.id for child in self.off],
             "failed": [{"child": f.link.child.id, "error": str(f.error)} for f in self.failed],
-            "since": self.log.since and self.log.since.isoformat(),
-        } | ({"left_out": left_out} if left_out else {})
+            **({"left_out": left_out} if left_out else {}),
+            **({"since": since.isoformat()} if since else {}),
+        }
 
 
 @dataclass(slots=True)
