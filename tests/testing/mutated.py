@@ -1,6 +1,7 @@
 """Run by test_mutants.py, in a pytest of its own: the suites on each of the mutants."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -100,7 +101,7 @@ def _moysklad(adapter: Any) -> type:
     class Proof(proofs.TestMemoryMoySklad):
         @pytest.fixture
         def backend(self) -> Any:
-            return proofs.MemoryBackend(adapter())
+            return proofs.MemoryBackend(adapter(clock=lambda: datetime.now(UTC)))
 
     return Proof
 
