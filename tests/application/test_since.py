@@ -32,7 +32,7 @@ class Changing(Shops):
         self.main.clock = lambda: self.clock.moment + skew
         self.surveys, self.abilities = MemorySurveys(self.store), MemoryAbilities(self.store)
         memory = SurveyMemory(self.surveys, self.abilities, MemoryStoreClock(self.store))
-        self.survey = Survey(self.accounts, self.records, self.factory, TYPES, memory)
+        self.survey = Survey(self.accounts, self.records, self.factory, TYPES, memory=memory)
         self.plan_tasks = Enqueue(self.survey, self.queue)
 
     def later(self, by: timedelta = HOUR) -> None:

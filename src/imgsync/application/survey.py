@@ -18,6 +18,7 @@ from enum import StrEnum
 from itertools import groupby
 from typing import Generic, TypeVar
 
+from imgsync.application.abilities import learn_shown
 from imgsync.domain.diff import Change, Clear, SetTo, Skip, SyncRecord, Unchanged, diff
 from imgsync.domain.errors import ImgsyncError, PayloadError, UnknownEntityTypeError
 from imgsync.domain.matching import CounterpartIndex, FieldMatcher, in_folder
@@ -201,6 +202,7 @@ class Survey:
     records: SyncRecordRepository
     moysklad: MoySkladFactory
     entity_types: EntityTypes
+    abilities: AbilityRepository | None = None
     memory: SurveyMemory | None = None
 
     async def __call__(
@@ -259,6 +261,8 @@ class Survey:
                         if isinstance(found, NotSurveyed):
                             failed.add(found.link.child.id)
                         yield found
+            accounts = {a.id: a for link in of_main for a in (link.main, link.child)}
+            await learn_shown(self.abilities, self.moysklad, accounts.values())
 
     async def note(self, log: SurveyLog, child_ids: Collection[str]) -> None:
         """The next survey of these children may go on from this one, as all that it found is

@@ -213,9 +213,15 @@ class Container(containers.DeclarativeContainer):
     change_settings = providers.Factory(ChangeSettings, accounts, settings)
     find_links = providers.Factory(FindLinks, accounts, settings)
     surveys = providers.Singleton(SqlSurveyRepository, database)
-    survey_memory = providers.Factory(SurveyMemory, surveys, abilities, shared_clock)
+    survey_memory = providers.Factory(SurveyMemory, surveys, known_abilities, shared_clock)
     survey = providers.Factory(
-        Survey, accounts, records, moysklad, plugins.provided.entity_types, survey_memory
+        Survey,
+        accounts,
+        records,
+        moysklad,
+        plugins.provided.entity_types,
+        known_abilities,
+        survey_memory,
     )
     enqueue = providers.Factory(Enqueue, survey, queue, config.provided.match_by)
     check = providers.Factory(Check, survey, config.provided.match_by)
@@ -242,6 +248,7 @@ class Container(containers.DeclarativeContainer):
         pictures,
         transform=plugins.provided.transform,
         listeners=plugins.provided.listeners,
+        abilities=known_abilities,
     )
     services = providers.Singleton(
         Services,

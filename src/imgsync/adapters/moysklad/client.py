@@ -230,7 +230,11 @@ class MoySkladClient:
         self, entity_type: EntityType, listing: str, sets: dict[int, ImageSet]
     ) -> dict[int, Result]:
         """The results of one request, by the keys of its sets."""
-        await self._owner.confirm(self._get)
+        first = next(iter(sets.values()))
+        try:
+            await self._owner.confirm(self._get, _entity_path(entity_type, first.entity_id))
+        except NotFoundError:  # which is a matter of that set alone
+            await self._owner.confirm(self._get)
         answer = await self._transport.json(
             "POST",
             f"entity/{entity_type.name}",
