@@ -128,6 +128,10 @@ async def test_one_that_does_not_move_ends_it() -> None:
     shops.main.change_images("product", ids[0], [])  # a removal leaves no time on an image
     await shops.sync()
     assert (await shops.moves(), shops.equal()) == (False, True)
+    await shops.abilities.forget("main")
+    shops.later()
+    await shops.sync()
+    assert await shops.moves() is None  # what had moved before counts no more
 
 
 @pytest.mark.parametrize("changes", [0, 1, 2])

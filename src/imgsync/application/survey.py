@@ -493,7 +493,8 @@ class _TypeSurvey:
         moves = (await memory.abilities.get(main_id)).images_move_updated
         if shown.verdict is not None and moves is not False and moves != shown.verdict:
             await memory.abilities.learn(main_id, Abilities(images_move_updated=shown.verdict))
-        left = PastSurvey(catalogue.began, seen=shown.seen, moved=shown.moved)
+        moved = 0 if shown.unmoved else shown.moved
+        left = PastSurvey(catalogue.began, seen=shown.seen, moved=moved)
         await memory.surveys.put(self._main_key, left)
 
     async def _read_changed(self, since: datetime) -> bool:
