@@ -26,7 +26,7 @@ def main() -> None:
     console.print(
         f"{_CATALOGUE.entities} products of {_CATALOGUE.images} images "
         f"of {_CATALOGUE.image_bytes // 1000} kB; each counterpart has one old image.\n"
-        "Solution tokens, documented limits (45 requests in 3 s, 5 at once); planning and\n"
+        "Solution tokens, documented limits (45 requests in 3 s, 5 at once); surveys and\n"
         "answers 429 are not counted as calls."
     )
     console.print(_speed({name: measure(code, _CATALOGUE) for name, code in _CODES.items()}))

@@ -16,7 +16,7 @@ from moysklad_emulator.process import emulator_process
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """Of one copy, without planning: calls are answers other than 429, `peak_bytes` is the
+    """Of one copy, without the survey: calls are answers other than 429, `peak_bytes` is the
     resident memory of the copying process."""
 
     workload: Workload

@@ -12,7 +12,7 @@ _STATUS = Path("/proc/self/status")
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Images copied, seconds that took without planning, peak resident bytes of the process."""
+    """Images copied, seconds that took without the survey, peak resident bytes of the process."""
 
     images: int
     seconds: float

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from imgsync.application.enqueue import Enqueue, PlanOutcome
+from imgsync.application.enqueue import Enqueue, EnqueueOutcome
 from imgsync.application.survey import Difference, NotSurveyed, Surveyed
 from imgsync.domain.errors import AuthorisationError, ImgsyncError, UnavailableError
 from imgsync.domain.model import Account, Link, LinkSettings, TokenKind
@@ -58,7 +58,7 @@ class Shops(World):
             account.calls.clear()
         return counts
 
-    async def sync(self) -> PlanOutcome:  # type: ignore[override]
+    async def sync(self) -> EnqueueOutcome:  # type: ignore[override]
         outcome = await self.plan_tasks(self.links)
         await self.worker(4).run(drain=True)
         return outcome
@@ -193,7 +193,7 @@ async def test_what_leaves_the_folder_keeps_its_images_and_is_not_called_equal()
     of_type = shops.main.entities["product"]
     of_type[main_id] = replace(of_type[main_id], folder="Chairs", images=())
     outcome = await shops.sync()
-    assert (outcome.unchanged, outcome.clears, outcome.task_ids) == (0, 0, [])
+    assert (outcome.unchanged, outcome.clears, list(outcome.task_ids)) == (0, 0, [])
     assert shops.image_names("0") == {"Lamp": ["a.png"]}
     assert await shops.found(extras=True) == []
 
@@ -268,7 +268,7 @@ async def test_pages_of_twenty_children() -> None:
     assert first.entities == 300 * 20
     assert shops.lists() == [3] * (1 + 20)
     nothing = await shops.sync()
-    assert (nothing.unchanged, nothing.task_ids) == (300 * 20, [])
+    assert (nothing.unchanged, list(nothing.task_ids)) == (300 * 20, [])
     assert shops.lists() == [3] * (1 + 20)
     assert await shops.queue.claim(lease=shops.worker().lease) == []
     of_type = shops.main.entities["product"]

@@ -1,7 +1,7 @@
 """A main and a child account in memory, with real use cases and a queue in memory between them."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
@@ -130,8 +130,11 @@ class World:
 
     async def request(self) -> SyncRequest:
         """The request of the only pair, whether anything has changed or not."""
-        keys = {f"child/product/{entity_id}" for entity_id in self.child.entities["product"]}
-        (planned,) = [p async for p in self.plan("main", "child", again=keys)]
+
+        async def all_wait(keys: Collection[str]) -> Collection[str]:
+            return keys
+
+        (planned,) = [p async for p in self.plan("main", "child", waiting=all_wait)]
         assert planned.request is not None
         return planned.request
 

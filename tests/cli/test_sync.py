@@ -125,7 +125,7 @@ def test_wrong_arguments_are_explained_and_queue_nothing(
 
 def test_a_dry_run_queues_and_changes_nothing(ready: Cli, shop: Shop) -> None:
     lamp = shop.pair("Lamp", THREE)
-    assert "Would copy 3 images to 1 entities; 0 unchanged, 0 skipped." in ready.ok(
+    assert "Would copy 3 images to 1 entity; 0 unchanged, 0 skipped." in ready.ok(
         "sync", *BOTH, "--dry-run"
     )
     assert ready.json("sync", *BOTH, "--dry-run")["run"] is None
@@ -137,11 +137,11 @@ def test_a_dry_run_queues_and_changes_nothing(ready: Cli, shop: Shop) -> None:
 def test_sync_copies_and_a_second_sync_costs_nothing(ready: Cli, shop: Shop) -> None:
     lamp = shop.pair("Lamp", THREE)
     said = ready.ok("sync", *BOTH)
-    assert "1 tasks completed (1 completed)." in said
+    assert "1 task completed (1 completed)." in said
     assert "3 images uploaded, 0 kept" in said
     assert shop.images(lamp) == THREE
     shop.emulator.reset_stats()
-    again = ready.json("sync", *BOTH)["plan"]
+    again = ready.json("sync", *BOTH)["enqueue"]
     assert (again["unchanged"], again["task_ids"]) == (1, [])
     assert shop.emulator.stats.api_calls == 4  # a page of each type of main, one of the child
     assert shop.emulator.stats.uploads == shop.emulator.stats.downloads == 0
@@ -165,7 +165,7 @@ def test_where_sync_is_off_nothing_is_read_or_queued(
     assert f"Image sync is off for child 'Child' ({shop.child.id}); nothing was done" in said
     told = ready.failed_json(*command, *BOTH, status=4)
     assert told["status"] == "off"
-    assert told.get("plan", told)["task_ids"] == []
+    assert told.get("enqueue", told)["task_ids"] == []
     assert sum(ready.json("queue", "status").values()) == 0
     assert shop.images(lamp) == []
     assert shop.emulator.stats.api_calls == 0
@@ -230,7 +230,7 @@ def test_sync_is_done_in_part_where_a_task_failed(ready: Cli, shop: Shop) -> Non
     shop.pair("Lamp", [("a.gif", b"GIF89a...")])
     result = ready.run("sync", *BOTH)
     assert result.exit_code == 3
-    assert "1 tasks failed" in result.stdout
+    assert "1 task failed" in result.stdout
     assert "No image was uploaded: a.gif: it is neither a JPEG nor a PNG" in result.stderr
 
 
@@ -239,7 +239,7 @@ def test_a_passing_failure_is_left_to_the_worker(ready: Cli, shop: Shop) -> None
     shop.emulator.faults.add(method="POST", path_regex="/images$", status=503, times=4)
     result = ready.run("sync", *BOTH)
     assert result.exit_code == 3
-    assert "1 tasks are left to 'imgsync worker'" in result.stdout
+    assert "1 task is left to 'imgsync worker'" in result.stdout
     assert ready.json("queue", "status")["pending"] == 1
 
 
@@ -247,7 +247,7 @@ def test_payloads_from_a_file(ready: Cli, shop: Shop, tmp_path: Path) -> None:
     lamp = shop.pair("Lamp", THREE)
     path = tmp_path / "payload.json"
     path.write_text(json.dumps(payload(shop)))
-    assert "Queued 1 tasks (1 new, 0 updated)." in ready.ok("enqueue", "--payload", str(path))
+    assert "Queued 1 task (1 new, 0 updated)." in ready.ok("enqueue", "--payload", str(path))
     ready.ok("worker", "--drain")
     assert shop.images(lamp) == THREE
 
@@ -438,7 +438,7 @@ def test_what_would_be_cleared_is_told(ready: Cli, shop: Shop) -> None:
     assert "and clear those of 1; 0 unchanged, 0 skipped." in ready.ok("sync", *BOTH, "--dry-run")
     assert "over the limit of 0" in ready.fail("sync", *BOTH, "--max-clear", "0", status=3)
     assert shop.images(lamp) == THREE
-    assert "Queued 1 tasks with 0 images, 1 of them to clear, (1 new" in ready.ok("enqueue", *BOTH)
+    assert "Queued 1 task with 0 images, 1 of them to clear, (1 new" in ready.ok("enqueue", *BOTH)
     ready.ok("worker", "--drain")
     assert shop.images(lamp) == []
 
@@ -450,6 +450,6 @@ def test_a_task_of_a_sync_that_was_killed_keeps_no_entity_from_the_next(
     ready.ok("enqueue", *BOTH)
     assert asyncio.run(SqlTaskQueue(sqlite_database).claim(lease=timedelta(seconds=-1)))
     told = ready.json("sync", *BOTH)
-    assert (told["run"]["completed"], told["plan"]["task_ids"]) == (1, [2])
+    assert (told["run"]["completed"], told["enqueue"]["task_ids"]) == (1, [2])
     assert shop.images(lamp) == pictures(1)
     assert ready.json("queue", "status")["processing"] == 0

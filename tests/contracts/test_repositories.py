@@ -10,18 +10,21 @@ from imgsync.adapters.sql.repositories import (
     SqlAbilityRepository,
     SqlAccountRepository,
     SqlSettingsRepository,
+    SqlSurveyRepository,
     SqlSyncRecordRepository,
 )
 from imgsync.adapters.sql.tables import account_abilities
 from imgsync.domain.ports.repositories import (
     AbilityRepository,
     SettingsRepository,
+    SurveyRepository,
     SyncRecordRepository,
 )
 from imgsync.testing import (
     AbilityRepositoryContract,
     AccountRepositoryContract,
     SettingsRepositoryContract,
+    SurveyRepositoryContract,
     SyncRecordRepositoryContract,
 )
 from tests.contracts.stores import SetTime, SqlStore, sql_store
@@ -60,6 +63,16 @@ class TestSqlAbilities(AbilityRepositoryContract):
 
     async def disable(self, abilities: AbilityRepository) -> None:
         self.store.drop("account_abilities")
+
+
+class TestSqlSurveys(SurveyRepositoryContract):
+    @pytest.fixture
+    def surveys(self, database_url: str) -> Iterator[SqlSurveyRepository]:
+        with sql_store(database_url) as self.store:
+            yield SqlSurveyRepository(self.store.another_host())
+
+    async def disable(self, surveys: SurveyRepository) -> None:
+        self.store.drop("surveys")
 
 
 class TestSqlSettings(SettingsRepositoryContract):

@@ -74,7 +74,7 @@ def test_a_sync_copies_every_byte_by_jobs_of_the_engine(scene: Scene) -> None:
     assert [task.result for task in scene.tasks()] == ["completed"] * 3
     assert scene.tasks_in_the_database() == 0
     again = scene.json("sync", *BOTH)
-    assert (again["plan"]["unchanged"], again["run"]["completed"]) == (3, 0)
+    assert (again["enqueue"]["unchanged"], again["run"]["completed"]) == (3, 0)
 
 
 def test_workers_of_several_hosts_share_the_jobs(scene: Scene) -> None:

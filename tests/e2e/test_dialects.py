@@ -67,7 +67,7 @@ def copy(
         if payload is not None:
             await container.queue().enqueue([NewTask(payload)])
         plan = await container.enqueue()([Link(main, child, settings)])
-        assert plan.skipped == []
+        assert plan.skipped.items == []
         await container.worker().run(drain=True, report=tally.add)
 
     run_async(container, run)

@@ -8,9 +8,10 @@ from urllib.parse import urlsplit
 import httpcore
 import pytest
 
-from imgsync.application.enqueue import PlanOutcome
+from imgsync.application.enqueue import EnqueueOutcome
 from imgsync.application.work import Tally
 from imgsync.domain.model import Account, LinkSettings, TokenKind
+from imgsync.domain.surveys import Since
 from imgsync.entrypoints.cli.runtime import run_async
 from imgsync.entrypoints.config import FixedConfig
 from imgsync.entrypoints.container import Container, close
@@ -48,7 +49,9 @@ class Chain:
             account.add_entity("product", name=name, external_code=name)
         return self.main.add_entity("product", name=name, external_code=name, images=images)
 
-    def sync(self, folder: Path, *, hosts: bool, apart: bool = False) -> PlanOutcome:
+    def sync(
+        self, folder: Path, *, hosts: bool, apart: bool = False, since: Since | None = None
+    ) -> EnqueueOutcome:
         """`hosts`: whether the settings name the storage's host; `apart`: the worker is another
         program than the one that surveys. The counters begin anew."""
         config = FixedConfig(
@@ -62,7 +65,7 @@ class Chain:
         self.emulator.reset_stats()
         tally = Tally()
 
-        async def run() -> PlanOutcome:
+        async def run() -> EnqueueOutcome:
             main, *children = (
                 Account(a.id, a.name, TokenKind.SOLUTION, f"token-of-{a.name}")
                 for a in (self.main, *self.children)
@@ -71,7 +74,7 @@ class Chain:
                 await container.accounts().add(account)
             settings = LinkSettings(sync_images_all=True, types=("product",))
             links = await container.link_accounts()(main, children, settings)
-            found = await container.enqueue()(links)
+            found = await container.enqueue()(links, since=since)
             await elsewhere.worker().run(drain=True, report=tally.add)
             await close(elsewhere)
             return found
@@ -104,7 +107,7 @@ def test_many_children_and_many_pages(tmp_path: Path, most: int, products: int) 
         assert first.entities == copies
         assert requests == {LIST: surveys, SET: copies, STORAGE: products}
         nothing, requests = chain.sync(tmp_path, hosts=True), chain.emulator.stats.requests
-        assert (nothing.unchanged, nothing.task_ids) == (copies, [])
+        assert (nothing.unchanged, list(nothing.task_ids)) == (copies, [])
         assert requests == {LIST: surveys}
         chain.main.set_images(sources[7], [])
         chain.main.set_images(sources[7], _new("new.png"))
@@ -129,7 +132,7 @@ def test_permanent_links_cost_main_no_request(tmp_path: Path, given: bool, hosts
         requests = chain.emulator.stats.requests
         assert (requests[DOWNLOAD], requests[STORAGE]) == ((0, 5) if given else (5, 0))
         assert chain.emulator.stats.authorization_leaks == 0
-        assert chain.sync(tmp_path, hosts=hosts).task_ids == []
+        assert not chain.sync(tmp_path, hosts=hosts).task_ids
         chain.main.set_images(lamp, _new("0.png"))
         assert len(chain.sync(tmp_path, hosts=hosts).task_ids) == 2
         assert chain.emulator.stats.requests[DOWNLOAD] == (0 if given else 1)

@@ -158,7 +158,7 @@ def test_sync_told_to_stop_leaves_the_rest_in_the_queue(
     stdout, stderr = sync.communicate(timeout=DEADLINE_SECONDS)
     assert sync.returncode == 3, stderr
     assert "Error: told to stop before the end" in stderr
-    assert "1 tasks are left to 'imgsync worker'" in stdout
+    assert "1 task is left to 'imgsync worker'" in stdout
     assert [shop.images(lamp) for lamp in lamps] == [THREE, []]
     assert queue.counts()[TaskStatus.PENDING] == 1
 

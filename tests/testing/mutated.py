@@ -1,6 +1,7 @@
 """Run by test_mutants.py, in a pytest of its own: the suites on each of the mutants."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from imgsync.testing import (
     MemorySettings,
     MemoryStore,
     MemoryStoreClock,
+    MemorySurveys,
     MemoryTaskQueue,
 )
 from tests.testing import test_memory as proofs
@@ -34,6 +36,15 @@ def _accounts(adapter: Any) -> type:
         def accounts(self, store: MemoryStore) -> MemoryAccounts:
             accounts: MemoryAccounts = adapter(store)
             return accounts
+
+    return Proof
+
+
+def _surveys(adapter: Any) -> type:
+    class Proof(proofs.TestMemorySurveys):
+        @pytest.fixture
+        def surveys(self) -> Any:
+            return adapter()
 
     return Proof
 
@@ -90,7 +101,7 @@ def _moysklad(adapter: Any) -> type:
     class Proof(proofs.TestMemoryMoySklad):
         @pytest.fixture
         def backend(self) -> Any:
-            return proofs.MemoryBackend(adapter())
+            return proofs.MemoryBackend(adapter(clock=lambda: datetime.now(UTC)))
 
     return Proof
 
@@ -99,6 +110,7 @@ _PROOFS = {
     MemoryTaskQueue: _queue,
     MemoryAccounts: _accounts,
     MemoryAbilities: _abilities,
+    MemorySurveys: _surveys,
     MemorySettings: _settings,
     MemoryRecords: _records,
     MemoryStoreClock: _clock,

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -11,6 +11,7 @@ from imgsync.domain.model import Account, Identity, TokenKind
 from imgsync.domain.ports.repositories import (
     AbilityRepository,
     SettingsRepository,
+    SurveyRepository,
     SyncRecordRepository,
 )
 from imgsync.domain.ports.storage import ContentStore
@@ -28,11 +29,13 @@ from imgsync.testing import (
     MemorySettings,
     MemoryStore,
     MemoryStoreClock,
+    MemorySurveys,
     MemoryTaskQueue,
     MoySkladContract,
     SetClock,
     SettingsRepositoryContract,
     StoreClockContract,
+    SurveyRepositoryContract,
     SyncRecordRepositoryContract,
     TaskQueueContract,
 )
@@ -91,6 +94,16 @@ class TestMemoryAccountsInRealTime(AccountRepositoryContract[MemoryStore]):
 
     def accounts(self, store: MemoryStore) -> MemoryAccounts:
         return MemoryAccounts(store)
+
+
+class TestMemorySurveys(SurveyRepositoryContract):
+    @pytest.fixture
+    def surveys(self) -> MemorySurveys:
+        return MemorySurveys()
+
+    async def disable(self, surveys: SurveyRepository) -> None:
+        assert isinstance(surveys, MemorySurveys)
+        surveys.store.fault = GONE
 
 
 class TestMemoryAbilities(AbilityRepositoryContract):
@@ -187,4 +200,4 @@ class MemoryBackend:
 class TestMemoryMoySklad(MoySkladContract):
     @pytest.fixture
     def backend(self) -> MemoryBackend:
-        return MemoryBackend(MemoryMoySklad())
+        return MemoryBackend(MemoryMoySklad(clock=lambda: datetime.now(UTC)))

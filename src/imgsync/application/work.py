@@ -3,8 +3,9 @@
 import asyncio
 import contextlib
 import logging
+from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
@@ -14,7 +15,7 @@ from imgsync.application.parking import CredentialsReplacedError, TaskParkedErro
 from imgsync.domain.errors import ImgsyncError, LeaseLostError, NoRoomError
 from imgsync.domain.ports.queue import TaskQueue
 from imgsync.domain.ports.runner import Listeners, NoListeners, TaskHandler
-from imgsync.domain.tasks import ALONE_FROM_CRASHES, SyncResult, Task, TaskId, retry_delay
+from imgsync.domain.tasks import ALONE_FROM_CRASHES, SyncResult, Task, TaskId, TaskIds, retry_delay
 from imgsync.uptime import uptime
 
 _log = logging.getLogger(__name__)
@@ -283,7 +284,7 @@ class Worker:
         self,
         *,
         drain: bool = False,
-        only: Sequence[TaskId] | None = None,
+        only: Collection[TaskId] | None = None,
         report: Callable[[TaskReport], None] = lambda _: None,
     ) -> None:
         """Runs until stopped, or with `drain` until no task is due. `only`: task ids.
@@ -293,7 +294,7 @@ class Worker:
         for a minute.
         """
         ends: Counter[str] = Counter()
-        wanted = None if only is None else set(only)
+        wanted = None if only is None else TaskIds(only)
 
         def count(ended: TaskReport) -> None:
             ends[ended.end.value] += 1 + ended.parked_along
@@ -488,16 +489,26 @@ class Worker:
         await self._settle_debts()
 
 
-def _claimable(only: Sequence[TaskId] | None) -> Iterator[Sequence[TaskId] | None]:
+def _claimable(only: Collection[TaskId] | None) -> Iterator[Sequence[TaskId] | None]:
     """The ids in parts that a claim can name; None where any task will do."""
     if only is None:
         yield None
         return
     # A survey gives those of one child after those of another: each part has some of every child,
     # so that they take turns and the pace of all is used.
-    parts = -(-len(only) // _CLAIM_IDS)
+    ids = _compact(only)
+    parts = -(-len(ids) // _CLAIM_IDS)
     for start in range(parts):
-        yield only[start::parts]
+        yield list(ids[start::parts])
+
+
+def _compact(ids: Collection[TaskId]) -> Sequence[TaskId]:
+    """Millions of ids take eight bytes each where they are numbers."""
+    try:
+        numbers: Any = ids
+        return array("q", numbers)
+    except (TypeError, OverflowError):
+        return list(ids)
 
 
 @dataclass(slots=True)

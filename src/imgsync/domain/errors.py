@@ -8,6 +8,10 @@ class ImgsyncError(Exception):
 
     retryable = False
 
+    def __str__(self) -> str:
+        """Never empty, whoever raised it without saying why: it may be all that a user is told."""
+        return super().__str__().strip() or f"{type(self).__name__}, without a reason"
+
 
 class PayloadError(ImgsyncError):
     """A task payload is wrong. `field` is its dotted path, such as ``images.0.filename``."""

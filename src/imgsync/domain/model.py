@@ -419,7 +419,8 @@ class Entity:
     images that the API gave in a shape that cannot be read. `images_known` is False where the API
     does not tell the list (null): `images` is empty then, but the entity may well have some.
     `folder`: path of the product folder that it is in, '' for none; of an entity whose type has
-    none, `parent` is the type and id of the one whose folder is its own.
+    none, `parent` is the type and id of the one whose folder is its own. `updated` is the API's own
+    text, as that of `RemoteImage`, '' where the type has none.
     `fields`: the whole row, for a type with a matcher of its own only, so that a large catalogue
     takes little memory.
     """
@@ -435,6 +436,7 @@ class Entity:
     archived: bool = False
     folder: str = ""
     parent: tuple[str, str] | None = None
+    updated: str = ""
     fields: Mapping[str, object] = field(default_factory=lambda: _NO_FIELDS, compare=False)
 
     def key(self, match_field: MatchField) -> str | None:
@@ -537,11 +539,13 @@ def check_links(main_id: str, child_id: str, links: Iterable[StoredLink]) -> Non
 @dataclass(frozen=True, slots=True)
 class EntityPage:
     """Part of a list of entities. `unreadable`: a text for each row that cannot be read, which
-    names its entity by name, code or id. `total`: entities of the whole list, where it tells."""
+    names its entity by name, code or id. `total`: entities of the whole list, where it tells.
+    `answered`: when the page was given, by the API's own clock, where it tells."""
 
     entities: list[Entity]
     unreadable: list[str] = field(default_factory=list)
     total: int | None = None
+    answered: datetime | None = None
 
 
 ENTITY_ID = r"^[0-9A-Za-z-]{1,64}$"

@@ -18,6 +18,7 @@ from imgsync.adapters.sql.repositories import (
     SqlAbilityRepository,
     SqlAccountRepository,
     SqlSettingsRepository,
+    SqlSurveyRepository,
     SqlSyncRecordRepository,
 )
 from imgsync.application.abilities import KnownAbilities
@@ -33,7 +34,7 @@ from imgsync.application.clean import CleanupTemp, PruneQueue
 from imgsync.application.copy import SyncEntity
 from imgsync.application.enqueue import Enqueue, EnqueuePayloads
 from imgsync.application.parking import RecentAccounts, RecentSettings
-from imgsync.application.survey import Survey
+from imgsync.application.survey import Survey, SurveyMemory
 from imgsync.application.work import RunTask, Worker
 from imgsync.domain.errors import ImgsyncError, StoreUrlError
 from imgsync.domain.ports.clock import Clock
@@ -221,8 +222,16 @@ class Container(containers.DeclarativeContainer):
     unlink_accounts = providers.Factory(UnlinkAccounts, accounts, settings)
     change_settings = providers.Factory(ChangeSettings, accounts, settings)
     find_links = providers.Factory(FindLinks, accounts, settings)
+    surveys = providers.Singleton(SqlSurveyRepository, database)
+    survey_memory = providers.Factory(SurveyMemory, surveys, known_abilities, shared_clock)
     survey = providers.Factory(
-        Survey, accounts, records, moysklad, plugins.provided.entity_types, known_abilities
+        Survey,
+        accounts,
+        records,
+        moysklad,
+        plugins.provided.entity_types,
+        known_abilities,
+        survey_memory,
     )
     enqueue = providers.Factory(Enqueue, survey, queue, config.provided.match_by)
     check = providers.Factory(Check, survey, config.provided.match_by)

@@ -13,6 +13,7 @@ from imgsync.testing.contracts.repositories import (
     AbilityRepositoryContract,
     AccountRepositoryContract,
     SettingsRepositoryContract,
+    SurveyRepositoryContract,
     SyncRecordRepositoryContract,
 )
 from imgsync.testing.contracts.storage import ContentStoreContract
@@ -25,6 +26,7 @@ from imgsync.testing.memory import (
     MemorySettings,
     MemoryStore,
     MemoryStoreClock,
+    MemorySurveys,
     MemoryTaskQueue,
     MemoryTempFile,
     MemoryWorkspace,
@@ -55,6 +57,7 @@ __all__ = [
     "MemorySettings",
     "MemoryStore",
     "MemoryStoreClock",
+    "MemorySurveys",
     "MemoryTaskQueue",
     "MemoryTempFile",
     "MemoryWorkspace",
@@ -63,6 +66,7 @@ __all__ = [
     "SetClock",
     "SettingsRepositoryContract",
     "StoreClockContract",
+    "SurveyRepositoryContract",
     "SyncRecordRepositoryContract",
     "TaskQueueContract",
     "picture",

@@ -9,6 +9,7 @@ import uuid
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta, timezone
 from typing import Literal, TypeVar
 
 from imgsync.domain.errors import (
@@ -34,6 +35,7 @@ from imgsync.domain.model import (
     EntityType,
     Identity,
     Keep,
+    MatchField,
     RemoteImage,
     last_segment,
 )
@@ -50,6 +52,14 @@ from imgsync.domain.ports.storage import TempFile
 _T = TypeVar("_T")
 HOST = "https://memory.example"
 _CHUNK_BYTES = 64 * 1024
+
+
+_MOSCOW = timezone(timedelta(hours=3))
+
+
+def moscow(moment: datetime) -> str:
+    """A time as the API writes it."""
+    return moment.astimezone(_MOSCOW).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
 
 
 class Unlimited:
@@ -153,6 +163,10 @@ class MemoryMoySklad:
     limits: ApiLimits = MEMORY_LIMITS
     page_sizes: Mapping[bool, int] = field(default_factory=lambda: {True: 100, False: 1000})
     """Entities of a page, with images and without."""
+    clock: Callable[[], datetime] | None = None
+    """The API's own; without it, no answer tells the time and nothing has a new `updated`."""
+    images_move_updated: bool = True
+    """Whether a change of images alone moves `updated`."""
     _updates: int = 0
 
     def add(
@@ -174,8 +188,16 @@ class MemoryMoySklad:
             code,
             article,
             tuple(self._store(entity_type, entity_id, n, c) for n, c in images),
+            updated=self._now() if self.clock else "",
         )
         return entity_id
+
+    def change_images(
+        self, entity_type: str, entity_id: str, images: Sequence[tuple[str, bytes]]
+    ) -> None:
+        """The list is another one, as when somebody has changed it in the program's window."""
+        stored = [self._store(entity_type, entity_id, n, c) for n, c in images]
+        self._put(entity_type, self._entity(entity_type, entity_id), stored)
 
     def images(self, entity_type: str, entity_id: str) -> list[tuple[str, bytes]]:
         """File names and bytes of the entity's images, in order."""
@@ -187,10 +209,24 @@ class MemoryMoySklad:
         return sum(noted.startswith(call) for noted in self.calls)
 
     async def list_entities(
-        self, entity_type: EntityType, *, with_images: bool, permanent_links: bool = False
+        self,
+        entity_type: EntityType,
+        *,
+        with_images: bool,
+        permanent_links: bool = False,
+        updated_since: datetime | None = None,
+        having: tuple[MatchField, Sequence[str]] | None = None,
     ) -> AsyncIterator[EntityPage]:
         size = self.page_sizes[with_images]
         entities = list(self.entities.get(entity_type.name, {}).values())
+        if updated_since is not None:
+            if entity_type.name == "contentcard":
+                raise ApiError("it has no updated")
+            since = moscow(updated_since)
+            entities = [entity for entity in entities if entity.updated >= since]
+        if having is not None:
+            field, values = having
+            entities = [entity for entity in entities if entity.key(field) in values]
         for start in range(0, len(entities), size):
             await self._begin("list_entities")
             page = entities[start : start + size]
@@ -198,7 +234,8 @@ class MemoryMoySklad:
                 page = [replace(entity, images=()) for entity in page]
             elif permanent_links and self.cdn:
                 page = [self._with_links(entity) for entity in page]
-            yield EntityPage(page, [] if start else self.unreadable_rows, len(entities))
+            unreadable = [] if start else self.unreadable_rows
+            yield EntityPage(page, unreadable, len(entities), self.clock() if self.clock else None)
 
     async def list_images(self, entity_type: EntityType, entity_id: str) -> list[RemoteImage]:
         await self._begin("list_images")
@@ -393,7 +430,16 @@ class MemoryMoySklad:
     def _replace(
         self, entity_type: EntityType, entity: Entity, images: Sequence[RemoteImage]
     ) -> None:
-        self.entities[entity_type.name][entity.id] = replace(entity, images=tuple(images))
+        self._put(entity_type.name, entity, images)
+
+    def _put(self, entity_type: str, entity: Entity, images: Sequence[RemoteImage]) -> None:
+        moves = self.clock is not None and self.images_move_updated
+        updated = self._now() if moves else entity.updated
+        changed = replace(entity, images=tuple(images), updated=updated)
+        self.entities[entity_type][entity.id] = changed
+
+    def _now(self) -> str:
+        return moscow(self.clock()) if self.clock else "2026-01-01 00:00:00.000"
 
     def _kept(self, image: RemoteImage) -> RemoteImage:
         if self.keeps_updated:
@@ -412,7 +458,7 @@ class MemoryMoySklad:
             f"{HOST}/entity/{entity_type}/{entity_id}/images/{image_id}",
             filename,
             len(content),
-            "2026-01-01 00:00:00.000",
+            self._now(),
             f"{HOST}/download/{image_id}",
         )
 

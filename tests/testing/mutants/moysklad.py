@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 from imgsync.domain.errors import ImageError, ImgsyncError, NotFoundError, UnavailableError
@@ -24,10 +25,10 @@ Results = list[list[RemoteImage] | ImgsyncError]
 @mutant("test_every_entity_comes_once_in_pages")
 class LastPageTwice(MemoryMoySklad):
     async def list_entities(
-        self, entity_type: EntityType, *, with_images: bool, permanent_links: bool = False
+        self, entity_type: EntityType, *, with_images: bool, **options: Any
     ) -> AsyncIterator[EntityPage]:
         page = None
-        async for page in super().list_entities(entity_type, with_images=with_images):
+        async for page in super().list_entities(entity_type, with_images=with_images, **options):
             yield page
         if page:
             yield page
@@ -36,27 +37,26 @@ class LastPageTwice(MemoryMoySklad):
 @mutant("test_images_come_only_where_they_are_asked_for")
 class ImagesUnasked(MemoryMoySklad):
     def list_entities(
-        self, entity_type: EntityType, *, with_images: bool, permanent_links: bool = False
+        self, entity_type: EntityType, *, with_images: bool, **options: Any
     ) -> AsyncIterator[EntityPage]:
-        return super().list_entities(entity_type, with_images=True)
+        return super().list_entities(entity_type, with_images=True, **options)
 
 
 @mutant("test_permanent_links_come_where_they_are_asked_for")
 class LinksUnasked(MemoryMoySklad):
     def list_entities(
-        self, entity_type: EntityType, *, with_images: bool, permanent_links: bool = False
+        self, entity_type: EntityType, *, with_images: bool, **options: Any
     ) -> AsyncIterator[EntityPage]:
-        return super().list_entities(entity_type, with_images=with_images, permanent_links=True)
+        options["permanent_links"] = True
+        return super().list_entities(entity_type, with_images=with_images, **options)
 
 
 @mutant("test_permanent_links_come_where_they_are_asked_for")
 class HostUntold(MemoryMoySklad):
     async def list_entities(
-        self, entity_type: EntityType, *, with_images: bool, permanent_links: bool = False
+        self, entity_type: EntityType, *, with_images: bool, **options: Any
     ) -> AsyncIterator[EntityPage]:
-        async for page in super().list_entities(
-            entity_type, with_images=with_images, permanent_links=permanent_links
-        ):
+        async for page in super().list_entities(entity_type, with_images=with_images, **options):
             self.shown = Abilities()
             yield page
 
@@ -331,3 +331,32 @@ class ShowsThatSomethingIsGone(MemoryMoySklad):
         length = await super().content_length(url)
         self._show(Abilities(head=length is not None))
         return length
+
+
+@mutant("test_entities_can_be_asked_for_by_the_values_of_a_field")
+class OnlyTheFirstValue(MemoryMoySklad):
+    def list_entities(
+        self, entity_type: EntityType, *, with_images: bool, **options: Any
+    ) -> AsyncIterator[EntityPage]:
+        if having := options.get("having"):
+            options["having"] = (having[0], having[1][:1])
+        return super().list_entities(entity_type, with_images=with_images, **options)
+
+
+@mutant("test_entities_can_be_asked_for_by_when_they_changed")
+class WhateverHasChanged(MemoryMoySklad):
+    def list_entities(
+        self, entity_type: EntityType, *, with_images: bool, **options: Any
+    ) -> AsyncIterator[EntityPage]:
+        options.pop("updated_since", None)
+        return super().list_entities(entity_type, with_images=with_images, **options)
+
+
+@mutant("test_entities_can_be_asked_for_by_when_they_changed")
+class ChangesInTheWrongZone(MemoryMoySklad):
+    def list_entities(
+        self, entity_type: EntityType, *, with_images: bool, **options: Any
+    ) -> AsyncIterator[EntityPage]:
+        if since := options.get("updated_since"):
+            options["updated_since"] = since + timedelta(hours=3)
+        return super().list_entities(entity_type, with_images=with_images, **options)

@@ -15,12 +15,14 @@ from imgsync.domain.model import (
     Parking,
     StoredLink,
 )
+from imgsync.domain.surveys import PastSurvey, SurveyKey
 from imgsync.testing import (
     MemoryAbilities,
     MemoryAccounts,
     MemoryRecords,
     MemorySettings,
     MemoryStoreClock,
+    MemorySurveys,
 )
 from tests.testing.mutants.registry import mutant
 
@@ -347,3 +349,31 @@ class GoesBack(MemoryStoreClock):
     async def now(self) -> datetime:
         self.last = (self.last or await super().now()) - timedelta(seconds=1)
         return datetime.fromisoformat(self.last.isoformat())
+
+
+@mutant("test_a_survey_is_kept_whole_beside_the_others")
+class OneSurveyOfAMain(MemorySurveys):
+    async def put(self, key: SurveyKey, survey: PastSurvey) -> None:
+        await super().put(replace(key, child_account_id=""), survey)
+
+    async def get(self, key: SurveyKey) -> PastSurvey | None:
+        return await super().get(replace(key, child_account_id=""))
+
+
+@mutant("test_a_survey_is_kept_whole_beside_the_others")
+class ForgetsWhatWasSeen(MemorySurveys):
+    async def put(self, key: SurveyKey, survey: PastSurvey) -> None:
+        await super().put(key, replace(survey, seen=b""))
+
+
+@mutant("test_a_later_survey_takes_the_place_of_the_earlier")
+class TheFirstSurveyStays(MemorySurveys):
+    async def put(self, key: SurveyKey, survey: PastSurvey) -> None:
+        await super().put(key, await self.get(key) or survey)
+
+
+@mutant("test_a_later_survey_takes_the_place_of_the_earlier")
+class TheLatestSurveyStays(MemorySurveys):
+    async def put(self, key: SurveyKey, survey: PastSurvey) -> None:
+        was = await self.get(key)
+        await super().put(key, was if was and was.began > survey.began else survey)

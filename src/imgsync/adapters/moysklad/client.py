@@ -3,6 +3,7 @@
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -24,7 +25,9 @@ from imgsync.adapters.moysklad.requests import (
     bulk_size,
     image_array,
     keep_meta,
+    moscow_text,
     small_body,
+    values_filters,
 )
 from imgsync.adapters.moysklad.rows import EntityModel, Images, Page, name_of, parse, rows_of
 from imgsync.adapters.moysklad.shown import Shown
@@ -45,6 +48,7 @@ from imgsync.domain.model import (
     EntityPage,
     EntityType,
     Identity,
+    MatchField,
     RemoteImage,
     TokenKind,
 )
@@ -59,7 +63,7 @@ _API_TIMEOUT = httpx.Timeout(EXCHANGE_SECONDS, connect=15.0)
 _STORAGE_TIMEOUT = httpx.Timeout(20.0, connect=15.0)
 _PROXY_ERRORS = (ImportError, ValueError, httpx.InvalidURL)
 _ARCHIVED = frozenset({"product", "bundle", "variant", "service"})
-"""Types that have archived entities; of the others `archived` cannot be asked for."""
+"""Types that have archived entities, and tell `updated`; of the others neither can be asked for."""
 _Key = tuple[str, TokenKind, str, str | None]
 
 
@@ -83,12 +87,37 @@ class MoySkladClient:
         return self._shown.abilities.with_shown(Abilities(head=self._downloader.head))
 
     async def list_entities(
-        self, entity_type: EntityType, *, with_images: bool, permanent_links: bool = False
+        self,
+        entity_type: EntityType,
+        *,
+        with_images: bool,
+        permanent_links: bool = False,
+        updated_since: datetime | None = None,
+        having: tuple[MatchField, Sequence[str]] | None = None,
+    ) -> AsyncIterator[EntityPage]:
+        if updated_since is not None and entity_type.name not in _ARCHIVED:
+            raise ApiError(f"of entities '{entity_type.name}' the API does not tell what changed")
+        seen: set[str] = set()
+        for values in values_filters(*having) if having else [""]:
+            conditions = [values]
+            if entity_type.name in _ARCHIVED:
+                conditions.insert(0, "archived=true;archived=false")
+            if updated_since is not None:
+                conditions.append(f"updated>={moscow_text(updated_since)}")
+            chosen = ";".join(filter(None, conditions))
+            async for page in self._pages(entity_type, with_images, permanent_links, chosen):
+                if having:  # one may have several of the values, as a store may compare them
+                    page.entities[:] = [e for e in page.entities if e.id not in seen]
+                    seen |= {e.id for e in page.entities}
+                yield page
+
+    async def _pages(
+        self, entity_type: EntityType, with_images: bool, permanent_links: bool, chosen: str
     ) -> AsyncIterator[EntityPage]:
         limit = EXPANDED_PAGE_SIZE if with_images else PLAIN_PAGE_SIZE
         params: dict[str, str | int] = {"expand": "images"} if with_images else {}
-        if entity_type.name in _ARCHIVED:
-            params["filter"] = "archived=true;archived=false"
+        if chosen:
+            params["filter"] = chosen
         if with_images and permanent_links and self._gives_permanent_links:
             params["fields"] = "downloadPermanentHref"
         path = f"entity/{entity_type.name}"
@@ -117,7 +146,7 @@ class MoySkladClient:
         async for rows, total in rows_of(f"entities '{entity_type.name}'", limit, page):
             if "fields" in params:
                 self._shown.saw_links(rows, self._downloader.named)
-            found = EntityPage([], total=total)
+            found = EntityPage([], total=total, answered=self._transport.answered)
             for number, row in enumerate(rows, before + 1):
                 name = name_of(entity_type.name, row, number)
                 try:

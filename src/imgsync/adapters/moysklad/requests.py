@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
 from typing import Any
 from urllib.parse import quote
 
@@ -18,7 +19,7 @@ from imgsync.adapters.moysklad.limits import (
     MAX_PARALLEL_REQUESTS,
     MAX_REQUEST_BYTES,
 )
-from imgsync.domain.model import Element, Keep, Upload
+from imgsync.domain.model import Element, Keep, MatchField, Upload
 from imgsync.domain.packing import RequestRoom
 from imgsync.domain.ports.moysklad import ApiLimits, BulkRoom, ImageSet, ReadContent
 
@@ -183,3 +184,37 @@ async def _array(elements: Sequence[Element], read: ReadContent) -> AsyncIterato
                 yield text
             yield UPLOAD_SUFFIX
     yield ARRAY_CLOSE
+
+
+_MOSCOW = timezone(timedelta(hours=3))
+_VALUES_AT_ONCE = 100
+_FILTER_BYTES = 6000
+"""Of a filter in an address, of which the API takes 8 KB with the other headers."""
+
+
+def moscow_text(moment: datetime) -> str:
+    """A time as filters take it; not after the moment."""
+    return moment.astimezone(_MOSCOW).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def values_filters(field: MatchField, values: Sequence[str]) -> list[str]:
+    """Filters for entities that have one of these values, each short enough for an address.
+
+    One that filters nothing where a value cannot be asked for, as the documents do not say how it
+    would be written or compared.
+    """
+    filters: list[str] = []
+    batch: list[str] = []
+    size = 0
+    for value in dict.fromkeys(values):
+        condition = f"{field.value}={value}"
+        length = len(quote(condition)) + 3
+        plain = value.strip() == value != "" and value.isprintable() and value[0] not in "~=!<>"
+        if not plain or ";" in value or "\\" in value or length > _FILTER_BYTES:
+            return [""]
+        if batch and (len(batch) == _VALUES_AT_ONCE or size + length > _FILTER_BYTES):
+            filters.append(";".join(batch))
+            batch, size = [], 0
+        batch.append(condition)
+        size += length
+    return [*filters, ";".join(batch)] if batch else filters

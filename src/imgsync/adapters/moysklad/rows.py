@@ -126,6 +126,7 @@ class EntityModel(_Model):
     article: str | None = None
     images: Page | None = None
     archived: Annotated[bool, BeforeValidator(lambda value: value is True)] = False
+    updated: Untrusted = ""
     pathName: Untrusted = ""  # noqa: N815
     product: ParentField = None
     assortment: ParentField = None
@@ -142,6 +143,7 @@ class EntityModel(_Model):
             images_known=images.known,
             archived=self.archived,
             folder=self.pathName,
+            updated=self.updated,
             parent=parent.named if (parent := self.product or self.assortment) else None,
         )
 

@@ -6,6 +6,8 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, NoReturn, TypeVar
 
 import httpx
@@ -150,6 +152,8 @@ class ApiTransport:
         self._quiet = [(_QUIET_HEADER, prefix) for prefix in webhook_prefixes]
         self._authorisation = _authorisation(account)
         self._gate = RequestGate(account, monotonic)
+        self.answered: datetime | None = None
+        """When the last answer was given, by the API's clock."""
 
     @property
     def api_url(self) -> str:
@@ -294,6 +298,7 @@ class ApiTransport:
 
     def _observe(self, response: httpx.Response, slot: Slot) -> None:
         self._pacer.observe(response, slot)
+        self.answered = _date(response)
         if response.is_error:
             if response.status_code != httpx.codes.TOO_MANY_REQUESTS:
                 self._gate.failed()
@@ -386,3 +391,11 @@ def _authorisation(account: Account) -> str:
         pair = f"{account.login}:{account.secret}".encode()
         return "Basic " + base64.b64encode(pair).decode("ascii")
     return f"Bearer {account.secret}"
+
+
+def _date(response: httpx.Response) -> datetime | None:
+    try:
+        found = parsedate_to_datetime(response.headers.get("Date", ""))
+    except ValueError:
+        return None
+    return found if found.tzinfo is not None else None

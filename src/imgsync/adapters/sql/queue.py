@@ -7,7 +7,7 @@ there, the row is taken, and fails on its own.
 import json
 import re
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
@@ -86,6 +86,9 @@ _SUPERSEDES = (
     )
     .exists()
 )
+
+
+_waits = or_(_PENDING, _PROCESSING)
 
 
 _UNCOUNTED = {"attempts": counted(_task.attempts, -1)}
@@ -249,6 +252,16 @@ class SqlTaskQueue:
             lambda connection: connection.execute(union_all(*counted)).all(), reads=True
         )
         return {TaskStatus(status): number for status, number in rows}
+
+    async def waiting(self, keys: Collection[str]) -> set[str]:
+        stored = {key: storable(key) for key in keys}
+        query = select(_task.dedupe_key).where(
+            self._own, _task.dedupe_key.in_(sorted(set(stored.values()))), _waits
+        )
+        there = await self._database.run(
+            lambda connection: set(connection.execute(query).scalars()), reads=True
+        )
+        return {key for key, text in stored.items() if text in there}
 
     async def find(
         self, status: TaskStatus | None = None, *, limit: int = 100, offset: int = 0

@@ -30,6 +30,7 @@ from imgsync.adapters.sql.tables import (
     account_abilities,
     accounts,
     storable,
+    surveys,
     sync_records,
     sync_settings,
 )
@@ -51,6 +52,7 @@ from imgsync.domain.model import (
     TokenKind,
 )
 from imgsync.domain.ports.clock import Clock
+from imgsync.domain.surveys import PastSurvey, SurveyKey
 
 _FREE = {"parked_until": None, "parked_reason": None}
 _STORED = ("id", "name", "token_kind", "secret", "login", "role")
@@ -166,6 +168,30 @@ class SqlAbilityRepository:
     async def forget(self, account_id: str) -> None:
         this = delete(account_abilities).where(account_abilities.c.account_id == account_id)
         await self._database.run(lambda connection: connection.execute(this))
+
+
+class SqlSurveyRepository:
+    """Implements the port `SurveyRepository`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def get(self, key: SurveyKey) -> PastSurvey | None:
+        query = select(surveys.c.began, surveys.c.settings, surveys.c.seen, surveys.c.moved).where(
+            surveys.c.main_account_id == key.main_account_id,
+            surveys.c.child_account_id == key.child_account_id,
+            surveys.c.entity_type == key.entity_type,
+        )
+        row = await self._database.run(
+            lambda connection: connection.execute(query).first(), reads=True
+        )
+        return PastSurvey(row.began, row.settings, row.seen, row.moved) if row else None
+
+    async def put(self, key: SurveyKey, survey: PastSurvey) -> None:
+        row = asdict(key) | asdict(survey)
+        await self._database.run(
+            lambda connection: connection.execute(self._database.upsert(surveys, row))
+        )
 
 
 class SqlSettingsRepository:

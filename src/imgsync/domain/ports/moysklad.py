@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 from imgsync.domain.errors import ImgsyncError
@@ -12,6 +13,7 @@ from imgsync.domain.model import (
     EntityPage,
     EntityType,
     Identity,
+    MatchField,
     RemoteImage,
 )
 from imgsync.domain.packing import RequestRoom
@@ -87,11 +89,20 @@ class MoySkladPort(Protocol):
         ...
 
     def list_entities(
-        self, entity_type: EntityType, *, with_images: bool, permanent_links: bool = False
+        self,
+        entity_type: EntityType,
+        *,
+        with_images: bool,
+        permanent_links: bool = False,
+        updated_since: datetime | None = None,
+        having: tuple[MatchField, Sequence[str]] | None = None,
     ) -> AsyncIterator[EntityPage]:
         """Pages of all entities of a type, archived ones too; as large as the API gives them.
 
-        `permanent_links`: with those of the images, where the account has such.
+        `permanent_links`: with those of the images, where the account has such. `updated_since`:
+        those alone whose `updated` is not before it, an aware time; ApiError where the type has no
+        `updated`. `having`: those that have one of these values in that field, and maybe others,
+        as not every value can be asked for.
 
         Each entity comes once. ApiError for a list that repeats itself, ends before the size that
         it names or goes on without end. WrongAccountError where the rows are another account's.

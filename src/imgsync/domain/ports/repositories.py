@@ -15,6 +15,7 @@ from imgsync.domain.model import (
     Parking,
     StoredLink,
 )
+from imgsync.domain.surveys import PastSurvey, SurveyKey
 
 
 class AccountRepository(Protocol):
@@ -66,6 +67,16 @@ class AbilityRepository(Protocol):
 
     async def forget(self, account_id: str) -> None:
         """Nothing is known of the account any more."""
+        ...
+
+
+class SurveyRepository(Protocol):
+    """What surveys leave behind for later ones."""
+
+    async def get(self, key: SurveyKey) -> PastSurvey | None: ...
+
+    async def put(self, key: SurveyKey, survey: PastSurvey) -> None:
+        """In place of what was there."""
         ...
 
 

@@ -17,6 +17,7 @@ from imgsync.application.accounts import (
 )
 from imgsync.domain.errors import StoreError, UnavailableError
 from imgsync.domain.model import Abilities, Account, AccountRole, Parking, TokenKind
+from imgsync.domain.text import counted
 from imgsync.entrypoints.cli.output import print_json, print_table, say
 from imgsync.entrypoints.cli.runtime import CommandError, json_option, pass_container, run_async
 from imgsync.entrypoints.exit_status import ExitStatus
@@ -96,7 +97,8 @@ def add(
     if not offline:
         say(f"ID {added.id}, {OWNERS[added.token_kind]}.")
     if woken:
-        say(f"{woken} tasks that waited for it run again.")
+        run = "runs" if woken == 1 else "run"
+        say(f"{counted(woken, 'task')} that waited for it {run} again.")
 
 
 def _add(container: "Container", given: GivenAccount, *, offline: bool) -> AddedAccount:

@@ -8,6 +8,7 @@ import click
 
 from imgsync.application.clean import CleanupTemp
 from imgsync.domain.ports.storage import StaleFile
+from imgsync.domain.text import counted
 from imgsync.entrypoints.cli.output import print_json, say
 from imgsync.entrypoints.cli.runtime import (
     in_part,
@@ -79,7 +80,7 @@ def cleanup_temp(
     verb, would = ("would be deleted", "to free") if dry_run else ("deleted", "freed")
     say(f"{len(done)} files {verb}, {freed / 1e6:.1f} MB {would}.")
     if live:
-        say(f"The files of {live} tasks under way were left alone.")
+        say(f"The files of {counted(live, 'task')} under way were left alone.")
     return status
 
 

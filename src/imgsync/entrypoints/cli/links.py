@@ -7,8 +7,8 @@ import click
 from imgsync.application.accounts import find_account
 from imgsync.domain.model import Account, LinkSettings, MatchField, StoredLink
 from imgsync.entrypoints.cli.output import print_json, print_table, say
-from imgsync.entrypoints.cli.planning import chosen_field, types_option
 from imgsync.entrypoints.cli.runtime import json_option, pass_container, run_async
+from imgsync.entrypoints.cli.surveys import chosen_field, types_option
 from imgsync.entrypoints.exit_status import ExitStatus
 
 if TYPE_CHECKING:

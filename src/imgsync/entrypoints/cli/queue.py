@@ -6,6 +6,7 @@ import click
 
 from imgsync.application.work import entity_label
 from imgsync.domain.tasks import Task, TaskId, TaskStatus
+from imgsync.domain.text import counted
 from imgsync.entrypoints.cli.output import print_json, print_table, say
 from imgsync.entrypoints.cli.runtime import (
     MAX_ID,
@@ -140,7 +141,7 @@ def prune(container: "Container", as_json: bool) -> None:
     if as_json:
         print_json({"pruned": gone})
     else:
-        say(f"{gone} tasks deleted.")
+        say(f"{counted(gone, 'task')} deleted.")
 
 
 def _print_changed(
@@ -151,7 +152,7 @@ def _print_changed(
     if as_json and not missing:
         print_json({verb: changed})
     if not as_json:
-        say(f"{len(changed)} tasks are pending again.")
+        say(f"{counted(len(changed), 'task is', 'tasks are')} pending again.")
     if missing:
         listed = ", ".join(missing)
         raise CommandError(f"Not {verb} ({why_not}): {listed}", fields={verb: changed})

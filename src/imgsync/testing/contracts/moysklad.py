@@ -4,12 +4,14 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import pytest
 
 from imgsync.domain.errors import (
+    ApiError,
     AuthorisationError,
     ForbiddenUrlError,
     ImageError,
@@ -26,6 +28,7 @@ from imgsync.domain.model import (
     Element,
     EntityType,
     Keep,
+    MatchField,
     TokenKind,
     Upload,
 )
@@ -40,7 +43,7 @@ from imgsync.testing.contracts.contract import Contract
 from imgsync.testing.memory import MemoryContentStore, MemoryTempFile, MemoryWorkspace
 from imgsync.testing.moysklad import UNLIMITED, picture
 
-_PRODUCT = EntityType("product")
+_PRODUCT, _CARD = EntityType("product"), EntityType("contentcard")
 _UNKNOWN = "f2728180-6afd-4d37-8a13-f3b48069bbb6"
 _THREE = [(f"{n}.png", picture(n, 1000 + n)) for n in range(3)]
 _NO_FILES: dict[str, bytes] = {}
@@ -267,6 +270,51 @@ class MoySkladContract(Contract):
         assert sizes == ([100, 100, 5] if with_images else [205])
         assert [entity.id for page in found for entity in page.entities] == ids
         assert not any(page.unreadable for page in found)
+
+    async def test_entities_can_be_asked_for_by_the_values_of_a_field(
+        self, backend: Backend, port: MoySkladPort
+    ) -> None:
+        """Others may come too where a value cannot be asked for; none is missing or twice."""
+        plain = [backend.add("product", "P", external_code=f"code {n}") for n in range(205)]
+        odd_values = ["a;b", "~x", " y", "z\\", "\u0451/&=?#", "code 1;archived=true", "x" * 7000]
+        odd = [backend.add("product", "P", external_code=value) for value in odd_values]
+
+        async def found(*values: str) -> list[str]:
+            having = (MatchField.EXTERNAL_CODE, values)
+            pages = port.list_entities(_PRODUCT, with_images=True, having=having)
+            return [entity.id async for page in pages for entity in page.entities]
+
+        assert await found("code 7", "code 8", "code", "nothing") == plain[7:9]
+        assert await found(odd_values[4]) == [odd[4]]
+        assert await found() == []
+        assert sorted(await found(*(f"code {n}" for n in range(205)))) == sorted(plain)
+        for value, entity_id in zip(odd_values, odd, strict=True):
+            assert {entity_id} <= set(await found(value, "code 3")) >= {plain[3]}
+        pages = port.list_entities(_PRODUCT, with_images=True, having=(MatchField.NAME, ["P"]))
+        ids = [entity.id async for page in pages for entity in page.entities]
+        assert ids == [*plain, *odd]
+
+    async def test_entities_can_be_asked_for_by_when_they_changed(
+        self, backend: Backend, port: MoySkladPort
+    ) -> None:
+        for n in range(3):
+            backend.add("product", str(n), _THREE)
+
+        async def found(since: datetime) -> list[str]:
+            pages = port.list_entities(_PRODUCT, with_images=True, updated_since=since)
+            return [entity.name async for page in pages for entity in page.entities]
+
+        all_of_them = [page async for page in port.list_entities(_PRODUCT, with_images=True)]
+        times = [entity.updated for page in all_of_them for entity in page.entities]
+        if not all(times):
+            pytest.skip("this backend does not tell when an entity changed")
+        moscow = timezone(timedelta(hours=3))
+        last = datetime.fromisoformat(times[-1]).replace(tzinfo=moscow)
+        assert await found(last - timedelta(days=1)) == ["0", "1", "2"]
+        assert "2" in await found(last.astimezone(UTC))
+        assert await found(last + timedelta(seconds=1)) == []
+        with pytest.raises(ApiError):
+            await anext(port.list_entities(_CARD, with_images=True, updated_since=last))
 
     async def test_an_account_without_entities_has_no_pages(self, port: MoySkladPort) -> None:
         assert [page async for page in port.list_entities(_PRODUCT, with_images=True)] == []

@@ -1,5 +1,5 @@
-"""The suites of the ports `AccountRepository`, `AbilityRepository`, `SettingsRepository` and
-`SyncRecordRepository`."""
+"""The suites of the ports `AccountRepository`, `AbilityRepository`, `SettingsRepository`,
+`SyncRecordRepository` and `SurveyRepository`."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
@@ -32,8 +32,10 @@ from imgsync.domain.ports.repositories import (
     AbilityRepository,
     AccountRepository,
     SettingsRepository,
+    SurveyRepository,
     SyncRecordRepository,
 )
+from imgsync.domain.surveys import PastSurvey, SurveyKey
 from imgsync.testing.contracts.contract import Contract, StoreT, TimedContract
 
 _ACCOUNT = Account("1", "Главный", TokenKind.PASSWORD, "s3cret 'Ж\"", "admin@shop")
@@ -556,3 +558,55 @@ class SyncRecordRepositoryContract(Contract):
         keys = [replace(_KEY, child_entity_id=str(n)) for n in range(20)]
         await asyncio.gather(*(records.put(key, _COPIED) for key in keys))
         assert await records.copied("child", "product") == {k.child_entity_id for k in keys}
+
+
+_KEYS = [
+    SurveyKey(main, child, kind)
+    for main, child, kind in (
+        ("1", "2", "product"), ("1", "", "product"), ("1", "2", "bundle"), ("2", "1", "product"),
+    )
+]  # fmt: skip
+
+
+class SurveyRepositoryContract(Contract):
+    """Proves a `SurveyRepository`. A test class gives the fixture `surveys`, and `disable` for the
+    test that asks for it."""
+
+    @pytest.fixture
+    def surveys(self) -> Any:
+        """To be overridden: the surveys of a new, empty store; the fixture may be async."""
+        raise NotImplementedError("the test class has no fixture 'surveys'")
+
+    async def disable(self, surveys: SurveyRepository) -> None:
+        """Makes the store one that cannot be used, as a server that is gone."""
+        pytest.skip("the test class has no 'disable': the store cannot be made to fail")
+
+    async def test_a_survey_is_kept_whole_beside_the_others(
+        self, surveys: SurveyRepository
+    ) -> None:
+        began = datetime(2026, 1, 2, 3, 4, 5, 678_000, UTC)
+        left = {
+            key: PastSurvey(began + timedelta(days=n), f"Ё{n}", bytes(range(256)) * n, n)
+            for n, key in enumerate(_KEYS)
+        }
+        for key, survey in left.items():
+            assert await surveys.get(key) is None
+            await surveys.put(key, survey)
+        assert {key: await surveys.get(key) for key in _KEYS} == left
+
+    async def test_a_later_survey_takes_the_place_of_the_earlier(
+        self, surveys: SurveyRepository
+    ) -> None:
+        began = datetime(2026, 1, 2, tzinfo=UTC)
+        await surveys.put(_KEYS[0], PastSurvey(began, "a", b"seen", 7))
+        await surveys.put(_KEYS[0], PastSurvey(began - timedelta(days=1)))
+        assert await surveys.get(_KEYS[0]) == PastSurvey(began - timedelta(days=1))
+
+    async def test_a_store_that_cannot_be_used_is_a_store_error(
+        self, surveys: SurveyRepository
+    ) -> None:
+        await self.disable(surveys)
+        with pytest.raises((StoreError, NoRoomError)):
+            await surveys.get(_KEYS[0])
+        with pytest.raises((StoreError, NoRoomError)):
+            await surveys.put(_KEYS[0], PastSurvey(datetime(2026, 1, 2, tzinfo=UTC)))
