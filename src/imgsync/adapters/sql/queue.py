@@ -12,17 +12,20 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from sqlalchemy import (
+    JSON,
     ColumnElement,
     Connection,
     Text,
     and_,
     bindparam,
+    case,
     cast,
     delete,
     func,
     insert,
     literal,
     literal_column,
+    null,
     or_,
     select,
     text,
@@ -32,8 +35,9 @@ from sqlalchemy import (
 
 from imgsync.adapters.sql.claiming import Claim, Statements, counted
 from imgsync.adapters.sql.database import Database, now_of
+from imgsync.adapters.sql.prepared import Prepared
 from imgsync.adapters.sql.rows import raw_columns, task_of
-from imgsync.adapters.sql.tables import accounts, storable, sync_queue
+from imgsync.adapters.sql.tables import UtcDateTime, accounts, storable, sync_queue
 from imgsync.domain.errors import LeaseLostError
 from imgsync.domain.ports.clock import Clock
 from imgsync.domain.ports.queue import Enqueued, NewTask
@@ -90,6 +94,24 @@ _SUPERSEDES = (
 
 _UNCOUNTED = {"attempts": counted(_task.attempts, -1)}
 _NO_LEASE = {"lease_token": None, "lease_expires_at": None}
+_HELD = (
+    update(sync_queue)
+    .where(
+        _task.id == bindparam("this"),
+        _PROCESSING,
+        # A row that another program marked as processing has no token.
+        _task.lease_token.is_not_distinct_from(bindparam("token", type_=Text)),
+    )
+    .values(updated_at=bindparam("now", type_=UtcDateTime))
+)
+_RENEW = _HELD.values(lease_expires_at=bindparam("until", type_=UtcDateTime))
+_COMPLETE = _HELD.values(
+    status=TaskStatus.COMPLETED.value,
+    result=bindparam("result", type_=Text),
+    warnings=bindparam("warnings", type_=JSON),
+    error=null(),
+    **{name: null() for name in _NO_LEASE},
+).returning(case((_task.check_again, 1), else_=0).label("check_again"))
 
 
 class SqlTaskQueue:
@@ -110,6 +132,8 @@ class SqlTaskQueue:
         self._kinds = tuple(kinds)
         self._own = _task.entity_type.in_(self._kinds)
         self._claims = Statements(database.dialect, self._kinds)
+        self._complete = Prepared(database.dialect, _COMPLETE)
+        self._renew = Prepared(database.dialect, _RENEW)
         self._busy = False
 
     async def enqueue(self, tasks: Sequence[NewTask]) -> list[Enqueued]:
@@ -137,22 +161,26 @@ class SqlTaskQueue:
         return taken
 
     async def renew(self, task: Task, *, lease: timedelta) -> None:
-        await self._change(
-            lambda connection, now: _held(
-                connection, task, {"lease_expires_at": now + lease, "updated_at": now}
-            )
-        )
+        def hold(connection: Connection, now: datetime) -> None:
+            held = {"this": task.id, "token": task.lease_token, "now": now}
+            if self._renew.run(connection, **held, until=now + lease).rowcount != 1:
+                raise _lost(task)
+
+        await self._change(hold)
 
     async def complete(self, task: Task, *, result: str, warnings: Sequence[str]) -> None:
         values = {
             "result": storable(result),
-            "warnings": [storable(w) for w in warnings],
-            "error": None,
+            "warnings": json.dumps([storable(w) for w in warnings]),
         }
 
         def end(connection: Connection, now: datetime) -> None:
-            _end(connection, task, now, TaskStatus.COMPLETED, values)
-            _check_again(connection, task, now)
+            held = {"this": task.id, "token": task.lease_token, "now": now}
+            found = self._complete.run(connection, **held, **values).first()
+            if found is None:
+                raise _lost(task)
+            if found.check_again:
+                _check_again(connection, task, now)
 
         await self._change(end)
 
@@ -489,7 +517,11 @@ def _held(connection: Connection, task: Task, values: dict[str, Any]) -> None:
         .values(values)
     )
     if changed.rowcount != 1:
-        raise LeaseLostError(f"task {task.id} is held by another worker now")
+        raise _lost(task)
+
+
+def _lost(task: Task) -> LeaseLostError:
+    return LeaseLostError(f"task {task.id} is held by another worker now")
 
 
 def _end(
@@ -527,11 +559,6 @@ def _check_again(connection: Connection, task: Task, now: datetime) -> None:
     would say "completed" over old images. The check is an ordinary task, which does not ask for
     another, and costs two requests where nothing is wrong.
     """
-    this = connection.execute(
-        select(_task.check_again).where(_task.id == task.id, _task.check_again)
-    ).first()
-    if this is None:
-        return
     newer = _pending_of_same_key(connection, task)
     if newer is not None:
         _ask_for_check(connection, newer)
