@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection, CursorResult, Dialect
@@ -49,7 +50,9 @@ class Prepared:
         return connection.exec_driver_sql(self._text, given)
 
 
-_SQLITE: Mapping[type, Any] = {
-    datetime: lambda value: value.strftime(_TIME),
-    list: json.dumps,
-}
+def _stored(moment: datetime) -> str:
+    """As DateTime stores it: six digits, so that times compare as text."""
+    return moment.astimezone(UTC).strftime(_TIME)
+
+
+_SQLITE: Mapping[type, Any] = {datetime: _stored, list: partial(json.dumps, default=_stored)}

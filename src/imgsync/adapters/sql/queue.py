@@ -35,6 +35,7 @@ from sqlalchemy import (
 
 from imgsync.adapters.sql.claiming import Claim, Statements, counted
 from imgsync.adapters.sql.database import Database, now_of
+from imgsync.adapters.sql.enqueueing import Enqueueing
 from imgsync.adapters.sql.prepared import Prepared
 from imgsync.adapters.sql.rows import raw_columns, task_of
 from imgsync.adapters.sql.tables import UtcDateTime, accounts, storable, sync_queue
@@ -43,7 +44,6 @@ from imgsync.domain.ports.clock import Clock
 from imgsync.domain.ports.queue import Enqueued, NewTask
 from imgsync.domain.tasks import (
     CHECK_AGAIN_DELAY,
-    SYNC_OPERATION,
     TASK_ENTITY_TYPE,
     Task,
     TaskId,
@@ -52,9 +52,6 @@ from imgsync.domain.tasks import (
 
 _T = TypeVar("_T")
 _LONGEST_LEASE = timedelta(days=1)
-_KEYS_AT_ONCE = 1000
-"""SQLite and PostgreSQL take some 32,000 values in one statement."""
-
 _LARGEST_ID = 2**63 - 1
 _DIGITS = re.compile(r"[0-9]{1,19}")
 
@@ -132,12 +129,15 @@ class SqlTaskQueue:
         self._kinds = tuple(kinds)
         self._own = _task.entity_type.in_(self._kinds)
         self._claims = Statements(database.dialect, self._kinds)
+        self._enqueueing = Enqueueing(database.dialect)
         self._complete = Prepared(database.dialect, _COMPLETE)
         self._renew = Prepared(database.dialect, _RENEW)
         self._busy = False
 
     async def enqueue(self, tasks: Sequence[NewTask]) -> list[Enqueued]:
-        return await self._change(lambda connection, now: _put(connection, now, tasks))
+        return await self._change(
+            lambda connection, now: self._enqueueing.put(connection, now, tasks)
+        )
 
     async def claim(
         self, *, lease: timedelta, limit: int = 1, only: Sequence[TaskId] | None = None
@@ -345,83 +345,6 @@ class SqlTaskQueue:
         )
 
 
-def _put(connection: Connection, now: datetime, tasks: Sequence[NewTask]) -> list[Enqueued]:
-    """Adds the tasks; a pending task of the same kind and key takes the newer one's place."""
-    rows: dict[tuple[str, str | int], NewTask] = {}  # the last of each key, at the first's place
-    places = []
-    for number, task in enumerate(tasks):
-        place = (task.kind, number if task.dedupe_key is None else storable(task.dedupe_key))
-        rows[place] = task
-        places.append(place)
-    ids = _pending(connection, [place for place in rows if isinstance(place[1], str)])
-    created = rows.keys() - ids.keys()
-    changes = [{"this": ids[place], **_values(rows[place], now)} for place in ids]
-    if changes:
-        connection.execute(update(sync_queue).where(_task.id == bindparam("this")), changes)
-    new = [place for place in rows if place in created]
-    if new:
-        found = connection.execute(
-            insert(sync_queue).returning(_task.id, sort_by_parameter_order=True),
-            [_new_values(rows[place], now) for place in new],
-        )
-        ids |= zip(new, found.scalars(), strict=True)
-    enqueued = []
-    for place in places:
-        enqueued.append(Enqueued(ids[place], place in created))
-        created.discard(place)
-    return enqueued
-
-
-def _pending(
-    connection: Connection, keys: Sequence[tuple[str, str | int]]
-) -> dict[tuple[str, str | int], int]:
-    """Ids of the pending tasks of these kinds and keys, held until the transaction ends."""
-    found: dict[tuple[str, str | int], int] = {}
-    for start in range(0, len(keys), _KEYS_AT_ONCE):
-        some = keys[start : start + _KEYS_AT_ONCE]
-        query = (
-            select(_task.entity_type, _task.dedupe_key, _task.id)
-            .where(
-                _PENDING,
-                _task.entity_type.in_({kind for kind, _ in some}),
-                _task.dedupe_key.in_([key for _, key in some]),
-            )
-            .order_by(_task.dedupe_key)  # as others lock them, so that none waits in a circle
-            .with_for_update()
-        )
-        found |= {(row[0], row[1]): row[2] for row in connection.execute(query)}
-    return {key: found[key] for key in keys if key in found}
-
-
-def _values(task: NewTask, now: datetime) -> dict[str, Any]:
-    """What a pending task of the same key takes over."""
-    return {
-        "payload": task.payload,
-        "account_id": _storable(task.account_id),
-        "entity_id": _storable(task.entity_id),
-        "operation": SYNC_OPERATION,
-        "priority": task.priority,
-        "max_attempts": task.max_attempts,
-        "attempts": 0,
-        "crashes": 0,
-        "scheduled_at": now + task.delay,
-        "parked_for": None,
-        "error": None,
-        "updated_at": now,
-    }
-
-
-def _new_values(task: NewTask, now: datetime) -> dict[str, Any]:
-    return {
-        **_values(task, now),
-        "entity_type": task.kind,
-        "status": TaskStatus.PENDING.value,
-        "dedupe_key": _storable(task.dedupe_key),
-        "warnings": [],
-        "created_at": now,
-    }
-
-
 def _numbers(ids: Sequence[TaskId]) -> list[int]:
     """The ids that a row can have; a text may be the number as a user writes it."""
     numbers = (int(i) if isinstance(i, str) and _DIGITS.fullmatch(i) else i for i in ids)
@@ -498,10 +421,6 @@ def _spellings(field: str, account_id: str) -> Iterator[str]:
         for ascii_only in (True, False):
             value = json.dumps(account_id, ensure_ascii=ascii_only)
             yield storable(f'"{field}"{separator}{value}')
-
-
-def _storable(text: str | None) -> str | None:
-    return None if text is None else storable(text)
 
 
 def _held(connection: Connection, task: Task, values: dict[str, Any]) -> None:
