@@ -4,6 +4,7 @@ A claim writes to the row by its id and reads nothing that it needs: whatever an
 there, the row is taken, and fails on its own.
 """
 
+import asyncio
 import json
 import re
 import uuid
@@ -16,6 +17,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Text,
+    TextClause,
     and_,
     bindparam,
     case,
@@ -36,7 +38,7 @@ from sqlalchemy import (
 from imgsync.adapters.sql.claiming import Claim, Statements, counted
 from imgsync.adapters.sql.database import Database, now_of
 from imgsync.adapters.sql.enqueueing import Enqueueing
-from imgsync.adapters.sql.prepared import Prepared
+from imgsync.adapters.sql.prepared import Prepared, among
 from imgsync.adapters.sql.rows import raw_columns, task_of
 from imgsync.adapters.sql.tables import UtcDateTime, accounts, storable, sync_queue
 from imgsync.domain.errors import LeaseLostError
@@ -133,6 +135,8 @@ class SqlTaskQueue:
         self._complete = Prepared(database.dialect, _COMPLETE)
         self._renew = Prepared(database.dialect, _RENEW)
         self._busy = False
+        self._looks: dict[str, asyncio.Lock] = {}
+        self._next_look: dict[str, asyncio.Task[list[int]]] = {}
 
     async def enqueue(self, tasks: Sequence[NewTask]) -> list[Enqueued]:
         return await self._change(
@@ -216,6 +220,8 @@ class SqlTaskQueue:
 
     async def park(self, task: Task, *, account_id: str, until: datetime, error: str) -> int:
         account = storable(account_id)
+        # Beforehand: it reads payloads, and SQLite has one lock for all that write.
+        named = await self._named(account_id)
 
         def put_off(connection: Connection, now: datetime) -> int:
             wait = _parked_until(connection, account, until)
@@ -224,9 +230,34 @@ class SqlTaskQueue:
                 return 0
             values = {"scheduled_at": wait, "parked_for": account, "error": storable(error)}
             _put_back(connection, task, now, {**values, **_UNCOUNTED})
-            return _park_waiting(connection, account_id, now, values, self._kinds)
+            return _park_waiting(connection, account_id, now, values, self._kinds, named)
 
-        return await self._change(put_off)
+        return await self._change(put_off, alone=True)
+
+    async def _named(self, account_id: str) -> list[int]:
+        """Ids of due tasks of which the account is not the child by its column, but is named.
+
+        Many tasks of an account fail at once: whoever comes while it is being looked for waits for
+        the next look, together with the others.
+        """
+
+        async def look() -> list[int]:
+            async with self._looks.setdefault(account_id, asyncio.Lock()):
+                self._next_look.pop(account_id, None)
+                return await self._database.run(
+                    lambda connection: _find_named(
+                        connection, account_id, now_of(connection, self._clock), self._kinds
+                    ),
+                    reads=True,
+                )
+
+        loop = asyncio.get_running_loop()
+        waiting = self._next_look.get(account_id)
+        if waiting is None or waiting.get_loop() is not loop:
+            if waiting is not None:
+                self._looks.pop(account_id, None)  # of a loop that has ended
+            waiting = self._next_look[account_id] = loop.create_task(look())
+        return await asyncio.shield(waiting)
 
     async def unpark(self, account_id: str) -> int:
         waiting = update(sync_queue).where(
@@ -241,7 +272,8 @@ class SqlTaskQueue:
         )
 
     async def parked(self) -> int:
-        query = select(func.count()).where(self._own, _PENDING, _task.parked_for.is_not(None))
+        # As a range: SQLite would look at all that is pending, by the index of what is due.
+        query = select(func.count()).where(self._own, _PENDING, _task.parked_for >= "")
         return await self._database.run(
             lambda connection: int(connection.execute(query).scalar_one()), reads=True
         )
@@ -265,7 +297,7 @@ class SqlTaskQueue:
                 _put_back(connection, task, now, values, check_again=True)
             return [task.id for task in held]
 
-        return await self._change(release_all)
+        return await self._change(release_all, alone=True)
 
     async def counts(self) -> dict[TaskStatus, int]:
         # Each by an index of its own.
@@ -317,7 +349,7 @@ class SqlTaskQueue:
             ).returning(_task.id)
             return sorted(connection.execute(changed).scalars())
 
-        return await self._change(put_back)
+        return await self._change(put_back, alone=True)
 
     async def prune(self, *, completed: timedelta, failed: timedelta, limit: int = 500) -> int:
         def delete_some(connection: Connection, now: datetime) -> int:
@@ -333,15 +365,17 @@ class SqlTaskQueue:
                 gone += len(ids)
             return gone
 
-        return await self._change(delete_some)
+        return await self._change(delete_some, alone=True)
 
     async def close(self) -> None:
         """Nothing: whoever opened the database closes it."""
 
-    async def _change(self, work: Callable[[Connection, datetime], _T]) -> _T:
+    async def _change(
+        self, work: Callable[[Connection, datetime], _T], *, alone: bool = False
+    ) -> _T:
         """Runs `work` in a transaction that writes, with the present."""
         return await self._database.run(
-            lambda connection: work(connection, now_of(connection, self._clock))
+            lambda connection: work(connection, now_of(connection, self._clock)), alone=alone
         )
 
 
@@ -368,36 +402,55 @@ def _park_waiting(
     now: datetime,
     values: dict[str, Any],
     kinds: Sequence[str],
+    named: Sequence[int],
 ) -> int:
     """Writes `values` to the tasks that are due and name the account; how many they were.
 
-    All in one statement. The child is a column, unless another program left it out. The main
-    account, and then the child too, stands in the payload, which other programs write and no
-    database may be made to decode: it is looked for as text. A task of which that does not tell
-    is parked by itself once it is claimed.
+    Those whose child it is are found by the column, others among the ids of `_find_named`, where
+    they still name it. A task that was queued since then is parked by itself once it is claimed.
 
     Those that wait for a later time of their own keep it, and those that another host is about to
     claim are left to it.
     """
-    due = (
-        select(_task.id)
-        .where(
-            _task.entity_type.in_(kinds),
-            _PENDING,
-            _task.scheduled_at <= now,
-            _names(connection, account_id),
-        )
-        .with_for_update(skip_locked=True)
+    due = and_(_task.entity_type.in_(kinds), _PENDING, _task.scheduled_at <= now)
+    parked = 0
+    for these in (
+        _task.account_id == storable(account_id),
+        and_(_among(connection, named), _names(connection, account_id)),
+    ):
+        ids = select(_task.id).where(due, these).with_for_update(skip_locked=True)
+        change = update(sync_queue).where(_task.id.in_(ids)).values(**values, updated_at=now)
+        parked += connection.execute(change).rowcount
+        if not named:
+            break
+    return parked
+
+
+def _among(connection: Connection, ids: Sequence[int]) -> TextClause:
+    dialect = connection.dialect.name
+    given = json.dumps(ids) if dialect == "sqlite" else list(ids)
+    return text(f"sync_queue.id {among(dialect, 'named')}").bindparams(named=given)
+
+
+def _find_named(
+    connection: Connection, account_id: str, now: datetime, kinds: Sequence[str]
+) -> list[int]:
+    query = select(_task.id).where(
+        _task.entity_type.in_(kinds),
+        _PENDING,
+        _task.scheduled_at <= now,
+        _names(connection, account_id),
     )
-    return connection.execute(
-        update(sync_queue).where(_task.id.in_(due)).values(**values, updated_at=now)
-    ).rowcount
+    return list(connection.execute(query).scalars())
 
 
 def _names(connection: Connection, account_id: str) -> ColumnElement[bool]:
-    """Whether the task says that it is for the account.
+    """Whether the task says, but not by its column, that it is for the account.
 
-    Without the column, the dedupe key (``CHILD/TYPE/ENTITY``) may name the child.
+    The main account, and without the column the child, stands in the payload, which other programs
+    write and no database may be made to decode: it is looked for as text. Without the column, the
+    dedupe key (``CHILD/TYPE/ENTITY``) may name the child too. A task of which that does not tell
+    is parked by itself once it is claimed.
     """
     position = func.strpos if connection.dialect.name == "postgresql" else func.instr
     payload = cast(_task.payload, Text)
@@ -407,20 +460,31 @@ def _names(connection: Connection, account_id: str) -> ColumnElement[bool]:
         return [position(payload, text) > 0 for text in texts]
 
     child = storable(account_id)
+    # One look into most payloads, in place of one for each spelling.
+    anywhere = or_(*(position(payload, text) > 0 for text in dict.fromkeys(_values(account_id))))
     prefix = func.substr(_task.dedupe_key, 1, len(child) + 1) == child + "/"
-    return or_(
-        _task.account_id == child,
-        and_(_task.account_id.is_(None), or_(prefix, *spelled(_CHILD))),
-        *spelled(_MAIN),
+    return and_(
+        _task.account_id.is_distinct_from(child),
+        or_(
+            and_(_task.account_id.is_(None), prefix),
+            and_(
+                anywhere,
+                or_(and_(_task.account_id.is_(None), or_(*spelled(_CHILD))), *spelled(_MAIN)),
+            ),
+        ),
     )
 
 
+def _values(account_id: str) -> Iterator[str]:
+    """The account as programs write it. Inside of a JSON text the quotes would be escaped."""
+    for ascii_only in (True, False):
+        yield storable(json.dumps(account_id, ensure_ascii=ascii_only))
+
+
 def _spellings(field: str, account_id: str) -> Iterator[str]:
-    """The field as programs write it. Inside of a JSON text the quotes would be escaped."""
     for separator in _SEPARATORS:
-        for ascii_only in (True, False):
-            value = json.dumps(account_id, ensure_ascii=ascii_only)
-            yield storable(f'"{field}"{separator}{value}')
+        for value in _values(account_id):
+            yield f'"{field}"{separator}{value}'
 
 
 def _held(connection: Connection, task: Task, values: dict[str, Any]) -> None:
