@@ -91,9 +91,7 @@ class Database:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        # On PostgreSQL each statement by itself, without two round trips for a transaction.
-        own = {} if self.dialect == "sqlite" else {"isolation_level": "AUTOCOMMIT"}
-        self._reader = engine.execution_options(**{_READS: True}, **own)
+        self._reader = engine.execution_options(**{_READS: True})
         self._threads = Threads(_MOST_THREADS)
         self._change = threading.Lock()
         self._waiting: deque[Call] = deque()
@@ -132,8 +130,7 @@ class Database:
         it takes locks that others wait for.
 
         Cancelled, it leaves the transaction alone, which is committed or not. One that only `reads`
-        takes no lock of SQLite's: a process stopped in the midst of it keeps nobody waiting. On
-        PostgreSQL each of its statements sees what is committed by then.
+        takes no lock of SQLite's: a process stopped in the midst of it keeps nobody waiting.
         StoreError, or NoRoomError where the disk is full; what else `work` raises comes as it is.
         """
         if reads or (alone and self.dialect != "sqlite"):
