@@ -7,6 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from enum import Enum, auto
 from functools import partial
@@ -52,6 +53,9 @@ _MOST_TOGETHER = 200
 
 _TRIES = 10
 _GROUP_TRIES = 3
+_IN_TRANSACTION, _IN_ERROR = 2, 3
+"""States of a connection as libpq numbers them."""
+
 _TIME = "imgsync_time"
 """Where a connection keeps the server's time while a transaction is young."""
 
@@ -66,8 +70,7 @@ _FULL_POSTGRESQL = "53100"
 _DEADLOCK = "40P01"
 _BUSY_SECONDS = 30.0
 _POOL: dict[str, Any] = {"pool_size": _MOST_THREADS, "pool_use_lifo": True}
-"""The connection used last is next: it has its statements prepared. None is asked whether it still
-lives, which is a round trip each time: what finds it dead before a commit is done again."""
+"""The connection used last is next, as it has its statements prepared."""
 
 _SQLITE_HEADER = b"SQLite format 3\x00"
 _PATIENCE = {
@@ -180,7 +183,12 @@ class Database:
             with (self._reader if reads else self.engine).begin() as connection:
                 connection.info.pop(_TIME, None)
                 stage = _Stage.WORK
-                result = work(connection)
+                try:
+                    result = work(connection)
+                except BaseException:
+                    _check_alive(connection, _IN_ERROR)
+                    raise
+                _check_alive(connection, _IN_TRANSACTION, _IN_ERROR)
                 stage = _Stage.COMMIT
             return result
         except SQLAlchemyError as error:
@@ -297,7 +305,30 @@ class _BrokenError(Exception):
     def is_lost(self) -> bool:
         """Whether the connection broke when certainly nothing was committed."""
         dead = isinstance(self.error, DBAPIError) and self.error.connection_invalidated
-        return dead and self.stage is not _Stage.COMMIT
+        return (dead or isinstance(self.error, _LostError)) and self.stage is not _Stage.COMMIT
+
+
+class _LostError(SQLAlchemyError):
+    """The server has ended the connection."""
+
+
+def _check_alive(connection: Connection, *alive: int) -> None:
+    """_LostError where the server has ended the connection, unless its state is `alive`.
+
+    psycopg does not always say so: of a statement whose answer it was, it may tell nothing, as of
+    an UPDATE that found no row. What follows from that is no answer of the database.
+    """
+    if connection.dialect.name == "sqlite" or connection.invalidated:
+        return
+    state = connection.connection.dbapi_connection.pgconn.transaction_status  # type: ignore[union-attr]
+    if state in alive:
+        return
+    with suppress(SQLAlchemyError):
+        if connection.exec_driver_sql("SELECT 1").scalar() == 1:
+            return
+    if not connection.invalidated:
+        connection.invalidate()
+    raise _LostError("the server has ended the connection")
 
 
 class DatabaseClock:
@@ -421,7 +452,12 @@ def _postgresql(url: URL) -> Engine:
         limits["options"] = " ".join((str(_PATIENCE["options"]), *own))
         url = url.difference_update_query(["options"])
     try:
-        return create_engine(url.set(drivername="postgresql+psycopg"), connect_args=limits, **_POOL)
+        return create_engine(
+            url.set(drivername="postgresql+psycopg"),
+            pool_pre_ping=True,
+            connect_args=limits,
+            **_POOL,
+        )
     except ModuleNotFoundError as error:
         raise StoreError(
             f"PostgreSQL needs the package '{error.name}': pip install 'imgsync[postgresql]'"
