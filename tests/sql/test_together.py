@@ -205,7 +205,7 @@ async def test_hosts_whose_transactions_wait_for_each_other_both_succeed(
         all_of(one, change("a"), change("b", wait=True)),
         all_of(other, change("b"), change("a", wait=True)),
     )
-    assert ends == [[None, None], [None, None]]
+    assert list(ends) == [[None, None], [None, None]]
     turns = text("SELECT turn FROM sync_turns WHERE account_id IN ('a', 'b')")
     assert await one.run(lambda c: c.execute(turns).scalars().all(), reads=True) == [3, 3]
     one.close()
