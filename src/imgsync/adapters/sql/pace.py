@@ -13,7 +13,8 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
-from imgsync.adapters.sql.database import Database, Threads, make_private
+from imgsync.adapters.sql.database import Database, make_private
+from imgsync.adapters.sql.threads import Threads
 from imgsync.domain.errors import StoreError
 from imgsync.domain.ports.pace import PaceStore, Step, T
 from imgsync.uptime import uptime
@@ -127,7 +128,7 @@ class DatabasePaces:
             await self._database.run(lambda connection: connection.exec_driver_sql(_UNLOGGED))
             self._made = True
         try:
-            return await self._database.run(partial(_change_row, key, step))
+            return await self._database.run(partial(_change_row, key, step), alone=True)
         except StoreError:
             self._made = False  # it may have been dropped
             raise
