@@ -7,6 +7,8 @@ from datetime import timedelta
 from typing import Any
 
 from imgsync.adapters.pictures.pillow import PillowCheck
+from imgsync.application.abilities import KnownAbilities
+from imgsync.application.bulk import Bulk
 from imgsync.application.copy import CopyImagesHandler, SyncEntity
 from imgsync.application.payloads import BATCH, LEGACY, PayloadFormats, stored_payload
 from imgsync.application.survey import NotSurveyed, Survey, Surveyed
@@ -29,6 +31,7 @@ from imgsync.domain.tasks import TASK_ENTITY_TYPE, SyncResult, Task, TaskId
 from imgsync.testing import (
     MEMORY_LIMITS,
     UNLIMITED,
+    MemoryAbilities,
     MemoryAccounts,
     MemoryContentStore,
     MemoryMoySklad,
@@ -70,6 +73,8 @@ class World:
         self.accounts = MemoryAccounts(self.store)
         self.settings = MemorySettings(self.store)
         self.records = MemoryRecords(self.store)
+        self.abilities = MemoryAbilities(self.store)
+        self.bulk = Bulk(KnownAbilities(self.abilities), patience_seconds=0.3)
         self.child.limits = replace(
             MEMORY_LIMITS,
             request=RequestRoom(self.max_request_bytes, MEMORY_LIMITS.request.size_of),
@@ -84,6 +89,7 @@ class World:
             TYPES,
             STRATEGIES[self.strategy],
             PillowCheck(),
+            bulk=self.bulk,
         )
         self.survey = Survey(self.accounts, self.records, self.factory, TYPES)
 
