@@ -4,12 +4,21 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from imgsync.domain.errors import ImageError, NotFoundError, UnavailableError
-from imgsync.domain.model import EntityPage, EntityType, RemoteImage
-from imgsync.domain.ports.moysklad import WritePermit
+from imgsync.domain.errors import ImageError, ImgsyncError, NotFoundError, UnavailableError
+from imgsync.domain.model import (
+    Abilities,
+    Element,
+    EntityPage,
+    EntityType,
+    RemoteImage,
+    Upload,
+)
+from imgsync.domain.ports.moysklad import ImageSet, WritePermit
 from imgsync.domain.ports.storage import TempFile
 from imgsync.testing import UNLIMITED, MemoryMoySklad
 from tests.testing.mutants.registry import mutant
+
+Results = list[list[RemoteImage] | ImgsyncError]
 
 
 @mutant("test_every_entity_comes_once_in_pages")
@@ -164,3 +173,121 @@ class EveryImageIsNew(MemoryMoySklad):
         self.number += 1
         stored = super()._store(entity_type, entity_id, filename, content)
         return replace(stored, href=f"{stored.href}{self.number}")
+
+
+class _ManyMutant(MemoryMoySklad):
+    """Does something else with many lists than with one; the results come through `many`."""
+
+    async def set_many(self, entity_type: EntityType, sets: Sequence[ImageSet]) -> Results:
+        return await self.many(entity_type, sets)
+
+    async def many(self, entity_type: EntityType, sets: Sequence[ImageSet]) -> Results:
+        return await super().set_many(entity_type, sets)
+
+
+@mutant("test_many_lists_are_set_in_order")
+class AnswersBackwards(_ManyMutant):
+    async def many(self, entity_type: EntityType, sets: Sequence[ImageSet]) -> Results:
+        return (await super().many(entity_type, sets))[::-1]
+
+
+@mutant("test_many_lists_are_set_in_order")
+class ForgetsWhatManyKeep(MemoryMoySklad):
+    def _bulk_elements(self, elements: Sequence[Element]) -> Sequence[Element]:
+        return [element for element in elements if isinstance(element, Upload)]
+
+
+@mutant("test_an_empty_list_of_many_removes_all")
+class LeavesOutEmptyLists(_ManyMutant):
+    async def many(self, entity_type: EntityType, sets: Sequence[ImageSet]) -> Results:
+        await super().many(entity_type, [one for one in sets if one.elements])
+        return [[] for _ in sets]
+
+
+@mutant("test_what_is_refused_costs_only_itself")
+class OneRefusalIsAll(_ManyMutant):
+    async def many(self, entity_type: EntityType, sets: Sequence[ImageSet]) -> Results:
+        found = await super().many(entity_type, sets)
+        for result in found:
+            if isinstance(result, ImgsyncError):
+                raise result
+        return found
+
+
+@mutant("test_what_is_refused_costs_only_itself")
+class RefusedAreLeftOut(_ManyMutant):
+    async def many(self, entity_type: EntityType, sets: Sequence[ImageSet]) -> Results:
+        found = await super().many(entity_type, sets)
+        return [result for result in found if isinstance(result, list)]
+
+
+@mutant("test_more_lists_than_there_is_room_for_are_not_sent")
+class TakesAnyNumber(_ManyMutant):
+    async def many(self, entity_type: EntityType, sets: Sequence[ImageSet]) -> Results:
+        half = len(sets) // 2
+        if half == 0:
+            return await super().many(entity_type, sets)
+        return [
+            *await self.many(entity_type, sets[:half]),
+            *await self.many(entity_type, sets[half:]),
+        ]
+
+
+@mutant("test_each_of_many_lists_has_its_permit_confirmed")
+class AsksTheFirstOnly(_ManyMutant):
+    async def many(self, entity_type: EntityType, sets: Sequence[ImageSet]) -> Results:
+        return await super().many(
+            entity_type,
+            [replace(one, permit=UNLIMITED) if n else one for n, one in enumerate(sets)],
+        )
+
+
+@mutant("test_many_permits_are_confirmed_side_by_side")
+class AsksInTurn(_ManyMutant):
+    async def many(self, entity_type: EntityType, sets: Sequence[ImageSet]) -> Results:
+        for one in sets:
+            await one.permit.confirm()
+        return await super().many(entity_type, sets)
+
+
+@mutant("test_of_many_lists_those_without_a_permit_are_left_out")
+class OneLostIsAllLost(_ManyMutant):
+    async def many(self, entity_type: EntityType, sets: Sequence[ImageSet]) -> Results:
+        for one in sets:
+            await one.permit.confirm()
+        return await super().many(entity_type, sets)
+
+
+@mutant("test_of_many_lists_those_without_a_permit_are_left_out")
+class SendsTheLostToo(_ManyMutant):
+    async def many(self, entity_type: EntityType, sets: Sequence[ImageSet]) -> Results:
+        found = await super().many(entity_type, sets)
+        sent = await super().many(entity_type, [replace(one, permit=UNLIMITED) for one in sets])
+        return [
+            one if isinstance(one, ImgsyncError) else two
+            for one, two in zip(found, sent, strict=True)
+        ]
+
+
+@mutant("test_many_lists_that_outlast_the_shortest_permit_are_broken_off")
+class TheLongestPermitCounts(_ManyMutant):
+    async def many(self, entity_type: EntityType, sets: Sequence[ImageSet]) -> Results:
+        for one in sets:
+            await one.permit.confirm()
+        return await super().many(entity_type, [replace(one, permit=UNLIMITED) for one in sets])
+
+
+@mutant("test_the_sizes_of_images_are_shown")
+class ShowsWhatWasSent(_ManyMutant):
+    async def many(self, entity_type: EntityType, sets: Sequence[ImageSet]) -> Results:
+        sizes = [e.size for one in sets for e in one.elements if isinstance(e, Upload)]
+        self._show(Abilities(accepted_image_bytes=max(sizes, default=None)))
+        return await super().many(entity_type, sets)
+
+
+@mutant("test_lengths_that_are_told_are_shown")
+class ShowsThatSomethingIsGone(MemoryMoySklad):
+    async def content_length(self, url: str) -> int | None:
+        length = await super().content_length(url)
+        self._show(Abilities(head=length is not None))
+        return length

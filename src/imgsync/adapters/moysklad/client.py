@@ -11,6 +11,7 @@ import httpx
 from imgsync.adapters.moysklad import owner
 from imgsync.adapters.moysklad.addresses import DownloadPolicy, is_loopback, origin
 from imgsync.adapters.moysklad.answers import AnswerTooLongError
+from imgsync.adapters.moysklad.bulk import JointPermit, Result, SomeLostError, results_of
 from imgsync.adapters.moysklad.downloads import Downloader
 from imgsync.adapters.moysklad.limits import EXPANDED_PAGE_SIZE, PLAIN_PAGE_SIZE
 from imgsync.adapters.moysklad.network import only_clean, ssl_context, storage_transport
@@ -19,17 +20,22 @@ from imgsync.adapters.moysklad.pace import Pacer, ProcessPaces, learnt_weight, r
 from imgsync.adapters.moysklad.requests import (
     StreamedBody,
     api_limits,
+    bulk_array,
+    bulk_size,
     image_array,
     keep_meta,
     small_body,
 )
 from imgsync.adapters.moysklad.rows import EntityModel, Images, Page, name_of, parse, rows_of
+from imgsync.adapters.moysklad.shown import Shown
 from imgsync.adapters.moysklad.transport import EXCHANGE_SECONDS, ApiTransport
 from imgsync.domain.errors import (
     ApiError,
+    ImageRejectedError,
     ImgsyncError,
     NotFoundError,
     PermissionDeniedError,
+    RequestTooLargeError,
 )
 from imgsync.domain.model import (
     Abilities,
@@ -66,7 +72,7 @@ class MoySkladClient:
         self._owner = owner
         self._gives_permanent_links = True
         self._limits = api_limits(transport.api_url)
-        self._shown = Abilities()
+        self._shown = Shown()
 
     @property
     def limits(self) -> ApiLimits:
@@ -74,7 +80,7 @@ class MoySkladClient:
 
     @property
     def shown(self) -> Abilities:
-        return self._shown
+        return self._shown.abilities.with_shown(Abilities(head=self._downloader.head))
 
     async def list_entities(
         self, entity_type: EntityType, *, with_images: bool, permanent_links: bool = False
@@ -101,12 +107,16 @@ class MoySkladClient:
                 # Documented is that a plan without such links leaves them out; who knows.
                 self._gives_permanent_links = False
                 del params["fields"]
-                return await page(offset)
+                answer = await page(offset)
+                self._shown.saw(Abilities(permanent_links=False))
+                return answer
             limit = EXPANDED_PAGE_SIZE  # entities with very long texts
             return await page(offset)
 
         before = 0
         async for rows, total in rows_of(f"entities '{entity_type.name}'", limit, page):
+            if "fields" in params:
+                self._shown.saw_links(rows)
             found = EntityPage([], total=total)
             for number, row in enumerate(rows, before + 1):
                 name = name_of(entity_type.name, row, number)
@@ -143,7 +153,11 @@ class MoySkladClient:
     ) -> list[RemoteImage]:
         path = _images_path(entity_type, entity_id)
         body = image_array(elements, read)
-        answer = await self._write(entity_type, entity_id, path, body, permit)
+        try:
+            answer = await self._write(entity_type, entity_id, path, body, permit)
+        except ImageRejectedError as error:
+            await self._shown.refused(elements, read, error)
+            raise
         rows = answer if isinstance(answer, list) else []
         images = Images.of(rows)
         if images.unreadable or len(rows) != len(elements):
@@ -151,12 +165,57 @@ class MoySkladClient:
                 f"unexpected answer of the API: {len(elements)} images were set, "
                 f"{len(images.images)} came back"
             )
+        self._shown.set_as_sent(elements, images.images)
         return images.images
 
     async def set_many(
         self, entity_type: EntityType, sets: Sequence[ImageSet]
     ) -> list[list[RemoteImage] | ImgsyncError]:
-        raise ApiError("lists of many entities are not sent yet")
+        listing = f"{self._transport.api_url}/entity/{entity_type.name}"
+        room = self._limits.bulk
+        if (
+            len(sets) > room.max_entities
+            or bulk_size(listing, entity_type.name, sets) > room.max_bytes
+        ):
+            raise RequestTooLargeError(f"{len(sets)} entities are more than one request holds")
+        found = dict[int, Result]()
+        left = dict(enumerate(sets))
+        while left:
+            try:
+                results = await self._set_all(entity_type, listing, left)
+            except SomeLostError as error:  # and nothing was sent, or nothing more
+                found |= error.lost
+                left = {key: one for key, one in left.items() if key not in error.lost}
+                continue
+            found |= results
+            break
+        for key, one in left.items():
+            result = found[key]
+            if isinstance(result, ImgsyncError):
+                await self._shown.refused(one.elements, one.read, result)
+            else:
+                self._shown.set_as_sent(one.elements, result)
+        return [found[key] for key in range(len(sets))]
+
+    async def _set_all(
+        self, entity_type: EntityType, listing: str, sets: dict[int, ImageSet]
+    ) -> dict[int, Result]:
+        """The results of one request, by the keys of its sets."""
+        await self._owner.confirm(self._get)
+        answer = await self._transport.json(
+            "POST",
+            f"entity/{entity_type.name}",
+            params={"expand": "images", "limit": EXPANDED_PAGE_SIZE},
+            body=bulk_array(listing, entity_type.name, list(sets.values())),
+            permit=JointPermit({key: one.permit for key, one in sets.items()}),
+            elements=len(sets),
+        )
+        for one in sets.values():
+            self._transport.forget_failures(_entity_path(entity_type, one.entity_id))
+        results = results_of(
+            answer, list(sets.values()), self._transport.element_error, self._owner.saw
+        )
+        return dict(zip(sets, results, strict=True))
 
     async def delete_images(
         self,

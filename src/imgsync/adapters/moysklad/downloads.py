@@ -56,6 +56,8 @@ class Downloader:
         self._storage = storage
         self._seconds = seconds
         self._refused_heads = 0
+        self.head: bool | None = None
+        """Whether HEAD on the API's own download addresses tells sizes; None while unknown."""
 
     async def content_length(self, url: str) -> int | None:
         """Bytes by one HEAD; None where it fails or names no length: the GET will tell."""
@@ -66,11 +68,15 @@ class Downloader:
             async with self._follow("HEAD", url, Allowance(self._seconds)) as response:
                 if response.status_code in _NO_HEAD and self._policy.may_authorise(url):
                     self._refused_heads = _MOST_REFUSED_HEADS
+                    self.head = False
                 if response.status_code != httpx.codes.OK:
                     return None
                 if response.headers.get("Content-Encoding"):
                     return None
-                return content_length(response) or None
+                length = content_length(response) or None
+                if length is not None and self._policy.may_authorise(url):
+                    self.head = True
+                return length
         except (*_REFUSALS, UnavailableError):
             return None
 

@@ -127,6 +127,13 @@ def image_array(elements: Sequence[Element], read: ReadContent) -> StreamedBody:
     return StreamedBody(array_size(elements), lambda: _array(elements, read))
 
 
+def bulk_array(listing: str, type_name: str, sets: Sequence[ImageSet]) -> StreamedBody:
+    """Body of the request that sets the lists of many entities."""
+    return StreamedBody(
+        bulk_size(listing, type_name, sets), lambda: _bulk(listing, type_name, sets)
+    )
+
+
 def small_body(value: Any) -> StreamedBody:
     """Body of a value that is small."""
     data = json.dumps(value, separators=(",", ":")).encode("ascii")
@@ -149,6 +156,18 @@ async def base64_chunks(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 async def _in_two(data: bytes) -> AsyncIterator[bytes]:
     yield data[:-1]
     yield data[-1:]
+
+
+async def _bulk(listing: str, type_name: str, sets: Sequence[ImageSet]) -> AsyncIterator[bytes]:
+    yield ARRAY_OPEN
+    for position, one in enumerate(sets):
+        if position:
+            yield ELEMENT_SEPARATOR
+        yield entity_prefix(listing, type_name, one.entity_id)
+        async for chunk in _array(one.elements, one.read):
+            yield chunk
+        yield ENTITY_SUFFIX
+    yield ARRAY_CLOSE
 
 
 async def _array(elements: Sequence[Element], read: ReadContent) -> AsyncIterator[bytes]:
