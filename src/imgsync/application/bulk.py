@@ -49,6 +49,9 @@ _log = logging.getLogger(__name__)
 MOST_TOGETHER = 100
 """Tasks that are under way at once in a batch; as many entities as one request takes."""
 
+_MOST_PREPARING = 16
+"""Of them fetch their images at once: more would only get ready later, all at one time."""
+
 _MOST_BYTES = 40_000_000
 """Of their images: two requests full, so that one is filled while the other is sent."""
 
@@ -75,7 +78,7 @@ class Bulk:
     """
 
     abilities: AbilityRepository
-    patience_seconds: float = 3.0
+    patience_seconds: float = 5.0
     longest_wait_seconds: float = 60.0
     _trials: dict[str, asyncio.Lock] = field(default_factory=dict)
     _unproved: "set[Batch]" = field(default_factory=set)
@@ -220,6 +223,8 @@ class Batch:
     def _has_room(self, size: int) -> bool:
         """For a task more, with which all together have so many bytes."""
         if not self._one_was_ready and self.bulk.begun >= self._at_first:
+            return False
+        if len(self._preparing) >= max(_MOST_PREPARING, self._at_first):
             return False
         most = MOST_TOGETHER if size <= _MOST_BYTES else 1
         return len(self._under_way) < most
