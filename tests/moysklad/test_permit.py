@@ -180,8 +180,7 @@ def test_the_clock_of_writes_goes_on_during_sleep_where_the_system_has_one() -> 
 
 _WRITER = """
 import asyncio, sys
-import httpx
-from tests.moysklad.harness import ACCOUNT, PRODUCT, build, content
+from tests.moysklad.harness import ACCOUNT, PRODUCT, build, content, http_client
 from tests.moysklad.test_permit import Permit
 from imgsync.domain.model import Upload
 from imgsync.domain.errors import LeaseLostError

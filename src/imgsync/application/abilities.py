@@ -1,9 +1,12 @@
 """What accounts have shown that they can do, as use cases ask for it and add to it."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from imgsync.domain.model import Abilities
+from imgsync.domain.errors import ImgsyncError
+from imgsync.domain.model import Abilities, Account
+from imgsync.domain.ports.moysklad import MoySkladFactory
 from imgsync.domain.ports.repositories import AbilityRepository
 from imgsync.uptime import uptime
 
@@ -42,3 +45,17 @@ class KnownAbilities:
             await self.abilities.forget(account_id)
         finally:
             self._known.pop(account_id, None)
+
+
+async def learn_shown(
+    abilities: AbilityRepository | None, moysklad: MoySkladFactory, accounts: Iterable[Account]
+) -> None:
+    """Keeps what the accounts' answers have shown so far; nowhere where `abilities` is None.
+
+    What cannot be kept now is no error: it is shown again.
+    """
+    if abilities is None:
+        return
+    for account in accounts:
+        with contextlib.suppress(ImgsyncError):
+            await abilities.learn(account.id, moysklad.for_account(account).shown)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
+from imgsync.application.abilities import learn_shown
 from imgsync.application.bulk import Batch, Bulk, Member
 from imgsync.application.daemon_thread import in_daemon_thread
 from imgsync.application.fetch import ImageFetcher
@@ -55,6 +56,7 @@ from imgsync.domain.ports.moysklad import (
 )
 from imgsync.domain.ports.pictures import PictureCheck
 from imgsync.domain.ports.repositories import (
+    AbilityRepository,
     AccountRepository,
     SettingsRepository,
     SyncRecordRepository,
@@ -183,6 +185,7 @@ class SyncEntity:
     transform: ImageTransform | None = None
     listeners: Listeners = field(default_factory=NoListeners)
     bulk: Bulk | None = None
+    abilities: AbilityRepository | None = None
 
     async def __call__(
         self, request: SyncRequest, permit: WritePermit, member: Member | None = None
@@ -224,6 +227,7 @@ class SyncEntity:
         except ChildChangedError:
             # At once from what is there now: the child may lack images meanwhile.
             result = await self._copy(copy, images[:limit])
+        await learn_shown(self.abilities, self.moysklad, (main_account, child_account))
         return result.with_warnings(left_out)
 
     async def _clear(self, copy: "_Copy") -> tuple[SyncResult | None, tuple[SourceImage, ...]]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import groupby
 
+from imgsync.application.abilities import learn_shown
 from imgsync.domain.diff import Change, Clear, SetTo, Skip, SyncRecord, Unchanged, diff
 from imgsync.domain.errors import ImgsyncError, PayloadError, UnknownEntityTypeError
 from imgsync.domain.matching import CounterpartIndex, FieldMatcher, in_folder
@@ -24,7 +25,11 @@ from imgsync.domain.model import (
     SyncRequest,
 )
 from imgsync.domain.ports.moysklad import MoySkladFactory, MoySkladPort
-from imgsync.domain.ports.repositories import AccountRepository, SyncRecordRepository
+from imgsync.domain.ports.repositories import (
+    AbilityRepository,
+    AccountRepository,
+    SyncRecordRepository,
+)
 
 _BATCH = 500
 """Entities whose records are read at once."""
@@ -121,6 +126,7 @@ class Survey:
     records: SyncRecordRepository
     moysklad: MoySkladFactory
     entity_types: EntityTypes
+    abilities: AbilityRepository | None = None
 
     async def __call__(
         self,
@@ -169,6 +175,8 @@ class Survey:
                         if isinstance(found, NotSurveyed):
                             failed.add(found.link.child.id)
                         yield found
+            accounts = {a.id: a for link in of_main for a in (link.main, link.child)}
+            await learn_shown(self.abilities, self.moysklad, accounts.values())
 
     async def note_roles(self, link: Link) -> None:
         """Notes which of two accounts is the main one and which the child, where that is new."""

@@ -212,7 +212,9 @@ class Container(containers.DeclarativeContainer):
     unlink_accounts = providers.Factory(UnlinkAccounts, accounts, settings)
     change_settings = providers.Factory(ChangeSettings, accounts, settings)
     find_links = providers.Factory(FindLinks, accounts, settings)
-    survey = providers.Factory(Survey, accounts, records, moysklad, plugins.provided.entity_types)
+    survey = providers.Factory(
+        Survey, accounts, records, moysklad, plugins.provided.entity_types, known_abilities
+    )
     enqueue = providers.Factory(Enqueue, survey, queue, config.provided.match_by)
     check = providers.Factory(Check, survey, config.provided.match_by)
     enqueue_payloads = providers.Factory(
@@ -240,6 +242,7 @@ class Container(containers.DeclarativeContainer):
         transform=plugins.provided.transform,
         listeners=plugins.provided.listeners,
         bulk=bulk,
+        abilities=known_abilities,
     )
     services = providers.Singleton(
         Services,
