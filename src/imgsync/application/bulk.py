@@ -49,8 +49,9 @@ _log = logging.getLogger(__name__)
 MOST_TOGETHER = 100
 """Tasks that are under way at once in a batch; as many entities as one request takes."""
 
-_MOST_PREPARING = 16
-"""Of them fetch their images at once: more would only get ready later, all at one time."""
+_PREPARING = 4
+"""Times `at_first` that tasks fetch their images at once: more would only get ready later, all at
+one time."""
 
 _MOST_BYTES = 40_000_000
 """Of their images: two requests full, so that one is filled while the other is sent."""
@@ -224,7 +225,7 @@ class Batch:
         """For a task more, with which all together have so many bytes."""
         if not self._one_was_ready and self.bulk.begun >= self._at_first:
             return False
-        if len(self._preparing) >= max(_MOST_PREPARING, self._at_first):
+        if len(self._preparing) >= _PREPARING * self._at_first:
             return False
         most = MOST_TOGETHER if size <= _MOST_BYTES else 1
         return len(self._under_way) < most

@@ -343,6 +343,7 @@ class Worker:
     _running: set[asyncio.Task[TaskReport]] = field(default_factory=set)
     _groups: list[Group] = field(default_factory=list)
     _claims_few: bool = False
+    _gave_nothing: tuple[float, int] = (0.0, 0)
     _claiming: asyncio.Lock = field(default_factory=asyncio.Lock)
     _owed: list[Task] = field(default_factory=list)
     _no_room: NoRoomError | None = None
@@ -441,7 +442,7 @@ class Worker:
 
     async def _take(self, only: Sequence[TaskId] | None, *, must_work: bool) -> bool:
         places = self._places()
-        if places < 1:
+        if places < 1 or self._asked_just_now():
             return False
         tasks: list[Task] = []
         self._next_alone, alone = None, self._next_alone
@@ -456,6 +457,8 @@ class Worker:
             await self._withdraw()
             return False
         self._queue_gives = bool(tasks)
+        if not tasks:
+            self._gave_nothing = asyncio.get_running_loop().time(), self._load
         if not tasks and not self._owed:
             self._no_room = None  # nothing is left that would need any
         if self._stop.is_set():
@@ -473,14 +476,22 @@ class Worker:
             await self._give_back([task])
         return bool(tasks) and (len(tasks) > len(dangerous) or not self._running)
 
+    def _asked_just_now(self) -> bool:
+        """Whether the queue had nothing, and nothing that counts has ended since: the many ends
+        of a group's tasks are no reason to ask each time."""
+        at, load = self._gave_nothing
+        age = asyncio.get_running_loop().time() - at
+        return 0 < self._load >= load and age < self.poll_seconds
+
     def _claims_many(self) -> bool:
         waits = self._no_room or self._next_alone is not None
         return not (waits or self._claims_few) and any(
-            isinstance(handler, HandlesTogether) for handler in self.run_task.handlers.values()
+            map(self._handles_together, self.run_task.handlers)
         )
 
-    def _handles_together(self, task: Task) -> bool:
-        return isinstance(self.run_task.handlers.get(task.kind), HandlesTogether)
+    def _handles_together(self, kind: str) -> bool:
+        handler = self.run_task.handlers.get(kind)
+        return isinstance(handler, HandlesTogether) and handler.together([], 1) is not None
 
     async def _keep(self, tasks: list[Task], places: int) -> list[Task]:
         """The tasks that are to run now; the others are given back, and the next claim is small.
@@ -489,7 +500,9 @@ class Worker:
         worker was lost: should it be lost again, few can have been the cause.
         """
         suspects = any(task.crashes for task in tasks)
-        single = [t for t in tasks if suspects or not self._handles_together(t)]
+        kinds = {task.kind for task in tasks}
+        apart = {kind for kind in kinds if suspects or not self._handles_together(kind)}
+        single = [task for task in tasks if task.kind in apart]
         self._claims_few = bool(single)
         left = single[places:]
         if left:
