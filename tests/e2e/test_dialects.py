@@ -110,7 +110,7 @@ def test_the_child_gets_the_images_of_the_main_account(dialect: Dialect, tmp_pat
 
         shop.emulator.reset_stats()
         again = copy(shop, tmp_path)
-        assert (again.errors, again.uploaded, shop.emulator.stats.uploads) == ([], 0, 0)
+        assert (again.errors, again.uploaded, shop.writes) == ([], 0, 0)
 
         source = next(e for e in shop.main.entities("product") if e.name == "Lamp")
         new = NewImage.create("new.png", pictures(9, 900)[8][1])
