@@ -174,6 +174,7 @@ async def test_of_entities_with_images_two_are_tried_first(chain: Chain) -> None
 async def test_several_workers_of_a_process_try_once(chain: Chain, way: Any) -> None:
     world = chain.world
     world.child.bulk = way
+    world.child.seconds_per_write = 0.05
     chain.add(40, old=1)
     await chain.enqueue()
     claim = world.queue.claim
