@@ -59,11 +59,16 @@ def measure(
     return Measurement(
         workload=workload,
         api_calls=stats["api_calls"] - throttled,
-        change_calls=stats["uploads"] + stats["deletions"],
+        change_calls=stats["uploads"] + stats["deletions"] + _of_many(stats["requests"]),
         throttled=throttled,
         seconds=report.seconds,
         peak_bytes=report.peak_bytes,
     )
+
+
+def _of_many(requests: dict[str, int]) -> int:
+    """Requests that set the lists of many entities."""
+    return requests.get("POST entity/{type}", 0)
 
 
 def _images(api_url: str, token: str) -> dict[str, list[tuple[str, int]]]:

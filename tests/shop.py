@@ -65,6 +65,12 @@ class Shop:
         self.pairs.append(Pair(main, child))
         return child
 
+    @property
+    def writes(self) -> int:
+        """Requests that set the list of an entity, or those of several."""
+        stats = self.emulator.stats
+        return stats.uploads + stats.requests["POST", "entity/{type}"]
+
     def judge(self) -> None:
         """Holds the pictures against what the queues say of them."""
         if self.unjudged is None:

@@ -7,6 +7,8 @@ from datetime import timedelta
 from typing import Any
 
 from imgsync.adapters.pictures.pillow import PillowCheck
+from imgsync.application.abilities import KnownAbilities
+from imgsync.application.bulk import Bulk
 from imgsync.application.copy import CopyImagesHandler, SyncEntity
 from imgsync.application.payloads import BATCH, LEGACY, PayloadFormats, stored_payload
 from imgsync.application.survey import NotSurveyed, Survey, Surveyed
@@ -72,6 +74,7 @@ class World:
         self.settings = MemorySettings(self.store)
         self.records = MemoryRecords(self.store)
         self.abilities = MemoryAbilities(self.store)
+        self.bulk = Bulk(KnownAbilities(self.abilities), patience_seconds=0.3)
         self.child.limits = replace(
             MEMORY_LIMITS,
             request=RequestRoom(self.max_request_bytes, MEMORY_LIMITS.request.size_of),
@@ -86,6 +89,7 @@ class World:
             TYPES,
             STRATEGIES[self.strategy],
             PillowCheck(),
+            bulk=self.bulk,
             abilities=self.abilities,
         )
         self.survey = Survey(self.accounts, self.records, self.factory, TYPES, self.abilities)

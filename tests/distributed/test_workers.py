@@ -85,7 +85,7 @@ def test_workers_of_several_hosts_share_the_jobs(scene: Scene) -> None:
     for worker in workers:
         terminate(worker)
     assert {(task.attempts, task.crashes) for task in scene.tasks()} == {(1, 0)}
-    assert scene.shop.emulator.stats.uploads == 12
+    assert scene.shop.writes <= 12  # none was written twice
     for number, lamp in enumerate(lamps):
         assert scene.shop.images(lamp) == pictures(2, 500 + number)
 

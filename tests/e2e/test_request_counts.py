@@ -27,7 +27,7 @@ from moysklad_emulator.images import ImageElement, NewImage
 from tests.shop import Images, pictures
 
 LIST, DOWNLOAD = ("GET", "entity/{type}"), ("GET", "download/{image}")
-SET = ("POST", "entity/{type}/{id}/images")
+SET, BULK = ("POST", "entity/{type}/{id}/images"), ("POST", "entity/{type}")
 STORAGE = ("GET", "storage/permanent")
 
 
@@ -95,8 +95,8 @@ class Chain:
 @pytest.mark.slow
 @pytest.mark.parametrize(("most", "products"), [(20, 12), (2, 101)])
 def test_many_children_and_many_pages(tmp_path: Path, most: int, products: int) -> None:
-    """Beside the call budget: every write is one request of an entity, and nothing else is. Each
-    distinct image is downloaded once for all children."""
+    """The call budget: a child's list is read in pages and written by the hundred, the last entity
+    alone where it is one. Each distinct image is downloaded once for all children."""
     limits = EmulatorLimits(rate_units=1_000_000)
     pages = -(-products // 100)
     with EmulatorServer(Emulator(limits)) as server:
@@ -105,7 +105,10 @@ def test_many_children_and_many_pages(tmp_path: Path, most: int, products: int) 
         first, requests = chain.sync(tmp_path, hosts=True), chain.emulator.stats.requests
         surveys, copies = pages * (1 + most), products * most
         assert first.entities == copies
-        assert requests == {LIST: surveys, SET: copies, STORAGE: products}
+        whole, rest = divmod(products, 100)
+        bulk, alone = whole + (rest > 1), int(rest == 1)
+        expected = Counter({LIST: surveys, BULK: bulk * most, SET: alone * most})
+        assert requests == +expected + Counter({STORAGE: products})
         nothing, requests = chain.sync(tmp_path, hosts=True), chain.emulator.stats.requests
         assert (nothing.unchanged, list(nothing.task_ids)) == (copies, [])
         assert requests == {LIST: surveys}
@@ -209,3 +212,24 @@ def test_a_plan_that_loses_permanent_links_copies_nothing_anew(tmp_path: Path) -
             outcome = chain.sync(tmp_path, hosts=True)
             assert bool(outcome.task_ids) == (given and not outcome.unchanged)
         assert outcome.unchanged == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("known", [False, True])
+def test_a_first_copy_keeps_the_budget_of_calls(tmp_path: Path, known: bool) -> None:
+    """200 products of 3 small images: two pages and two writes a child, whether the account has
+    shown before that it takes lists of many entities or not."""
+    with EmulatorServer(Emulator(EmulatorLimits(rate_units=1_000_000))) as server:
+        chain = Chain(server, 1)
+        if known:
+            for n in range(2):
+                chain.product(f"first {n}", pictures(1, 300 + n))
+            chain.sync(tmp_path, hosts=True)
+        for n in range(200 - 2 * known):
+            chain.product(str(n), pictures(3, 400 + n))
+        chain.sync(tmp_path, hosts=True)
+        requests = chain.emulator.stats.requests
+        writes = requests[BULK] + requests[SET]
+        budget = 2 + 2
+        assert requests[LIST] / 2 + writes <= 1.1 * budget
+        assert requests[DOWNLOAD] == 0

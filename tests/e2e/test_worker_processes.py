@@ -108,7 +108,7 @@ def test_several_workers_share_the_queue(
     for worker in workers:
         terminate(worker)
     assert {task.attempts for task in queue.find()} == {1}
-    assert shop.emulator.stats.uploads == 12
+    assert shop.writes <= 12  # none was written twice
     for number, lamp in enumerate(lamps):
         assert shop.images(lamp) == pictures(2, 500 + number)
 

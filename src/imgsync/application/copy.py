@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 from imgsync.application.abilities import learn_shown, trust_learnt
+from imgsync.application.bulk import Batch, Bulk, Member
 from imgsync.application.daemon_thread import in_daemon_thread
 from imgsync.application.fetch import ImageFetcher
 from imgsync.application.parking import AccountGate
@@ -47,7 +48,13 @@ from imgsync.domain.model import (
     check_roles,
 )
 from imgsync.domain.ports.clock import StoreClock
-from imgsync.domain.ports.moysklad import MoySkladFactory, MoySkladPort, ReadContent, WritePermit
+from imgsync.domain.ports.moysklad import (
+    ImageLists,
+    MoySkladFactory,
+    MoySkladPort,
+    ReadContent,
+    WritePermit,
+)
 from imgsync.domain.ports.pictures import PictureCheck
 from imgsync.domain.ports.repositories import (
     AbilityRepository,
@@ -88,6 +95,16 @@ class CopyImagesHandler:
         self._gate = AccountGate(self.accounts, self.clock)
 
     async def __call__(self, task: Task, permit: WritePermit) -> SyncResult:
+        return await self.copy(task, permit, self.sync)
+
+    def together(self, tasks: Sequence[Task], at_first: int) -> "CopyTogether | None":
+        """Sets the lists of several entities in one request; implements `HandlesTogether`."""
+        sync = self.sync
+        if not isinstance(sync, SyncEntity) or sync.bulk is None:
+            return None
+        return CopyTogether(self, sync, sync.bulk.batch(tasks, at_first))
+
+    async def copy(self, task: Task, permit: WritePermit, sync: SyncRequests) -> SyncResult:
         request = stored_request(task.payload)
         if request is None:
             # A plugin reads it, perhaps, and it may never end.
@@ -97,7 +114,29 @@ class CopyImagesHandler:
             # Somebody has been at work there since the survey.
             request = replace(request, child_images=None)
         async with self._gate.passing(request):
-            return await self.sync(request, permit)
+            return await sync(request, permit)
+
+
+@dataclass(frozen=True, slots=True)
+class CopyTogether:
+    """Implements `Together`: each task goes its own way but for the request that sets its list."""
+
+    handler: CopyImagesHandler
+    sync: "SyncEntity"
+    batch: Batch
+
+    async def begin(self, task: Task) -> None:
+        await self.batch.begin(task)
+
+    def ended(self, task: Task) -> None:
+        self.batch.ended(task)
+
+    def close(self) -> None:
+        self.batch.close()
+
+    async def __call__(self, task: Task, permit: WritePermit) -> SyncResult:
+        sync = partial(self.sync, member=self.batch.member(task))
+        return await self.handler.copy(task, permit, sync)
 
 
 def _payload(task: Task) -> Any:
@@ -151,10 +190,14 @@ class SyncEntity:
     pictures: PictureCheck
     transform: ImageTransform | None = None
     listeners: Listeners = field(default_factory=NoListeners)
+    bulk: Bulk | None = None
     abilities: AbilityRepository | None = None
 
-    async def __call__(self, request: SyncRequest, permit: WritePermit) -> SyncResult:
-        """What was done. Images that could not be copied are warnings.
+    async def __call__(
+        self, request: SyncRequest, permit: WritePermit, member: Member | None = None
+    ) -> SyncResult:
+        """What was done. Images that could not be copied are warnings. `member`: of a batch whose
+        lists are set together.
 
         A request without images clears those that imgsync left on the child; the main account is
         asked anew right before, and where it has images by then, those are copied.
@@ -182,6 +225,7 @@ class SyncEntity:
             entity_type,
             request,
             permit,
+            member,
         )
         images = request.images
         if not images:
@@ -272,7 +316,7 @@ class SyncEntity:
                 wanted_list, [image.href for image in there], copy.child.limits.request
             )
             driver = ReplaceDriver(
-                copy.child,
+                copy.child_lists(current, outcomes),
                 copy.entity_type,
                 copy.request.child_entity_id,
                 workspace.read,
@@ -340,11 +384,27 @@ class _Copy:
     entity_type: EntityType
     request: SyncRequest
     permit: WritePermit
+    member: Member | None
 
     @property
     def key(self) -> EntityKey:
         request = self.request
         return EntityKey(request.child_account_id, request.entity_type, request.child_entity_id)
+
+    def child_lists(
+        self, current: Sequence[RemoteImage], outcomes: Sequence[ImageOutcome]
+    ) -> ImageLists:
+        """Through which the list is set that is `current` now."""
+        if self.member is None:
+            return self.child
+        # An earlier copy that stands in for a version that failed is nowhere else.
+        restorable = {
+            outcome.element.href
+            for outcome in outcomes
+            if isinstance(outcome.element, Keep) and outcome.problem is None
+        }
+        account_id = self.request.child_account_id
+        return self.member.child(self.child, account_id, current, restorable)
 
     async def child_images(self) -> list[RemoteImage]:
         return await self.child.list_images(self.entity_type, self.request.child_entity_id)
@@ -402,7 +462,7 @@ async def _described(
 class ReplaceDriver:
     """Performs the actions of a strategy on one child entity."""
 
-    child: MoySkladPort
+    child: ImageLists
     entity_type: EntityType
     entity_id: str
     read: ReadContent

@@ -29,6 +29,7 @@ from imgsync.application.accounts import (
     LinkAccounts,
     UnlinkAccounts,
 )
+from imgsync.application.bulk import Bulk
 from imgsync.application.check import Check
 from imgsync.application.clean import CleanupTemp, PruneQueue
 from imgsync.application.copy import SyncEntity
@@ -246,6 +247,7 @@ class Container(containers.DeclarativeContainer):
     # What tasks read again and again; whoever lists or changes them reads the store.
     recent_accounts = providers.Singleton(RecentAccounts, accounts)
     recent_settings = providers.Singleton(RecentSettings, settings)
+    bulk = providers.Singleton(Bulk, known_abilities)
     sync_entity = providers.Factory(
         SyncEntity,
         recent_accounts,
@@ -258,6 +260,7 @@ class Container(containers.DeclarativeContainer):
         pictures,
         transform=plugins.provided.transform,
         listeners=plugins.provided.listeners,
+        bulk=bulk,
         abilities=known_abilities,
     )
     services = providers.Singleton(

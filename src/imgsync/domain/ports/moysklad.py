@@ -71,6 +71,29 @@ class ApiLimits:
     bulk: BulkRoom
 
 
+class ImageLists(Protocol):
+    """The image lists of an account's entities; the methods are those of `MoySkladPort`."""
+
+    async def list_images(self, entity_type: EntityType, entity_id: str) -> list[RemoteImage]: ...
+
+    async def set_images(
+        self,
+        entity_type: EntityType,
+        entity_id: str,
+        elements: Sequence[Element],
+        read: ReadContent,
+        permit: WritePermit,
+    ) -> list[RemoteImage]: ...
+
+    async def delete_images(
+        self,
+        entity_type: EntityType,
+        entity_id: str,
+        hrefs: Sequence[str],
+        permit: WritePermit,
+    ) -> None: ...
+
+
 class MoySkladPort(Protocol):
     """The API of one account. Errors: AuthorisationError, AccountParkedError, NotFoundError,
     PermissionDeniedError, ApiError, UnavailableError after the adapter's own retries.
