@@ -28,7 +28,16 @@ from imgsync.domain.errors import (
 from imgsync.domain.model import Element, EntityType, Keep, Upload
 from imgsync.domain.ports.moysklad import ImageSet, WritePermit
 from imgsync.testing import UNLIMITED
-from tests.moysklad.harness import ACCOUNT, ACCOUNT_ID, API, PRODUCT, Harness, build, content
+from tests.moysklad.harness import (
+    ACCOUNT,
+    ACCOUNT_ID,
+    API,
+    PRODUCT,
+    Harness,
+    build,
+    content,
+    http_client,
+)
 from tests.moysklad.raw import RawServer, json_response, response
 from tests.moysklad.test_permit import Permit
 
@@ -411,13 +420,23 @@ async def test_nothing_is_sent_with_another_account_s_credentials(
     network: respx.MockRouter,
 ) -> None:
     route = network.post(LISTING).respond(json=whole())
-    other = {"meta": {"size": 1}, "rows": [{"id": "o", "accountId": ACCOUNT_ID[::-1]}]}
-    network.get(f"{API}/entity/organization").respond(json=other)
-    async with httpx.AsyncClient() as api:
+    network.get(f"{LISTING}/p1").respond(json={"id": "p1", "accountId": ACCOUNT_ID[::-1]})
+    async with http_client() as api:
         new = build(ACCOUNT, api, api, owner_is_known=False)
         with pytest.raises(WrongAccountError):
             await new.client.set_many(PRODUCT, sets())
     assert not route.called
+
+
+async def test_the_owner_is_told_by_the_first_entity(network: respx.MockRouter) -> None:
+    """A right to see products is enough."""
+    asked = network.get(f"{LISTING}/p1").respond(json={"id": "p1", "accountId": ACCOUNT_ID})
+    network.post(LISTING).respond(json=whole())
+    async with http_client() as api:
+        new = build(ACCOUNT, api, api, owner_is_known=False)
+        for _ in range(2):
+            assert len(_lists(await new.client.set_many(PRODUCT, sets()))) == 3
+    assert asked.call_count == 1
 
 
 async def test_the_owner_is_known_though_one_of_the_entities_is_gone(
@@ -427,7 +446,7 @@ async def test_the_owner_is_known_though_one_of_the_entities_is_gone(
     own = {"meta": {"size": 1}, "rows": [{"id": "o", "accountId": ACCOUNT_ID}]}
     network.get(f"{API}/entity/organization").respond(json=own)
     network.post(LISTING).respond(400, json=[errors(1021), *whole("p2", "p3")])
-    async with httpx.AsyncClient() as api:
+    async with http_client() as api:
         new = build(ACCOUNT, api, api, owner_is_known=False)
         found = await new.client.set_many(PRODUCT, sets())
     assert [isinstance(result, list) for result in found] == [False, True, True]
@@ -494,13 +513,17 @@ def linked(href: object) -> dict[str, Any]:
 
 
 CDN = "https://cdn.moysklad.ru/x"
+HOSTS = sorted(range(30), key=str)[:20]
+"""No more are remembered, whatever the API names."""
 
 
 @pytest.mark.parametrize(
     ("rows", "links", "hosts"),
     [
         ([linked(CDN), row("p1")], True, {"cdn.moysklad.ru"}),
-        ([linked(CDN), linked("https://CDN.two:8080/")], True, {"cdn.moysklad.ru", "cdn.two"}),
+        ([linked(CDN), linked("https://CDN.two:8080/")], True, {"cdn.moysklad.ru", "cdn.two:8080"}),
+        ([linked("https://a:443/x"), linked("https://[::1]:9/x")], True, {"a", "[::1]:9"}),
+        ([linked(f"https://h{n}/") for n in range(30)], True, {f"h{n}" for n in HOSTS}),
         ([row("p1")], False, set()),
         ([linked(None)], False, set()),
         ([linked("ftp://x/y")], True, set()),
@@ -538,10 +561,11 @@ async def test_permanent_links_that_are_refused_are_shown(
     assert harness.client.shown.permanent_links is None  # it is refused without them too
     harness.transport.forget_failures("entity/product")
     plain.respond(json=page)
-    again = build(ACCOUNT, httpx.AsyncClient(), httpx.AsyncClient())
-    listing = again.client.list_entities(PRODUCT, with_images=True, permanent_links=True)
-    assert (await anext(listing)).entities[0].images[0].id == "i1"
-    assert again.client.shown.permanent_links is False
+    async with http_client() as api:
+        again = build(ACCOUNT, api, api)
+        listing = again.client.list_entities(PRODUCT, with_images=True, permanent_links=True)
+        assert (await anext(listing)).entities[0].images[0].id == "i1"
+        assert again.client.shown.permanent_links is False
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,8 @@ class Abilities:
     """Gives addresses of images that cost the account nothing."""
 
     permanent_hosts: frozenset[str] = frozenset()
-    """Hosts, in lower case, that the API itself named in such addresses."""
+    """Hosts, in lower case and with the port where it is not the usual one, that the API itself
+    named in such addresses."""
 
     images_move_updated: bool | None = None
     """A change of images alone moves the entity's `updated`."""

@@ -49,6 +49,14 @@ def origin(url: str) -> tuple[str, str, int]:
     return parts.scheme, parts.hostname or "", parts.port or _DEFAULT_PORTS[parts.scheme]
 
 
+def authority(url: str) -> str:
+    """``cdn.example`` of an absolute http(s) URL, with the port where it is not the scheme's own;
+    ForbiddenUrlError for another."""
+    scheme, host, port = origin(url)
+    shown = f"[{host}]" if ":" in host else host
+    return shown if port == _DEFAULT_PORTS[scheme] else f"{shown}:{port}"
+
+
 def is_public(address: str) -> bool:
     """True for an IP address of the public internet; one that holds an IPv4 address counts as that.
 

@@ -105,11 +105,11 @@ class MoySkladClient:
                 if "fields" not in params:
                     raise
                 # Documented is that a plan without such links leaves them out; who knows.
-                self._gives_permanent_links = False
                 del params["fields"]
-                answer = await page(offset)
+                found = await page(offset)
+                self._gives_permanent_links = False
                 self._shown.saw(Abilities(permanent_links=False))
-                return answer
+                return found
             limit = EXPANDED_PAGE_SIZE  # entities with very long texts
             return await page(offset)
 
@@ -201,7 +201,11 @@ class MoySkladClient:
         self, entity_type: EntityType, listing: str, sets: dict[int, ImageSet]
     ) -> dict[int, Result]:
         """The results of one request, by the keys of its sets."""
-        await self._owner.confirm(self._get)
+        first = next(iter(sets.values()))
+        try:
+            await self._owner.confirm(self._get, _entity_path(entity_type, first.entity_id))
+        except NotFoundError:  # which is a matter of that set alone
+            await self._owner.confirm(self._get)
         answer = await self._transport.json(
             "POST",
             f"entity/{entity_type.name}",

@@ -1,9 +1,10 @@
 """What the answers of an account show of what it can do, gathered along the way."""
 
+import contextlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from imgsync.adapters.moysklad.addresses import origin
+from imgsync.adapters.moysklad.addresses import authority
 from imgsync.adapters.moysklad.answers import LargeImageError, NoImageError
 from imgsync.domain.errors import ForbiddenUrlError, ImgsyncError
 from imgsync.domain.formats import image_format
@@ -29,13 +30,12 @@ class Shown:
             return
         given = [href for href in hrefs if href]
         self.saw(Abilities(permanent_links=bool(given)))
-        for href in given:
-            try:
-                _, host, _ = origin(href)
-            except ForbiddenUrlError:
-                continue
-            if len(self.abilities.permanent_hosts) < _MOST_HOSTS:
-                self.saw(Abilities(permanent_hosts=frozenset({host.lower()})))
+        # A page has a thousand links of one host.
+        for start in sorted({"/".join(href.split("/", 3)[:3]) for href in given}):
+            if len(self.abilities.permanent_hosts) >= _MOST_HOSTS:
+                break
+            with contextlib.suppress(ForbiddenUrlError):
+                self.saw(Abilities(permanent_hosts=frozenset({authority(start)})))
 
     def set_as_sent(self, elements: Sequence[Element], images: Sequence[RemoteImage]) -> None:
         """Notes the largest upload that the list which came back has whole."""
