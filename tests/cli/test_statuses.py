@@ -13,6 +13,7 @@ import pytest
 from imgsync.adapters.sql.database import Database
 from imgsync.adapters.sql.queue import SqlTaskQueue
 from imgsync.adapters.sql.repositories import SqlSettingsRepository
+from imgsync.application.copy import CopyImagesHandler
 from imgsync.application.enqueue import Enqueue, EnqueueOutcome
 from imgsync.application.survey import Found, Survey
 from imgsync.application.work import TaskEnd, TaskReport, Worker
@@ -334,7 +335,7 @@ def test_what_other_workers_have_completed_is_done(
         await run(worker, **options)
 
     monkeypatch.setattr(Worker, "run", after_another)
-    assert "2 tasks were completed by other workers." in ready.ok("sync", *BOTH)
+    assert "2 tasks completed by other workers." in ready.ok("sync", *BOTH)
 
 
 def test_sync_that_is_switched_off_half_way_is_done_in_part(
@@ -350,6 +351,7 @@ def test_sync_that_is_switched_off_half_way_is_done_in_part(
 
     monkeypatch.setattr(SqlTaskQueue, "complete", then_off)
     monkeypatch.setattr("imgsync.application.parking._RECENT_SECONDS", 0)
+    monkeypatch.setattr(CopyImagesHandler, "together", lambda *_: None)
     result = ready.run("sync", *BOTH, IMGSYNC_CONCURRENCY="1")
     assert result.exit_code == 3
     assert "off for child 'Child' meanwhile: 2 tasks did nothing" in result.stderr

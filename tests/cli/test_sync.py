@@ -14,6 +14,7 @@ import pytest
 from imgsync.adapters.files.local import LocalContentStore
 from imgsync.adapters.sql.database import Database
 from imgsync.adapters.sql.queue import SqlTaskQueue
+from imgsync.application.copy import CopyImagesHandler
 from imgsync.domain.ports.queue import NewTask
 from tests.cli.conftest import Cli, store
 from tests.shop import CHILD_TOKEN, MAIN_TOKEN, Shop, pictures
@@ -370,14 +371,22 @@ def test_the_concurrency_is_a_setting(
                 yield opened
 
     monkeypatch.setattr(LocalContentStore, "workspace", watched)
+    monkeypatch.setattr(CopyImagesHandler, "together", lambda *_: None)
     ready.ok("sync", *BOTH, IMGSYNC_CONCURRENCY=concurrency)
     assert gauge.most == int(concurrency)
 
 
 @pytest.mark.parametrize(("limit", "kept"), [("2000", 2), ("1000000", 4)])
 def test_the_bytes_that_the_content_store_keeps_are_a_setting(
-    ready: Cli, shop: Shop, tmp_path: Path, limit: str, kept: int
+    ready: Cli,
+    shop: Shop,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    limit: str,
+    kept: int,
 ) -> None:
+    """Of tasks that run together each holds its files until it ends."""
+    monkeypatch.setattr(CopyImagesHandler, "together", lambda *_: None)
     for n in range(4):
         shop.pair(f"L{n}", pictures(1, 1000 - n))
     ready.ok("sync", *BOTH, IMGSYNC_CONCURRENCY="1", IMGSYNC_CONTENT_BYTES=limit)

@@ -68,7 +68,7 @@ def test_sigterm_finishes_the_task_under_way_and_takes_no_other(
     host.run("enqueue", *BOTH)
     hold_downloads(shop, 1.5, times=3)
     worker = host.start("worker", "--concurrency", "1")
-    wait_until(lambda: queue.counts()[TaskStatus.PROCESSING] == 1)
+    wait_until(lambda: queue.counts()[TaskStatus.PROCESSING] == 2)
     said = terminate(worker)
     assert "stopping: tasks under way may finish" in said
     assert queue.counts() == {
@@ -153,7 +153,7 @@ def test_sync_told_to_stop_leaves_the_rest_in_the_queue(
     host, queue = start_host(shop, sqlite_url), Tasks(sqlite_database)
     hold_downloads(shop, 1.5, times=3)
     sync = host.start("sync", *BOTH, IMGSYNC_CONCURRENCY="1")
-    wait_until(lambda: queue.counts()[TaskStatus.PROCESSING] == 1)
+    wait_until(lambda: queue.counts()[TaskStatus.PROCESSING] == 2)
     sync.send_signal(signal.SIGTERM)
     stdout, stderr = sync.communicate(timeout=DEADLINE_SECONDS)
     assert sync.returncode == 3, stderr
