@@ -35,7 +35,8 @@ _log = logging.getLogger("imgsync.worker")
 @click.option(
     "--concurrency",
     type=click.IntRange(1, 64),
-    help="Tasks run at once (default: configured; 4, and more while requests are slow).",
+    help="Children copied at once, up to 100 tasks of each together (default: configured; 4, and "
+    "more while requests are slow).",
 )
 @click.option("--drain", is_flag=True, help="End when no task is due.")
 @json_option
@@ -110,7 +111,7 @@ async def _serve(
     )
     try:
         with stopped_by_signals(running.stop, running.abort, config.grace_seconds, STOPPING):
-            _log.info("worker started: %d tasks at once", running.concurrency)
+            _log.info("worker started: %d children at once", running.concurrency)
             await running.run(drain=drain, report=report)
     finally:
         daily.cancel()
