@@ -11,7 +11,7 @@ from imgsync.application.work import Tally
 from imgsync.domain.model import Account, Link, LinkSettings, TokenKind
 from imgsync.domain.tasks import TaskStatus
 from imgsync.entrypoints.cli.runtime import run_async
-from imgsync.entrypoints.config import DEFAULT_DOWNLOAD_HOSTS, FixedConfig
+from imgsync.entrypoints.config import FixedConfig
 from imgsync.entrypoints.container import Container
 
 
@@ -82,7 +82,6 @@ def main(api_url: str, children: int) -> None:
             database_url=f"sqlite:///{Path(folder) / 'q.db'}",
             temp_dir=Path(folder) / "temp",
             # Where the emulator's permanent links lead; those of MoySklad are on its own hosts.
-            download_hosts=(*DEFAULT_DOWNLOAD_HOSTS, "localhost"),
         )
         container = Container(config=config)
         run_async(container, ImgsyncCopy(container, children).run)

@@ -12,7 +12,7 @@ import time
 import uuid
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from sqlalchemy import make_url
 from imgsync.adapters.procrastinate.queue import ProcrastinateTaskQueue
 from imgsync.adapters.sql.database import Database
 from imgsync.adapters.sql.queue import SqlTaskQueue
-from imgsync.application.work import RunTask, Worker
+from imgsync.application.work import RunTask, TaskReport, Worker
 from imgsync.domain.ports.moysklad import WritePermit
 from imgsync.domain.ports.queue import NewTask, TaskQueue
 from imgsync.domain.tasks import (
@@ -43,14 +43,18 @@ TASKS = 1000
 BATCH = 100
 ROUNDS = 3
 CHILDREN = 30
+PENDING = 100_000
+FILL = 500
 _LEASE = timedelta(minutes=2)
 _SQL = "sync_queue on PostgreSQL"
+_ENGINE_S = "procrastinate's own worker"
 _PAYLOAD = {
     "main_account_id": "main",
     "child_account_id": "child",
     "images": [{"filename": f"{n}.png", "meta": {"downloadHref": "x" * 80}} for n in range(5)],
 }
 
+Opener = Callable[[str], AbstractAsyncContextManager[TaskQueue]]
 Measured = dict[str, list[float]]
 """By what was done: operations per second, one for each round."""
 
@@ -75,58 +79,94 @@ async def measure(server: str) -> dict[str, Measured]:
 
 
 async def measure_no_ops(server: str) -> dict[str, Measured]:
-    """Tasks per second of whole workers whose tasks do nothing; the engine's own beside ours."""
+    """Tasks per second of whole workers whose tasks do nothing, of many that wait; the engine's own
+    beside ours."""
     found: dict[str, Measured] = {}
-    what = f"{CHILDREN} children, {COROUTINES} at once"
     for _ in range(ROUNDS):
-        for name, opener in _QUEUES.items():
+        for name, opener in (*_QUEUES.items(), (_ENGINE_S, None)):
             with _database(server) as url:
-                async with opener(url) as queue:
-                    rate = await _no_ops(queue)
+                rates = await (_engine_s_no_ops(url) if opener is None else _no_ops(opener, url))
+                for what, rate in rates.items():
                     found.setdefault(name, {}).setdefault(what, []).append(rate)
-        with _database(server) as url:
-            rate = await _engine_s_no_ops(url)
-            found.setdefault("procrastinate's own worker", {}).setdefault(what, []).append(rate)
-    return found
+    return {_ENGINE_S: found[_ENGINE_S], **found}
 
 
-async def _no_ops(queue: TaskQueue) -> float:
+def _at_once(concurrency: int) -> str:
+    return f"{concurrency} at once of {PENDING:,}"
+
+
+async def _no_ops(opener: Opener, url: str) -> dict[str, float]:
     async def nothing(task: Task, permit: WritePermit) -> SyncResult:
         return SyncResult(SyncOutcome.UNCHANGED)
 
-    for start in range(0, TASKS, BATCH):
-        await queue.enqueue([_task(n % CHILDREN) for n in range(start, start + BATCH)])
-    run_task = RunTask(queue, {TASK_ENTITY_TYPE: nothing}, _LEASE)
-    began = time.perf_counter()
-    await Worker(queue, run_task, _LEASE, COROUTINES).run(drain=True)
-    seconds = time.perf_counter() - began
-    if (await queue.counts())[TaskStatus.COMPLETED] != TASKS:
-        raise RuntimeError("not all tasks are completed")
-    return TASKS / seconds
+    async def rate(concurrency: int) -> float:
+        done = 0
+
+        def count(_: TaskReport) -> None:
+            nonlocal done
+            done += 1
+            if done == TASKS:
+                worker.stop()
+
+        run_task = RunTask(queue, {TASK_ENTITY_TYPE: nothing}, _LEASE)
+        worker = Worker(queue, run_task, _LEASE, concurrency)
+        began = time.perf_counter()
+        await worker.run(drain=True, report=count)
+        return done / (time.perf_counter() - began)
+
+    async with opener(url) as queue:
+        for start in range(0, PENDING, FILL):
+            some = range(start, min(start + FILL, PENDING))
+            await queue.enqueue([_task(n % CHILDREN) for n in some])
+        _gather_statistics(url)
+        rates = {_at_once(number): await rate(number) for number in (COROUTINES, BATCH)}
+        if (await queue.counts())[TaskStatus.COMPLETED] < 2 * TASKS:
+            raise RuntimeError("not all tasks are completed")
+        return rates
 
 
-async def _engine_s_no_ops(url: str) -> float:
+def _gather_statistics(url: str) -> None:
+    """As the server does by itself a minute after a table has grown."""
+    with psycopg.connect(url, autocommit=True) as admin:
+        admin.execute("ANALYZE")
+
+
+async def _engine_s_no_ops(url: str) -> dict[str, float]:
     done = 0
+    enough = asyncio.Event()
+    rates = {}
     app = App(connector=PsycopgConnector(conninfo=url, min_size=1, max_size=COROUTINES * 2))
 
     @app.task(name="nothing")
     async def nothing(**_: object) -> None:
         nonlocal done
         done += 1
+        if done >= TASKS:
+            enough.set()
 
     async with app.open_async():
         await app.schema_manager.apply_schema_async()
-        for start in range(0, TASKS, BATCH):
-            jobs: list[dict[str, Any]] = [{**_PAYLOAD, "n": n} for n in range(start, start + BATCH)]
+        for start in range(0, PENDING, FILL):
+            some = range(start, min(start + FILL, PENDING))
+            jobs: list[dict[str, Any]] = [{**_PAYLOAD, "n": n} for n in some]
             await nothing.batch_defer_async(*jobs)
-        began = time.perf_counter()
-        await app.run_worker_async(
-            concurrency=COROUTINES, wait=False, install_signal_handlers=False
-        )
-        seconds = time.perf_counter() - began
-    if done != TASKS:
-        raise RuntimeError("not all jobs are done")
-    return TASKS / seconds
+        _gather_statistics(url)
+        for concurrency in (COROUTINES, BATCH):
+            done = 0
+            enough.clear()
+            began = time.perf_counter()
+            worker = asyncio.create_task(
+                app.run_worker_async(
+                    concurrency=concurrency, wait=False, install_signal_handlers=False
+                )
+            )
+            await asyncio.wait(
+                (worker, asyncio.ensure_future(enough.wait())), return_when=asyncio.FIRST_COMPLETED
+            )
+            rates[_at_once(concurrency)] = done / (time.perf_counter() - began)
+            worker.cancel()
+            await asyncio.gather(worker, return_exceptions=True)
+    return rates
 
 
 async def _rates(queue: TaskQueue) -> dict[str, float]:

@@ -46,19 +46,30 @@ class Shop:
         return self.server.emulator
 
     def pair(
-        self, name: str, images: Images, old: Images | None = None, kind: str = "product"
+        self,
+        name: str,
+        images: Images,
+        old: Images | None = None,
+        kind: str = "product",
+        **main_fields: Any,
     ) -> EmulatedEntity:
         """A main entity with images and its counterpart, which is returned.
 
-        Both have one name, and one external code where the type has any.
+        Both have one name, and one external code where the type has any; `main_fields` are main's.
         """
         fields: dict[str, Any] = {"name": name}
         if kind != "contentcard":
             fields["external_code"] = f"x-{name}"
-        main = self.main.add_entity(kind, images=images, **fields)
+        main = self.main.add_entity(kind, images=images, **fields, **main_fields)
         child = self.child.add_entity(kind, images=old or [], **fields)
         self.pairs.append(Pair(main, child))
         return child
+
+    @property
+    def writes(self) -> int:
+        """Requests that set the list of an entity, or those of several."""
+        stats = self.emulator.stats
+        return stats.uploads + stats.requests["POST", "entity/{type}"]
 
     def judge(self) -> None:
         """Holds the pictures against what the queues say of them."""

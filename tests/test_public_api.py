@@ -33,6 +33,7 @@ NAMES = [
     "AuthorisationError",
     "ClearLimitError",
     "ConfigError",
+    "EnqueueOutcome",
     "EntityType",
     "Imgsync",
     "ImgsyncError",
@@ -42,7 +43,6 @@ NAMES = [
     "ParkingError",
     "PayloadError",
     "PermissionDeniedError",
-    "PlanOutcome",
     "PluginError",
     "StorageFullError",
     "StoreError",
@@ -138,7 +138,7 @@ async def test_a_program_links_surveys_syncs_and_enqueues(
         found = {p.name: (p.request is not None) async for p in sync.survey(main, child)}
         assert found == {"Lamp": True, "Lone": False}
         report = await sync.sync(main.id, "Franchise Omsk")
-        assert (report.plan.entities, report.tally.uploaded, report.tally.errors) == (1, 3, [])
+        assert (report.enqueued.entities, report.tally.uploaded, report.tally.errors) == (1, 3, [])
         again = await sync.enqueue(main, child)
         assert (again.entities, again.unchanged) == (0, 1)
         assert (await sync.check(main)).counts[child.id][Difference.UNMATCHED] == 1

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from imgsync.application.enqueue import PlanOutcome
+    from imgsync.application.enqueue import EnqueueOutcome
     from imgsync.application.survey import Surveyed
     from imgsync.application.work import Tally, TaskEnd, TaskReport
     from imgsync.domain.errors import (
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     __version__: str
 
 _HOMES = {
-    "imgsync.application.enqueue": ("PlanOutcome",),
+    "imgsync.application.enqueue": ("EnqueueOutcome",),
     "imgsync.application.survey": ("Surveyed",),
     "imgsync.application.work": ("Tally", "TaskEnd", "TaskReport"),
     "imgsync.domain.errors": (
@@ -78,6 +78,7 @@ __all__ = [
     "AuthorisationError",
     "ClearLimitError",
     "ConfigError",
+    "EnqueueOutcome",
     "EntityType",
     "Imgsync",
     "ImgsyncError",
@@ -87,7 +88,6 @@ __all__ = [
     "ParkingError",
     "PayloadError",
     "PermissionDeniedError",
-    "PlanOutcome",
     "PluginError",
     "StorageFullError",
     "StoreError",

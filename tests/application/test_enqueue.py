@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
 from imgsync.application.accounts import ChangeSettings, FindLinks
-from imgsync.application.enqueue import Enqueue, EnqueuePayloads, PlanOutcome
+from imgsync.application.enqueue import Enqueue, EnqueueOutcome, EnqueuePayloads
 from imgsync.application.payloads import BATCH, PayloadFormats, batch_payload
 from imgsync.domain.errors import (
     StoreError,
@@ -70,7 +71,7 @@ async def test_tasks_under_way_to_the_queue_when_told_to_stop_are_told(world: Wo
         return await enqueue(tasks)
 
     world.queue.enqueue = slow  # type: ignore[method-assign]
-    outcome = PlanOutcome()
+    outcome = EnqueueOutcome()
     running = asyncio.create_task(Enqueue(world.survey, world.queue)([world.link], outcome=outcome))
     await writing.wait()
     running.cancel()
@@ -92,7 +93,7 @@ async def test_an_api_gone_half_way_leaves_no_planned_task_unqueued(world: World
         return UnavailableError("503") if pages[0] == 3 else None
 
     world.main.fail = fail
-    outcome = PlanOutcome()
+    outcome = EnqueueOutcome()
     with pytest.raises(UnavailableError):
         await Enqueue(world.survey, world.queue)([world.link], outcome=outcome)
     assert len(outcome.task_ids) == outcome.entities == 130
@@ -109,7 +110,7 @@ async def test_a_queue_that_fails_is_asked_no_more(world: World) -> None:
         return await enqueue(tasks)
 
     world.queue.enqueue = fails  # type: ignore[method-assign]
-    outcome = PlanOutcome()
+    outcome = EnqueueOutcome()
     with pytest.raises(StoreError):
         await Enqueue(world.survey, world.queue)([world.link], outcome=outcome)
     assert sizes == [100, 100]
@@ -180,3 +181,63 @@ async def test_settings_make_a_child_of_an_account_and_never_of_a_main_one(world
         await change("main", all_images=True)
     assert not (await world.settings.get("main")).enabled
     assert (await change("main", all_images=False))[1] == LinkSettings()
+
+
+async def test_what_is_told_does_not_grow_with_the_catalogue(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of many entities is unmatched, differs or is to be cleared; the counts tell all."""
+    monkeypatch.setattr("imgsync.application.survey.MOST_SAMPLED", 10)
+    monkeypatch.setattr("imgsync.application.enqueue.MOST_SAMPLED", 10)
+    monkeypatch.setattr("imgsync.application.enqueue.MOST_UNASKED_CLEARS", 30)
+    shop(world, 60)
+    await Enqueue(world.survey, world.queue)([world.link])
+    await world.worker().run(drain=True)
+    for entity in list(world.main.entities["product"].values())[:40]:
+        world.main.entities["product"][entity.id] = replace(entity, images=())
+    for n in range(25):
+        world.main.add("product", f"L{n}", [("x.png", png(n))], external_code=f"lonely {n}")
+    outcome = await Enqueue(world.survey, world.queue)([world.link], dry_run=True)
+    assert (outcome.unchanged, outcome.clears, outcome.clears_refused) == (20, 0, 40)
+    assert outcome.clears_examples == [f"product 'P{n}'" for n in range(3)]
+    assert (outcome.skipped.count, len(outcome.skipped.items), outcome.skipped.left_out) == (
+        25, 10, 15,
+    )  # fmt: skip
+    assert (outcome.differences.count, len(outcome.differences.items)) == (65, 10)
+    told = outcome.as_dict()
+    assert (len(told["skipped"]), told["left_out"]) == (10, {"skipped": 15})
+    # Who asked for that many has them all.
+    outcome = await Enqueue(world.survey, world.queue)([world.link], max_clear=40)
+    assert (outcome.clears, len(outcome.task_ids), outcome.clears_refused) == (40, 40, 0)
+    told = outcome.as_dict()
+    assert (len(told["task_ids"]), told["left_out"]) == (10, {"task_ids": 30, "skipped": 15})
+
+
+async def test_what_waits_is_queued_anew_though_main_is_as_it_was(world: World) -> None:
+    """Main had another image for a moment, whose task waits among thousands of others."""
+    main_id, child_id = world.pair([("a.png", png(1))])
+    empty_id = world.main.add("product", "Vase", external_code="v")
+    vase = world.child.add("product", "Vase", external_code="v")
+    enqueue = Enqueue(world.survey, world.queue)
+    await enqueue([world.link])
+    await world.worker().run(drain=True)
+    await world.queue.enqueue([NewTask({}, f"other/product/{n}", "other") for n in range(1200)])
+    changes = ((main_id, [("b.png", png(2))]), (empty_id, [("v.png", png(3))]))
+    for waiting, (entity_id, images) in enumerate(changes, 1):
+        before = world.main.entities["product"][entity_id]
+        changed = world.main.add("product", before.name, images, external_code=before.external_code)
+        of_type = world.main.entities["product"]
+        of_type[entity_id] = replace(of_type.pop(changed), id=entity_id)
+        assert (await enqueue([world.link])).entities == waiting
+        of_type[entity_id] = before
+
+    async def never(*_: object, **__: object) -> object:
+        raise AssertionError("the whole queue is read")
+
+    world.queue.find = never  # type: ignore[method-assign,assignment]
+    outcome = await enqueue([world.link])
+    assert (outcome.created, outcome.updated) == (0, 2)
+    ids = list(outcome.task_ids)
+    await world.worker().run(drain=True, only=ids)
+    assert world.child.images("product", child_id) == [("a.png", png(1))]
+    assert world.child.images("product", vase) == []

@@ -1,18 +1,26 @@
 """Linking, unlinking and finding links."""
 
+from dataclasses import replace
+
 import pytest
 
 from imgsync.application.accounts import FindLinks, LinkAccounts, UnlinkAccounts
+from imgsync.application.enqueue import EnqueuePayloads
+from imgsync.application.payloads import BATCH, PayloadFormats
+from imgsync.application.work import TaskEnd, TaskReport
 from imgsync.domain.errors import (
     AlreadyLinkedError,
+    DamagedLinkError,
     ImgsyncError,
     SyncIsOffError,
     UnknownAccountError,
     UnknownEntityTypeError,
     WrongAccountError,
 )
-from imgsync.domain.model import Account, AccountRole, Link, LinkSettings, TokenKind
-from tests.application.world import TYPES, World
+from imgsync.domain.model import Account, AccountRole, Link, LinkSettings, StoredLink, TokenKind
+from imgsync.domain.tasks import SyncOutcome
+from imgsync.testing import MemoryMoySklad
+from tests.application.world import TYPES, World, png
 
 pytestmark = pytest.mark.anyio
 ALL = LinkSettings(sync_images_all=True)
@@ -114,6 +122,71 @@ async def test_unlinked_children_receive_nothing_and_may_have_another_main(shops
     assert await links(shops) == [("main", "2"), ("other", "1")]
 
 
+async def test_what_an_earlier_main_account_left_in_the_queue_is_not_copied(world: World) -> None:
+    other = world.store.accounts["other"] = Account("other", "other", TokenKind.SOLUTION, "token")
+    world.factory.accounts["other"] = MemoryMoySklad()
+    await link(world, "main", "child")
+    _, child_id = world.pair([("a.png", png(0))])
+    task_id = await world.enqueue()
+    task = await world.queue.get(task_id)
+    assert task is not None
+    await UnlinkAccounts(world.accounts, world.settings)(["child"])
+    await link(world, "other", "child")
+    ended: list[TaskReport] = []
+    await world.worker().run(drain=True, report=ended.append)
+    assert world.child.images("product", child_id) == []
+    assert [(one.end, one.error) for one in ended] == [
+        (TaskEnd.FAILED, "account 'child' is a child of account 'other' already; unlink it first")
+    ]
+    # Nor what another program asks for; of the linked main account it is.
+    put = EnqueuePayloads(
+        world.accounts, world.settings, world.queue, PayloadFormats([BATCH]), TYPES
+    )
+    right = {**task.payload, "main_account_id": other.id}
+    assert len((await put.choose([right])).wanted) == 1
+    second = {**task.payload, "child_entity_id": "another"}
+    with pytest.raises(ImgsyncError, match="Payload 2: account 'child' is a child of account 'oth"):
+        await put.choose([right, second])
+
+
+async def test_a_type_that_a_link_leaves_out_now_is_not_copied(world: World) -> None:
+    await link(world, "main", "child")
+    _, child_id = world.pair([("a.png", png(0))])
+    await world.enqueue()
+    await link(world, "main", "child", settings=replace(ALL, types=("bundle",)))
+    ended: list[TaskReport] = []
+    await world.worker().run(drain=True, report=ended.append)
+    assert [one.result.outcome for one in ended if one.result] == [SyncOutcome.DISABLED]
+    assert world.child.images("product", child_id) == []
+    await link(world, "main", "child", settings=replace(ALL, types=("bundle", "product")))
+    await world.enqueue()
+    await world.worker().run(drain=True)
+    assert world.child.images("product", child_id) == [("a.png", png(0))]
+
+
+@pytest.mark.parametrize("folder", ["", " ", "/", " // "])
+def test_a_folder_without_a_name_is_none(folder: str) -> None:
+    with pytest.raises(ValueError, match="no name of an entity type or a folder"):
+        replace(ALL, folders=(folder,))
+
+
+async def test_nothing_is_copied_to_a_main_account_whose_side_nobody_noted(world: World) -> None:
+    """As where the process was killed that linked others to it."""
+    world.store.accounts["other"] = Account("other", "other", TokenKind.SOLUTION, "token")
+    _, child_id = world.pair([("a.png", png(0))])
+    await world.settings.put("child", ALL)
+    await world.enqueue()
+    await world.settings.link("child", "other", ALL)
+    ended: list[TaskReport] = []
+    await world.worker().run(drain=True, report=ended.append)
+    assert world.child.images("product", child_id) == []
+    told = "account 'child' is the main account of others, so it cannot be a child"
+    assert [(one.end, one.error) for one in ended] == [(TaskEnd.FAILED, told)]
+    for main in ("main", "other"):
+        with pytest.raises(AlreadyLinkedError, match=told):
+            await find(world, main, "child")
+
+
 async def test_links_are_found_by_child_by_main_account_or_all(shops: World) -> None:
     with pytest.raises(ImgsyncError, match="No account is linked"):
         await find(shops, None)
@@ -139,6 +212,34 @@ async def test_links_whose_children_are_all_off_are_an_error(shops: World) -> No
     assert await find(shops, None) == [("main", "1"), ("main", "2")]
     await shops.settings.put("2", LinkSettings())
     with pytest.raises(SyncIsOffError):
+        await find(shops, None)
+
+
+async def test_a_damaged_link_costs_itself_only(
+    shops: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    await link(shops, "main", "1", "2", "3")
+    whole = await shops.settings.links()
+    damaged = [
+        replace(whole[0], settings=LinkSettings(), damage="types is no JSON array"),
+        *whole[1:],
+    ]
+
+    async def read() -> list[StoredLink]:
+        return damaged
+
+    monkeypatch.setattr(shops.settings, "links", read)
+    for main in (None, "main"):
+        found = await FindLinks(shops.accounts, shops.settings)(main)
+        assert [(one.child.id, one.settings) for one in found] == [
+            ("1", LinkSettings()), ("2", ALL), ("3", ALL),
+        ]  # fmt: skip
+    assert "stored link of child '1' is damaged: types is no JSON array" in caplog.text
+    for children in (["1"], ["1", "2"]):
+        with pytest.raises(DamagedLinkError):
+            await find(shops, None, *children)
+    damaged[1:] = []
+    with pytest.raises(DamagedLinkError):
         await find(shops, None)
 
 

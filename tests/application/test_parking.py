@@ -134,10 +134,10 @@ async def test_a_try_that_fails_for_another_reason_ends_the_wait(world: World) -
 async def test_full_storage_parks_the_child_even_where_it_is_not_named(world: World) -> None:
     await queue_many(world, 3)
     world.child.fail = lambda call: (
-        StorageFullError("storage full (51003)") if call == "set_images" else None
+        StorageFullError("storage full (51003)") if call in ("set_images", "set_many") else None
     )
     assert {r.end for r in await drain(world, 1)} == {TaskEnd.PARKED}
-    assert world.child.count("set_images") == 1
+    assert world.child.count("set_") == 1
     assert await world.accounts.parking("child") == Parking(
         "storage full (51003)", world.clock.moment + HOUR
     )

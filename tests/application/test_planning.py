@@ -360,7 +360,7 @@ async def test_roles_are_noted_where_they_are_new(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    ("compared", "allowed"), [(0, 20), (1999, 20), (2100, 21), (100_000, 1000)]
+    ("compared", "allowed"), [(0, 20), (1999, 20), (2100, 21), (100_000, 1000), (400_000, 2500)]
 )
 def test_so_many_may_be_cleared_in_one_run(compared: int, allowed: int) -> None:
     assert allowed_clears(compared) == allowed

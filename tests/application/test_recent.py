@@ -43,6 +43,11 @@ async def test_what_another_process_changes_is_heeded_after_a_second(store: Memo
     uptime.seconds += 0.2
     assert (await accounts.get("a"), await accounts.parking("a")) == (NEW, parking)
     assert not (await settings.get("a")).enabled
+    assert await settings.links() == []
+    await MemorySettings(store).link("b", "a", LinkSettings())
+    assert await settings.links() == []
+    uptime.seconds += 1.1
+    assert [(one.main_id, one.child_id) for one in await settings.links()] == [("b", "a")]
     await other.add(OLD)
     assert await accounts.parking("a") is None  # that it is parked is not remembered
 
@@ -60,6 +65,11 @@ async def test_what_this_process_changes_is_heeded_at_once(store: MemoryStore) -
     assert not (await settings.get("a")).enabled
     await settings.put("a", LinkSettings(sync_images=True))
     assert (await settings.get("a")).enabled
+    assert await settings.links() == []
+    await settings.link("b", "a", LinkSettings())
+    assert [one.child_id for one in await settings.links()] == ["a"]
+    await settings.unlink("a")
+    assert await settings.links() == []
 
 
 async def test_credentials_that_were_replaced_are_neither_parked_nor_used_again(

@@ -117,18 +117,26 @@ async def test_where_one_is_cancelled_another_goes_on() -> None:
     assert main.store.turns == {}
 
 
+@pytest.mark.parametrize("seconds", [0.0, 0.1])
 async def test_a_store_that_names_another_for_ever_is_not_believed(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, seconds: float
 ) -> None:
+    """However long it takes to say so."""
+    asked = 0
+
     class Theirs(MemoryWorkspace):
         async def acquire(self, source: ContentKey) -> Any:
+            nonlocal asked
+            asked += 1
+            await asyncio.sleep(seconds)
             return Turn.THEIRS
 
-    monkeypatch.setattr(fetch, "_PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(fetch, "_PATIENCE_SECONDS", 0.2)
     main = Main(png(1))
     workspace = Theirs(main.store)
     (got,) = await main.fetcher(workspace).fetch([ImageOutcome(main.image)])
     assert await content_of(workspace, got) == png(1)
+    assert asked <= (0.2 / seconds + 1 if seconds else 20)
 
 
 @pytest.mark.parametrize("unknown", [{"size": None}, {"updated": None}, {"size": 0}])

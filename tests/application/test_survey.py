@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from imgsync.application.enqueue import Enqueue, PlanOutcome
+from imgsync.application.enqueue import Enqueue, EnqueueOutcome
 from imgsync.application.survey import Difference, NotSurveyed, Surveyed
 from imgsync.domain.errors import AuthorisationError, ImgsyncError, UnavailableError
 from imgsync.domain.model import Account, Link, LinkSettings, TokenKind
@@ -58,7 +58,7 @@ class Shops(World):
             account.calls.clear()
         return counts
 
-    async def sync(self) -> PlanOutcome:  # type: ignore[override]
+    async def sync(self) -> EnqueueOutcome:  # type: ignore[override]
         outcome = await self.plan_tasks(self.links)
         await self.worker(4).run(drain=True)
         return outcome
@@ -114,6 +114,77 @@ async def test_what_is_of_a_product_is_in_its_folder_whichever_is_read_first() -
     assert [(f.name, f.difference) for f in found] == [("Lamps", Difference.EQUAL)]
 
 
+async def test_what_is_in_the_archive_takes_no_counterpart_of_what_is_in_use() -> None:
+    shops = Shops(1)
+    of_type = shops.main.entities.setdefault("product", {})
+
+    def archive(name: str, images: Sequence[tuple[str, bytes]]) -> None:
+        old = shops.main.add("product", f"old {name}", images, external_code=name)
+        of_type[old] = replace(of_type[old], archived=True)
+
+    for name in ("Empty", "Untold", "Outside"):
+        shops.product(name, "" if name == "Outside" else "Lamps")
+    shops.links = [shops.link_of("0", replace(ALL, folders=("Lamps",)))]
+    await shops.sync()
+    live = {entity.name: entity for entity in of_type.values()}
+    for name, unreadable in (("Empty", ()), ("Untold", ("image 1: no href",))):
+        of_type[live[name].id] = replace(live[name], images=(), unreadable=unreadable)
+    for name in live:
+        archive(name, [] if name == "Untold" else [("old.png", png(9))])
+    for entity in list(of_type.values()):
+        of_type[entity.id] = replace(entity, folder=entity.folder or "Lamps")
+    of_type[live["Outside"].id] = live["Outside"]
+    await shops.sync()
+    assert shops.image_names("0") == {"Empty": [], "Untold": ["a.png"], "Outside": []}
+
+
+async def test_a_type_of_a_link_that_nobody_registers_is_told() -> None:
+    shops = Shops(2)
+    shops.product("Lamp")
+    shops.links[0] = shops.link_of("0", replace(ALL, types=("product", "tyre")))
+    outcome = await shops.sync()
+    assert shops.image_names("1") == {"Lamp": ["a.png"]}
+    assert [(f.link.child.id, str(f.error)) for f in outcome.failed] == [
+        ("0", "unknown entity type 'tyre' (known: product, bundle, variant)")
+    ]
+
+
+async def test_a_child_that_does_not_tell_its_images_is_not_called_equal() -> None:
+    shops = Shops(1)
+    emptied = shops.product("Emptied")
+    shops.product("Lamp")
+    shops.product("Never any", images=[])
+    await shops.sync()
+    shops.main.entities["product"][emptied] = replace(
+        shops.main.entities["product"][emptied], images=()
+    )
+    of_child = shops.children["0"].entities["product"]
+    of_child |= {i: replace(e, images=(), images_known=False) for i, e in of_child.items()}
+    found = [one for one in await shops.found(extras=True) if isinstance(one, Surveyed)]
+    assert {one.name: one.difference for one in found} == {
+        "Emptied": Difference.UNMATCHED,
+        "Lamp": Difference.UNMATCHED,
+        "Never any": Difference.EQUAL,
+    }
+
+
+async def test_the_tasks_of_a_survey_are_done_by_children_in_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("imgsync.application.work._CLAIM_IDS", 40)
+    shops = Shops(4)
+    for n in range(33):
+        shops.product(str(n))
+    ids = (await shops.plan_tasks(shops.links)).task_ids
+    done: list[str | None] = []
+    await shops.worker(1).run(
+        drain=True, only=ids, report=lambda ended: done.append(ended.task.account_id)
+    )
+    assert len(done) == 4 * 33
+    for child in shops.children:
+        assert 8 <= done[:33].count(child) <= 9  # of the first part of the ids
+
+
 async def test_what_leaves_the_folder_keeps_its_images_and_is_not_called_equal() -> None:
     shops = Shops(1)
     main_id = shops.product("Lamp", "Lamps")
@@ -122,7 +193,7 @@ async def test_what_leaves_the_folder_keeps_its_images_and_is_not_called_equal()
     of_type = shops.main.entities["product"]
     of_type[main_id] = replace(of_type[main_id], folder="Chairs", images=())
     outcome = await shops.sync()
-    assert (outcome.unchanged, outcome.clears, outcome.task_ids) == (0, 0, [])
+    assert (outcome.unchanged, outcome.clears, list(outcome.task_ids)) == (0, 0, [])
     assert shops.image_names("0") == {"Lamp": ["a.png"]}
     assert await shops.found(extras=True) == []
 
@@ -197,7 +268,7 @@ async def test_pages_of_twenty_children() -> None:
     assert first.entities == 300 * 20
     assert shops.lists() == [3] * (1 + 20)
     nothing = await shops.sync()
-    assert (nothing.unchanged, nothing.task_ids) == (300 * 20, [])
+    assert (nothing.unchanged, list(nothing.task_ids)) == (300 * 20, [])
     assert shops.lists() == [3] * (1 + 20)
     assert await shops.queue.claim(lease=shops.worker().lease) == []
     of_type = shops.main.entities["product"]
@@ -208,7 +279,8 @@ async def test_pages_of_twenty_children() -> None:
     some = await shops.sync()
     assert (some.entities, len(some.task_ids)) == (3 * 20,) * 2
     for account in shops.children.values():
-        assert (account.count("list_images"), account.count("set_images")) == (0, 3)
+        assert (account.count("list_images"), account.count("set_")) == (0, 1)
+        assert account.count("set_many") == 1
     assert shops.main.count("list_images") == 0
     assert shops.lists() == [3] * (1 + 20)
 
@@ -228,8 +300,15 @@ async def survey_of(entities: int, children: int) -> tuple[int, int]:
 
     from imgsync.application.survey import Survey
     from imgsync.domain.diff import CopiedImage, SyncRecord
-    from imgsync.domain.model import Entity, EntityPage, EntityType, RemoteImage, SourceImage
-    from imgsync.testing import MemoryAccounts, MemoryMoySkladFactory, MemoryStore
+    from imgsync.domain.model import (
+        Abilities,
+        Entity,
+        EntityPage,
+        EntityType,
+        RemoteImage,
+        SourceImage,
+    )
+    from imgsync.testing import MemoryAbilities, MemoryAccounts, MemoryMoySkladFactory, MemoryStore
 
     def uuid_of(account: str, n: int) -> str:
         return f"{n:08x}-0000-4000-8000-{abs(hash(account)) % 16**12:012x}"
@@ -252,6 +331,7 @@ async def survey_of(entities: int, children: int) -> tuple[int, int]:
     class Accounts:
         def __init__(self, name: str) -> None:
             self.name = name
+            self.shown = Abilities()
 
         async def list_entities(self, *_: Any, **__: Any) -> AsyncIterator[EntityPage]:
             for start in range(0, entities, 100):
@@ -278,7 +358,7 @@ async def survey_of(entities: int, children: int) -> tuple[int, int]:
     types = type(TYPES)([EntityType("product")])
     factory = MemoryMoySkladFactory({n: Accounts(n) for n in names})  # type: ignore[misc]
     store: Any = MemoryStore()
-    survey = Survey(MemoryAccounts(store), Records(), factory, types)  # type: ignore[arg-type]
+    survey = Survey(MemoryAccounts(store), Records(), factory, types, MemoryAbilities())  # type: ignore[arg-type]
     count = equal = 0
     async for found in survey([Link(accounts["main"], accounts[c], ALL) for c in names[1:]]):
         assert isinstance(found, Surveyed)

@@ -150,3 +150,23 @@ async def test_a_payload_with_permanent_links_keeps_change_detection(world: Worl
     assert (result.outcome, result.kept) == (SyncOutcome.UNCHANGED, 3)
     assert world.main.count("download") == 0
     assert world.child.images("product", child_id) == THREE
+
+
+@pytest.mark.parametrize("of_main", [name for name in MAIN if name != "nothing"])
+@pytest.mark.parametrize("first", [True, False])
+async def test_a_survey_that_was_held_up_brings_nothing_old_back(of_main: str, first: bool) -> None:
+    """Its host stood still, and another has surveyed and copied what main has had since."""
+    world = World()
+    main_id, child_id = world.pair(THREE)
+    if not first:
+        await world.sync(await world.request())
+        edit(world.main, main_id, lambda images, new: (new, *images), 40)
+    old = await world.request()
+    edit(world.main, main_id, MAIN[of_main], 50)
+    await world.sync(await world.request())
+    now = world.main.images("product", main_id)
+    assert world.child.images("product", child_id) == now
+    uploads = world.child.count("set_images")
+    result = await world.sync(old)
+    assert world.child.images("product", child_id) == now
+    assert (result.outcome, world.child.count("set_images")) == (SyncOutcome.UNCHANGED, uploads)

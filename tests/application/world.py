@@ -1,12 +1,14 @@
 """A main and a child account in memory, with real use cases and a queue in memory between them."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
 from imgsync.adapters.pictures.pillow import PillowCheck
+from imgsync.application.abilities import KnownAbilities
+from imgsync.application.bulk import Bulk
 from imgsync.application.copy import CopyImagesHandler, SyncEntity
 from imgsync.application.payloads import BATCH, LEGACY, PayloadFormats, stored_payload
 from imgsync.application.survey import NotSurveyed, Survey, Surveyed
@@ -29,6 +31,7 @@ from imgsync.domain.tasks import TASK_ENTITY_TYPE, SyncResult, Task, TaskId
 from imgsync.testing import (
     MEMORY_LIMITS,
     UNLIMITED,
+    MemoryAbilities,
     MemoryAccounts,
     MemoryContentStore,
     MemoryMoySklad,
@@ -70,6 +73,8 @@ class World:
         self.accounts = MemoryAccounts(self.store)
         self.settings = MemorySettings(self.store)
         self.records = MemoryRecords(self.store)
+        self.abilities = MemoryAbilities(self.store)
+        self.bulk = Bulk(KnownAbilities(self.abilities), patience_seconds=0.3)
         self.child.limits = replace(
             MEMORY_LIMITS,
             request=RequestRoom(self.max_request_bytes, MEMORY_LIMITS.request.size_of),
@@ -84,8 +89,10 @@ class World:
             TYPES,
             STRATEGIES[self.strategy],
             PillowCheck(),
+            bulk=self.bulk,
+            abilities=self.abilities,
         )
-        self.survey = Survey(self.accounts, self.records, self.factory, TYPES)
+        self.survey = Survey(self.accounts, self.records, self.factory, TYPES, self.abilities)
 
     @property
     def link(self) -> Link:
@@ -127,8 +134,11 @@ class World:
 
     async def request(self) -> SyncRequest:
         """The request of the only pair, whether anything has changed or not."""
-        keys = {f"child/product/{entity_id}" for entity_id in self.child.entities["product"]}
-        (planned,) = [p async for p in self.plan("main", "child", again=keys)]
+
+        async def all_wait(keys: Collection[str]) -> Collection[str]:
+            return keys
+
+        (planned,) = [p async for p in self.plan("main", "child", waiting=all_wait)]
         assert planned.request is not None
         return planned.request
 

@@ -10,11 +10,12 @@ import pytest
 from imgsync.adapters.moysklad.client import HttpMoySkladFactory
 from imgsync.adapters.sql.database import Database
 from imgsync.adapters.sql.queue import SqlTaskQueue
-from imgsync.adapters.sql.repositories import SqlAccountRepository
+from imgsync.adapters.sql.repositories import SqlAbilityRepository, SqlAccountRepository
 from imgsync.domain.errors import AuthorisationError, ImgsyncError, StoreError, UnavailableError
-from imgsync.domain.model import Account, AccountRole, Identity, Parking, TokenKind
+from imgsync.domain.model import Abilities, Account, AccountRole, Identity, Parking, TokenKind
 from imgsync.domain.ports.queue import NewTask
 from tests.cli.conftest import Cli, store
+from tests.shop import Shop, pictures
 
 SECRET = "hush-hush-token"
 ID = "0a1b2c3d-0000-11ee-0a80-000000000001"
@@ -421,3 +422,131 @@ def test_a_store_that_fails_while_it_is_asked_does_not_make_a_known_account_a_ne
         assert "connection refused" in cli.fail("account", "add", ID, IMGSYNC_TOKEN=SECRET)
     (stored,) = cli.json("account", "list")
     assert (stored["name"], stored["kind"]) == ("Mine", "draft")
+
+
+SHOWN = Abilities(
+    bulk=True,
+    bulk_keeps=False,
+    permanent_links=True,
+    permanent_hosts=frozenset({"cdn.two", "cdn.moysklad.ru"}),
+    images_move_updated=False,
+    accepted_image_bytes=3_000_000,
+    refused_image_bytes=3_200_001,
+    refused_formats=frozenset({"webp", "gif"}),
+    head=True,
+)
+
+
+def learn(database: Database, account_id: str, shown: Abilities) -> None:
+    asyncio.run(SqlAbilityRepository(database).learn(account_id, shown))
+
+
+def test_an_account_is_shown_with_what_it_has_shown(cli: Cli, sqlite_database: Database) -> None:
+    cli.ok("account", "add", "--name", "[b]Mine", "--role", "child", IMGSYNC_TOKEN=SECRET)
+    lines = cli.ok("account", "show", "[b]Mine").splitlines()
+    assert lines[0] == f"Account '[b]Mine', ID {ID}, the token of a solution."
+    assert [line.rpartition("  ")[2] for line in lines[2:]] == [
+        *["not yet"] * 6,
+        "none",
+        "not yet",
+    ]
+    learn(sqlite_database, ID, SHOWN)
+    said = cli.ok("account", "show", ID)
+    assert [line.rpartition("  ")[2] for line in said.splitlines()[2:]] == [
+        "taken",
+        "not kept",
+        "given, on cdn.moysklad.ru, cdn.two",
+        "stays",
+        "3,000,000 bytes",
+        "3,200,001 bytes",
+        "GIF, WEBP",
+        "told",
+    ]
+    told = cli.json("account", "show", ID)
+    assert told.pop("abilities") == {
+        "bulk": True,
+        "bulk_keeps": False,
+        "permanent_links": True,
+        "permanent_hosts": ["cdn.moysklad.ru", "cdn.two"],
+        "images_move_updated": False,
+        "accepted_image_bytes": 3_000_000,
+        "refused_image_bytes": 3_200_001,
+        "refused_formats": ["gif", "webp"],
+        "head": True,
+    }
+    assert told == {
+        "id": ID,
+        "name": "[b]Mine",
+        "kind": "solution",
+        "login": None,
+        "role": "child",
+        "parked": None,
+        "exit_status": 0,
+        "status": "done",
+    }
+    assert SECRET not in said + json.dumps(told)
+
+
+def test_the_contrary_is_shown_in_words(cli: Cli, sqlite_database: Database) -> None:
+    cli.ok("account", "add", IMGSYNC_TOKEN=SECRET)
+    learn(
+        sqlite_database,
+        ID,
+        Abilities(False, True, False, images_move_updated=True, head=False),
+    )
+    said = cli.ok("account", "show", ID)
+    assert [line.rpartition("  ")[2] for line in said.splitlines()[2:]] == [
+        "not taken",
+        "kept",
+        "not given",
+        "moves",
+        "not yet",
+        "not yet",
+        "none",
+        "not told",
+    ]
+
+
+def test_a_parked_account_is_shown_with_the_reason(parked: Cli) -> None:
+    said = parked.ok("account", "show", "Mine")
+    assert "It is parked until " in said
+    assert r"storage \x1b[31mfull" in said
+    assert parked.json("account", "show", "Mine")["parked"]["reason"] == "storage \x1b[31mfull"
+
+
+def test_what_accounts_have_shown_is_forgotten(cli: Cli, sqlite_database: Database) -> None:
+    cli.ok("account", "add", "--name", "Mine", IMGSYNC_TOKEN=SECRET)
+    for account_id in (ID, "other"):
+        learn(sqlite_database, account_id, SHOWN)
+    said = cli.ok("account", "forget-abilities", "Mine", ID)
+    assert said == "What account 'Mine' has shown is forgotten; it is shown anew.\n"
+    assert cli.json("account", "show", ID)["abilities"]["bulk"] is None
+    assert asyncio.run(SqlAbilityRepository(sqlite_database).get("other")) == SHOWN
+    told = cli.json("account", "forget-abilities", ID)
+    assert told == {"forgotten": [ID], "exit_status": 0, "status": "done"}
+
+
+def test_of_a_wrong_name_nothing_is_shown_and_nothing_forgotten(
+    cli: Cli, sqlite_database: Database
+) -> None:
+    cli.ok("account", "add", "--name", "Mine", IMGSYNC_TOKEN=SECRET)
+    learn(sqlite_database, ID, SHOWN)
+    for command in (["show"], ["forget-abilities", "Mine"]):
+        said = cli.fail("account", *command, "Mnie")
+        assert "'Mnie' is not stored (did you mean 'Mine'?)" in said
+        assert len(said.splitlines()) == 1
+    assert "Missing argument" in cli.fail("account", "forget-abilities", status=2)
+    assert cli.json("account", "show", ID)["abilities"]["bulk"] is True
+
+
+@pytest.mark.database
+def test_a_copy_shows_what_accounts_can_do(ready: Cli, shop: Shop) -> None:
+    (picture,) = pictures(1, 5000)
+    shop.pair("Lamp", [picture])
+    ready.ok("link", shop.main.id, shop.child.id)
+    ready.ok("sync")
+    main = ready.json("account", "show", shop.main.id)["abilities"]
+    child = ready.json("account", "show", shop.child.id)["abilities"]
+    assert main["permanent_links"] is True
+    assert len(main["permanent_hosts"]) == 1
+    assert child["accepted_image_bytes"] == 5000

@@ -20,14 +20,14 @@ def test_linked_children_are_synced_checked_and_cost_a_page_each(ready: Cli, sho
     ready.ok("link", "Main", *names, "--sync-images-all", "--type", "product")
     told = ready.failed_json("check", status=ExitStatus.ERROR)
     assert [c["missing"] for c in told["children"]] == [120] * CHILDREN
-    assert ready.json("sync")["plan"]["entities"] == 120 * CHILDREN
+    assert ready.json("sync")["enqueue"]["entities"] == 120 * CHILDREN
     for other in others:
         for main, child in zip(
             shop.main.entities("product"), other.entities("product"), strict=True
         ):
             assert shop.images(child) == shop.images(main)
     shop.emulator.reset_stats()
-    again = ready.json("sync")["plan"]
+    again = ready.json("sync")["enqueue"]
     assert (again["unchanged"], again["task_ids"]) == (120 * CHILDREN, [])
     assert shop.emulator.stats.api_calls == 2 + 2 * CHILDREN  # two pages of each account
     assert [c["equal"] for c in ready.json("check")["children"]] == [120] * CHILDREN

@@ -95,7 +95,7 @@ def test_files_of_tasks_under_way_are_left_alone_and_told(cli: Cli, tmp_path: Pa
         runner.run(runner.run(workspace.create("a.png")).close())
         said = cli.ok("cleanup-temp", "--hours", "0")
         assert "0 files deleted" in said
-        assert "The files of 1 tasks under way were left alone." in said
+        assert "The files of 1 task under way were left alone." in said
         assert cli.json("cleanup-temp", "--hours", "0")["live_tasks"] == 1
         assert len(list((tmp_path / "temp").glob("task-*/*.png"))) == 1
         runner.run(manager.__aexit__(None, None, None))

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 import pytest
 
+from imgsync.entrypoints.cli.commands import LazyCommand
 from imgsync.entrypoints.cli.main import main
 from imgsync.entrypoints.config import Config, ConfigError, FixedConfig, load_config
 from tests.cli.conftest import Cli
@@ -107,8 +108,9 @@ def test_a_database_that_breaks_is_one_line(cli: Cli, tmp_path: Path) -> None:
 
 def commands(group: click.Group, prefix: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
     found = []
-    for name, command in group.commands.items():
+    for name, listed in group.commands.items():
         found.append((*prefix, name))
+        command = listed.loaded if isinstance(listed, LazyCommand) else listed
         if isinstance(command, click.Group):
             found += commands(command, (*prefix, name))
     return found

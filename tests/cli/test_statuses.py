@@ -13,14 +13,16 @@ import pytest
 from imgsync.adapters.sql.database import Database
 from imgsync.adapters.sql.queue import SqlTaskQueue
 from imgsync.adapters.sql.repositories import SqlSettingsRepository
-from imgsync.application.enqueue import Enqueue, PlanOutcome
+from imgsync.application.copy import CopyImagesHandler
+from imgsync.application.enqueue import Enqueue, EnqueueOutcome
 from imgsync.application.survey import Found, Survey
 from imgsync.application.work import TaskEnd, TaskReport, Worker
 from imgsync.domain.errors import StoreError, UnavailableError
 from imgsync.domain.model import LinkSettings
 from imgsync.domain.tasks import SyncOutcome, SyncResult, Task, TaskId, TaskStatus
 from imgsync.entrypoints.cli import enqueue, sync
-from imgsync.entrypoints.exit_status import Ends, ExitStatus
+from imgsync.entrypoints.ends import Ends
+from imgsync.entrypoints.exit_status import ExitStatus
 from imgsync.plugins import manager
 from tests.cli.conftest import Cli
 from tests.shop import Shop, pictures
@@ -89,7 +91,7 @@ def test_an_api_gone_half_way_is_done_in_part(
     plan_that(monkeypatch, gone_after(2))
     told = ready.failed_json(command, *BOTH, status=3)
     assert told["error"] == "MoySklad does not answer"
-    assert len(told.get("plan", told)["task_ids"]) == 2
+    assert len(told.get("enqueue", told)["task_ids"]) == 2
     assert told["status"] == "part"
     assert ready.json("queue", "status")["pending"] == 2
     result = ready.run(command, *BOTH)
@@ -113,7 +115,7 @@ def test_a_signal_while_planning_tells_what_was_queued(
     plan_that(monkeypatch, lambda count: signal.raise_signal(number) if count == at[0] else None)
     told = ready.failed_json(command, *BOTH, status=3)
     assert told["error"] == "told to stop before the end"
-    assert 1 <= len(told.get("plan", told)["task_ids"]) <= 2
+    assert 1 <= len(told.get("enqueue", told)["task_ids"]) <= 2
     at[0] = 0
     said = ready.fail(command, *BOTH, status=1)
     assert said.strip().splitlines()[-1] == "Error: told to stop before the end"
@@ -139,7 +141,7 @@ def test_a_signal_while_the_end_is_told_changes_nothing(
 
     monkeypatch.setattr(module, "say", interrupted)
     handlers = [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)]
-    assert ("tasks completed" if command == "sync" else "Queued 1 tasks") in ready.ok(
+    assert ("1 task completed" if command == "sync" else "Queued 1 task") in ready.ok(
         command, *BOTH
     )
     assert [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)] == handlers
@@ -152,8 +154,8 @@ def test_more_to_clear_than_allowed_is_done_in_part(
     asked: list[int | None] = []
 
     async def plan(
-        *_: Any, max_clear: int | None = None, outcome: PlanOutcome, **__: Any
-    ) -> PlanOutcome:
+        *_: Any, max_clear: int | None = None, outcome: EnqueueOutcome, **__: Any
+    ) -> EnqueueOutcome:
         asked.append(max_clear)
         outcome.clears_refused = 21
         return outcome
@@ -217,10 +219,10 @@ def test_pruning_tells_how_many_tasks_are_gone(
     monkeypatch.setenv("IMGSYNC_KEEP_DAYS", "5000")
     assert "0 tasks" in ready.ok("queue", "prune")
     monkeypatch.delenv("IMGSYNC_KEEP_DAYS")
-    assert "1 tasks deleted" in ready.ok("queue", "prune")
+    assert "1 task deleted" in ready.ok("queue", "prune")
     # What was copied is known still.
     again = ready.json("sync", *BOTH)
-    assert (again["plan"]["unchanged"], again["run"]["completed"]) == (1, 0)
+    assert (again["enqueue"]["unchanged"], again["run"]["completed"]) == (1, 0)
 
 
 @pytest.mark.parametrize("verb", ["retry", "release"])
@@ -321,6 +323,21 @@ def test_every_status_has_a_text_of_its_own() -> None:
     assert json.loads(json.dumps(ExitStatus.PART)) == 3
 
 
+def test_what_other_workers_have_completed_is_done(
+    ready: Cli, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("Lamp", "Chair"):
+        shop.pair(name, pictures(1))
+    run = Worker.run
+
+    async def after_another(worker: Worker, **options: Any) -> None:
+        await run(worker, drain=True)
+        await run(worker, **options)
+
+    monkeypatch.setattr(Worker, "run", after_another)
+    assert "2 tasks completed by other workers." in ready.ok("sync", *BOTH)
+
+
 def test_sync_that_is_switched_off_half_way_is_done_in_part(
     ready: Cli, shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -334,6 +351,7 @@ def test_sync_that_is_switched_off_half_way_is_done_in_part(
 
     monkeypatch.setattr(SqlTaskQueue, "complete", then_off)
     monkeypatch.setattr("imgsync.application.parking._RECENT_SECONDS", 0)
+    monkeypatch.setattr(CopyImagesHandler, "together", lambda *_: None)
     result = ready.run("sync", *BOTH, IMGSYNC_CONCURRENCY="1")
     assert result.exit_code == 3
     assert "off for child 'Child' meanwhile: 2 tasks did nothing" in result.stderr

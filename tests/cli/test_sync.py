@@ -14,6 +14,7 @@ import pytest
 from imgsync.adapters.files.local import LocalContentStore
 from imgsync.adapters.sql.database import Database
 from imgsync.adapters.sql.queue import SqlTaskQueue
+from imgsync.application.copy import CopyImagesHandler
 from imgsync.domain.ports.queue import NewTask
 from tests.cli.conftest import Cli, store
 from tests.shop import CHILD_TOKEN, MAIN_TOKEN, Shop, pictures
@@ -125,7 +126,7 @@ def test_wrong_arguments_are_explained_and_queue_nothing(
 
 def test_a_dry_run_queues_and_changes_nothing(ready: Cli, shop: Shop) -> None:
     lamp = shop.pair("Lamp", THREE)
-    assert "Would copy 3 images to 1 entities; 0 unchanged, 0 skipped." in ready.ok(
+    assert "Would copy 3 images to 1 entity; 0 unchanged, 0 skipped." in ready.ok(
         "sync", *BOTH, "--dry-run"
     )
     assert ready.json("sync", *BOTH, "--dry-run")["run"] is None
@@ -137,11 +138,11 @@ def test_a_dry_run_queues_and_changes_nothing(ready: Cli, shop: Shop) -> None:
 def test_sync_copies_and_a_second_sync_costs_nothing(ready: Cli, shop: Shop) -> None:
     lamp = shop.pair("Lamp", THREE)
     said = ready.ok("sync", *BOTH)
-    assert "1 tasks completed (1 completed)." in said
+    assert "1 task completed (1 completed)." in said
     assert "3 images uploaded, 0 kept" in said
     assert shop.images(lamp) == THREE
     shop.emulator.reset_stats()
-    again = ready.json("sync", *BOTH)["plan"]
+    again = ready.json("sync", *BOTH)["enqueue"]
     assert (again["unchanged"], again["task_ids"]) == (1, [])
     assert shop.emulator.stats.api_calls == 4  # a page of each type of main, one of the child
     assert shop.emulator.stats.uploads == shop.emulator.stats.downloads == 0
@@ -165,7 +166,7 @@ def test_where_sync_is_off_nothing_is_read_or_queued(
     assert f"Image sync is off for child 'Child' ({shop.child.id}); nothing was done" in said
     told = ready.failed_json(*command, *BOTH, status=4)
     assert told["status"] == "off"
-    assert told.get("plan", told)["task_ids"] == []
+    assert told.get("enqueue", told)["task_ids"] == []
     assert sum(ready.json("queue", "status").values()) == 0
     assert shop.images(lamp) == []
     assert shop.emulator.stats.api_calls == 0
@@ -230,7 +231,7 @@ def test_sync_is_done_in_part_where_a_task_failed(ready: Cli, shop: Shop) -> Non
     shop.pair("Lamp", [("a.gif", b"GIF89a...")])
     result = ready.run("sync", *BOTH)
     assert result.exit_code == 3
-    assert "1 tasks failed" in result.stdout
+    assert "1 task failed" in result.stdout
     assert "No image was uploaded: a.gif: it is neither a JPEG nor a PNG" in result.stderr
 
 
@@ -239,7 +240,7 @@ def test_a_passing_failure_is_left_to_the_worker(ready: Cli, shop: Shop) -> None
     shop.emulator.faults.add(method="POST", path_regex="/images$", status=503, times=4)
     result = ready.run("sync", *BOTH)
     assert result.exit_code == 3
-    assert "1 tasks are left to 'imgsync worker'" in result.stdout
+    assert "1 task is left to 'imgsync worker'" in result.stdout
     assert ready.json("queue", "status")["pending"] == 1
 
 
@@ -247,7 +248,7 @@ def test_payloads_from_a_file(ready: Cli, shop: Shop, tmp_path: Path) -> None:
     lamp = shop.pair("Lamp", THREE)
     path = tmp_path / "payload.json"
     path.write_text(json.dumps(payload(shop)))
-    assert "Queued 1 tasks (1 new, 0 updated)." in ready.ok("enqueue", "--payload", str(path))
+    assert "Queued 1 task (1 new, 0 updated)." in ready.ok("enqueue", "--payload", str(path))
     ready.ok("worker", "--drain")
     assert shop.images(lamp) == THREE
 
@@ -287,6 +288,7 @@ def test_bad_payloads_are_explained_and_none_is_queued(ready: Cli, shop: Shop) -
 
 def test_no_output_shows_a_token(ready: Cli, shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
     shop.pair("Lamp", THREE)
+    shop.main.permanent_links = False
     shop.emulator.faults.add(method="GET", path_regex="/download/", status=429, code=1049)
     caplog.set_level(logging.DEBUG)
     texts = []
@@ -358,7 +360,7 @@ def test_the_concurrency_is_a_setting(
     for n in range(4):
         shop.pair(f"L{n}", pictures(1, 100 + n))
     shop.emulator.faults.add(
-        method="GET", path_regex="/temporary/", where="storage", delay=0.3, times=4
+        method="GET", path_regex="/(temporary|permanent)/", where="storage", delay=0.3, times=4
     )
     gauge, workspace = ParallelGauge(), LocalContentStore.workspace
 
@@ -369,14 +371,22 @@ def test_the_concurrency_is_a_setting(
                 yield opened
 
     monkeypatch.setattr(LocalContentStore, "workspace", watched)
+    monkeypatch.setattr(CopyImagesHandler, "together", lambda *_: None)
     ready.ok("sync", *BOTH, IMGSYNC_CONCURRENCY=concurrency)
     assert gauge.most == int(concurrency)
 
 
 @pytest.mark.parametrize(("limit", "kept"), [("2000", 2), ("1000000", 4)])
 def test_the_bytes_that_the_content_store_keeps_are_a_setting(
-    ready: Cli, shop: Shop, tmp_path: Path, limit: str, kept: int
+    ready: Cli,
+    shop: Shop,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    limit: str,
+    kept: int,
 ) -> None:
+    """Of tasks that run together each holds its files until it ends."""
+    monkeypatch.setattr(CopyImagesHandler, "together", lambda *_: None)
     for n in range(4):
         shop.pair(f"L{n}", pictures(1, 1000 - n))
     ready.ok("sync", *BOTH, IMGSYNC_CONCURRENCY="1", IMGSYNC_CONTENT_BYTES=limit)
@@ -437,7 +447,7 @@ def test_what_would_be_cleared_is_told(ready: Cli, shop: Shop) -> None:
     assert "and clear those of 1; 0 unchanged, 0 skipped." in ready.ok("sync", *BOTH, "--dry-run")
     assert "over the limit of 0" in ready.fail("sync", *BOTH, "--max-clear", "0", status=3)
     assert shop.images(lamp) == THREE
-    assert "Queued 1 tasks with 0 images, 1 of them to clear, (1 new" in ready.ok("enqueue", *BOTH)
+    assert "Queued 1 task with 0 images, 1 of them to clear, (1 new" in ready.ok("enqueue", *BOTH)
     ready.ok("worker", "--drain")
     assert shop.images(lamp) == []
 
@@ -449,6 +459,6 @@ def test_a_task_of_a_sync_that_was_killed_keeps_no_entity_from_the_next(
     ready.ok("enqueue", *BOTH)
     assert asyncio.run(SqlTaskQueue(sqlite_database).claim(lease=timedelta(seconds=-1)))
     told = ready.json("sync", *BOTH)
-    assert (told["run"]["completed"], told["plan"]["task_ids"]) == (1, [2])
+    assert (told["run"]["completed"], told["enqueue"]["task_ids"]) == (1, [2])
     assert shop.images(lamp) == pictures(1)
     assert ready.json("queue", "status")["processing"] == 0

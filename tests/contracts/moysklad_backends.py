@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from imgsync.adapters.clock import SystemClock
 from imgsync.adapters.moysklad.client import HttpMoySkladFactory
 from imgsync.domain.model import Account, TokenKind
-from moysklad_emulator import EmulatedEntity, Emulator, EmulatorLimits, EmulatorServer
+from moysklad_emulator import Dialect, EmulatedEntity, Emulator, EmulatorLimits, EmulatorServer
 
 ACCOUNT = Account("0a3ee49e-7d12-4f0c-8b8e-64b7f4d4c9a1", "Shop", TokenKind.SOLUTION, "token")
 
@@ -54,6 +55,8 @@ class HttpBackend:
 
 
 @contextmanager
-def http_backend() -> Iterator[HttpBackend]:
-    with EmulatorServer(Emulator(EmulatorLimits(rate_units=100_000))) as server:
+def http_backend(**switches: Any) -> Iterator[HttpBackend]:
+    """`switches`: of the emulator's dialect."""
+    emulator = Emulator(EmulatorLimits(rate_units=100_000), dialect=Dialect(**switches))
+    with EmulatorServer(emulator) as server:
         yield HttpBackend(server)

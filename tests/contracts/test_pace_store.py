@@ -1,5 +1,6 @@
 """Contract of the store of the pace: a file of this host, a database, memory."""
 
+import contextlib
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -53,6 +54,21 @@ class TestFilePaces(PaceStoreContract):
         store.remove()
         assert await paces.change("a", lambda text, _: ("new", text)) is None
         assert await store.open().change("a", lambda text, _: ("new", text)) == "new"
+        assert store.is_private()
+
+    @pytest.mark.parametrize("begin", [0, 4096])
+    async def test_a_file_that_was_damaged_is_made_anew(self, store: Folder, begin: int) -> None:
+        text = "a" * 9000  # on pages of its own
+        await store.open().change("a", lambda _, _now: (text, None))
+        await store.opened.pop().close()
+        whole = store.path.read_bytes()
+        store.path.write_bytes(whole[:begin] + bytes([0xA5]) * (len(whole) - begin))
+        paces = [store.open(), store.open()]
+        for one in paces:
+            with contextlib.suppress(StoreError):
+                await one.change("a", lambda text, _: ("new", text))
+        for one in paces:
+            assert await one.change("a", lambda text, _: ("new", text)) == "new"
         assert store.is_private()
 
 

@@ -3,18 +3,28 @@
 from collections.abc import Callable, Iterator
 
 import pytest
-from sqlalchemy import Connection
+from sqlalchemy import Connection, update
 
 from imgsync.adapters.sql.database import Database
 from imgsync.adapters.sql.repositories import (
+    SqlAbilityRepository,
     SqlAccountRepository,
     SqlSettingsRepository,
+    SqlSurveyRepository,
     SqlSyncRecordRepository,
 )
-from imgsync.domain.ports.repositories import SettingsRepository, SyncRecordRepository
+from imgsync.adapters.sql.tables import account_abilities
+from imgsync.domain.ports.repositories import (
+    AbilityRepository,
+    SettingsRepository,
+    SurveyRepository,
+    SyncRecordRepository,
+)
 from imgsync.testing import (
+    AbilityRepositoryContract,
     AccountRepositoryContract,
     SettingsRepositoryContract,
+    SurveyRepositoryContract,
     SyncRecordRepositoryContract,
 )
 from tests.contracts.stores import SetTime, SqlStore, sql_store
@@ -35,6 +45,34 @@ class TestSqlAccounts(SetTime, AccountRepositoryContract[SqlStore]):
 
     async def disable(self, store: SqlStore) -> None:
         store.drop("accounts")
+
+
+class TestSqlAbilities(AbilityRepositoryContract):
+    @pytest.fixture
+    def abilities(self, database_url: str) -> Iterator[SqlAbilityRepository]:
+        with sql_store(database_url) as self.store:
+            yield SqlAbilityRepository(self.store.another_host())
+
+    async def another_host(self, abilities: AbilityRepository) -> SqlAbilityRepository:
+        return SqlAbilityRepository(self.store.another_host())
+
+    async def damage(self, abilities: AbilityRepository, account_id: str) -> None:
+        with self.store.another_host().engine.begin() as connection:
+            this = update(account_abilities).where(account_abilities.c.account_id == account_id)
+            assert connection.execute(this.values(abilities={"bulk": {}})).rowcount == 1
+
+    async def disable(self, abilities: AbilityRepository) -> None:
+        self.store.drop("account_abilities")
+
+
+class TestSqlSurveys(SurveyRepositoryContract):
+    @pytest.fixture
+    def surveys(self, database_url: str) -> Iterator[SqlSurveyRepository]:
+        with sql_store(database_url) as self.store:
+            yield SqlSurveyRepository(self.store.another_host())
+
+    async def disable(self, surveys: SurveyRepository) -> None:
+        self.store.drop("surveys")
 
 
 class TestSqlSettings(SettingsRepositoryContract):

@@ -386,6 +386,28 @@ async def test_connections_that_the_engine_dropped_are_replaced(
     assert (await take(queue)).payload == 1  # those that were idle for long are asked first
 
 
+async def test_a_call_that_is_cancelled_costs_no_other_connection(
+    open_queue: Open, postgresql_url: str
+) -> None:
+    sessions = """
+        SELECT pid FROM pg_stat_activity
+        WHERE datname = current_database() AND pid <> pg_backend_pid() AND state = 'idle'
+    """
+    queue = open_queue()
+    await asyncio.gather(*(queue.counts() for _ in range(3)))
+    before = set(execute(postgresql_url, sessions))
+    assert len(before) == 3
+    with psycopg.connect(postgresql_url) as other:
+        other.execute("LOCK TABLE imgsync_tasks")
+        call = asyncio.create_task(queue.enqueue([NewTask({})]))
+        await asyncio.sleep(0.3)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+    left = set(execute(postgresql_url, sessions))
+    assert len(before & left) == 2
+
+
 async def test_a_call_to_an_engine_that_hangs_is_broken_off_at_once(
     open_queue: Open, relay: Relay
 ) -> None:

@@ -74,7 +74,7 @@ def test_a_sync_copies_every_byte_by_jobs_of_the_engine(scene: Scene) -> None:
     assert [task.result for task in scene.tasks()] == ["completed"] * 3
     assert scene.tasks_in_the_database() == 0
     again = scene.json("sync", *BOTH)
-    assert (again["plan"]["unchanged"], again["run"]["completed"]) == (3, 0)
+    assert (again["enqueue"]["unchanged"], again["run"]["completed"]) == (3, 0)
 
 
 def test_workers_of_several_hosts_share_the_jobs(scene: Scene) -> None:
@@ -85,7 +85,7 @@ def test_workers_of_several_hosts_share_the_jobs(scene: Scene) -> None:
     for worker in workers:
         terminate(worker)
     assert {(task.attempts, task.crashes) for task in scene.tasks()} == {(1, 0)}
-    assert scene.shop.emulator.stats.uploads == 12
+    assert scene.shop.writes <= 12  # none was written twice
     for number, lamp in enumerate(lamps):
         assert scene.shop.images(lamp) == pictures(2, 500 + number)
 
@@ -94,7 +94,7 @@ def test_a_worker_killed_with_signal_9_loses_nothing(scene: Scene) -> None:
     lamp = scene.shop.pair("Lamp", THREE, old := pictures(1, 90))
     scene.json("enqueue", *BOTH)
     scene.shop.emulator.faults.add(
-        method="GET", path_regex="/temporary/", where="storage", delay=60, times=100
+        method="GET", path_regex="/(temporary|permanent)/", where="storage", delay=60, times=100
     )
     victim = scene.start("worker", IMGSYNC_LEASE_SECONDS="2")
     wait_until(lambda: scene.number(TaskStatus.PROCESSING) == 1)
@@ -117,7 +117,7 @@ def test_a_worker_killed_with_signal_9_loses_nothing(scene: Scene) -> None:
 def test_a_worker_goes_on_when_the_engine_is_back(scene: Scene, postgresql_url: str) -> None:
     lamps = [scene.shop.pair(f"L{n}", pictures(1, 500 + n)) for n in range(8)]
     scene.shop.emulator.faults.add(
-        method="GET", path_regex="/temporary/", where="storage", delay=0.3, times=100
+        method="GET", path_regex="/(temporary|permanent)/", where="storage", delay=0.3, times=100
     )
     with Relay(postgresql_url).running() as relay:
         through = relay.url_of().replace("postgresql", "procrastinate", 1)

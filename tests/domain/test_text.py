@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imgsync.domain.text import shown, shown_json, shown_lines
+from imgsync.domain.errors import ImgsyncError, StoreError
+from imgsync.domain.text import counted, shown, shown_json, shown_lines
 
 
 @pytest.mark.parametrize(
@@ -65,3 +66,14 @@ def test_json_keeps_its_value(text: str) -> None:
     document = shown_json(json.dumps({text: [text]}, ensure_ascii=False, indent=2))
     assert json.loads(document) == {text: [text]}
     assert shown_lines(document) == document
+
+
+def test_one_is_not_many() -> None:
+    assert [counted(n, "task") for n in (0, 1, 2)] == ["0 tasks", "1 task", "2 tasks"]
+    assert [counted(n, "entity", "entities") for n in (1, 2)] == ["1 entity", "2 entities"]
+
+
+@pytest.mark.parametrize("error", [StoreError(), StoreError(""), StoreError("  ")])
+def test_an_error_that_says_nothing_is_told_by_its_name(error: ImgsyncError) -> None:
+    assert str(error) == "StoreError, without a reason"
+    assert str(StoreError("the database is away")) == "the database is away"

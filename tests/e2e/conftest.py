@@ -47,9 +47,13 @@ class Host:
         return process
 
     def run(self, *arguments: str, **env: str) -> str:
+        return self.end(0, *arguments, **env)
+
+    def end(self, status: int, *arguments: str, **env: str) -> str:
+        """What a command writes to stdout that ends with that exit status."""
         process = self.start(*arguments, **env)
         stdout, stderr = process.communicate(timeout=DEADLINE_SECONDS)
-        assert process.returncode == 0, stderr
+        assert process.returncode == status, stderr
         return stdout
 
     def json(self, *arguments: str, **env: str) -> Any:

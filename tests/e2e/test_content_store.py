@@ -53,7 +53,11 @@ class Chain:
 
     def hold_downloads(self, seconds: float, times: int) -> None:
         self.shop.emulator.faults.add(
-            method="GET", path_regex="/temporary/", where="storage", delay=seconds, times=times
+            method="GET",
+            path_regex="/(temporary|permanent)/",
+            where="storage",
+            delay=seconds,
+            times=times,
         )
 
 

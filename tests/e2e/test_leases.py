@@ -138,7 +138,9 @@ def slow_shop() -> Iterator[Shop]:
     with EmulatorServer(Emulator(EmulatorLimits(rate_units=100_000))) as server:
         faults = server.emulator.faults
         faults.add(method="POST", path_regex="/images$", delay=SLOW_SECONDS, times=10**6)
-        faults.add(path_regex="/temporary/", where="storage", delay=SLOW_SECONDS, times=10**6)
+        faults.add(
+            path_regex="/(temporary|permanent)/", where="storage", delay=SLOW_SECONDS, times=10**6
+        )
         yield Shop.on(server)
 
 
@@ -222,7 +224,9 @@ def test_a_worker_that_slept_before_its_upload_asks_whether_the_task_is_still_it
     quick_shop: Shop, start_host: StartHost, database_url: str
 ) -> None:
     scene = scene_of(quick_shop, start_host(quick_shop, database_url), database_url, entities=1)
-    hold = quick_shop.emulator.faults.add(path_regex="/temporary/", where="storage", hold_after=0)
+    hold = quick_shop.emulator.faults.add(
+        path_regex="/(temporary|permanent)/", where="storage", hold_after=0
+    )
     sleeper = Sleeper.start(scene, SMALL)
     assert hold.holding.wait(DEADLINE_SECONDS)
     sleeper.fall_asleep()

@@ -21,25 +21,25 @@ CHECKED_BYTES = 2 * IMAGE_BYTES
 """Pillow holds a chunk of the PNG that it looks into, and these pictures are one chunk each."""
 
 
-def seed_of(images: int) -> dict[str, Any]:
-    files = [{"filename": f"{n}.jpg", "size": IMAGE_BYTES} for n in range(images)]
-    fields = {"name": "Lamp", "external_code": "x"}
+def seed_of(images: int, products: int, size: int) -> dict[str, Any]:
+    files = [{"filename": f"{n}.jpg", "size": size} for n in range(images)]
+    fields = [{"name": f"Lamp {n}", "external_code": f"x{n}"} for n in range(products)]
     return {
         "accounts": [
             {
                 "name": name,
                 "id": account_id(name),
                 "users": [{"token": name}],
-                "entities": [fields | {"images": files if name == "main" else []}],
+                "entities": [f | {"images": files if name == "main" else []} for f in fields],
             }
             for name in ("main", "child")
         ]
     }
 
 
-def peak_of_a_copy(images: int, folder: Path) -> int:
-    """Bytes allocated at most while one product with `images` images is copied."""
-    with emulator_process(seed_of(images)) as emulator:
+def peak_of_a_copy(images: int, folder: Path, products: int = 1, size: int = IMAGE_BYTES) -> int:
+    """Bytes allocated at most while products with `images` images each are copied."""
+    with emulator_process(seed_of(images, products, size), rate_interval=0.1) as emulator:
         container = Container(
             config=FixedConfig(
                 api_url=emulator.api_url,
@@ -66,7 +66,7 @@ def peak_of_a_copy(images: int, folder: Path) -> int:
             _, peak = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
-    assert (tally.uploaded, tally.errors, tally.warnings) == (images, [], [])
+    assert (tally.uploaded, tally.errors, tally.warnings) == (images * products, [], [])
     return peak
 
 
@@ -75,3 +75,8 @@ def test_ten_images_need_no_more_memory_than_one(tmp_path: Path) -> None:
     one, ten = (peak_of_a_copy(n, tmp_path / str(n)) for n in (1, 10))
     assert one < CHECKED_BYTES + ALLOWED_BYTES
     assert ten < one + ALLOWED_BYTES
+
+
+def test_a_request_of_many_entities_is_never_whole_in_memory(tmp_path: Path) -> None:
+    """40 products of 300 kB: 16 MB of JSON."""
+    assert peak_of_a_copy(1, tmp_path, products=40, size=300_000) < 12_000_000

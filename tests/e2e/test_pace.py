@@ -1,15 +1,17 @@
 """The documented rate and parallel limits, over HTTP."""
 
-from moysklad_emulator import Emulator, EmulatorLimits, EmulatorServer
+from moysklad_emulator import Dialect, Emulator, EmulatorLimits, EmulatorServer
 from tests.e2e.conftest import StartHost
 from tests.shop import CHILD_TOKEN, MAIN_TOKEN, Shop, pictures
 
 BOTH = ("--main", "main", "--child", "child")
 SHORT = EmulatorLimits(rate_interval=1.0)
+NO_LINKS = Dialect(permanent_links=False)
+"""So that each image costs the main account a request."""
 
 
 def test_one_host_never_meets_429(start_host: StartHost, sqlite_url: str) -> None:
-    with EmulatorServer(Emulator(SHORT)) as server:
+    with EmulatorServer(Emulator(SHORT, dialect=NO_LINKS)) as server:
         shop = Shop.on(server, kind="user")
         lamps = [shop.pair(f"L{n}", pictures(10)) for n in range(4)]
         server.emulator.faults.add(path_regex="/download/", delay=0.3, times=1000)
@@ -27,7 +29,7 @@ def test_one_host_never_meets_429(start_host: StartHost, sqlite_url: str) -> Non
 def test_hosts_that_share_a_token_never_meet_429(
     start_host: StartHost, postgresql_url: str
 ) -> None:
-    with EmulatorServer(Emulator(SHORT)) as server:
+    with EmulatorServer(Emulator(SHORT, dialect=NO_LINKS)) as server:
         shop = Shop.on(server, kind="user")
         lamps = [shop.pair(f"L{n}", pictures(5)) for n in range(6)]
         host = start_host(shop, postgresql_url)

@@ -244,12 +244,13 @@ async def test_a_temp_folder_that_is_gone_is_made_again(tmp_path: Path) -> None:
 
 async def test_a_folder_that_vanishes_under_a_task_is_no_room(tmp_path: Path) -> None:
     async with LocalContentStore(tmp_path / "root").workspace() as workspace:
-        first = await written(workspace, b"x")
+        small, large = await written(workspace, b"x"), await written(workspace, b"x" * 100_000)
         shutil.rmtree(tmp_path / "root")
         with pytest.raises(NoRoomError, match=r"root.*No such file"):
             await workspace.create("b.png")
         with pytest.raises(NoRoomError, match="No such file"):
-            await read(workspace, first)
+            await read(workspace, large)
+        assert await read(workspace, small) == b"x"  # it is in memory too
 
 
 async def test_a_temp_folder_that_cannot_be_made_is_no_room(tmp_path: Path) -> None:

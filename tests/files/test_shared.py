@@ -57,13 +57,46 @@ async def test_everything_is_private_whatever_the_umask(tmp_path: Path) -> None:
     assert {mode(p) for p in paths if p.is_file()} == {0o600}
 
 
-@pytest.mark.parametrize("made", ["open to all", "a link", "a file"])
-async def test_a_folder_that_others_may_fill_is_not_believed(tmp_path: Path, made: str) -> None:
+@pytest.mark.parametrize("made", ["open to all", "a link", "a file", "another user's"])
+async def test_a_folder_that_others_may_fill_is_not_used(
+    tmp_path: Path, made: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """In a common folder such as /tmp, anybody may have made it first."""
-    make_foreign(tmp_path, made)
-    async with LocalContentStore(tmp_path).workspace() as workspace:
-        with pytest.raises(NoRoomError, match="not this user's alone"):
-            await workspace.acquire(source())
+    store = LocalContentStore(tmp_path)
+    async with store.workspace() as workspace:
+        await share(workspace)
+    if made == "another user's":
+        monkeypatch.setattr(os, "geteuid", lambda: 4711)
+        monkeypatch.setattr(local, "_is_own_folder", lambda _: True)
+    else:
+        shutil.rmtree(tmp_path / "imgsync-content")
+        make_foreign(tmp_path, made)
+    before = paths_in(tmp_path)
+    with caplog.at_level(logging.WARNING):
+        async with store.workspace() as workspace:
+            for _ in range(2):
+                await share(workspace)
+            await workspace.pass_turn(source())
+        assert await store.stale(FUTURE) == []
+    assert paths_in(tmp_path) == before
+    (told,) = caplog.records
+    assert "is not this user's alone and is left alone" in told.getMessage()
+
+
+async def test_cleanups_leave_the_tasks_of_another_user_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder := tmp_path / f"task-{'0' * 32}").mkdir()
+    put_down([folder / "0000.png"])
+    store = LocalContentStore(tmp_path)
+    assert len(await store.stale(FUTURE)) == 1
+    monkeypatch.setattr(os, "geteuid", lambda: 4711)
+    assert await store.stale(FUTURE) == []
+    assert await store.live() == 0
+
+
+def paths_in(folder: Path) -> list[Path]:
+    return sorted(folder.rglob("*"))
 
 
 def make_foreign(root: Path, made: str) -> None:

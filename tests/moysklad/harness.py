@@ -49,9 +49,18 @@ class Harness:
     files: MemoryWorkspace = field(default_factory=MemoryWorkspace)
     tries: list[MemoryTempFile] = field(default_factory=list)
 
-    async def download(self, url: str, max_bytes: int = 1000, size: int | None = None) -> bytes:
+    async def download(
+        self,
+        url: str,
+        max_bytes: int = 1000,
+        size: int | None = None,
+        *,
+        is_permanent: bool = False,
+    ) -> bytes:
         """The file; each that was begun is in `tries`."""
-        file = await self.client.download(url, self._create, max_bytes, size)
+        file = await self.client.download(
+            url, self._create, max_bytes, size, is_permanent=is_permanent
+        )
         return b"".join([chunk async for chunk in self.files.read(file.key)])
 
     async def _create(self) -> MemoryTempFile:
@@ -93,5 +102,7 @@ def build(
     owner = OwnerCheck(account)
     if owner_is_known:
         owner.saw(account.id)
-    downloader = Downloader(transport, policy, storage, seconds=download_seconds)
+    downloader = Downloader(
+        transport, policy, storage, seconds=download_seconds, monotonic=time.monotonic
+    )
     return Harness(MoySkladClient(transport, downloader, owner), transport, time)

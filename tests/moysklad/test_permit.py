@@ -15,10 +15,11 @@ import httpx
 import pytest
 import respx
 
-from imgsync.adapters.moysklad.requests import image_array, small_body
+from imgsync.adapters.moysklad.requests import bulk_array, image_array, small_body
 from imgsync.adapters.moysklad.transport import WriteWindow
 from imgsync.domain.errors import LeaseLostError
 from imgsync.domain.model import Element, Upload
+from imgsync.domain.ports.moysklad import ImageSet
 from imgsync.uptime import uptime
 from tests.moysklad.harness import API, PRODUCT, FakeTime, Harness, content
 from tests.moysklad.raw import RawServer, json_response
@@ -137,9 +138,14 @@ async def test_a_body_that_outlasts_its_permit_stays_incomplete(
     assert 0 < len(request.body) < int(request.headers["content-length"])
 
 
-@pytest.mark.parametrize("kind", ["upload", "delete"])
+@pytest.mark.parametrize("kind", ["upload", "delete", "bulk"])
 async def test_the_last_chunk_is_small_and_comes_after_a_check_of_its_own(kind: str) -> None:
-    body = image_array(UPLOAD, ABC) if kind == "upload" else small_body([{"meta": {}}])
+    sets = [ImageSet(entity_id, UPLOAD, ABC, Permit([60.0])) for entity_id in ("p1", "p2")]
+    body = {
+        "upload": image_array(UPLOAD, ABC),
+        "delete": small_body([{"meta": {}}]),
+        "bulk": bulk_array(f"{API}/entity/product", "product", sets),
+    }[kind]
     checks = 0
 
     def check() -> None:
@@ -180,8 +186,7 @@ def test_the_clock_of_writes_goes_on_during_sleep_where_the_system_has_one() -> 
 
 _WRITER = """
 import asyncio, sys
-import httpx
-from tests.moysklad.harness import ACCOUNT, PRODUCT, build, content
+from tests.moysklad.harness import ACCOUNT, PRODUCT, build, content, http_client
 from tests.moysklad.test_permit import Permit
 from imgsync.domain.model import Upload
 from imgsync.domain.errors import LeaseLostError

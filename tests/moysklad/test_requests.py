@@ -14,6 +14,7 @@ import respx
 
 from imgsync.adapters.clock import SystemClock
 from imgsync.adapters.moysklad.addresses import DownloadPolicy
+from imgsync.adapters.moysklad.answers import LargeImageError, NoImageError
 from imgsync.adapters.moysklad.client import HttpMoySkladFactory
 from imgsync.adapters.moysklad.pace import Pacer
 from imgsync.adapters.moysklad.requests import small_body
@@ -25,6 +26,7 @@ from imgsync.domain.errors import (
     ImgsyncError,
     NotFoundError,
     PermissionDeniedError,
+    RequestTooLargeError,
     StorageFullError,
     UnavailableError,
 )
@@ -146,20 +148,20 @@ async def test_repetition_ends_with_a_retryable_error(
         (failure(1048, 429), AuthorisationError, False),
         (httpx.Response(403), PermissionDeniedError, False),
         (failure(1016, 403), PermissionDeniedError, False),
-        (failure(1044, 400), ImageRejectedError, False),
-        (failure(1044, 413), ImageRejectedError, False),
-        (failure(51002, 403), ImageRejectedError, False),
-        (failure(51004, 500), ImageRejectedError, False),
+        (failure(1044, 400), RequestTooLargeError, False),
+        (failure(1044, 413), RequestTooLargeError, False),
+        (failure(51002, 403), NoImageError, False),
+        (failure(51004, 500), LargeImageError, False),
         (failure(51003, 403), StorageFullError, False),
         (failure(51003, 413), StorageFullError, False),
         (failure(51003, 503), StorageFullError, False),
         (failure(1021, 404), NotFoundError, False),
         (failure(51001), ImageRejectedError, False),
-        (failure(51002), ImageRejectedError, False),
-        (failure(51004), ImageRejectedError, False),
+        (failure(51002), NoImageError, False),
+        (failure(51004), LargeImageError, False),
         (failure(51005), ImageRejectedError, False),
         (failure(51006), ImageRejectedError, False),
-        (httpx.Response(413), ImageRejectedError, False),
+        (httpx.Response(413), RequestTooLargeError, False),
         (failure(51003), StorageFullError, False),
         (failure(1056, 400), AuthorisationError, False),
         (failure(1021, 400), NotFoundError, False),

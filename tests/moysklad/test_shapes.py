@@ -292,6 +292,40 @@ async def test_a_row_that_comes_twice_counts_once(
     assert [e.id for p in found for e in p.entities] == ["p1", "p2", "p3"]
 
 
+@pytest.mark.parametrize("total", [2000, 2001, 2002, 2500])
+@pytest.mark.parametrize("deleted", [[0], [999, 998], [1999], list(range(1500))])
+async def test_no_row_is_missed_where_others_are_deleted_between_two_pages(
+    harness: Harness, network: respx.MockRouter, total: int, deleted: list[int]
+) -> None:
+    ids = [f"p{n}" for n in range(total)]
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        offset = int(request.url.params["offset"])
+        if route.call_count == 1:
+            for n in deleted:
+                ids.remove(f"p{n}")
+        rows = [{"id": one} for one in ids[offset : offset + 1000]]
+        return page(*rows, size=len(ids))
+
+    route = network.get(LIST).mock(side_effect=answer)
+    found = {e.id for p in await listed(harness, with_images=False) for e in p.entities}
+    assert set(ids) <= found
+
+
+async def test_a_list_whose_size_goes_up_and_down_is_left(
+    harness: Harness, network: respx.MockRouter
+) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        offset = int(request.url.params["offset"])
+        rows = [{"id": f"p{offset + n}"} for n in range(1000)]
+        return page(*rows, size=20_000 + 1000 * (route.call_count % 2))
+
+    route = network.get(LIST).mock(side_effect=answer)
+    with pytest.raises(ApiError, match="does not end"):
+        await listed(harness, with_images=False)
+    assert route.call_count < 100
+
+
 async def test_a_page_too_long_to_read_is_asked_for_in_parts(
     harness: Harness, network: respx.MockRouter
 ) -> None:

@@ -220,6 +220,21 @@ async def test_a_store_that_hangs_stops_no_process() -> None:
     await pacer.close()
 
 
+async def test_after_the_store_was_lost_old_and_new_processes_share_one_ledger() -> None:
+    store = Broken()
+    old = [Pacer(lambda: 1, store=store, credential="very-secret") for _ in range(2)]
+    for pacer in old:
+        await send(pacer)
+    store.inner._texts.clear()
+    await send(old[0])
+    new = Pacer(lambda: 1, store=store, credential="very-secret")
+    for pacer in (new, *old):
+        await send(pacer)
+    for pacer in (new, *old):
+        await pacer.close()
+    assert len(store.inner._texts) == 2  # the salt and one ledger
+
+
 async def test_the_store_learns_no_secret_and_tells_the_weight() -> None:
     store = Broken()
     pacer = Pacer(lambda: 1, store=store, credential="very-secret")

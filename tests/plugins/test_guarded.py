@@ -133,6 +133,9 @@ async def test_the_errors_that_a_queue_may_raise_pass_as_they_are(world: World) 
         ("enqueue", [7], "gave a value of type int within, in place of Enqueued"),
         ("enqueue", [], "gave more or less than was asked for"),
         ("counts", {"waiting": 7}, "gave a value of type str within, in place of TaskStatus"),
+        ("waiting", ["key"], "gave a value of type list in place of set"),
+        ("waiting", {7}, "gave a value of type int within, in place of str"),
+        ("waiting", {"other"}, "gave more or less than was asked for"),
         ("find", [None], "gave None within, in place of Task"),
         ("get", "task", "gave a value of type str in place of Task or None"),
         ("unpark", "many", "gave a value of type str in place of int"),
@@ -148,6 +151,7 @@ async def test_what_a_queue_gives_is_looked_at(
         "get": ((1,), {}),
         "unpark": (("main",), {}),
         "free": ((None,), {}),
+        "waiting": ((["key"],), {}),
     }
     args, kwargs = arguments.get(method, ((), {}))
     queue = odd_queue(world, **{method: giving(given)})

@@ -59,7 +59,7 @@ def test_a_plugins_payload_format_and_type_are_used(
     run_imgsync("settings", "set", "--child", "child", "--sync-images-all")
     done = run_imgsync("enqueue", "--payload", str(payload), site=installed_sample)
     assert done.returncode == 0, done.stderr
-    assert "Queued 1 tasks" in done.stdout
+    assert "Queued 1 task" in done.stdout
     without = run_imgsync("enqueue", "--payload", str(payload))
     assert without.returncode == 1
     assert "field 'images'" in without.stderr
@@ -145,16 +145,16 @@ def test_content_cards_are_copied_by_what_can_be_equal_in_two_accounts(
         assert "unknown entity type 'contentcard'" in without.stderr
         done = run_imgsync("sync", *both, "--json", site=installed_sample, **env)
         assert done.returncode == 0, done.stderr
-        plan, run = (json.loads(done.stdout)[part] for part in ("plan", "run"))
+        found, run = (json.loads(done.stdout)[part] for part in ("enqueue", "run"))
         assert shop.images(card) == images
         assert [len(shop.images(other)) for other in others] == [1, 0]
         assert run["warnings"] == []
-        (skipped,) = plan["skipped"]
+        (skipped,) = found["skipped"]
         assert skipped["name"] == lost.name
         assert "no child entity has cardContentName, name and salePlatform" in skipped["reason"]
         again = run_imgsync("sync", *both, "--json", site=installed_sample, **env)
         assert json.loads(again.stdout)["run"]["outcomes"] == {}
-        assert json.loads(again.stdout)["plan"]["unchanged"] == 1
+        assert json.loads(again.stdout)["enqueue"]["unchanged"] == 1
 
 
 def test_a_card_that_lost_its_images_loses_them_on_the_child(
@@ -178,10 +178,10 @@ def test_a_card_that_lost_its_images_loses_them_on_the_child(
         source.images = ()
         done = run_imgsync(*sync, site=installed_sample, **env)
         assert done.returncode == 0, done.stderr
-        assert json.loads(done.stdout)["plan"]["clears"] == 1
+        assert json.loads(done.stdout)["enqueue"]["clears"] == 1
         assert json.loads(done.stdout)["run"]["outcomes"] == {"cleared": 1}
         assert shop.images(card) == []
-        assert json.loads(run_imgsync(*sync, site=installed_sample, **env).stdout)["plan"] == {
+        assert json.loads(run_imgsync(*sync, site=installed_sample, **env).stdout)["enqueue"] == {
             "entities": 0,
             "images": 0,
             "unchanged": 0,

@@ -84,6 +84,7 @@ async def test_no_statement_of_a_claim_looks_at_all_that_waits(
     for _ in range(40):
         for task in await queue.claim(lease=LEASE, limit=limit):
             await queue.complete(task, result="done", warnings=[])
+    await queue.waiting([f"child {n}/product/{n}" for n in range(500)])
     event.remove(sqlite_database.engine, "before_cursor_execute", note)
     plans = set()
     with sqlite_database.engine.connect() as connection:

@@ -1,5 +1,7 @@
 """What the repositories do with rows and times that their ports say nothing of."""
 
+import asyncio
+import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -7,10 +9,15 @@ import pytest
 from sqlalchemy import text
 
 from imgsync.adapters.sql.database import Database
-from imgsync.adapters.sql.repositories import SqlAccountRepository, SqlSyncRecordRepository
+from imgsync.adapters.sql.repositories import (
+    SqlAbilityRepository,
+    SqlAccountRepository,
+    SqlSyncRecordRepository,
+)
+from imgsync.adapters.sql.tables import account_abilities
 from imgsync.domain.diff import NOTHING_LEFT, CopiedImage, EntityKey, SyncRecord
 from imgsync.domain.errors import StoreError
-from imgsync.domain.model import Account, ImageFingerprint, Parking, TokenKind
+from imgsync.domain.model import Abilities, Account, ImageFingerprint, Parking, TokenKind
 
 pytestmark = pytest.mark.anyio
 ACCOUNT = Account("1", "Главный", TokenKind.PASSWORD, "s3cret", "admin@shop")
@@ -146,3 +153,59 @@ async def test_a_record_that_is_no_text_costs_only_itself(
             f"UPDATE sync_records SET record = {value} WHERE child_entity_id = 'p1'"  # noqa: S608
         )
     assert await records.get_many("child", "product", ["p1", "p2"]) == {"p2": COPIED}
+
+
+@pytest.mark.parametrize(
+    "value", ["'no JSON'", "x'ff00'", "'[]'", '\'{"head": "perhaps"}\'', "'7'"]
+)
+async def test_abilities_that_cannot_be_read_are_shown_anew(
+    sqlite_database: Database, value: str
+) -> None:
+    abilities = SqlAbilityRepository(sqlite_database)
+    await abilities.learn("1", Abilities(bulk=True))
+    with sqlite_database.engine.begin() as connection:
+        connection.exec_driver_sql(f"UPDATE account_abilities SET abilities = {value}")  # noqa: S608
+    assert await abilities.get("1") == Abilities()
+    await abilities.learn("1", Abilities(head=False))
+    assert await abilities.get("1") == Abilities(head=False)
+
+
+async def test_abilities_of_a_later_version_are_read_as_far_as_they_are_known(
+    database: Database,
+) -> None:
+    abilities = SqlAbilityRepository(database)
+    await database.put(
+        account_abilities, {"account_id": "1", "abilities": {"head": True, "sings": [1]}}
+    )
+    assert await abilities.get("1") == Abilities(head=True)
+
+
+_LEARNS = """
+import asyncio, sys
+from imgsync.adapters.sql.database import Database
+from imgsync.adapters.sql.repositories import SqlAbilityRepository
+from imgsync.domain.model import Abilities
+
+async def main(url, name):
+    abilities = SqlAbilityRepository(Database.open(url))
+    for number in range(10):
+        await abilities.learn("1", Abilities(permanent_hosts=frozenset({f"{name}-{number}"})))
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+@pytest.mark.process
+@pytest.mark.slow
+async def test_processes_that_learn_at_once_lose_nothing(
+    database: Database, database_url: str
+) -> None:
+    running = [
+        await asyncio.create_subprocess_exec(
+            sys.executable, "-c", _LEARNS, database_url, str(number)
+        )
+        for number in range(3)
+    ]
+    assert [await process.wait() for process in running] == [0, 0, 0]
+    found = (await SqlAbilityRepository(database).get("1")).permanent_hosts
+    assert found == {f"{name}-{number}" for name in range(3) for number in range(10)}

@@ -6,6 +6,7 @@ from sqlalchemy.exc import IntegrityError
 
 from imgsync.adapters.sql.database import Database
 from imgsync.adapters.sql.repositories import SqlAccountRepository, SqlSettingsRepository
+from imgsync.domain.errors import AlreadyLinkedError
 from imgsync.domain.model import Account, LinkSettings, TokenKind
 
 pytestmark = pytest.mark.anyio
@@ -110,3 +111,24 @@ async def test_sqlite_refuses_a_switch_that_is_text(sqlite_database: Database) -
     await SqlAccountRepository(sqlite_database).add(Account("c", "Child", TokenKind.USER, "t"))
     with pytest.raises(IntegrityError, match="sync_settings_sync_images"):
         switch(sqlite_database.engine, "sync_images = 'true'")
+
+
+@pytest.mark.parametrize("column", ["account_id", "main_account_id"])
+async def test_an_id_that_is_no_text_costs_its_own_link_only(
+    sqlite_database: Database, column: str
+) -> None:
+    settings = SqlSettingsRepository(sqlite_database)
+    for child in ("c", "d"):
+        await settings.link("m", child, ALL)
+    broken = f"{column} = CAST(x'ff41' AS TEXT)"
+    run(sqlite_database.engine, f"UPDATE sync_settings SET {broken} WHERE account_id = 'c'")  # noqa: S608
+    damaged, whole = sorted(await settings.links(), key=lambda link: link.damage is None)
+    assert (damaged.damage, damaged.settings) == (f"{column} is no UTF-8 text", OFF)
+    assert "\\xffA" in (damaged.child_id, damaged.main_id)
+    assert (whole.main_id, whole.child_id, whole.settings, whole.damage) == ("m", "d", ALL, None)
+    await settings.link("m", "e", ALL)
+    if column == "main_account_id":
+        with pytest.raises(AlreadyLinkedError):
+            await settings.link("m", "c", ALL)
+    await settings.unlink("c")
+    await settings.link("m", "c", ALL)

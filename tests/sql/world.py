@@ -4,6 +4,7 @@ from imgsync.adapters.pictures.pillow import PillowCheck
 from imgsync.adapters.sql.database import Database
 from imgsync.adapters.sql.queue import SqlTaskQueue
 from imgsync.adapters.sql.repositories import (
+    SqlAbilityRepository,
     SqlAccountRepository,
     SqlSettingsRepository,
     SqlSyncRecordRepository,
@@ -26,6 +27,7 @@ class SqlWorld(World):
         accounts = SqlAccountRepository(database, world.clock)
         settings = SqlSettingsRepository(database)
         records = SqlSyncRecordRepository(database)
+        abilities = SqlAbilityRepository(database)
         for account in world.store.accounts.values():
             await accounts.add(account)
         for account_id, switches in world.store.settings.items():
@@ -34,6 +36,7 @@ class SqlWorld(World):
         world.accounts = accounts  # type: ignore[assignment]
         world.settings = settings  # type: ignore[assignment]
         world.records = records  # type: ignore[assignment]
+        world.abilities = abilities  # type: ignore[assignment]
         world.sync_entity = SyncEntity(
             accounts,
             settings,
@@ -43,6 +46,7 @@ class SqlWorld(World):
             TYPES,
             STRATEGIES[world.strategy],
             PillowCheck(),
+            abilities=abilities,
         )
-        world.survey = Survey(accounts, records, world.factory, TYPES)
+        world.survey = Survey(accounts, records, world.factory, TYPES, abilities)
         return world

@@ -1,11 +1,13 @@
 """Run by test_mutants.py, in a pytest of its own: the suites on each of the mutants."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from imgsync.testing import (
+    MemoryAbilities,
     MemoryAccounts,
     MemoryContentStore,
     MemoryMoySklad,
@@ -13,6 +15,7 @@ from imgsync.testing import (
     MemorySettings,
     MemoryStore,
     MemoryStoreClock,
+    MemorySurveys,
     MemoryTaskQueue,
 )
 from tests.testing import test_memory as proofs
@@ -33,6 +36,27 @@ def _accounts(adapter: Any) -> type:
         def accounts(self, store: MemoryStore) -> MemoryAccounts:
             accounts: MemoryAccounts = adapter(store)
             return accounts
+
+    return Proof
+
+
+def _surveys(adapter: Any) -> type:
+    class Proof(proofs.TestMemorySurveys):
+        @pytest.fixture
+        def surveys(self) -> Any:
+            return adapter()
+
+    return Proof
+
+
+def _abilities(adapter: Any) -> type:
+    class Proof(proofs.TestMemoryAbilities):
+        @pytest.fixture
+        def abilities(self) -> Any:
+            return adapter()
+
+        async def another_host(self, abilities: Any) -> Any:
+            return adapter(abilities.store)
 
     return Proof
 
@@ -77,7 +101,7 @@ def _moysklad(adapter: Any) -> type:
     class Proof(proofs.TestMemoryMoySklad):
         @pytest.fixture
         def backend(self) -> Any:
-            return proofs.MemoryBackend(adapter())
+            return proofs.MemoryBackend(adapter(clock=lambda: datetime.now(UTC)))
 
     return Proof
 
@@ -85,6 +109,8 @@ def _moysklad(adapter: Any) -> type:
 _PROOFS = {
     MemoryTaskQueue: _queue,
     MemoryAccounts: _accounts,
+    MemoryAbilities: _abilities,
+    MemorySurveys: _surveys,
     MemorySettings: _settings,
     MemoryRecords: _records,
     MemoryStoreClock: _clock,

@@ -2,18 +2,25 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from imgsync.domain.errors import StoreError
 from imgsync.domain.model import Account, Identity, TokenKind
-from imgsync.domain.ports.repositories import SettingsRepository, SyncRecordRepository
+from imgsync.domain.ports.repositories import (
+    AbilityRepository,
+    SettingsRepository,
+    SurveyRepository,
+    SyncRecordRepository,
+)
 from imgsync.domain.ports.storage import ContentStore
 from imgsync.domain.tasks import TaskId
 from imgsync.testing import (
+    AbilityRepositoryContract,
     AccountRepositoryContract,
     ContentStoreContract,
+    MemoryAbilities,
     MemoryAccounts,
     MemoryContentStore,
     MemoryMoySklad,
@@ -22,11 +29,13 @@ from imgsync.testing import (
     MemorySettings,
     MemoryStore,
     MemoryStoreClock,
+    MemorySurveys,
     MemoryTaskQueue,
     MoySkladContract,
     SetClock,
     SettingsRepositoryContract,
     StoreClockContract,
+    SurveyRepositoryContract,
     SyncRecordRepositoryContract,
     TaskQueueContract,
 )
@@ -87,6 +96,30 @@ class TestMemoryAccountsInRealTime(AccountRepositoryContract[MemoryStore]):
         return MemoryAccounts(store)
 
 
+class TestMemorySurveys(SurveyRepositoryContract):
+    @pytest.fixture
+    def surveys(self) -> MemorySurveys:
+        return MemorySurveys()
+
+    async def disable(self, surveys: SurveyRepository) -> None:
+        assert isinstance(surveys, MemorySurveys)
+        surveys.store.fault = GONE
+
+
+class TestMemoryAbilities(AbilityRepositoryContract):
+    @pytest.fixture
+    def abilities(self) -> MemoryAbilities:
+        return MemoryAbilities()
+
+    async def another_host(self, abilities: AbilityRepository) -> MemoryAbilities:
+        assert isinstance(abilities, MemoryAbilities)
+        return MemoryAbilities(abilities.store)
+
+    async def disable(self, abilities: AbilityRepository) -> None:
+        assert isinstance(abilities, MemoryAbilities)
+        abilities.store.fault = GONE
+
+
 class TestMemorySettings(SettingsRepositoryContract):
     @pytest.fixture
     def settings(self) -> MemorySettings:
@@ -142,6 +175,7 @@ class MemoryBackend:
     def __init__(self, shop: MemoryMoySklad) -> None:
         self.account = Account("main", "Shop", TokenKind.USER, "token")
         self._shop = shop
+        shop.cdn = "cdn.invalid"
         identity = Identity("main", "Shop", TokenKind.USER)
         self.factory = MemoryMoySkladFactory({"main": self._shop}, {"token": identity})
 
@@ -166,4 +200,4 @@ class MemoryBackend:
 class TestMemoryMoySklad(MoySkladContract):
     @pytest.fixture
     def backend(self) -> MemoryBackend:
-        return MemoryBackend(MemoryMoySklad())
+        return MemoryBackend(MemoryMoySklad(clock=lambda: datetime.now(UTC)))

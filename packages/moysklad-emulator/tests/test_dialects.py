@@ -78,6 +78,23 @@ def test_images_inside_an_entity_may_not_be_kept(service: Service) -> None:
     assert service.names(entity) == ["0.jpg"]
 
 
+@pytest.mark.parametrize("status", [400, 200])
+def test_errors_among_the_elements_of_an_array(service: Service, status: int) -> None:
+    play(service, bulk_error_status=status)
+    first, second = service.product(), service.product(*files(1))
+    body = [
+        {"meta": service.entity_meta(first), "images": [upload("n.jpg")]},
+        {"meta": service.entity_meta(second), "images": [upload(content=b"bad")]},
+    ]
+    answer = service.client.post("entity/product", json=body)
+    assert answer.status_code == status
+    assert [answer.json()[0]["id"], codes(httpx.Response(200, json=answer.json()[1]))] == [
+        first.id,
+        [51002],
+    ]
+    assert (service.names(first), service.names(second)) == (["n.jpg"], ["0.jpg"])
+
+
 @pytest.mark.parametrize(("switch", "left"), [("keeps", ["0.jpg", "1.jpg"]), ("drops", [])])
 @pytest.mark.parametrize("where", ["images", "put", "bulk"])
 def test_what_a_refused_array_leaves(

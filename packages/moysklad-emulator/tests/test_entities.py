@@ -226,3 +226,19 @@ def test_fields_may_be_null_where_the_schema_lets_them(service: Service) -> None
     assert (document["name"], document["images"]) == (None, None)
     with pytest.raises(ValueError, match="'id' is never null"):
         service.product(nulls=["id"])
+
+
+@pytest.mark.parametrize(
+    ("elements", "limit", "is_expanded"),
+    [(1, "100", True), (100, "100", True), (101, "100", False), (1, "101", False), (1, "", False)],
+)
+def test_an_array_is_expanded_as_a_list_is(
+    service: Service, elements: int, limit: str, is_expanded: bool
+) -> None:
+    meta = {"meta": service.entity_meta(service.product(*files(1)))}
+    query = "expand=images" + (f"&limit={limit}" if limit else "")
+    answer = service.client.post(f"entity/product?{query}", json=[meta] * elements)
+    assert answer.status_code == 200
+    assert len(answer.json()) == elements
+    assert {"rows" in entity["images"] for entity in answer.json()} == {is_expanded}
+    assert {entity["images"]["meta"]["size"] for entity in answer.json()} == {1}

@@ -39,7 +39,35 @@ def test_an_entity_document(service: Service) -> None:
         "code": "c",
         "article": "art",
         "archived": False,
+        "pathName": "",
     }
+
+
+def test_a_folder_is_that_of_a_product_or_bundle_and_read_only(service: Service) -> None:
+    lamp = service.product(name="Lamp", folder="Light/Lamps")
+    other = service.product(name="Other", folder="Light/Lamps")
+    service.product(name="Bare")
+    variant = service.account.add_entity("variant", name="Red", objects={"product": lamp})
+    one, same, red = (service.client.get(entity_path(e)).json() for e in (lamp, other, variant))
+    assert one["pathName"] == "Light/Lamps"
+    assert one["productFolder"] == same["productFolder"]
+    assert one["productFolder"]["meta"]["type"] == "productfolder"
+    assert {"pathName", "productFolder"}.isdisjoint(red)
+    assert red["product"]["meta"]["href"].endswith(f"/entity/product/{lamp.id}")
+
+    assert names(service, filter="pathName=Light/Lamps") == ["Lamp", "Other"]
+    assert names(service, filter="pathName!=Light/Lamps") == ["Bare"]
+    refused = service.client.get("entity/variant", params={"filter": "pathName=Light/Lamps"})
+    assert codes(refused) == [1034]
+
+    assert service.client.put(entity_path(lamp), json=one).is_error  # productFolder is not played
+    del one["productFolder"]
+    changed = service.client.put(entity_path(lamp), json=one | {"pathName": "Elsewhere"})
+    assert changed.json()["pathName"] == "Light/Lamps"
+    with pytest.raises(ValueError, match="has no folder"):
+        service.account.add_entity("variant", name="Blue", folder="Light")
+    with pytest.raises(ValueError, match="is no path"):
+        service.product(folder="Light//Lamps")
 
 
 def test_fields_without_a_value_are_left_out(service: Service) -> None:

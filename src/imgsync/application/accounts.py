@@ -1,11 +1,11 @@
 """Adding, finding and linking accounts."""
 
+import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 
 from imgsync.domain.errors import (
-    AlreadyLinkedError,
     AuthorisationError,
     DamagedLinkError,
     DamagedRowError,
@@ -24,6 +24,7 @@ from imgsync.domain.model import (
     LinkSettings,
     StoredLink,
     TokenKind,
+    check_links,
     check_role,
     check_roles,
 )
@@ -32,6 +33,7 @@ from imgsync.domain.ports.queue import TaskQueue
 from imgsync.domain.ports.repositories import AccountRepository, SettingsRepository
 from imgsync.domain.text import shown
 
+_log = logging.getLogger(__name__)
 _SOLUTION_KINDS = (TokenKind.SOLUTION, TokenKind.DRAFT)
 
 OWNERS = {
@@ -225,7 +227,8 @@ class LinkAccounts:
             raise WrongAccountError(f"account '{twice.name}' ({twice.id}) is named twice")
         known = await self.settings.links()
         for child in children:
-            self._check(main.id, child.id, known)
+            # The store checks it too, one by one, when others may be linked already.
+            check_links(main.id, child.id, known)
         for link in links:
             await self.settings.link(main.id, link.child.id, link.settings)
         for account, role in (
@@ -242,15 +245,6 @@ class LinkAccounts:
         except DamagedLinkError:  # which is about to be mended
             before = LinkSettings()
         return settings.with_first_only(True) if before.sync_images else settings.with_all(True)
-
-    @staticmethod
-    def _check(main_id: str, child_id: str, known: Sequence[StoredLink]) -> None:
-        """What the store checks too, one by one, when others may be linked already."""
-        for link in known:
-            if link.main_id == child_id:
-                raise AlreadyLinkedError(child_id, None)
-            if link.child_id == main_id or (link.child_id == child_id and link.main_id != main_id):
-                raise AlreadyLinkedError(link.child_id, link.main_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,7 +315,7 @@ class FindLinks:
         ImgsyncError where there is none. SyncIsOffError where none of the children receives images.
         WrongAccountError where a child is linked to another main account than `main` or cannot be
         linked to it, DamagedLinkError where the settings of one cannot be read; what `find_account`
-        raises.
+        raises. A damaged one that is not named, beside others, is logged and counts as off.
         """
         stored = {account.id: account for account in await self.accounts.all()}
         main_account = None if main is None else await find_account(self.accounts, main)
@@ -334,21 +328,24 @@ class FindLinks:
     async def _named(
         self, main: Account | None, children: Sequence[Account], stored: Mapping[str, Account]
     ) -> list[Link]:
-        by_child = {link.child_id: link for link in await self.settings.links()}
+        known = await self.settings.links()
+        by_child = {link.child_id: link for link in known}
         if not children:
             links = [link for link in by_child.values() if main is None or link.main_id == main.id]
             if not links:
                 of = "" if main is None else f" to account '{main.name}' ({main.id})"
                 raise ImgsyncError(f"No account is linked{of}")
+            if any(link.damage is None for link in links):
+                links = [self._off(link, stored) for link in links]
             return [self._link(link, stored) for link in links]
         links = []
         for child in children:
             link = by_child.get(child.id)
             if link is None and main is None:
                 raise ImgsyncError(f"Account '{child.name}' ({child.id}) is not linked")
-            if main is not None and link is not None and link.main_id != main.id:
+            if main is not None:
                 check_roles(main, child)
-                raise AlreadyLinkedError(child.id, link.main_id)
+                check_links(main.id, child.id, known)
             if link is not None:
                 links.append(link)
             elif main is not None:
@@ -356,6 +353,14 @@ class FindLinks:
                 links.append(StoredLink(main.id, child.id, settings))
         links.sort(key=lambda link: link.main_id)  # so that each main account is surveyed once
         return [self._link(link, stored) for link in links]
+
+    @staticmethod
+    def _off(link: StoredLink, stored: Mapping[str, Account]) -> StoredLink:
+        """One that is damaged as one that is off, so that it costs itself only."""
+        if link.damage is None or not {link.main_id, link.child_id} <= stored.keys():
+            return link
+        _log.error("%s", DamagedLinkError(link.child_id, link.damage))
+        return replace(link, settings=LinkSettings(), damage=None)
 
     @staticmethod
     def _link(link: StoredLink, stored: Mapping[str, Account]) -> Link:

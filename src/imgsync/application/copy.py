@@ -5,6 +5,8 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
+from imgsync.application.abilities import learn_shown, trust_learnt
+from imgsync.application.bulk import Batch, Bulk, Member
 from imgsync.application.daemon_thread import in_daemon_thread
 from imgsync.application.fetch import ImageFetcher
 from imgsync.application.parking import AccountGate
@@ -42,12 +44,20 @@ from imgsync.domain.model import (
     SourceImage,
     SyncRequest,
     Upload,
+    check_links,
     check_roles,
 )
 from imgsync.domain.ports.clock import StoreClock
-from imgsync.domain.ports.moysklad import MoySkladFactory, MoySkladPort, ReadContent, WritePermit
+from imgsync.domain.ports.moysklad import (
+    ImageLists,
+    MoySkladFactory,
+    MoySkladPort,
+    ReadContent,
+    WritePermit,
+)
 from imgsync.domain.ports.pictures import PictureCheck
 from imgsync.domain.ports.repositories import (
+    AbilityRepository,
     AccountRepository,
     SettingsRepository,
     SyncRecordRepository,
@@ -85,6 +95,16 @@ class CopyImagesHandler:
         self._gate = AccountGate(self.accounts, self.clock)
 
     async def __call__(self, task: Task, permit: WritePermit) -> SyncResult:
+        return await self.copy(task, permit, self.sync)
+
+    def together(self, tasks: Sequence[Task], at_first: int) -> "CopyTogether | None":
+        """Sets the lists of several entities in one request; implements `HandlesTogether`."""
+        sync = self.sync
+        if not isinstance(sync, SyncEntity) or sync.bulk is None:
+            return None
+        return CopyTogether(self, sync, sync.bulk.batch(tasks, at_first))
+
+    async def copy(self, task: Task, permit: WritePermit, sync: SyncRequests) -> SyncResult:
         request = stored_request(task.payload)
         if request is None:
             # A plugin reads it, perhaps, and it may never end.
@@ -94,7 +114,29 @@ class CopyImagesHandler:
             # Somebody has been at work there since the survey.
             request = replace(request, child_images=None)
         async with self._gate.passing(request):
-            return await self.sync(request, permit)
+            return await sync(request, permit)
+
+
+@dataclass(frozen=True, slots=True)
+class CopyTogether:
+    """Implements `Together`: each task goes its own way but for the request that sets its list."""
+
+    handler: CopyImagesHandler
+    sync: "SyncEntity"
+    batch: Batch
+
+    async def begin(self, task: Task) -> None:
+        await self.batch.begin(task)
+
+    def ended(self, task: Task) -> None:
+        self.batch.ended(task)
+
+    def close(self) -> None:
+        self.batch.close()
+
+    async def __call__(self, task: Task, permit: WritePermit) -> SyncResult:
+        sync = partial(self.sync, member=self.batch.member(task))
+        return await self.handler.copy(task, permit, sync)
 
 
 def _payload(task: Task) -> Any:
@@ -114,6 +156,11 @@ def _check_child(task: Task, request: SyncRequest) -> None:
             f"the row is for account '{task.account_id}', its payload for "
             f"'{request.child_account_id}'",
         )
+
+
+class _OldSurveyError(Exception):
+    """Neither the child's list nor main's is what the last sync saw and left. That may have come
+    after the survey, whose host was stopped perhaps: main's list is to be read anew."""
 
 
 _DELETIONS = 2
@@ -143,30 +190,42 @@ class SyncEntity:
     pictures: PictureCheck
     transform: ImageTransform | None = None
     listeners: Listeners = field(default_factory=NoListeners)
+    bulk: Bulk | None = None
+    abilities: AbilityRepository | None = None
 
-    async def __call__(self, request: SyncRequest, permit: WritePermit) -> SyncResult:
-        """What was done. Images that could not be copied are warnings.
+    async def __call__(
+        self, request: SyncRequest, permit: WritePermit, member: Member | None = None
+    ) -> SyncResult:
+        """What was done. Images that could not be copied are warnings. `member`: of a batch whose
+        lists are set together.
 
         A request without images clears those that imgsync left on the child; the main account is
         asked anew right before, and where it has images by then, those are copied.
 
-        Raises PayloadError, UnknownAccountError, WrongAccountError, the errors of the API,
-        ChildChangedError, LeaseLostError; NoImageUploadedError where the child got none of the
-        images; ParkingError after what it let pass has been recorded.
+        Raises PayloadError, UnknownAccountError, WrongAccountError (AlreadyLinkedError where the
+        child has another main account), the errors of the API, ChildChangedError, LeaseLostError;
+        NoImageUploadedError where the child got none of the images; ParkingError after what it let
+        pass has been recorded.
         """
         entity_type = self._entity_type(request)
         main_account = await self.accounts.get(request.main_account_id)
         child_account = await self.accounts.get(request.child_account_id)
         check_roles(main_account, child_account)
         settings = await self.settings.get(request.child_account_id)
-        if not settings.enabled:
+        if not settings.limit_for(entity_type):
             return SyncResult(SyncOutcome.DISABLED)
+        # They may have been linked to others since the task was queued.
+        links = await self.settings.links()
+        check_links(request.main_account_id, request.child_account_id, links)
+        main = self.moysklad.for_account(main_account)
+        await trust_learnt(self.abilities, main, main_account.id)
         copy = _Copy(
-            self.moysklad.for_account(main_account),
+            main,
             self.moysklad.for_account(child_account),
             entity_type,
             request,
             permit,
+            member,
         )
         images = request.images
         if not images:
@@ -180,6 +239,11 @@ class SyncEntity:
         except ChildChangedError:
             # At once from what is there now: the child may lack images meanwhile.
             result = await self._copy(copy, images[:limit])
+        except _OldSurveyError:
+            listed = await copy.main.list_images(entity_type, request.main_entity_id)
+            images = SourceImage.all_listed(listed) or images
+            result = await self._copy(copy, images[:limit])
+        await learn_shown(self.abilities, self.moysklad, (main_account, child_account))
         return result.with_warnings(left_out)
 
     async def _clear(self, copy: "_Copy") -> tuple[SyncResult | None, tuple[SourceImage, ...]]:
@@ -214,6 +278,10 @@ class SyncEntity:
         as_surveyed = surveyed is not None and (
             record is None or record.child_image_ids == tuple(image.id for image in surveyed)
         )
+        fingerprints = tuple(image.fingerprint for image in images)
+        is_old = surveyed is not None and not as_surveyed and None not in fingerprints
+        if is_old and record is not None and record.selected != fingerprints:
+            raise _OldSurveyError
         current = surveyed if as_surveyed and surveyed is not None else await copy.child_images()
         change = diff(images, record, current, len(images))
         if as_surveyed and not isinstance(change, SetTo):
@@ -248,7 +316,7 @@ class SyncEntity:
                 wanted_list, [image.href for image in there], copy.child.limits.request
             )
             driver = ReplaceDriver(
-                copy.child,
+                copy.child_lists(current, outcomes),
                 copy.entity_type,
                 copy.request.child_entity_id,
                 workspace.read,
@@ -316,11 +384,27 @@ class _Copy:
     entity_type: EntityType
     request: SyncRequest
     permit: WritePermit
+    member: Member | None
 
     @property
     def key(self) -> EntityKey:
         request = self.request
         return EntityKey(request.child_account_id, request.entity_type, request.child_entity_id)
+
+    def child_lists(
+        self, current: Sequence[RemoteImage], outcomes: Sequence[ImageOutcome]
+    ) -> ImageLists:
+        """Through which the list is set that is `current` now."""
+        if self.member is None:
+            return self.child
+        # An earlier copy that stands in for a version that failed is nowhere else.
+        restorable = {
+            outcome.element.href
+            for outcome in outcomes
+            if isinstance(outcome.element, Keep) and outcome.problem is None
+        }
+        account_id = self.request.child_account_id
+        return self.member.child(self.child, account_id, current, restorable)
 
     async def child_images(self) -> list[RemoteImage]:
         return await self.child.list_images(self.entity_type, self.request.child_entity_id)
@@ -378,7 +462,7 @@ async def _described(
 class ReplaceDriver:
     """Performs the actions of a strategy on one child entity."""
 
-    child: MoySkladPort
+    child: ImageLists
     entity_type: EntityType
     entity_id: str
     read: ReadContent

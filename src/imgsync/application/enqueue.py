@@ -1,42 +1,48 @@
-"""Puts work into the queue: what a plan finds, or what another program asks for by payload."""
+"""Puts work into the queue: what a survey finds, or what another program asks for by payload."""
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from imgsync.application.payloads import PayloadFormats, stored_payload
 from imgsync.application.survey import (
+    MOST_SAMPLED,
+    MOST_UNASKED_CLEARS,
     Difference,
     NotSurveyed,
+    Sample,
     Survey,
     Surveyed,
+    SurveyLog,
     allowed_clears,
+    nothing_waits,
 )
 from imgsync.domain.diff import Clear, Skip, Unchanged
-from imgsync.domain.errors import ClearLimitError, ImgsyncError
-from imgsync.domain.model import Account, EntityTypes, Link, MatchField, SyncRequest
+from imgsync.domain.errors import AlreadyLinkedError, ClearLimitError, ImgsyncError
+from imgsync.domain.model import Account, EntityTypes, Link, MatchField, SyncRequest, check_links
 from imgsync.domain.ports.queue import Enqueued, NewTask, TaskQueue
 from imgsync.domain.ports.repositories import AccountRepository, SettingsRepository
-from imgsync.domain.tasks import TaskId, TaskStatus
+from imgsync.domain.surveys import Since
+from imgsync.domain.tasks import TaskIds
 
 _BATCH = 100
 """Tasks that go into the queue at once."""
-_LOOK = 500
-"""Tasks that are looked at at once."""
 _EXAMPLES = 3
 """Entities that the error of too many clears names."""
 
 
 @dataclass(slots=True)
-class PlanOutcome:
-    """What a survey found, and the ids of the tasks that were queued for it.
+class EnqueueOutcome:
+    """What a survey found, and the ids of the tasks that were queued for it. It does not grow with
+    the catalogue: of what it names, it keeps a sample.
 
     `entities`: those whose images are copied; `unchanged`: those that are as they should be;
     `clears`: those whose counterparts lose theirs; `clears_refused`: those that would, were they
     not more than `clears_allowed`, of which `clears_examples` names some. `off`: children that
     receive no images; `failed`: links that could not be surveyed to their end; `differences`: in a
-    dry run, what differs.
+    dry run, what differs; `log`: whether the survey was incremental.
     """
 
     entities: int = 0
@@ -48,18 +54,19 @@ class PlanOutcome:
     clears_examples: list[str] = field(default_factory=list)
     created: int = 0
     updated: int = 0
-    task_ids: list[TaskId] = field(default_factory=list)
-    skipped: list[Surveyed] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
+    task_ids: TaskIds = field(default_factory=TaskIds)
+    skipped: Sample[Surveyed] = field(default_factory=Sample)
+    warnings: Sample[str] = field(default_factory=Sample)
     off: list[Account] = field(default_factory=list)
     failed: list[NotSurveyed] = field(default_factory=list)
-    differences: list[Surveyed] = field(default_factory=list)
+    log: SurveyLog = field(default_factory=SurveyLog)
+    differences: Sample[Surveyed] = field(default_factory=Sample)
 
     @property
     def found(self) -> int:
         """All that was surveyed, whatever becomes of it."""
         done = self.entities + self.unchanged + self.clears + self.clears_refused
-        return done + len(self.skipped)
+        return done + self.skipped.count
 
     @property
     def in_part(self) -> bool:
@@ -74,11 +81,21 @@ class PlanOutcome:
         return ClearLimitError(self.clears_refused, self.clears_allowed, self.clears_examples)
 
     def queued(self, task: Enqueued) -> None:
-        self.task_ids.append(task.task_id)
+        self.task_ids.add(task.task_id)
         self.created += task.created
         self.updated += not task.created
 
     def as_dict(self) -> dict[str, Any]:
+        """For JSON. "left_out": how many more there are than are named, where there are any;
+        "since": of an incremental survey."""
+        ids = list(islice(self.task_ids, MOST_SAMPLED))
+        left_out = {
+            "task_ids": len(self.task_ids) - len(ids),
+            "skipped": self.skipped.left_out,
+            "warnings": self.warnings.left_out,
+        }
+        left_out = {name: count for name, count in left_out.items() if count}
+        since = self.log.since
         return {
             "entities": self.entities,
             "images": self.images,
@@ -87,24 +104,47 @@ class PlanOutcome:
             "clears_refused": self.clears_refused,
             "created": self.created,
             "updated": self.updated,
-            "task_ids": self.task_ids,
+            "task_ids": ids,
             "skipped": [
                 {"child": p.link.child.id, "type": p.entity_type, "name": p.name}
                 | {"reason": p.reason}
-                for p in self.skipped
+                for p in self.skipped.items
             ],
-            "warnings": self.warnings,
+            "warnings": self.warnings.items,
             "off": [child.id for child in self.off],
             "failed": [{"child": f.link.child.id, "error": str(f.error)} for f in self.failed],
+            **({"left_out": left_out} if left_out else {}),
+            **({"since": since.isoformat()} if since else {}),
         }
 
 
 @dataclass(slots=True)
 class _Clears:
-    """What would be cleared on one child, of how many entities compared."""
+    """What would be cleared on one child, of how many entities compared.
 
+    `most`: of more, which can only be refused, no `requests` are kept, and `examples` alone tell.
+    """
+
+    most: int
     compared: int = 0
+    count: int = 0
     requests: list[SyncRequest] = field(default_factory=list)
+    examples: list[str] = field(default_factory=list)
+    refused: bool = False
+
+    def add(self, request: SyncRequest) -> None:
+        self.count += 1
+        if self.count <= _EXAMPLES:
+            self.examples.append(f"{request.entity_type} '{request.name}'")
+        if self.count <= self.most:
+            self.requests.append(request)
+        else:
+            self.requests.clear()
+
+    def drop(self) -> None:
+        """What broke off clears nothing."""
+        self.count = 0
+        self.requests.clear()
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +166,10 @@ class Enqueue:
         types: Sequence[str] = (),
         dry_run: bool = False,
         max_clear: int | None = None,
+        since: Since | None = None,
         progress: Callable[[Surveyed], None] = lambda _: None,
-        outcome: PlanOutcome | None = None,
-    ) -> PlanOutcome:
+        outcome: EnqueueOutcome | None = None,
+    ) -> EnqueueOutcome:
         """What was found and queued; in a dry run, nothing is queued.
 
         What clears a child's images comes last, once all of the child is compared: none where it is
@@ -138,20 +179,23 @@ class Enqueue:
         error is raised where no other is left. SyncIsOffError where no child receives images. The
         errors of the queue are raised.
         """
-        outcome = PlanOutcome() if outcome is None else outcome
+        outcome = EnqueueOutcome() if outcome is None else outcome
         outcome.off += [link.child for link in links if not link.settings.enabled]
         on = [link for link in links if link.settings.enabled]
         if links and not on:
             links[0].check_on()
-        clears = {link.child.id: _Clears() for link in on}
+        most = MOST_UNASKED_CLEARS if max_clear is None else max_clear
+        clears = {link.child.id: _Clears(most) for link in on}
         copies: list[NewTask] = []
         survey = self.survey(
             on,
             match_field=self.match_field,
             match_by=match_by,
             only_types=types,
-            again=() if dry_run else await self._waiting(clears),
+            waiting=nothing_waits if dry_run else self.queue.waiting,
             extras=dry_run,
+            since=since,
+            log=outcome.log,
         )
         try:
             async for found in survey:
@@ -161,9 +205,9 @@ class Enqueue:
                 progress(found)
                 self._note(found, outcome, clears[found.link.child.id])
                 if dry_run and found.difference is not Difference.EQUAL:
-                    outcome.differences.append(found)
+                    outcome.differences.add(found)
                 if found.request is not None and not found.clears:
-                    copies.append(_planned_task(found.request))
+                    copies.append(_task_of_request(found.request))
                 if len(copies) >= _BATCH and not dry_run:
                     full, copies = copies, []
                     await put_tasks(self.queue, full, outcome.queued)
@@ -174,65 +218,57 @@ class Enqueue:
         if on and len(failed) == len(clears):
             raise outcome.failed[0].error
         for child_id in failed:
-            clears[child_id].requests.clear()
+            clears[child_id].drop()
         chosen = _allowed(clears.values(), max_clear, outcome)
         if dry_run:
             return outcome
-        await put_tasks(self.queue, [_planned_task(r) for r in chosen], outcome.queued)
+        await put_tasks(self.queue, [_task_of_request(r) for r in chosen], outcome.queued)
         for link in on:
             if link.child.id not in failed:
                 await self.survey.note_roles(link)
+        # The next survey looks at what was refused once more.
+        done = {child_id for child_id, held in clears.items() if not held.refused} - failed
+        await self.survey.note(outcome.log, done)
         return outcome
 
     @staticmethod
-    def _note(found: Surveyed, outcome: PlanOutcome, clears: _Clears) -> None:
+    def _note(found: Surveyed, outcome: EnqueueOutcome, clears: _Clears) -> None:
         match found.change:
             case Skip():
-                outcome.skipped.append(found)
+                outcome.skipped.add(found)
                 return
             case Clear() if found.request is not None:
-                clears.requests.append(found.request)
+                clears.add(found.request)
             case Unchanged():
                 outcome.unchanged += bool(found.listed)
                 about = f"{found.entity_type} '{found.name}' of '{found.link.child.name}'"
-                outcome.warnings += [f"{about}: {text}" for text in found.change.warnings]
+                for text in found.change.warnings:
+                    outcome.warnings.add(f"{about}: {text}")
             case _:
                 outcome.entities += 1
                 outcome.images += found.images
         clears.compared += 1
 
-    async def _waiting(self, children: Collection[str]) -> set[str]:
-        """Keys of tasks that wait or run for these children: what they copy may be out of date."""
-        counts = await self.queue.counts()
-        keys: set[str] = set()
-        for status in (TaskStatus.PENDING, TaskStatus.PROCESSING):
-            for offset in range(0, counts[status], _LOOK):
-                for task in await self.queue.find(status, limit=_LOOK, offset=offset):
-                    if task.dedupe_key and task.account_id in (None, *children):
-                        keys.add(task.dedupe_key)
-        return keys
-
 
 def _allowed(
-    clears: Iterable[_Clears], max_clear: int | None, outcome: PlanOutcome
+    clears: Iterable[_Clears], max_clear: int | None, outcome: EnqueueOutcome
 ) -> list[SyncRequest]:
     """The clears that may be done, child by child; the outcome tells of those that may not."""
     chosen: list[SyncRequest] = []
     for of_child in clears:
-        requests = of_child.requests
         allowed = allowed_clears(of_child.compared) if max_clear is None else max_clear
-        if len(requests) <= allowed:
-            chosen += requests
+        if of_child.count <= allowed:
+            chosen += of_child.requests
             continue
+        of_child.refused = True
         outcome.clears_allowed = allowed
-        outcome.clears_refused += len(requests)
-        named = [f"{r.entity_type} '{r.name}'" for r in requests]
-        outcome.clears_examples = (outcome.clears_examples + named)[:_EXAMPLES]
+        outcome.clears_refused += of_child.count
+        outcome.clears_examples = (outcome.clears_examples + of_child.examples)[:_EXAMPLES]
     outcome.clears = len(chosen)
     return chosen
 
 
-def _planned_task(request: SyncRequest) -> NewTask:
+def _task_of_request(request: SyncRequest) -> NewTask:
     # Here alone a request is written down, and `CopyImagesHandler` alone reads it back.
     return task_of(stored_payload(request), request)
 
@@ -290,13 +326,19 @@ class EnqueuePayloads:
     async def choose(self, payloads: Sequence[Any]) -> PayloadChoice:
         """The payloads whose children receive images.
 
-        ImgsyncError, with its position from 1, for one that cannot be read or that is for the
-        child entity of an earlier one; UnknownAccountError for a child that is not stored.
+        ImgsyncError, with its position from 1, for one that cannot be read, that is for the child
+        entity of an earlier one, or whose accounts stand in other links;
+        UnknownAccountError for a child that is not stored.
         """
+        links = await self.settings.links()
         checked: list[CheckedPayload] = []
         positions: dict[str, int] = {}
         for position, payload in enumerate(payloads, start=1):
             request = self._read(position, payload)
+            try:
+                check_links(request.main_account_id, request.child_account_id, links)
+            except AlreadyLinkedError as error:
+                raise ImgsyncError(f"Payload {position}: {error}") from error
             first = positions.setdefault(request.dedupe_key, position)
             if first != position:
                 raise ImgsyncError(

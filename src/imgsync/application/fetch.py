@@ -97,12 +97,12 @@ class ImageFetcher:
 
     async def _found(self, source: ContentKey) -> SharedFile | None:
         """The shared file; None where this task has to fetch it."""
-        pause, waited = _SHORTEST_PAUSE_SECONDS, 0.0
+        pause, time = _SHORTEST_PAUSE_SECONDS, asyncio.get_running_loop().time
+        began = time()  # a store may take long to answer, too
         while (found := await self.workspace.acquire(source)) is Turn.THEIRS:
-            if waited > _PATIENCE_SECONDS:  # whatever keeps the other, it shall not keep this task
-                return None
+            if time() - began > _PATIENCE_SECONDS:
+                return None  # whatever keeps the other, it shall not keep this task
             await asyncio.sleep(pause)
-            waited += pause
             pause = min(pause * 1.5, _LONGEST_PAUSE_SECONDS)
         return found if isinstance(found, SharedFile) else None
 
@@ -137,19 +137,22 @@ class ImageFetcher:
     async def _download(self, image: SourceImage, size: int | None) -> TempFile:
         if image.permanent_href is not None:
             try:
-                return await self._from(image.permanent_href, image, size)
+                return await self._from(image.permanent_href, image, size, is_permanent=True)
             except ImageTooLargeError:
                 raise
             except (ImageError, UnavailableError):
                 pass  # the API's own address costs a request, and works where that one does not
         return await self._from(image.download_href, image, size)
 
-    async def _from(self, address: str, image: SourceImage, size: int | None) -> TempFile:
+    async def _from(
+        self, address: str, image: SourceImage, size: int | None, *, is_permanent: bool = False
+    ) -> TempFile:
         return await self.main.download(
             address,
             lambda: self.workspace.create(image.filename),
             self.main.limits.image_bytes,
             size,
+            is_permanent=is_permanent,
         )
 
     async def _changed(self, whole: Upload, transform: Callable[[bytes, str], bytes]) -> Upload:

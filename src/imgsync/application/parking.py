@@ -122,6 +122,7 @@ class RecentSettings:
     settings: SettingsRepository
     elapsed: Callable[[], float] = uptime
     _known: dict[str, tuple[float, LinkSettings]] = field(default_factory=dict)
+    _links: tuple[float, list[StoredLink]] | None = None
 
     async def get(self, child_account_id: str) -> LinkSettings:
         asked = self.elapsed()
@@ -136,22 +137,31 @@ class RecentSettings:
         try:
             await self.settings.put(child_account_id, settings)
         finally:
-            self._known.pop(child_account_id, None)
+            self._forget(child_account_id)
 
     async def link(self, main_id: str, child_id: str, settings: LinkSettings) -> None:
         try:
             await self.settings.link(main_id, child_id, settings)
         finally:
-            self._known.pop(child_id, None)
+            self._forget(child_id)
 
     async def unlink(self, child_id: str) -> bool:
         try:
             return await self.settings.unlink(child_id)
         finally:
-            self._known.pop(child_id, None)
+            self._forget(child_id)
 
     async def links(self) -> list[StoredLink]:
-        return await self.settings.links()
+        asked = self.elapsed()
+        if self._links is not None and asked - self._links[0] < _RECENT_SECONDS:
+            return list(self._links[1])
+        links = await self.settings.links()
+        self._links = asked, list(links)
+        return links
+
+    def _forget(self, child_account_id: str) -> None:
+        self._known.pop(child_account_id, None)
+        self._links = None
 
 
 class CredentialsReplacedError(ImgsyncError):

@@ -3,18 +3,31 @@
 import asyncio
 import marshal
 import zlib
-from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Sequence,
+)
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import groupby
+from typing import Generic, TypeVar
 
+from imgsync.application.abilities import learn_shown
 from imgsync.domain.diff import Change, Clear, SetTo, Skip, SyncRecord, Unchanged, diff
 from imgsync.domain.errors import ImgsyncError, PayloadError, UnknownEntityTypeError
 from imgsync.domain.matching import CounterpartIndex, FieldMatcher, in_folder
 from imgsync.domain.model import (
+    Abilities,
     AccountRole,
     Entity,
     EntityMatcher,
+    EntityPage,
     EntityType,
     EntityTypes,
     Link,
@@ -23,21 +36,55 @@ from imgsync.domain.model import (
     SourceImage,
     SyncRequest,
 )
+from imgsync.domain.ports.clock import StoreClock
 from imgsync.domain.ports.moysklad import MoySkladFactory, MoySkladPort
-from imgsync.domain.ports.repositories import AccountRepository, SyncRecordRepository
+from imgsync.domain.ports.repositories import (
+    AbilityRepository,
+    AccountRepository,
+    SurveyRepository,
+    SyncRecordRepository,
+)
+from imgsync.domain.surveys import MARGIN, Catalogue, PastSurvey, Since, SurveyKey
 
+_T = TypeVar("_T")
 _BATCH = 500
 """Entities whose records are read at once."""
 _MOST_ENTITIES = 250_000
 """Entities that a survey holds, those of the main account and of the children under way together;
 a packed one takes half a kilobyte."""
+_MOST_CHANGED = 1000
+"""Entities of a type that an incremental survey looks up one by one in the children."""
 _MOST_CHILDREN = 8
 """Children that are read at once."""
 
 
+MOST_UNASKED_CLEARS = _MOST_ENTITIES // 100
+"""More clears on one child than these are not even held, unless somebody asked for more."""
+
+
 def allowed_clears(compared: int) -> int:
     """Of so many entities compared, how many may lose all of their images in one run unasked."""
-    return max(20, compared // 100)
+    return max(20, min(compared // 100, MOST_UNASKED_CLEARS))
+
+
+MOST_SAMPLED = 1000
+
+
+@dataclass(slots=True)
+class Sample(Generic[_T]):
+    """The first thousand of some things, and how many there were: a catalogue may be large."""
+
+    items: list[_T] = field(default_factory=list)
+    count: int = 0
+
+    def add(self, one: _T) -> None:
+        self.count += 1
+        if len(self.items) < MOST_SAMPLED:
+            self.items.append(one)
+
+    @property
+    def left_out(self) -> int:
+        return self.count - len(self.items)
 
 
 class Difference(StrEnum):
@@ -95,6 +142,8 @@ class Surveyed:
                 return Difference.UNMATCHED
             case Unchanged() if self.listed:
                 return Difference.DIFFERENT if self.change.warnings else Difference.EQUAL
+            case SetTo() | Clear() if self.child_images is None:
+                return Difference.UNMATCHED
             case _ if self.listed:
                 return Difference.DIFFERENT if self.child_images else Difference.MISSING
             case _:
@@ -109,7 +158,41 @@ class NotSurveyed:
     error: ImgsyncError
 
 
+@dataclass(frozen=True, slots=True)
+class SurveyMemory:
+    """What surveys leave behind, and what a main account has shown; with it they can be
+    incremental."""
+
+    surveys: SurveyRepository
+    abilities: AbilityRepository
+    clock: StoreClock
+
+
+@dataclass(slots=True)
+class SurveyLog:
+    """What became of a survey beside what it found.
+
+    `in_full`: why it was no incremental one though that was asked for, a line each; `since`: where
+    it was, the earliest moment; `ended`: what may be noted of each child and type once what was
+    found is queued (`Survey.note`).
+    """
+
+    in_full: list[str] = field(default_factory=list)
+    since: datetime | None = None
+    ended: dict[SurveyKey, PastSurvey] = field(default_factory=dict)
+
+    def tell(self, line: str) -> None:
+        if line not in self.in_full:
+            self.in_full.append(line)
+
+
 Found = Surveyed | NotSurveyed
+Waiting = Callable[[Collection[str]], Awaitable[Collection[str]]]
+"""Which of some keys of requests, 500 at most, a task has that waits or runs."""
+
+
+async def nothing_waits(keys: Collection[str]) -> Collection[str]:
+    return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +204,8 @@ class Survey:
     records: SyncRecordRepository
     moysklad: MoySkladFactory
     entity_types: EntityTypes
+    abilities: AbilityRepository | None = None
+    memory: SurveyMemory | None = None
 
     async def __call__(
         self,
@@ -129,26 +214,37 @@ class Survey:
         match_field: MatchField = MatchField.EXTERNAL_CODE,
         match_by: MatchField | None = None,
         only_types: Sequence[str] = (),
-        again: Collection[str] = (),
+        waiting: Waiting = nothing_waits,
         extras: bool = False,
+        since: Since | None = None,
+        log: SurveyLog | None = None,
     ) -> AsyncIterator[Found]:
         """Every main entity that has images, type by type and child by child; after those of a
         child, every one that has none, or whose list is not told, although its counterpart has.
 
         Links of one main account stand together. `match_field` counts where a link names none,
         `match_by` for all of them; a type with a matcher of its own heeds neither. `only_types`: of
-        those of a link. `again`: keys of requests that are made though nothing has changed. With
-        `extras` a child is read even where main has no images and imgsync left none.
+        those of a link. What is `waiting` is asked for though nothing has changed: its task would
+        copy what main had when it was queued. With `extras` a child is read even where main has no
+        images and imgsync left none.
+
+        `since`: only of entities that have changed since then, where the main account has shown
+        that it can be asked for them; `log` tells where it was not.
 
         Raises UnknownEntityTypeError; an error of the API or of an account costs the links that it
         is about.
         """
+        log = SurveyLog() if log is None else log
         for name in only_types:
             self.entity_types.get(name)
         for _, group in groupby(links, key=lambda link: link.main.id):
             of_main = [link for link in group if link.settings.enabled]
             folders = _Folders(self.moysklad, of_main, self.entity_types)
             failed: set[str] = set()
+            for link in of_main:
+                if error := self._unknown_type(link):
+                    failed.add(link.child.id)
+                    yield NotSurveyed(link, error)
             for entity_type in self.entity_types:
                 name = entity_type.name
                 chosen = [
@@ -161,14 +257,37 @@ class Survey:
                 if not chosen:
                     continue
                 survey = _TypeSurvey(
-                    self, chosen, entity_type, folders, match_field, match_by, again,
-                    extras,
+                    self, chosen, entity_type, folders, match_field, match_by, waiting,
+                    extras, log,
                 )  # fmt: skip
+                if since is not None:
+                    await survey.begin_with(since)
                 async for batch in survey.run():
                     for found in batch:
                         if isinstance(found, NotSurveyed):
                             failed.add(found.link.child.id)
                         yield found
+            accounts = {a.id: a for link in of_main for a in (link.main, link.child)}
+            await learn_shown(self.abilities, self.moysklad, accounts.values())
+
+    def _unknown_type(self, link: Link) -> ImgsyncError | None:
+        """What is wrong with a link's entity types: of one whose plugin is gone, or that another
+        program wrote, nothing would ever be copied, and nobody told."""
+        try:
+            for name in link.settings.types:
+                self.entity_types.get(name)
+        except UnknownEntityTypeError as error:
+            return error
+        return None
+
+    async def note(self, log: SurveyLog, child_ids: Collection[str]) -> None:
+        """The next survey of these children may go on from this one, as all that it found is
+        done or queued."""
+        if self.memory is None:
+            return
+        for key, survey in log.ended.items():
+            if key.child_account_id in child_ids:
+                await self.memory.surveys.put(key, survey)
 
     async def note_roles(self, link: Link) -> None:
         """Notes which of two accounts is the main one and which the child, where that is new."""
@@ -217,12 +336,16 @@ class _Folders:
 
 @dataclass(slots=True)
 class _Catalogue:
-    """The main entities of one type. `begun` is set once one has images, or all are read."""
+    """The main entities of one type. `begun` is set once one has images, or all are read; `began`
+    tells when. `shared`: of an incremental survey, by field the keys that several of main have."""
 
     entities: list[bytes] = field(default_factory=list)
     archived: list[bytes] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
     total: int = 0
+    began: datetime | None = None
+    shrank: bool = False
+    shared: dict[str, set[str]] = field(default_factory=dict)
     has_images: bool = False
     begun: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -243,8 +366,9 @@ class _TypeSurvey:
         folders: _Folders,
         match_field: MatchField,
         match_by: MatchField | None,
-        again: Collection[str],
+        waiting: Waiting,
         extras: bool,
+        log: SurveyLog,
     ) -> None:
         self.survey = survey
         self.links = links
@@ -252,8 +376,10 @@ class _TypeSurvey:
         self.folders = folders
         self.match_field = match_field
         self.match_by = match_by
-        self.again = again
+        self.waiting = waiting
         self.extras = extras
+        self.log = log
+        self.since: datetime | None = None
         self.catalogue = _Catalogue()
         self._reading: asyncio.Task[None] | None = None
         self._found: asyncio.Queue[list[Found]] = asyncio.Queue(maxsize=2)
@@ -282,27 +408,180 @@ class _TypeSurvey:
         field = self.match_by or link.settings.match_by or self.match_field
         return self.type.matcher or FieldMatcher(field)
 
+    @property
+    def _main_key(self) -> SurveyKey:
+        return SurveyKey(self.links[0].main.id, "", self.type.name)
+
+    def ended(self, link: Link) -> None:
+        """All of the child has been compared."""
+        catalogue = self.catalogue
+        if catalogue.began is not None and not catalogue.shrank and not catalogue.unreadable:
+            key = SurveyKey(link.main.id, link.child.id, self.type.name)
+            self.log.ended[key] = PastSurvey(catalogue.began, self._settings_of(link))
+
+    def _settings_of(self, link: Link) -> str:
+        return f"{link.settings!r} {self.matcher(link).name}"
+
+    async def begin_with(self, since: Since) -> None:
+        """Surveys only what has changed since then, unless something speaks against it."""
+        why = await self._find_since(since)
+        if why:
+            main = self.links[0].main.name
+            self.log.tell(f"Main account '{main}' is surveyed in full: {why}")
+
+    async def _find_since(self, since: Since) -> str:
+        """Sets `since`, or says why it cannot be."""
+        memory = self.survey.memory
+        if memory is None:
+            return "earlier surveys are not remembered"
+        main = self.links[0].main
+        moves = (await memory.abilities.get(main.id)).images_move_updated
+        if moves is None:
+            return "it has not shown yet that a change of images moves an entity's 'updated'"
+        if not moves:
+            return "a change of images alone does not move an entity's 'updated' there"
+        past = await memory.surveys.get(self._main_key)
+        if past is not None and not past.seen:
+            return ""  # it had none, so a whole survey is as cheap
+        if self.type.matcher is not None or past is None:
+            return (
+                f"entities of type '{self.type.name}' have not been surveyed whole yet, or do not "
+                "tell when they changed"
+            )
+        if self.folders.count:
+            return "a link names folders, and what moves into one need not have changed itself"
+        if since.moment is not None or since.span is not None:
+            here = await memory.clock.now()
+            there = await self._time_of_main() or here
+            wanted = there - since.span if since.span is not None else since.moment
+            # Of a clock that is behind ours, all that carries its time is earlier too.
+            late = max(timedelta(0), here - there) if since.span is None else timedelta(0)
+            self.since = (wanted or there) - late - MARGIN
+        else:
+            began: list[datetime] = []
+            for link in self.links:
+                key = SurveyKey(main.id, link.child.id, self.type.name)
+                past = await memory.surveys.get(key)
+                if past is None or past.settings != self._settings_of(link):
+                    name = link.child.name
+                    return f"no whole survey of '{name}' under these settings is remembered"
+                began.append(past.began)
+            self.since = min(began) - MARGIN
+        return ""
+
+    async def _time_of_main(self) -> datetime | None:
+        """The present by the main account's clock."""
+        main = self.survey.moysklad.for_account(self.links[0].main)
+        async for page in main.list_entities(self.type, with_images=False):
+            return page.answered
+        return None
+
     async def _read_main(self) -> None:
         """Fills the catalogue. A type with a matcher of its own has its key in place of the fields,
         as whole rows would take too much memory."""
-        catalogue, own = self.catalogue, self.type.matcher
         try:
-            main = self.survey.moysklad.for_account(self.links[0].main)
-            async for page in main.list_entities(self.type, with_images=True, permanent_links=True):
-                catalogue.total = max(catalogue.total, page.total or 0)
-                catalogue.unreadable += page.unreadable
-                self.folders.note(self.type.name, page.entities)
-                for entity in page.entities:
-                    if self.folders.count and not entity.folder:
-                        entity = replace(entity, folder=await self.folders.of(entity))
-                    packed = _packed(entity, own.key(entity) if own else None)
-                    (catalogue.archived if entity.archived else catalogue.entities).append(packed)
-                    if entity.images:
-                        catalogue.has_images = True
-                        catalogue.begun.set()
+            if self.since is None or not await self._read_changed(self.since):
+                self.since = None
+                await self._read_all()
+            elif self.log.since is None or self.since < self.log.since:
+                self.log.since = self.since
             self.folders.is_read(self.type.name)
         finally:
-            catalogue.begun.set()
+            self.catalogue.begun.set()
+
+    async def _read_all(self) -> None:
+        catalogue, memory = self.catalogue, self.survey.memory
+        past = await memory.surveys.get(self._main_key) if memory else None
+        shown = Catalogue(past.seen, past.moved) if past else Catalogue()
+        async for page in self._pages_of_main(None):
+            self.folders.note(self.type.name, page.entities)
+            for entity in page.entities:
+                if memory:
+                    shown.add(entity)
+                await self._add(entity)
+                if entity.images:
+                    catalogue.begun.set()
+        is_told = shown.has_times or not catalogue.total
+        if memory is None or catalogue.began is None or not is_told:
+            return
+        # One counterexample counts until the account is forgotten: others may be rare.
+        main_id = self.links[0].main.id
+        moves = (await memory.abilities.get(main_id)).images_move_updated
+        if shown.verdict is not None and moves is not False and moves != shown.verdict:
+            await memory.abilities.learn(main_id, Abilities(images_move_updated=shown.verdict))
+        moved = 0 if shown.unmoved else shown.moved
+        left = PastSurvey(catalogue.began, seen=shown.seen, moved=moved)
+        await memory.surveys.put(self._main_key, left)
+
+    async def _read_changed(self, since: datetime) -> bool:
+        """False where a full survey is the better one."""
+        catalogue = self.catalogue
+        changed: list[Entity] = []
+        async for page in self._pages_of_main(since):
+            changed += page.entities
+            if len(changed) > _MOST_CHANGED:
+                self.log.tell(
+                    f"Main account '{self.links[0].main.name}' is surveyed in full: more than "
+                    f"{_MOST_CHANGED} entities of type '{self.type.name}' have changed"
+                )
+                self.catalogue = _Catalogue(begun=catalogue.begun)
+                return False
+        for entity in changed:
+            await self._add(entity)
+        matchers = map(self.matcher, self.links)
+        for match_field in {m.field for m in matchers if isinstance(m, FieldMatcher)}:
+            catalogue.shared[match_field.value] = await self._shared(match_field, changed)
+        return True
+
+    async def _shared(self, match_field: MatchField, changed: Sequence[Entity]) -> set[str]:
+        """Of the keys of these entities, those that others of main have too: a full survey alone
+        tells whose the counterpart is."""
+        owners: dict[str, set[str]] = {}
+        for entity in changed:
+            if (key := entity.key(match_field)) is not None:
+                owners.setdefault(key, set()).add(entity.id)
+        main = self.survey.moysklad.for_account(self.links[0].main)
+        having = (match_field, list(owners))
+        if owners:
+            async for page in main.list_entities(self.type, with_images=False, having=having):
+                for entity in page.entities:
+                    if (key := entity.key(match_field)) in owners:
+                        owners[key].add(entity.id)
+        return {key for key, ids in owners.items() if len(ids) > 1}
+
+    async def _pages_of_main(self, since: datetime | None) -> AsyncIterator[EntityPage]:
+        catalogue, memory = self.catalogue, self.survey.memory
+        account = self.links[0].main
+        main = self.survey.moysklad.for_account(account)
+        asked = await memory.clock.now() if memory else None
+        catalogue.began, is_told = asked, False
+        # Permanent links are asked for although none came before: it costs nothing.
+        async for page in main.list_entities(
+            self.type, with_images=True, permanent_links=True, updated_since=since
+        ):
+            # Before a task is made: whoever runs it needs to know the hosts of its links.
+            await learn_shown(self.survey.abilities, self.survey.moysklad, [account])
+            if not is_told and memory and page.answered is not None:
+                catalogue.began, is_told = page.answered, True
+            # Where the list became shorter, a row may have moved to a page that was read already.
+            catalogue.shrank |= (page.total or catalogue.total) < catalogue.total
+            catalogue.total = max(catalogue.total, page.total or 0)
+            catalogue.unreadable += page.unreadable
+            yield page
+        if since is None or is_told or memory is None or asked is None:
+            return
+        # Nothing has changed, so nothing told the time; ours may be another.
+        there = await self._time_of_main()
+        if there is not None:
+            catalogue.began = there - (await memory.clock.now() - asked)
+
+    async def _add(self, entity: Entity) -> None:
+        catalogue, own = self.catalogue, self.type.matcher
+        if self.folders.count and not entity.folder:
+            entity = replace(entity, folder=await self.folders.of(entity))
+        packed = _packed(entity, own.key(entity) if own else None)
+        (catalogue.archived if entity.archived else catalogue.entities).append(packed)
+        catalogue.has_images |= bool(entity.images)
 
     async def _children(self) -> None:
         await self.catalogue.begun.wait()
@@ -367,8 +646,12 @@ class _ChildSurvey:
             )
             if not wanted and not any(not _unpacked(p)[0].images_known for p in catalogue):
                 await self._of.tell(self._found)
+                self._of.ended(self._link)
                 return
-        await self._read(self._of.survey.moysklad.for_account(self._link.child))
+        child = self._of.survey.moysklad.for_account(self._link.child)
+        if self._of.since is not None:
+            await self._of.main_is_read()
+        await self._read(child)
         if catalogue.has_images:
             await self._of.main_is_read()
             of_child, self._found = self._found, []
@@ -377,9 +660,14 @@ class _ChildSurvey:
             self._found += of_child
         await self._compare()
         await self._of.tell(self._found)
+        self._of.ended(self._link)
 
     async def _read(self, child: MoySkladPort) -> None:
-        async for page in child.list_entities(self._type, with_images=True):
+        having = None
+        if self._of.since is not None and isinstance(self._matcher, FieldMatcher):
+            keys = (self._matcher.key(_unpacked(packed)[0]) for packed in self._of.catalogue)
+            having = self._matcher.field, [key for key in keys if key is not None]
+        async for page in child.list_entities(self._type, with_images=True, having=having):
             for text in page.unreadable:
                 self._skip(f"child account: {text}")
             for entity in page.entities:
@@ -392,9 +680,19 @@ class _ChildSurvey:
                 )
 
     async def _compare(self) -> None:
+        catalogue = self._of.catalogue
+        await self._compare_some(catalogue.entities)
+        if catalogue.archived:
+            for packed in catalogue.entities:
+                # Whatever became of it: its counterpart is not that of one in the archive.
+                entity, own_key = _unpacked(packed)
+                self._index.assign(self._key(entity, own_key), entity.id)
+            await self._compare_some(catalogue.archived)
+
+    async def _compare_some(self, of_main: Sequence[bytes]) -> None:
         pairs: list[_Pair] = []
         emptied: list[bytes] = []
-        for packed in self._of.catalogue:
+        for packed in of_main:
             entity, own_key = _unpacked(packed)
             folders = self._link.settings.folders
             if folders and not in_folder(entity.folder, folders):
@@ -409,6 +707,13 @@ class _ChildSurvey:
             if not SourceImage.all_listed(entity.images):
                 self._skip("none of its images can be copied", entity)
                 continue
+            if self._is_shared(self._key(entity, own_key)):
+                self._skip(
+                    f"several main entities have its {self._matcher.name}; only a whole survey "
+                    "tells whose the counterpart is",
+                    entity,
+                )
+                continue
             counterpart, reason = self._index.assign(self._key(entity, own_key), entity.id)
             if counterpart is None:
                 self._skip(reason, entity)
@@ -418,21 +723,30 @@ class _ChildSurvey:
                 await self._diff(pairs)
                 pairs = []
         await self._diff(pairs)
-        pairs = []
+        for start in range(0, len(emptied), _BATCH):
+            await self._compare_emptied(emptied[start : start + _BATCH])
+
+    async def _compare_emptied(self, emptied: Sequence[bytes]) -> None:
+        """Entities without images, whose counterparts may have some, or get some by a task."""
+        found: list[tuple[str | None, Entity, _Pair | None]] = []
         for packed in emptied:
             entity, own_key = _unpacked(packed)
             key = self._key(entity, own_key)
             counterpart, _ = self._index.find(key)
-            pair = None if counterpart is None else _pair(entity, counterpart)
-            has_any = pair is not None and pair.child_images != ()
-            if pair is None or not (has_any or self._is_asked_for(pair)):
+            found.append((key, entity, _pair(entity, counterpart) if counterpart else None))
+        waiting = await self._waiting([pair for _, _, pair in found if pair is not None])
+        pairs: list[_Pair] = []
+        for key, entity, pair in found:
+            if self._is_shared(key):
+                continue
+            if pair is None or (pair.child_images == () and pair.child_id not in waiting):
                 self._untold(entity)
             elif self._index.assign(key, entity.id)[0] is not None:
                 pairs.append(pair)
-            if len(pairs) >= _BATCH:
-                await self._diff(pairs)
-                pairs = []
         await self._diff(pairs)
+
+    def _is_shared(self, key: str | None) -> bool:
+        return key in self._of.catalogue.shared.get(self._matcher.name, ())
 
     def _key(self, entity: Entity, own_key: str | None) -> str | None:
         return own_key if self._type.matcher else self._matcher.key(entity)
@@ -440,20 +754,22 @@ class _ChildSurvey:
     async def _diff(self, pairs: Sequence[_Pair]) -> None:
         if not pairs:
             return
+        # Asked before the records are read: a task that ends between the two has left its own.
+        waiting = await self._waiting(pairs)
         records = await self._records.get_many(
             self._link.child.id, self._type.name, [pair.child_id for pair in pairs]
         )
         most = self._link.settings.limit_for(self._type)
         for pair in pairs:
-            self._judge(pair, records.get(pair.child_id), most)
+            self._judge(pair, records.get(pair.child_id), most, pair.child_id in waiting)
         found, self._found = self._found, []
         await self._of.tell(found)
 
-    def _judge(self, pair: _Pair, record: SyncRecord | None, most: int) -> None:
+    def _judge(self, pair: _Pair, record: SyncRecord | None, most: int, is_waiting: bool) -> None:
         entity = pair.entity
         listed = SourceImage.all_listed(entity.images)
         change = diff(listed, record, pair.child_images, most)
-        if isinstance(change, Unchanged) and self._is_asked_for(pair):
+        if isinstance(change, Unchanged) and is_waiting:
             change = SetTo(())
         if isinstance(change, Unchanged) and not listed and not entity.images_known:
             self._untold(entity)
@@ -475,10 +791,12 @@ class _ChildSurvey:
                 change = Skip(f"{error.field}: {error.problem}")
         self._add(entity, change, listed, pair.child_images, request)
 
-    def _is_asked_for(self, pair: _Pair) -> bool:
-        """Whether a task of it waits, which would copy what main had when it was queued."""
-        key = "/".join((self._link.child.id, self._type.name, pair.child_id))
-        return key in self._of.again
+    async def _waiting(self, pairs: Sequence[_Pair]) -> set[str]:
+        """Ids of the child's entities for which a task waits, which would copy what main had when
+        it was queued."""
+        of = "/".join((self._link.child.id, self._type.name, ""))
+        found = await self._of.waiting([of + pair.child_id for pair in pairs]) if pairs else ()
+        return {key.removeprefix(of) for key in found}
 
     def _untold(self, entity: Entity) -> None:
         if not entity.images_known:

@@ -8,6 +8,10 @@ class ImgsyncError(Exception):
 
     retryable = False
 
+    def __str__(self) -> str:
+        """Never empty, whoever raised it without saying why: it may be all that a user is told."""
+        return super().__str__().strip() or f"{type(self).__name__}, without a reason"
+
 
 class PayloadError(ImgsyncError):
     """A task payload is wrong. `field` is its dotted path, such as ``images.0.filename``."""
@@ -117,6 +121,11 @@ class StorageFullError(ParkingError):
 
 class ImageRejectedError(ImgsyncError):
     """The API refused an image (codes 51001, 51002, 51004, 51005, 51006)."""
+
+
+class RequestTooLargeError(ImageRejectedError):
+    """The request was more than the API takes or can do in its time (codes 1044 and 1088, 413):
+    with less in it, it may pass."""
 
 
 class UnavailableError(ImgsyncError):

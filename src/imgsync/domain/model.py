@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Protocol
 
 from imgsync.domain.errors import (
+    AlreadyLinkedError,
     PayloadError,
     PluginError,
     SyncIsOffError,
@@ -56,6 +57,70 @@ class Parking:
 
     reason: str
     until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Abilities:
+    """What an account's API has shown that it can do; None: not shown yet."""
+
+    bulk: bool | None = None
+    """Takes lists of images in one request for many entities."""
+
+    bulk_keeps: bool | None = None
+    """Keeps images by meta in such lists."""
+
+    permanent_links: bool | None = None
+    """Gives addresses of images that cost the account nothing."""
+
+    permanent_hosts: frozenset[str] = frozenset()
+    """Hosts, in lower case and with the port where it is not the usual one, that the API itself
+    named in such addresses."""
+
+    images_move_updated: bool | None = None
+    """A change of images alone moves the entity's `updated`."""
+
+    accepted_image_bytes: int | None = None
+    """Bytes of the largest image file that was taken."""
+
+    refused_image_bytes: int | None = None
+    """Bytes of the smallest that was refused as too large."""
+
+    refused_formats: frozenset[str] = frozenset()
+    """Formats, in lower case, that were refused as no image though the picture was whole."""
+
+    head: bool | None = None
+    """HEAD on a download address tells the size."""
+
+    def with_shown(self, later: "Abilities") -> "Abilities":
+        """What both have shown; `later` has the last word where they contradict each other."""
+
+        def last(was: bool | None, now: bool | None) -> bool | None:
+            return was if now is None else now
+
+        accepted = _largest(self.accepted_image_bytes, later.accepted_image_bytes)
+        refused = _smallest(self.refused_image_bytes, later.refused_image_bytes)
+        if accepted is not None and refused is not None and accepted >= refused:
+            # The limit was changed, and what was shown before tells of the old one.
+            accepted, refused = later.accepted_image_bytes, later.refused_image_bytes
+        return Abilities(
+            bulk=last(self.bulk, later.bulk),
+            bulk_keeps=last(self.bulk_keeps, later.bulk_keeps),
+            permanent_links=last(self.permanent_links, later.permanent_links),
+            permanent_hosts=self.permanent_hosts | later.permanent_hosts,
+            images_move_updated=last(self.images_move_updated, later.images_move_updated),
+            accepted_image_bytes=accepted,
+            refused_image_bytes=refused,
+            refused_formats=self.refused_formats | later.refused_formats,
+            head=last(self.head, later.head),
+        )
+
+
+def _largest(*sizes: int | None) -> int | None:
+    return max((size for size in sizes if size is not None), default=None)
+
+
+def _smallest(*sizes: int | None) -> int | None:
+    return min((size for size in sizes if size is not None), default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,7 +419,8 @@ class Entity:
     images that the API gave in a shape that cannot be read. `images_known` is False where the API
     does not tell the list (null): `images` is empty then, but the entity may well have some.
     `folder`: path of the product folder that it is in, '' for none; of an entity whose type has
-    none, `parent` is the type and id of the one whose folder is its own.
+    none, `parent` is the type and id of the one whose folder is its own. `updated` is the API's own
+    text, as that of `RemoteImage`, '' where the type has none.
     `fields`: the whole row, for a type with a matcher of its own only, so that a large catalogue
     takes little memory.
     """
@@ -370,6 +436,7 @@ class Entity:
     archived: bool = False
     folder: str = ""
     parent: tuple[str, str] | None = None
+    updated: str = ""
     fields: Mapping[str, object] = field(default_factory=lambda: _NO_FIELDS, compare=False)
 
     def key(self, match_field: MatchField) -> str | None:
@@ -403,11 +470,14 @@ class LinkSettings:
         if self.sync_images and self.sync_images_all:
             raise ValueError("sync_images and sync_images_all exclude each other")
         for name in (*self.types, *self.folders):
-            if not name.strip() or not name.isprintable():
+            if not name.strip(" /") or not name.isprintable():
                 raise ValueError(f"{name!a} is no name of an entity type or a folder")
 
     def limit_for(self, entity_type: EntityType) -> int:
-        """Images to copy per entity: 0, 1, or as many as the type may have."""
+        """Images to copy per entity: 0, 1, or as many as the type may have; 0 of a type that is
+        left out."""
+        if self.types and entity_type.name not in self.types:
+            return 0
         if self.sync_images_all:
             return entity_type.max_images
         return 1 if self.sync_images else 0
@@ -456,14 +526,26 @@ class StoredLink:
     damage: str | None = None
 
 
+def check_links(main_id: str, child_id: str, links: Iterable[StoredLink]) -> None:
+    """AlreadyLinkedError where these links do not let the one account be the main and the other the
+    child account of a copy: a child has one main account, and none stands on both sides."""
+    for link in links:
+        if link.main_id == child_id:
+            raise AlreadyLinkedError(child_id, None)
+        if link.child_id == main_id or (link.child_id == child_id and link.main_id != main_id):
+            raise AlreadyLinkedError(link.child_id, link.main_id)
+
+
 @dataclass(frozen=True, slots=True)
 class EntityPage:
     """Part of a list of entities. `unreadable`: a text for each row that cannot be read, which
-    names its entity by name, code or id. `total`: entities of the whole list, where it tells."""
+    names its entity by name, code or id. `total`: entities of the whole list, where it tells.
+    `answered`: when the page was given, by the API's own clock, where it tells."""
 
     entities: list[Entity]
     unreadable: list[str] = field(default_factory=list)
     total: int | None = None
+    answered: datetime | None = None
 
 
 ENTITY_ID = r"^[0-9A-Za-z-]{1,64}$"

@@ -1,6 +1,6 @@
 """Tasks of the queue, what becomes of them, and when failed ones are tried again."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -19,6 +19,53 @@ DEFAULT_PRIORITY = 50
 
 TaskId = int | str
 """What a queue tells its tasks apart by; only that queue knows what it means."""
+
+
+_BLOCK = 1024
+"""Ids of which one number tells which are there."""
+
+
+class TaskIds(Collection[TaskId]):
+    """Ids of tasks, each once, numbers in ascending order; millions of those that a queue counts
+    up take a bit each."""
+
+    def __init__(self, ids: Iterable[TaskId] = ()) -> None:
+        self._blocks: dict[int, int] = {}
+        self._others: dict[TaskId, None] = {}
+        self._count = 0
+        for task_id in ids:
+            self.add(task_id)
+
+    def add(self, task_id: TaskId) -> None:
+        if task_id in self:
+            return
+        self._count += 1
+        if isinstance(task_id, int):
+            block, place = divmod(task_id, _BLOCK)
+            self._blocks[block] = self._blocks.get(block, 0) | 1 << place
+        else:
+            self._others[task_id] = None
+
+    def __contains__(self, task_id: object) -> bool:
+        if not isinstance(task_id, int):
+            return task_id in self._others
+        block, place = divmod(task_id, _BLOCK)
+        return bool(self._blocks.get(block, 0) >> place & 1)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[TaskId]:
+        for block in sorted(self._blocks):
+            bits = self._blocks[block]
+            while bits:
+                lowest = bits & -bits
+                yield block * _BLOCK + lowest.bit_length() - 1
+                bits ^= lowest
+        yield from self._others
+
+    def __repr__(self) -> str:
+        return f"TaskIds({len(self)} of them)"
 
 
 class TaskStatus(StrEnum):

@@ -3,6 +3,12 @@
 import unicodedata
 from collections.abc import Callable
 
+
+def counted(number: int, one: str, many: str = "") -> str:
+    """Such as ``1 task`` and ``2 tasks``; `many` for what takes more than an s."""
+    return f"{number} {one if number == 1 else many or one + 's'}"
+
+
 _ZERO_WIDTH_JOINER = "\u200d"
 _EMOJI_STYLE = "\ufe0e\ufe0f"
 _SKIN_TONES = "".join(map(chr, range(0x1F3FB, 0x1F400)))

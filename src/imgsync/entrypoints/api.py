@@ -3,27 +3,31 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from imgsync.application.accounts import GivenAccount, find_account
 from imgsync.application.check import CheckReport
-from imgsync.application.enqueue import PlanOutcome
+from imgsync.application.enqueue import EnqueueOutcome
 from imgsync.application.survey import NotSurveyed, Surveyed
 from imgsync.application.work import Tally, TaskReport
 from imgsync.domain.model import Account, LinkSettings, MatchField, TokenKind
+from imgsync.domain.surveys import Since
 from imgsync.entrypoints.config import Config, fixed_config, load_config
 from imgsync.entrypoints.container import Container, close
 
 AccountOrName = Account | str
 """An account, or its id or name."""
+When = datetime | timedelta | Literal["last"] | None
+"""A moment (of this host's zone where it names none), a span before now, or the last survey."""
 
 
 @dataclass(frozen=True, slots=True)
 class SyncReport:
-    """What a sync found and queued (`plan`), and what became of it (`tally`)."""
+    """What a sync found and queued (`enqueued`), and what became of it (`tally`)."""
 
-    plan: PlanOutcome = field(default_factory=PlanOutcome)
+    enqueued: EnqueueOutcome = field(default_factory=EnqueueOutcome)
     tally: Tally = field(default_factory=Tally)
 
 
@@ -134,14 +138,15 @@ class Imgsync:
         *,
         types: Sequence[str] = (),
         match_by: MatchField | None = None,
+        since: When = None,
     ) -> CheckReport:
         """What differs, of the links of `main`, of these children or, without both, of all. Nothing
-        is changed."""
+        is changed. `since`: of what has changed since then alone, as in `enqueue`."""
         find_links, check = self._container.find_links(), self._container.check()
         links = await find_links(
             None if main is None else _id(main), [_id(child) for child in children]
         )
-        return await check(links, match_by=match_by, types=types)
+        return await check(links, match_by=match_by, types=types, since=_since(since))
 
     async def enqueue(
         self,
@@ -150,18 +155,24 @@ class Imgsync:
         types: Sequence[str] = (),
         match_by: MatchField | None = None,
         max_clear: int | None = None,
-    ) -> PlanOutcome:
+        since: When = None,
+    ) -> EnqueueOutcome:
         """Queues a task for each entity that differs, of these children, of all that are linked to
         `main` or, without both, of all links, for `work` or ``imgsync worker``, here or elsewhere.
 
         `max_clear`: of how many child entities the images may be cleared; by default 20, or 1 % of
-        those compared. SyncIsOffError where the child receives no images.
+        those compared, and 2,500 at most. `since`: only what has changed since that moment, in
+        that span, or since the ``"last"`` survey of the same link; a survey is a full one while the
+        main account has not shown that it can be asked for that (`log`). SyncIsOffError where
+        the child receives no images.
         """
         find_links, enqueue = self._container.find_links(), self._container.enqueue()
         links = await find_links(
             None if main is None else _id(main), [_id(child) for child in children]
         )
-        return await enqueue(links, match_by=match_by, types=types, max_clear=max_clear)
+        return await enqueue(
+            links, match_by=match_by, types=types, max_clear=max_clear, since=_since(since)
+        )
 
     async def sync(
         self,
@@ -170,16 +181,17 @@ class Imgsync:
         types: Sequence[str] = (),
         match_by: MatchField | None = None,
         max_clear: int | None = None,
+        since: When = None,
     ) -> SyncReport:
         """As `enqueue`, and runs what it has queued. A task that fails for a passing reason stays
         in the queue."""
-        plan = await self.enqueue(
-            main, *children, types=types, match_by=match_by, max_clear=max_clear
+        enqueued = await self.enqueue(
+            main, *children, types=types, match_by=match_by, max_clear=max_clear, since=since
         )
         tally = Tally()
         worker = self._container.worker()
-        await worker.run(drain=True, only=plan.task_ids, report=tally.add)
-        return SyncReport(plan, tally)
+        await worker.run(drain=True, only=enqueued.task_ids, report=tally.add)
+        return SyncReport(enqueued, tally)
 
     async def work(self, report: Callable[[TaskReport], None] = lambda _: None) -> Tally:
         """Runs every task that is due, whoever has queued it; `report` hears of each that ended.
@@ -209,3 +221,15 @@ class Imgsync:
 
 def _id(given: AccountOrName) -> str:
     return given.id if isinstance(given, Account) else given
+
+
+def _since(when: When) -> Since | None:
+    match when:
+        case None:
+            return None
+        case "last":
+            return Since()
+        case timedelta():
+            return Since(span=when)
+        case _:
+            return Since(moment=when if when.tzinfo else when.astimezone())

@@ -1,4 +1,7 @@
-"""Wiring: which adapter stands behind which port; opening and closing them."""
+"""Wiring: which adapter stands behind which port; opening and closing them.
+
+What most commands do without, the HTTP client and the pictures, is imported once it is made.
+"""
 
 import asyncio
 import logging
@@ -9,15 +12,16 @@ from datetime import timedelta
 from dependency_injector import containers, providers
 
 from imgsync.adapters.clock import SystemClock
-from imgsync.adapters.moysklad.client import HttpMoySkladFactory
-from imgsync.adapters.pictures.pillow import PillowCheck
 from imgsync.adapters.sql.database import Database, DatabaseClock
 from imgsync.adapters.sql.pace import pace_store
 from imgsync.adapters.sql.repositories import (
+    SqlAbilityRepository,
     SqlAccountRepository,
     SqlSettingsRepository,
+    SqlSurveyRepository,
     SqlSyncRecordRepository,
 )
+from imgsync.application.abilities import KnownAbilities
 from imgsync.application.accounts import (
     AddAccount,
     ChangeSettings,
@@ -25,17 +29,19 @@ from imgsync.application.accounts import (
     LinkAccounts,
     UnlinkAccounts,
 )
+from imgsync.application.bulk import Bulk
 from imgsync.application.check import Check
 from imgsync.application.clean import CleanupTemp, PruneQueue
 from imgsync.application.copy import SyncEntity
 from imgsync.application.enqueue import Enqueue, EnqueuePayloads
 from imgsync.application.parking import RecentAccounts, RecentSettings
-from imgsync.application.survey import Survey
+from imgsync.application.survey import Survey, SurveyMemory
 from imgsync.application.work import RunTask, Worker
 from imgsync.domain.errors import ImgsyncError, StoreUrlError
 from imgsync.domain.ports.clock import Clock
 from imgsync.domain.ports.moysklad import MoySkladFactory
 from imgsync.domain.ports.pace import PaceStore
+from imgsync.domain.ports.pictures import PictureCheck
 from imgsync.domain.ports.queue import TaskQueue
 from imgsync.domain.ports.runner import TaskHandler
 from imgsync.domain.ports.storage import ContentStore
@@ -102,11 +108,19 @@ def _paces(database: Database, opened: _Opened) -> PaceStore:
 
 
 def _moysklad(config: Config, clock: Clock, paces: PaceStore, opened: _Opened) -> MoySkladFactory:
+    from imgsync.adapters.moysklad.client import HttpMoySkladFactory
+
     factory = HttpMoySkladFactory(
         config.api_url, config.download_hosts, clock, paces, config.webhook_prefixes
     )
     opened.add("the connections to MoySklad", factory.close)
     return factory
+
+
+def _pictures() -> PictureCheck:
+    from imgsync.adapters.pictures.pillow import PillowCheck
+
+    return PillowCheck()
 
 
 def _load_plugins() -> PluginRegistry:
@@ -192,12 +206,14 @@ class Container(containers.DeclarativeContainer):
     queue = providers.Singleton(_queue, config, plugins, databases, opened)
     accounts = providers.Singleton(SqlAccountRepository, database)
     settings = providers.Singleton(SqlSettingsRepository, database)
+    abilities = providers.Singleton(SqlAbilityRepository, database)
+    known_abilities = providers.Singleton(KnownAbilities, abilities)
     records = providers.Singleton(SqlSyncRecordRepository, database)
     storage = providers.Singleton(_storage, config, plugins)
     paces = providers.Singleton(_paces, database, opened)
     moysklad = providers.Singleton(_moysklad, config, clock, paces, opened)
     strategy = providers.Singleton(_strategy, config, plugins)
-    pictures = providers.Singleton(PillowCheck)
+    pictures = providers.Singleton(_pictures)
     lease = providers.Singleton(timedelta, seconds=config.provided.lease_seconds)
 
     add_account = providers.Factory(AddAccount, accounts, settings, queue, moysklad)
@@ -207,7 +223,17 @@ class Container(containers.DeclarativeContainer):
     unlink_accounts = providers.Factory(UnlinkAccounts, accounts, settings)
     change_settings = providers.Factory(ChangeSettings, accounts, settings)
     find_links = providers.Factory(FindLinks, accounts, settings)
-    survey = providers.Factory(Survey, accounts, records, moysklad, plugins.provided.entity_types)
+    surveys = providers.Singleton(SqlSurveyRepository, database)
+    survey_memory = providers.Factory(SurveyMemory, surveys, known_abilities, shared_clock)
+    survey = providers.Factory(
+        Survey,
+        accounts,
+        records,
+        moysklad,
+        plugins.provided.entity_types,
+        known_abilities,
+        survey_memory,
+    )
     enqueue = providers.Factory(Enqueue, survey, queue, config.provided.match_by)
     check = providers.Factory(Check, survey, config.provided.match_by)
     enqueue_payloads = providers.Factory(
@@ -221,6 +247,7 @@ class Container(containers.DeclarativeContainer):
     # What tasks read again and again; whoever lists or changes them reads the store.
     recent_accounts = providers.Singleton(RecentAccounts, accounts)
     recent_settings = providers.Singleton(RecentSettings, settings)
+    bulk = providers.Singleton(Bulk, known_abilities)
     sync_entity = providers.Factory(
         SyncEntity,
         recent_accounts,
@@ -233,6 +260,8 @@ class Container(containers.DeclarativeContainer):
         pictures,
         transform=plugins.provided.transform,
         listeners=plugins.provided.listeners,
+        bulk=bulk,
+        abilities=known_abilities,
     )
     services = providers.Singleton(
         Services,

@@ -197,6 +197,7 @@ _QUEUE = _Port(
         "retry": _Answer((list,), _ID),
         "prune": _Answer((int,)),
         "find": _Answer((list,), (Task,)),
+        "waiting": _Answer((set,), (str,), lambda given, keys: given.issubset(keys)),
         "counts": _Answer((dict,), (TaskStatus,)),
     },
 )

@@ -10,12 +10,15 @@ from imgsync.testing.contracts.moysklad import Backend, MoySkladContract
 from imgsync.testing.contracts.pace import PaceStoreContract
 from imgsync.testing.contracts.queue import TaskQueueContract
 from imgsync.testing.contracts.repositories import (
+    AbilityRepositoryContract,
     AccountRepositoryContract,
     SettingsRepositoryContract,
+    SurveyRepositoryContract,
     SyncRecordRepositoryContract,
 )
 from imgsync.testing.contracts.storage import ContentStoreContract
 from imgsync.testing.memory import (
+    MemoryAbilities,
     MemoryAccounts,
     MemoryContentStore,
     MemoryPaceStore,
@@ -23,6 +26,7 @@ from imgsync.testing.memory import (
     MemorySettings,
     MemoryStore,
     MemoryStoreClock,
+    MemorySurveys,
     MemoryTaskQueue,
     MemoryTempFile,
     MemoryWorkspace,
@@ -39,9 +43,11 @@ from imgsync.testing.moysklad import (
 __all__ = [
     "MEMORY_LIMITS",
     "UNLIMITED",
+    "AbilityRepositoryContract",
     "AccountRepositoryContract",
     "Backend",
     "ContentStoreContract",
+    "MemoryAbilities",
     "MemoryAccounts",
     "MemoryContentStore",
     "MemoryMoySklad",
@@ -51,6 +57,7 @@ __all__ = [
     "MemorySettings",
     "MemoryStore",
     "MemoryStoreClock",
+    "MemorySurveys",
     "MemoryTaskQueue",
     "MemoryTempFile",
     "MemoryWorkspace",
@@ -59,6 +66,7 @@ __all__ = [
     "SetClock",
     "SettingsRepositoryContract",
     "StoreClockContract",
+    "SurveyRepositoryContract",
     "SyncRecordRepositoryContract",
     "TaskQueueContract",
     "picture",

@@ -8,7 +8,7 @@ import asyncio
 import hashlib
 import json
 import uuid
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -25,11 +25,19 @@ from imgsync.domain.errors import (
     UnsafePathError,
 )
 from imgsync.domain.formats import safe_suffix
-from imgsync.domain.model import Account, AccountRole, LinkSettings, Parking, StoredLink
+from imgsync.domain.model import (
+    Abilities,
+    Account,
+    AccountRole,
+    LinkSettings,
+    Parking,
+    StoredLink,
+)
 from imgsync.domain.ports.clock import Clock
 from imgsync.domain.ports.pace import Step, T
 from imgsync.domain.ports.queue import Enqueued, NewTask
 from imgsync.domain.ports.storage import ContentKey, SharedFile, StaleFile, Turn
+from imgsync.domain.surveys import PastSurvey, SurveyKey
 from imgsync.domain.tasks import (
     CHECK_AGAIN_DELAY,
     MAX_CRASHES,
@@ -69,6 +77,8 @@ class MemoryStore:
     tasks: dict[TaskId, Task] = field(default_factory=dict)
     accounts: dict[str, Account] = field(default_factory=dict)
     parkings: dict[str, Parking] = field(default_factory=dict)
+    abilities: dict[str, Abilities] = field(default_factory=dict)
+    surveys: dict[SurveyKey, PastSurvey] = field(default_factory=dict)
     settings: dict[str, LinkSettings] = field(default_factory=dict)
     mains: dict[str, str] = field(default_factory=dict)
     records: dict[EntityKey, SyncRecord] = field(default_factory=dict)
@@ -259,6 +269,11 @@ class MemoryTaskQueue:
     async def counts(self) -> dict[TaskStatus, int]:
         await self._now()
         return {status: len(self._own(status)) for status in TaskStatus}
+
+    async def waiting(self, keys: Collection[str]) -> set[str]:
+        await self._now()
+        there = {t.dedupe_key for t in self._own(TaskStatus.PENDING, TaskStatus.PROCESSING)}
+        return {key for key in keys if key in there}
 
     async def find(
         self, status: TaskStatus | None = None, *, limit: int = 100, offset: int = 0
@@ -541,6 +556,41 @@ class MemoryAccounts:
 
 def _credentials(account: Account) -> tuple[object, ...]:
     return account.token_kind, account.secret, account.login
+
+
+class MemoryAbilities:
+    """Implements `AbilityRepository`."""
+
+    def __init__(self, store: MemoryStore | None = None) -> None:
+        self.store = MemoryStore() if store is None else store
+
+    async def get(self, account_id: str) -> Abilities:
+        await self.store.now()
+        return self.store.abilities.get(account_id, Abilities())
+
+    async def learn(self, account_id: str, shown: Abilities) -> None:
+        await self.store.now()
+        known = self.store.abilities.get(account_id, Abilities())
+        self.store.abilities[account_id] = known.with_shown(shown)
+
+    async def forget(self, account_id: str) -> None:
+        await self.store.now()
+        self.store.abilities.pop(account_id, None)
+
+
+class MemorySurveys:
+    """Implements `SurveyRepository`."""
+
+    def __init__(self, store: MemoryStore | None = None) -> None:
+        self.store = MemoryStore() if store is None else store
+
+    async def get(self, key: SurveyKey) -> PastSurvey | None:
+        await self.store.now()
+        return self.store.surveys.get(key)
+
+    async def put(self, key: SurveyKey, survey: PastSurvey) -> None:
+        await self.store.now()
+        self.store.surveys[key] = survey
 
 
 class MemorySettings:

@@ -7,9 +7,10 @@ import random
 import struct
 import uuid
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from datetime import datetime, timedelta, timezone
+from typing import Literal, TypeVar
 
 from imgsync.domain.errors import (
     ApiError,
@@ -18,12 +19,15 @@ from imgsync.domain.errors import (
     ImageError,
     ImageRejectedError,
     ImageTooLargeError,
+    ImgsyncError,
     LeaseLostError,
     NotFoundError,
+    RequestTooLargeError,
     UnavailableError,
 )
 from imgsync.domain.formats import image_format
 from imgsync.domain.model import (
+    Abilities,
     Account,
     Element,
     Entity,
@@ -31,16 +35,31 @@ from imgsync.domain.model import (
     EntityType,
     Identity,
     Keep,
+    MatchField,
     RemoteImage,
     last_segment,
 )
 from imgsync.domain.packing import RequestRoom
-from imgsync.domain.ports.moysklad import ApiLimits, ReadContent, WritePermit
+from imgsync.domain.ports.moysklad import (
+    ApiLimits,
+    BulkRoom,
+    ImageSet,
+    ReadContent,
+    WritePermit,
+)
 from imgsync.domain.ports.storage import TempFile
 
 _T = TypeVar("_T")
 HOST = "https://memory.example"
 _CHUNK_BYTES = 64 * 1024
+
+
+_MOSCOW = timezone(timedelta(hours=3))
+
+
+def moscow(moment: datetime) -> str:
+    """A time as the API writes it."""
+    return moment.astimezone(_MOSCOW).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
 
 
 class Unlimited:
@@ -65,7 +84,46 @@ def _size_of(elements: Sequence[Element]) -> int:
     return len(json.dumps(written, separators=(",", ":"))) + sum(contents)
 
 
-MEMORY_LIMITS = ApiLimits(RequestRoom(20_000_000, _size_of), 10 * 1024 * 1024, 5)
+_ENTITY_BYTES = 300
+"""Of the JSON that names an entity beside its images; more than it ever has."""
+
+
+def _size_of_sets(sets: Sequence[ImageSet]) -> int:
+    return 2 + sum(_ENTITY_BYTES + _size_of(one.elements) for one in sets)
+
+
+MEMORY_LIMITS = ApiLimits(
+    RequestRoom(20_000_000, _size_of),
+    10 * 1024 * 1024,
+    5,
+    BulkRoom(20_000_000, 100, _size_of_sets),
+)
+
+
+@dataclass
+class _Permits:
+    """Implements `WritePermit` for those of many sets together; `lost` are those without one."""
+
+    permits: Sequence[WritePermit]
+    lost: dict[int, LeaseLostError] = field(default_factory=dict)
+
+    async def confirm(self) -> float:
+        """The shortest of those that are confirmed."""
+        answers = await asyncio.gather(*map(self._ask, self.permits), return_exceptions=True)
+        shortest = []
+        for number, answer in enumerate(answers):
+            if isinstance(answer, LeaseLostError):
+                self.lost[number] = answer
+            elif isinstance(answer, BaseException):
+                raise answer
+            else:
+                shortest.append(answer)
+        return min(shortest, default=60.0)
+
+    async def _ask(self, permit: WritePermit) -> float:
+        if (seconds := await permit.confirm()) <= 0:
+            raise LeaseLostError("the permit is over")
+        return seconds
 
 
 @dataclass
@@ -75,10 +133,15 @@ class MemoryMoySklad:
     `calls` notes every call, such as ``download URL``; `request_sizes` the bytes of each list that
     was set. `fail` is asked before each call is done, and what it returns is raised.
 
+    `shown` is what its answers have shown.
+
     What the documents leave open, each as it is hoped for: `knows_lengths`, whether HEAD tells the
     size of a file; `refusal_keeps_list`, whether a list that was refused leaves the one there is,
     or none; `keeps_updated`, whether a kept image keeps its `updated`; `takes_image_bytes`, the
-    largest file it takes, whatever `limits` say; `seconds_per_write`, how long one takes.
+    largest file it takes, whatever `limits` say; `seconds_per_write`, how long one takes; `bulk`,
+    what it does with the lists of many entities; `bulk_keeps`, what with an image that one of these
+    keeps. `cdn`: host of its permanent links, '' where it gives none; `trusted`: hosts that may be
+    asked beside its own.
     """
 
     entities: dict[str, dict[str, Entity]] = field(default_factory=dict)
@@ -91,10 +154,19 @@ class MemoryMoySklad:
     keeps_updated: bool = True
     takes_image_bytes: int = 10 * 1024 * 1024
     seconds_per_write: float = 0.0
+    bulk: Literal["set", "ignored", "refused"] = "set"
+    bulk_keeps: Literal["taken", "dropped", "refused"] = "taken"
+    cdn: str = ""
+    trusted: set[str] = field(default_factory=set)
+    shown: Abilities = field(default_factory=Abilities)
     unreadable_rows: list[str] = field(default_factory=list)
     limits: ApiLimits = MEMORY_LIMITS
     page_sizes: Mapping[bool, int] = field(default_factory=lambda: {True: 100, False: 1000})
     """Entities of a page, with images and without."""
+    clock: Callable[[], datetime] | None = None
+    """The API's own; without it, no answer tells the time and nothing has a new `updated`."""
+    images_move_updated: bool = True
+    """Whether a change of images alone moves `updated`."""
     _updates: int = 0
 
     def add(
@@ -116,8 +188,16 @@ class MemoryMoySklad:
             code,
             article,
             tuple(self._store(entity_type, entity_id, n, c) for n, c in images),
+            updated=self._now() if self.clock else "",
         )
         return entity_id
+
+    def change_images(
+        self, entity_type: str, entity_id: str, images: Sequence[tuple[str, bytes]]
+    ) -> None:
+        """The list is another one, as when somebody has changed it in the program's window."""
+        stored = [self._store(entity_type, entity_id, n, c) for n, c in images]
+        self._put(entity_type, self._entity(entity_type, entity_id), stored)
 
     def images(self, entity_type: str, entity_id: str) -> list[tuple[str, bytes]]:
         """File names and bytes of the entity's images, in order."""
@@ -129,16 +209,33 @@ class MemoryMoySklad:
         return sum(noted.startswith(call) for noted in self.calls)
 
     async def list_entities(
-        self, entity_type: EntityType, *, with_images: bool, permanent_links: bool = False
+        self,
+        entity_type: EntityType,
+        *,
+        with_images: bool,
+        permanent_links: bool = False,
+        updated_since: datetime | None = None,
+        having: tuple[MatchField, Sequence[str]] | None = None,
     ) -> AsyncIterator[EntityPage]:
         size = self.page_sizes[with_images]
         entities = list(self.entities.get(entity_type.name, {}).values())
+        if updated_since is not None:
+            if entity_type.name == "contentcard":
+                raise ApiError("it has no updated")
+            since = moscow(updated_since)
+            entities = [entity for entity in entities if entity.updated >= since]
+        if having is not None:
+            field, values = having
+            entities = [entity for entity in entities if entity.key(field) in values]
         for start in range(0, len(entities), size):
             await self._begin("list_entities")
             page = entities[start : start + size]
             if not with_images:
                 page = [replace(entity, images=()) for entity in page]
-            yield EntityPage(page, [] if start else self.unreadable_rows, len(entities))
+            elif permanent_links and self.cdn:
+                page = [self._with_links(entity) for entity in page]
+            unreadable = [] if start else self.unreadable_rows
+            yield EntityPage(page, unreadable, len(entities), self.clock() if self.clock else None)
 
     async def list_images(self, entity_type: EntityType, entity_id: str) -> list[RemoteImage]:
         await self._begin("list_images")
@@ -169,6 +266,58 @@ class MemoryMoySklad:
 
         return await self._permitted(permit, write)
 
+    async def set_many(
+        self, entity_type: EntityType, sets: Sequence[ImageSet]
+    ) -> list[list[RemoteImage] | ImgsyncError]:
+        if not self.limits.bulk.holds(sets):
+            raise RequestTooLargeError("more than one request holds")
+        permits = _Permits([one.permit for one in sets])
+
+        async def write() -> list[list[RemoteImage] | ImgsyncError]:
+            sent = [one for number, one in enumerate(sets) if number not in permits.lost]
+            found = iter(await self._written_many(entity_type, sent) if sent else [])
+            return [
+                permits.lost[number] if number in permits.lost else next(found)
+                for number in range(len(sets))
+            ]
+
+        return await self._permitted(permits, write)
+
+    async def _written_many(
+        self, entity_type: EntityType, sets: Sequence[ImageSet]
+    ) -> list[list[RemoteImage] | ImgsyncError]:
+        await self._begin("set_many")
+        self.request_sizes.append(self.limits.bulk.size_of(sets))
+        if self.bulk == "refused":
+            raise ApiError("1007: the field 'images' is not known")
+        found: list[tuple[ImageSet, list[RemoteImage] | ImgsyncError]] = []
+        for one in sets:
+            try:
+                entity = self._entity(entity_type.name, one.entity_id)
+                if self.bulk == "ignored":
+                    found.append((one, list(entity.images)))
+                    continue
+                elements = self._bulk_elements(one.elements)
+                found.append((one, await self._written(entity_type, entity, elements, one.read)))
+            except (ImageRejectedError, NotFoundError) as error:
+                found.append((one, error))
+        # Nothing is done before the whole request has come.
+        for one, images in found if self.bulk == "set" else []:
+            entity_id = one.entity_id
+            if isinstance(images, list):
+                self._replace(entity_type, self._entity(entity_type.name, entity_id), images)
+            elif isinstance(images, ImageRejectedError) and not self.refusal_keeps_list:
+                self._replace(entity_type, self._entity(entity_type.name, entity_id), [])
+        return [images for _, images in found]
+
+    def _bulk_elements(self, elements: Sequence[Element]) -> Sequence[Element]:
+        if self.bulk_keeps == "taken":
+            return elements
+        uploads = [element for element in elements if not isinstance(element, Keep)]
+        if self.bulk_keeps == "refused" and len(uploads) != len(elements):
+            raise ImageRejectedError("51001")
+        return uploads
+
     async def delete_images(
         self,
         entity_type: EntityType,
@@ -188,10 +337,16 @@ class MemoryMoySklad:
 
         await self._permitted(permit, write)
 
+    def trust(self, hosts: Collection[str]) -> None:
+        self.trusted.update(hosts)
+
     async def content_length(self, url: str) -> int | None:
         await self._begin(f"content_length {url}")
         content = self._blob(url)
-        return len(content) if self.knows_lengths and content is not None else None
+        if content is None:
+            return None
+        self._show(Abilities(head=self.knows_lengths))
+        return len(content) if self.knows_lengths else None
 
     async def download(
         self,
@@ -199,6 +354,8 @@ class MemoryMoySklad:
         create: Callable[[], Awaitable[TempFile]],
         max_bytes: int,
         size: int | None = None,
+        *,
+        is_permanent: bool = False,
     ) -> TempFile:
         await self._begin(f"download {url}")
         content = self._blob(url)
@@ -248,9 +405,15 @@ class MemoryMoySklad:
             if image_format(content) is None:
                 raise ImageRejectedError("51002")
             if len(content) > self.takes_image_bytes:
+                self._show(Abilities(refused_image_bytes=len(content)))
                 raise ImageRejectedError("51004")
             images.append(self._store(entity_type.name, entity.id, element.filename, content))
+        uploaded = [e.size for e in elements if not isinstance(e, Keep)]
+        self._show(Abilities(accepted_image_bytes=max(uploaded, default=None)))
         return images
+
+    def _show(self, shown: Abilities) -> None:
+        self.shown = self.shown.with_shown(shown)
 
     async def _begin(self, call: str) -> None:
         await asyncio.sleep(0)
@@ -267,7 +430,16 @@ class MemoryMoySklad:
     def _replace(
         self, entity_type: EntityType, entity: Entity, images: Sequence[RemoteImage]
     ) -> None:
-        self.entities[entity_type.name][entity.id] = replace(entity, images=tuple(images))
+        self._put(entity_type.name, entity, images)
+
+    def _put(self, entity_type: str, entity: Entity, images: Sequence[RemoteImage]) -> None:
+        moves = self.clock is not None and self.images_move_updated
+        updated = self._now() if moves else entity.updated
+        changed = replace(entity, images=tuple(images), updated=updated)
+        self.entities[entity_type][entity.id] = changed
+
+    def _now(self) -> str:
+        return moscow(self.clock()) if self.clock else "2026-01-01 00:00:00.000"
 
     def _kept(self, image: RemoteImage) -> RemoteImage:
         if self.keeps_updated:
@@ -286,12 +458,24 @@ class MemoryMoySklad:
             f"{HOST}/entity/{entity_type}/{entity_id}/images/{image_id}",
             filename,
             len(content),
-            "2026-01-01 00:00:00.000",
+            self._now(),
             f"{HOST}/download/{image_id}",
         )
 
+    def _with_links(self, entity: Entity) -> Entity:
+        """The entity as an answer tells it that gives permanent links, and so names their host."""
+        images = tuple(
+            replace(image, permanent_href=f"https://{self.cdn}/{image.id}")
+            for image in entity.images
+        )
+        if images:
+            self._show(Abilities(permanent_links=True, permanent_hosts=frozenset({self.cdn})))
+            self.trust({self.cdn})
+        return replace(entity, images=images)
+
     def _blob(self, url: str) -> bytes | None:
-        if not url.startswith(f"{HOST}/"):
+        hosts = (HOST, *(f"https://{host}" for host in self.trusted))
+        if not url.startswith(tuple(f"{host}/" for host in hosts)):
             raise ForbiddenUrlError("it is on another host")
         return self.blobs.get(last_segment(url))
 

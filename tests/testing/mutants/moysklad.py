@@ -1,24 +1,34 @@
 """Accounts of MoySklad in memory that break one sentence of their port each."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
-from imgsync.domain.errors import ImageError, NotFoundError, UnavailableError
-from imgsync.domain.model import EntityPage, EntityType, RemoteImage
-from imgsync.domain.ports.moysklad import WritePermit
+from imgsync.domain.errors import ImageError, ImgsyncError, NotFoundError, UnavailableError
+from imgsync.domain.model import (
+    Abilities,
+    Element,
+    EntityPage,
+    EntityType,
+    RemoteImage,
+    Upload,
+)
+from imgsync.domain.ports.moysklad import ImageSet, WritePermit
 from imgsync.domain.ports.storage import TempFile
 from imgsync.testing import UNLIMITED, MemoryMoySklad
 from tests.testing.mutants.registry import mutant
+
+Results = list[list[RemoteImage] | ImgsyncError]
 
 
 @mutant("test_every_entity_comes_once_in_pages")
 class LastPageTwice(MemoryMoySklad):
     async def list_entities(
-        self, entity_type: EntityType, *, with_images: bool, permanent_links: bool = False
+        self, entity_type: EntityType, *, with_images: bool, **options: Any
     ) -> AsyncIterator[EntityPage]:
         page = None
-        async for page in super().list_entities(entity_type, with_images=with_images):
+        async for page in super().list_entities(entity_type, with_images=with_images, **options):
             yield page
         if page:
             yield page
@@ -27,9 +37,46 @@ class LastPageTwice(MemoryMoySklad):
 @mutant("test_images_come_only_where_they_are_asked_for")
 class ImagesUnasked(MemoryMoySklad):
     def list_entities(
-        self, entity_type: EntityType, *, with_images: bool, permanent_links: bool = False
+        self, entity_type: EntityType, *, with_images: bool, **options: Any
     ) -> AsyncIterator[EntityPage]:
-        return super().list_entities(entity_type, with_images=True)
+        return super().list_entities(entity_type, with_images=True, **options)
+
+
+@mutant("test_permanent_links_come_where_they_are_asked_for")
+class LinksUnasked(MemoryMoySklad):
+    def list_entities(
+        self, entity_type: EntityType, *, with_images: bool, **options: Any
+    ) -> AsyncIterator[EntityPage]:
+        options["permanent_links"] = True
+        return super().list_entities(entity_type, with_images=with_images, **options)
+
+
+@mutant("test_permanent_links_come_where_they_are_asked_for")
+class HostUntold(MemoryMoySklad):
+    async def list_entities(
+        self, entity_type: EntityType, *, with_images: bool, **options: Any
+    ) -> AsyncIterator[EntityPage]:
+        async for page in super().list_entities(entity_type, with_images=with_images, **options):
+            self.shown = Abilities()
+            yield page
+
+
+@mutant("test_permanent_links_come_where_they_are_asked_for")
+class LinksOfNoUse(MemoryMoySklad):
+    def trust(self, hosts: Collection[str]) -> None:
+        """Forgotten at once."""
+
+
+@mutant("test_a_foreign_host_is_forbidden")
+class TrustsAllOnceItTrustsOne(MemoryMoySklad):
+    def trust(self, hosts: Collection[str]) -> None:
+        super().trust({*hosts, "evil.example"})
+
+
+@mutant("test_a_foreign_host_is_forbidden")
+class TrustsEachPort(MemoryMoySklad):
+    def trust(self, hosts: Collection[str]) -> None:
+        super().trust({*hosts, *(f"{host}:22" for host in hosts)})
 
 
 @mutant("test_images_are_listed_in_order")
@@ -112,6 +159,8 @@ class _Downloads(MemoryMoySklad):
         create: Callable[[], Awaitable[TempFile]],
         max_bytes: int,
         size: int | None = None,
+        *,
+        is_permanent: bool = False,
     ) -> TempFile:
         return await self.wrong(url, create, max_bytes, size)
 
@@ -164,3 +213,150 @@ class EveryImageIsNew(MemoryMoySklad):
         self.number += 1
         stored = super()._store(entity_type, entity_id, filename, content)
         return replace(stored, href=f"{stored.href}{self.number}")
+
+
+class _ManyMutant(MemoryMoySklad):
+    """Does something else with many lists than with one; the results come through `many`."""
+
+    async def set_many(self, entity_type: EntityType, sets: Sequence[ImageSet]) -> Results:
+        return await self.many(entity_type, sets)
+
+    async def many(self, entity_type: EntityType, sets: Sequence[ImageSet]) -> Results:
+        return await super().set_many(entity_type, sets)
+
+
+@mutant("test_many_lists_are_set_in_order")
+class AnswersBackwards(_ManyMutant):
+    async def many(self, entity_type: EntityType, sets: Sequence[ImageSet]) -> Results:
+        return (await super().many(entity_type, sets))[::-1]
+
+
+@mutant("test_many_lists_are_set_in_order")
+class ForgetsWhatManyKeep(MemoryMoySklad):
+    def _bulk_elements(self, elements: Sequence[Element]) -> Sequence[Element]:
+        return [element for element in elements if isinstance(element, Upload)]
+
+
+@mutant("test_an_empty_list_of_many_removes_all")
+class LeavesOutEmptyLists(_ManyMutant):
+    async def many(self, entity_type: EntityType, sets: Sequence[ImageSet]) -> Results:
+        await super().many(entity_type, [one for one in sets if one.elements])
+        return [[] for _ in sets]
+
+
+@mutant("test_what_is_refused_costs_only_itself")
+class OneRefusalIsAll(_ManyMutant):
+    async def many(self, entity_type: EntityType, sets: Sequence[ImageSet]) -> Results:
+        found = await super().many(entity_type, sets)
+        for result in found:
+            if isinstance(result, ImgsyncError):
+                raise result
+        return found
+
+
+@mutant("test_what_is_refused_costs_only_itself")
+class RefusedAreLeftOut(_ManyMutant):
+    async def many(self, entity_type: EntityType, sets: Sequence[ImageSet]) -> Results:
+        found = await super().many(entity_type, sets)
+        return [result for result in found if isinstance(result, list)]
+
+
+@mutant("test_more_lists_than_there_is_room_for_are_not_sent")
+class TakesAnyNumber(_ManyMutant):
+    async def many(self, entity_type: EntityType, sets: Sequence[ImageSet]) -> Results:
+        half = len(sets) // 2
+        if half == 0:
+            return await super().many(entity_type, sets)
+        return [
+            *await self.many(entity_type, sets[:half]),
+            *await self.many(entity_type, sets[half:]),
+        ]
+
+
+@mutant("test_each_of_many_lists_has_its_permit_confirmed")
+class AsksTheFirstOnly(_ManyMutant):
+    async def many(self, entity_type: EntityType, sets: Sequence[ImageSet]) -> Results:
+        return await super().many(
+            entity_type,
+            [replace(one, permit=UNLIMITED) if n else one for n, one in enumerate(sets)],
+        )
+
+
+@mutant("test_many_permits_are_confirmed_side_by_side")
+class AsksInTurn(_ManyMutant):
+    async def many(self, entity_type: EntityType, sets: Sequence[ImageSet]) -> Results:
+        for one in sets:
+            await one.permit.confirm()
+        return await super().many(entity_type, sets)
+
+
+@mutant("test_of_many_lists_those_without_a_permit_are_left_out")
+class OneLostIsAllLost(_ManyMutant):
+    async def many(self, entity_type: EntityType, sets: Sequence[ImageSet]) -> Results:
+        for one in sets:
+            await one.permit.confirm()
+        return await super().many(entity_type, sets)
+
+
+@mutant("test_of_many_lists_those_without_a_permit_are_left_out")
+class SendsTheLostToo(_ManyMutant):
+    async def many(self, entity_type: EntityType, sets: Sequence[ImageSet]) -> Results:
+        found = await super().many(entity_type, sets)
+        sent = await super().many(entity_type, [replace(one, permit=UNLIMITED) for one in sets])
+        return [
+            one if isinstance(one, ImgsyncError) else two
+            for one, two in zip(found, sent, strict=True)
+        ]
+
+
+@mutant("test_many_lists_that_outlast_the_shortest_permit_are_broken_off")
+class TheLongestPermitCounts(_ManyMutant):
+    async def many(self, entity_type: EntityType, sets: Sequence[ImageSet]) -> Results:
+        for one in sets:
+            await one.permit.confirm()
+        return await super().many(entity_type, [replace(one, permit=UNLIMITED) for one in sets])
+
+
+@mutant("test_the_sizes_of_images_are_shown")
+class ShowsWhatWasSent(_ManyMutant):
+    async def many(self, entity_type: EntityType, sets: Sequence[ImageSet]) -> Results:
+        sizes = [e.size for one in sets for e in one.elements if isinstance(e, Upload)]
+        self._show(Abilities(accepted_image_bytes=max(sizes, default=None)))
+        return await super().many(entity_type, sets)
+
+
+@mutant("test_lengths_that_are_told_are_shown")
+class ShowsThatSomethingIsGone(MemoryMoySklad):
+    async def content_length(self, url: str) -> int | None:
+        length = await super().content_length(url)
+        self._show(Abilities(head=length is not None))
+        return length
+
+
+@mutant("test_entities_can_be_asked_for_by_the_values_of_a_field")
+class OnlyTheFirstValue(MemoryMoySklad):
+    def list_entities(
+        self, entity_type: EntityType, *, with_images: bool, **options: Any
+    ) -> AsyncIterator[EntityPage]:
+        if having := options.get("having"):
+            options["having"] = (having[0], having[1][:1])
+        return super().list_entities(entity_type, with_images=with_images, **options)
+
+
+@mutant("test_entities_can_be_asked_for_by_when_they_changed")
+class WhateverHasChanged(MemoryMoySklad):
+    def list_entities(
+        self, entity_type: EntityType, *, with_images: bool, **options: Any
+    ) -> AsyncIterator[EntityPage]:
+        options.pop("updated_since", None)
+        return super().list_entities(entity_type, with_images=with_images, **options)
+
+
+@mutant("test_entities_can_be_asked_for_by_when_they_changed")
+class ChangesInTheWrongZone(MemoryMoySklad):
+    def list_entities(
+        self, entity_type: EntityType, *, with_images: bool, **options: Any
+    ) -> AsyncIterator[EntityPage]:
+        if since := options.get("updated_since"):
+            options["updated_since"] = since + timedelta(hours=3)
+        return super().list_entities(entity_type, with_images=with_images, **options)

@@ -1,7 +1,7 @@
 """Queues in memory that break one sentence of the port `TaskQueue` each."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -416,6 +416,31 @@ class FreedIsNotChecked(MemoryTaskQueue):
 class CountsWhatThereIs(MemoryTaskQueue):
     async def counts(self) -> dict[TaskStatus, int]:
         return {status: n for status, n in (await super().counts()).items() if n}
+
+
+class _Waits(MemoryTaskQueue):
+    statuses: Sequence[TaskStatus] = tuple(TaskStatus)
+
+    async def waiting(self, keys: Collection[str]) -> set[str]:
+        there = {task.dedupe_key for task in self._own(*self.statuses)}
+        return {key for key in keys if key in there}
+
+
+@mutant("test_keys_of_tasks_that_wait_or_run_are_told")
+class EndedTasksWait(_Waits):
+    pass
+
+
+@mutant("test_keys_of_tasks_that_wait_or_run_are_told")
+class RunningTasksDoNotWait(_Waits):
+    statuses = (TaskStatus.PENDING,)
+
+
+@mutant("test_keys_of_tasks_that_wait_or_run_are_told")
+class EveryKeyThatWaits(MemoryTaskQueue):
+    async def waiting(self, keys: Collection[str]) -> set[str]:
+        waiting = self._own(TaskStatus.PENDING, TaskStatus.PROCESSING)
+        return {task.dedupe_key for task in waiting if task.dedupe_key is not None}
 
 
 @mutant("test_find_is_newest_first_with_pages")

@@ -7,8 +7,23 @@ from typing import Any
 
 from imgsync.domain.diff import EntityKey, SyncRecord
 from imgsync.domain.errors import AlreadyLinkedError, StoreError
-from imgsync.domain.model import Account, AccountRole, LinkSettings, Parking, StoredLink
-from imgsync.testing import MemoryAccounts, MemoryRecords, MemorySettings, MemoryStoreClock
+from imgsync.domain.model import (
+    Abilities,
+    Account,
+    AccountRole,
+    LinkSettings,
+    Parking,
+    StoredLink,
+)
+from imgsync.domain.surveys import PastSurvey, SurveyKey
+from imgsync.testing import (
+    MemoryAbilities,
+    MemoryAccounts,
+    MemoryRecords,
+    MemorySettings,
+    MemoryStoreClock,
+    MemorySurveys,
+)
 from tests.testing.mutants.registry import mutant
 
 
@@ -128,6 +143,73 @@ class ParkedByTheHostsTime(MemoryAccounts):
 class AccountsWithoutFault(MemoryAccounts):
     async def all(self) -> list[Account]:
         return list(self.store.accounts.values())
+
+
+@mutant("test_of_an_unknown_account_nothing_is_known")
+class AllAccountsAreAlike(MemoryAbilities):
+    async def get(self, account_id: str) -> Abilities:
+        return next(iter(self.store.abilities.values()), Abilities())
+
+
+@mutant("test_what_is_learnt_is_stored_whole")
+class NoIsNotKnown(MemoryAbilities):
+    async def learn(self, account_id: str, shown: Abilities) -> None:
+        await super().learn(account_id, replace(shown, head=shown.head or None))
+
+
+@mutant("test_what_is_learnt_is_stored_whole")
+class RememberedByOneHost(MemoryAbilities):
+    mine: Abilities | None = None
+
+    async def learn(self, account_id: str, shown: Abilities) -> None:
+        self.mine = (self.mine or Abilities()).with_shown(shown)
+
+    async def get(self, account_id: str) -> Abilities:
+        return self.mine or await super().get(account_id)
+
+
+@mutant("test_what_is_learnt_is_added")
+class KnowsTheLastOnly(MemoryAbilities):
+    async def learn(self, account_id: str, shown: Abilities) -> None:
+        await self.store.now()
+        self.store.abilities[account_id] = shown
+
+
+@mutant("test_what_is_learnt_is_added")
+class TheFirstWordCounts(MemoryAbilities):
+    async def learn(self, account_id: str, shown: Abilities) -> None:
+        known = await self.get(account_id)
+        self.store.abilities[account_id] = shown.with_shown(known)
+
+
+@mutant("test_what_others_learn_at_the_same_time_is_not_lost")
+class ReadsAndWritesLater(MemoryAbilities):
+    async def learn(self, account_id: str, shown: Abilities) -> None:
+        known = await self.get(account_id)
+        await self.store.now()
+        self.store.abilities[account_id] = known.with_shown(shown)
+
+
+@mutant("test_what_is_forgotten_is_not_known")
+class ForgetsNothing(MemoryAbilities):
+    async def forget(self, account_id: str) -> None:
+        await self.store.now()
+
+
+@mutant("test_what_is_forgotten_is_not_known")
+class ForgetsAll(MemoryAbilities):
+    async def forget(self, account_id: str) -> None:
+        await self.store.now()
+        self.store.abilities.clear()
+
+
+@mutant("test_a_store_that_cannot_be_used_is_a_store_error")
+class NothingKnownAtAFault(MemoryAbilities):
+    async def get(self, account_id: str) -> Abilities:
+        try:
+            return await super().get(account_id)
+        except StoreError:
+            return Abilities()
 
 
 @mutant("test_settings_are_off_by_default")
@@ -267,3 +349,31 @@ class GoesBack(MemoryStoreClock):
     async def now(self) -> datetime:
         self.last = (self.last or await super().now()) - timedelta(seconds=1)
         return datetime.fromisoformat(self.last.isoformat())
+
+
+@mutant("test_a_survey_is_kept_whole_beside_the_others")
+class OneSurveyOfAMain(MemorySurveys):
+    async def put(self, key: SurveyKey, survey: PastSurvey) -> None:
+        await super().put(replace(key, child_account_id=""), survey)
+
+    async def get(self, key: SurveyKey) -> PastSurvey | None:
+        return await super().get(replace(key, child_account_id=""))
+
+
+@mutant("test_a_survey_is_kept_whole_beside_the_others")
+class ForgetsWhatWasSeen(MemorySurveys):
+    async def put(self, key: SurveyKey, survey: PastSurvey) -> None:
+        await super().put(key, replace(survey, seen=b""))
+
+
+@mutant("test_a_later_survey_takes_the_place_of_the_earlier")
+class TheFirstSurveyStays(MemorySurveys):
+    async def put(self, key: SurveyKey, survey: PastSurvey) -> None:
+        await super().put(key, await self.get(key) or survey)
+
+
+@mutant("test_a_later_survey_takes_the_place_of_the_earlier")
+class TheLatestSurveyStays(MemorySurveys):
+    async def put(self, key: SurveyKey, survey: PastSurvey) -> None:
+        was = await self.get(key)
+        await super().put(key, was if was and was.began > survey.began else survey)

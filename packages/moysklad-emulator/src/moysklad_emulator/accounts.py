@@ -93,7 +93,8 @@ class EmulatedEntity:
 
     A content card has no `external_code`, `code`, `article`. `objects`: fields that are objects
     or arrays, as they were sent; an entity among them stands for its meta, None for some meta.
-    `nulls`: paths of `NULLABLE` that its document gives as null.
+    `nulls`: paths of `NULLABLE` that its document gives as null. `folder`: path of its product
+    folder, such as ``Light/Lamps``, '' for none.
     """
 
     id: str
@@ -110,6 +111,7 @@ class EmulatedEntity:
     nulls: frozenset[str] = frozenset()
     updated: str = field(default_factory=now_text)
     images: tuple[StoredImage, ...] = ()
+    folder: str = ""
 
     def values(self) -> dict[str, str | bool | None]:
         """The stored values by their names in the API."""
@@ -242,15 +244,16 @@ class EmulatedAccount:
         images: Iterable[SeedImage] = (),
         objects: Mapping[str, Any] | None = None,
         nulls: Iterable[str] = (),
+        folder: str = "",
         id: str | None = None,  # noqa: A002 (the field's name in the API)
     ) -> EmulatedEntity:
         """Adds an entity with images, to which no limit applies. `name` None is a null name.
 
         A content card gets what it must have: its name as that of its content, and the ids of an
-        assortment and a sale platform, unless `objects` has them. ValueError on a bad type, id,
-        field or path.
+        assortment and a sale platform, unless `objects` has them. `folder`: path of its product
+        folder, which is there by being named. ValueError on a bad type, id, field or path.
         """
-        self._check_new(type_name, external_code, code, article, archived)
+        self._check_new(type_name, external_code, code, article, archived, folder)
         null_paths = frozenset(nulls) | ({"name"} if name is None else set())
         if unknown := null_paths - NULLABLE:
             raise ValueError(f"'{min(unknown)}' is never null")
@@ -266,6 +269,7 @@ class EmulatedAccount:
             ui_uuid=ui_uuid,
             objects=dict(objects or {}),
             nulls=null_paths,
+            folder=folder,
         )
         new = [NewImage.create(filename, content) for filename, content in images]
         self._fill(entity)
@@ -373,6 +377,7 @@ class EmulatedAccount:
         code: str | None,
         article: str | None,
         archived: bool,
+        folder: str,
     ) -> None:
         if type_name not in self._limits.max_images or type_name not in RULES:
             raise ValueError(f"unknown entity type '{type_name}'")
@@ -385,6 +390,10 @@ class EmulatedAccount:
         for name, value in given.items():
             if value is not None and name not in RULES[type_name].values:
                 raise ValueError(f"a {type_name} has no {name}")
+        if folder and not RULES[type_name].has_folder:
+            raise ValueError(f"a {type_name} has no folder")
+        if folder and not all(part.strip() for part in folder.split("/")):
+            raise ValueError(f"folder '{folder}' is no path such as 'Light/Lamps'")
 
     def _fill(self, entity: EmulatedEntity) -> None:
         """Gives an entity what the API would give it."""

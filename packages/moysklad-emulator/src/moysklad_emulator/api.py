@@ -133,14 +133,16 @@ class Api:
         """Creates and updates entities: those with a meta exist.
 
         Each element of the answer to an array is an entity or an error; with an error among them
-        the status is 400, and what succeeded stays done.
+        the status is that of the dialect, and what succeeded stays done. `expand` works on an array
+        as on a list: where neither its elements nor `limit` (1000 by default) are more than 100.
         """
         type_name = self._type(request)
         check_parameters(request.query_params, ENTITY_PARAMETERS)
         data = await read_json(request, self._limits)
-        view = parse_view(
-            request.query_params, self._limits, len(data) if isinstance(data, list) else 1
-        )
+        size = 1
+        if isinstance(data, list):
+            size = max(len(data), parse_page(request.query_params, self._limits).limit)
+        view = parse_view(request.query_params, self._limits, size)
         documents, editor = self._documents(request, view), self._editor(request)
         if not isinstance(data, list):
             entity = await asyncio.to_thread(editor.element, type_name, data, bulk=False)
@@ -149,7 +151,7 @@ class Api:
         def change(item: Any) -> Any:
             return documents.entity(editor.element(type_name, item, bulk=True))
 
-        return await _answer_each(data, change)
+        return await _answer_each(data, change, self._dialect.bulk_error_status)
 
     async def put_entity(self, request: Request) -> Response:
         entity = self._entity(request)
@@ -185,7 +187,7 @@ class Api:
             account.delete_entity(entity)
             return {"info": f"'{type_name}' {entity_id} is deleted"}
 
-        return await _answer_each(data, delete)
+        return await _answer_each(data, delete, self._dialect.bulk_error_status)
 
     async def list_images(self, request: Request) -> Response:
         """expand=images changes nothing here, but the vendor's own client sends it."""
@@ -301,7 +303,7 @@ def _route(method: str, path: str, handler: Callable[[Request], Awaitable[Respon
     return route
 
 
-async def _answer_each(data: list[Any], work: Callable[[Any], Any]) -> Response:
+async def _answer_each(data: list[Any], work: Callable[[Any], Any], error_status: int) -> Response:
     """The results of `work`, or errors, in the order of the elements."""
     answers, status = [], 200
     for item in data:
@@ -309,7 +311,7 @@ async def _answer_each(data: list[Any], work: Callable[[Any], Any]) -> Response:
             answers.append(await asyncio.to_thread(work, item))
         except ApiError as error:
             answers.append(error.body())
-            status = 400
+            status = error_status
     return json_answer(answers, status)
 
 

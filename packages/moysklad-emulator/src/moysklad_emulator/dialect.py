@@ -32,6 +32,10 @@ class Dialect:
     bulk_images: Literal["set", "ignored", "refused"] = _choice("set", "ignored", "refused")
     """What an array of entities does with their "images": it is documented in parts only."""
 
+    bulk_error_status: Literal[400, 200] = _choice(400, 200)
+    """Status of the answer to an array of entities that has errors beside entities. No source
+    says."""
+
     keep_in_entities: bool = _choice(True, False)
     """Whether "images" inside an entity may keep an image by its meta, as `…/images` does; else
     such an element lacks a content (51001). No source says."""

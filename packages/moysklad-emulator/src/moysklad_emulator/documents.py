@@ -57,6 +57,11 @@ class Documents:
             document["updated"] = entity.updated
         values = entity.values()
         document |= {name: value for name, value in values.items() if value is not None}
+        if RULES[entity.type].has_folder:
+            document["pathName"] = entity.folder
+            if entity.folder:
+                folder_id = str(uuid.uuid5(uuid.UUID(self._account.id), entity.folder))
+                document["productFolder"] = {"meta": self._meta("productfolder", folder_id)}
         objects = entity.objects.items()
         return document | {name: self._object(entity, name, value) for name, value in objects}
 

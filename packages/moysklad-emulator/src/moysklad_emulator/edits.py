@@ -73,7 +73,8 @@ class EntityEditor:
 
     def _fields(self, type_name: str, item: Mapping[str, Any]) -> dict[str, Any]:
         rules = RULES[type_name]
-        refuse_unknown(item, _READ_ONLY | rules.objects | set(rules.values) | {"images"})
+        read_only = _READ_ONLY | ({"pathName"} if rules.has_folder else frozenset())
+        refuse_unknown(item, read_only | rules.objects | set(rules.values) | {"images"})
         fields = {name: item[name] for name in item if rules.has(name)}
         for name, value in fields.items():
             if name in rules.values:

@@ -17,7 +17,8 @@ _GOODS = {
     "description": str,
     "archived": bool,
 }
-_GOODS_FILTERS = dict.fromkeys(("id", "accountId", *_GOODS), _EQUALITY) | {"updated": _ORDER}
+_VARIANT_FILTERS = dict.fromkeys(("id", "accountId", *_GOODS), _EQUALITY) | {"updated": _ORDER}
+_GOODS_FILTERS = _VARIANT_FILTERS | {"pathName": _EQUALITY}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,8 @@ class EntityRules:
     `values`: stored values and their Python types. `objects`: objects and arrays that are stored
     as they come. `required`: what a new entity must have. `frozen`: what may be set only then.
     `filters`: fields that `filter` takes and their operators (the operators of likeness are not
-    played). `has_updated`: whether answers tell `updated`.
+    played). `has_updated`: whether answers tell `updated`; `has_folder`: whether they tell the
+    product folder. A variant tells none: its product does.
     """
 
     values: Mapping[str, type]
@@ -36,17 +38,18 @@ class EntityRules:
     required: frozenset[str] = frozenset({"name"})
     frozen: frozenset[str] = field(default_factory=frozenset)
     has_updated: bool = True
+    has_folder: bool = False
 
     def has(self, name: str) -> bool:
         return name in self.values or name in self.objects
 
 
 RULES: Mapping[str, EntityRules] = {
-    "product": EntityRules(_GOODS, _GOODS_FILTERS),
-    "bundle": EntityRules(_GOODS, _GOODS_FILTERS, frozenset({"components"})),
+    "product": EntityRules(_GOODS, _GOODS_FILTERS, has_folder=True),
+    "bundle": EntityRules(_GOODS, _GOODS_FILTERS, frozenset({"components"}), has_folder=True),
     "variant": EntityRules(
         _GOODS,
-        _GOODS_FILTERS,
+        _VARIANT_FILTERS,
         objects=frozenset({"product", "characteristics"}),
         required=frozenset({"product", "characteristics"}),
     ),

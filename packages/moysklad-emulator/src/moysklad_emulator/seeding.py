@@ -63,6 +63,7 @@ class SeedEntity(_Model):
     article: str | None = None
     description: str | None = None
     archived: bool = False
+    folder: str = ""
     objects: dict[str, Any] = {}
     nulls: list[str] = []
     ui_uuid: str | None = None

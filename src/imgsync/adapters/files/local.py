@@ -33,6 +33,9 @@ _log = logging.getLogger(__name__)
 
 _PIECE_BYTES = 192 * 1024
 """Bytes that one hop to a thread reads or writes; of a read piece no base64 is left over."""
+_KEPT_BYTES = 64 * 1024
+"""A file that is no larger is kept in memory too until its workspace is left: it is read three
+times, and a hop to a thread costs as much as to decode a picture of this size."""
 
 _BEAT_SECONDS = STILL_SECONDS / 6
 _LOCK_NAME = ".lock"
@@ -117,8 +120,14 @@ class LocalContentStore:
         if not self._root.is_dir():
             return
         for folder in self._root.iterdir():
-            if _WORKSPACE.fullmatch(folder.name) and not folder.is_symlink():
-                yield folder
+            with suppress(FileNotFoundError):
+                # In a common folder there may be those of another user, whose worker cleans them.
+                if _WORKSPACE.fullmatch(folder.name) and _is_own_folder(folder):
+                    yield folder
+
+
+def _is_own_folder(folder: Path) -> bool:
+    return not folder.is_symlink() and folder.lstat().st_uid == os.geteuid()
 
 
 def _left_over_in(folder: Path) -> list[Path]:
@@ -181,7 +190,8 @@ class LocalWorkspace:
             await self.pass_turn(source)
 
     async def pass_turn(self, source: ContentKey) -> None:
-        await asyncio.to_thread(self._pass_turn, source)
+        if source in self._turns:  # to share has ended it
+            await asyncio.to_thread(self._pass_turn, source)
 
     async def remove(self) -> None:
         """Closes the files and deletes the folder."""
@@ -208,6 +218,8 @@ class LocalWorkspace:
     def _acquire(self, source: ContentKey, key: str) -> SharedFile | Turn:
         with self._change, _room_for(self._folder):
             self._make()
+            if not self._shared.is_ours():
+                return Turn.OURS
             if found := self._hold(source, key):
                 return found
             turn = _with_room(lambda: self._shared.take_turn(source), self._shared, 1)
@@ -232,10 +244,10 @@ class LocalWorkspace:
         path = self._folder / key
         with self._change:
             try:
-                if not self._removed:
+                if not self._removed and self._shared.is_ours():
                     put = partial(self._shared.put, source, entry, path)
                     _with_room(put, self._shared, entry.size)
-            except (OSError, NoRoomError) as error:  # the task has its file all the same
+            except OSError as error:  # the task has its file all the same
                 _log.warning("a downloaded image could not be kept for others: %s", error)
             finally:
                 self._end_turn(source)
@@ -308,6 +320,7 @@ class LocalTempFile:
         self._gathered: list[bytes] = []
         self._gathered_size = 0
         self._whole = False
+        self._kept: bytes | None = None
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         self._file = io.FileIO(descriptor, "wb")
         # Keeps a close apart from the write of a task that is cancelled.
@@ -337,8 +350,11 @@ class LocalTempFile:
 
     async def close(self) -> None:
         if not self._whole:
-            await asyncio.to_thread(self._finish, self._take())
+            rest = self._take()
+            await asyncio.to_thread(self._finish, rest)
             self._whole = True
+            if len(rest) == self._size <= _KEPT_BYTES:
+                self._kept = rest
 
     async def discard(self) -> None:
         self._forget()
@@ -348,10 +364,11 @@ class LocalTempFile:
     def read(self) -> AsyncIterator[bytes]:
         if not self._whole:
             raise ValueError("the file is not closed yet")
-        return _pieces(self._path)
+        return _pieces(self._path) if self._kept is None else _piece_of(self._kept)
 
     def abandon(self) -> None:
         """Closes the file, whole or not."""
+        self._kept = None
         with suppress(OSError), self._using:  # what a full disk says of it does not matter
             self._file.close()
 
@@ -387,6 +404,11 @@ async def _pieces(path: Path) -> AsyncIterator[bytes]:
         if len(piece) < _PIECE_BYTES:
             return
         offset += len(piece)
+
+
+async def _piece_of(kept: bytes) -> AsyncIterator[bytes]:
+    if kept:
+        yield kept
 
 
 def _piece(path: Path, offset: int) -> bytes:

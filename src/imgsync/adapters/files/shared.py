@@ -7,6 +7,7 @@ file or not at all, what a task has in use is linked into its own folder, and a 
 import errno
 import fcntl
 import hashlib
+import logging
 import os
 import re
 import shutil
@@ -22,10 +23,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import BinaryIO, TypeVar
 
-from imgsync.domain.errors import NoRoomError
 from imgsync.domain.ports.storage import ContentKey, StaleFile
 
 _T = TypeVar("_T")
+_log = logging.getLogger(__name__)
 FOLDER = "imgsync-content"
 STILL_SECONDS = 30.0
 """A turn that was not touched for so long is that of a process that stands still."""
@@ -71,6 +72,7 @@ class _Used:
 
 class SharedFolder:
     """Shared files below `root`; those that nobody holds go once there are more than `max_bytes`.
+    Whoever gives or takes them asks `is_ours` before.
 
     The limit is looked at whenever a sixteenth of it has come in through this object.
     """
@@ -80,14 +82,33 @@ class SharedFolder:
         self._folder = root / FOLDER
         self._max_bytes = max_bytes
         self._come: int | None = None
+        self._has_told = False
         self._counting = threading.Lock()
+
+    def is_ours(self) -> bool:
+        """Whether it may be used. The temp folder may be open to others, who must not bring
+        pictures in: one that another made first, or may write to, is left alone."""
+        try:
+            seen = self._folder.lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            return True
+        private = stat.S_ISDIR(seen.st_mode) and not seen.st_mode & 0o022
+        if private and seen.st_uid == os.geteuid():
+            return True
+        if not self._has_told:
+            self._has_told = True
+            _log.warning(
+                "%s is not this user's alone and is left alone: every task downloads its images "
+                "for itself",
+                self._folder,
+            )
+        return False
 
     # --- content
 
     def link(self, source: ContentKey, to: Path) -> Entry | None:
         """Gives the content of a source the name `to` too, once its bytes have been looked at.
         What is damaged, or is not of the size that the source has, goes."""
-        self._check_owner()
         index = self._index(source)
         try:
             entry = Entry.parsed(index.read_text("ascii"))
@@ -112,7 +133,6 @@ class SharedFolder:
 
     def put(self, source: ContentKey, entry: Entry, path: Path) -> None:
         """Makes the file `path` the content of a source."""
-        self._check_owner()
         content = self._content(entry.digest)
         part = content.with_name(f".{uuid.uuid4().hex}")
         try:
@@ -132,6 +152,8 @@ class SharedFolder:
 
     def make_room(self, wanted: int) -> bool:
         """Frees so many bytes of the disk where it can; whether it freed any."""
+        if not self.is_ours():
+            return False
         used, total = self._used()
         return self._evict(used, total, total - max(wanted, self._max_bytes // _SCANS_PER_LIMIT))
 
@@ -139,7 +161,6 @@ class SharedFolder:
 
     def take_turn(self, source: ContentKey) -> int | None:
         """The descriptor that holds the turn; None while another that lives has it."""
-        self._check_owner()
         path = self._turn(source)
         looked_twice = False
         while True:
@@ -177,6 +198,8 @@ class SharedFolder:
     def stale(self, before: float, left: Mapping[int, int]) -> Iterator[StaleFile]:
         """What nobody has in use and was last used before that time. `left`: by inode, the names
         that dead workers left of it, which are no use."""
+        if not self.is_ours():
+            return
         used, _ = self._used(left)
         stale = [file for file in used if file.at < before]
         going = {file.path.name for file in stale}
@@ -206,18 +229,6 @@ class SharedFolder:
         except (FileNotFoundError, NotADirectoryError):
             return 0
         return seen.st_size
-
-    def _check_owner(self) -> None:
-        """The temp folder may be open to others, who must not bring pictures in."""
-        try:
-            seen = self._folder.lstat()
-        except (FileNotFoundError, NotADirectoryError):
-            return
-        private = stat.S_ISDIR(seen.st_mode) and not seen.st_mode & 0o022
-        if not private or seen.st_uid != os.geteuid():
-            raise NoRoomError(
-                f"No room for temp files in {self._root}: {FOLDER} is not this user's alone"
-            )
 
     def _count(self, size: int) -> None:
         with self._counting:

@@ -1,13 +1,16 @@
 """Which addresses images may be downloaded from, and which may see credentials.
 
-Two rules. An address that a payload names needs an allow list, as payloads come from other
+Three rules. An address that a payload names needs an allow list, as payloads come from other
 programs. An address that the authenticated API itself gave in a redirect needs none: the API knows
-its storage hosts, and no list of ours does. Neither may lead into the network that imgsync runs in.
+its storage hosts, and no list of ours does. A host that the API itself named in permanent links is
+as good as one on the list, for the links of that account. None of them may lead into the network
+that imgsync runs in.
 """
 
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import SplitResult, urlsplit
 
 from imgsync.domain.errors import ForbiddenUrlError
@@ -49,6 +52,14 @@ def origin(url: str) -> tuple[str, str, int]:
     return parts.scheme, parts.hostname or "", parts.port or _DEFAULT_PORTS[parts.scheme]
 
 
+def authority(url: str) -> str:
+    """``cdn.example`` of an absolute http(s) URL, with the port where it is not the scheme's own;
+    ForbiddenUrlError for another."""
+    scheme, host, port = origin(url)
+    shown = f"[{host}]" if ":" in host else host
+    return shown if port == _DEFAULT_PORTS[scheme] else f"{shown}:{port}"
+
+
 def is_public(address: str) -> bool:
     """True for an IP address of the public internet; one that holds an IPv4 address counts as that.
 
@@ -78,10 +89,13 @@ class DownloadPolicy:
     def create(cls, api_url: str, hosts: Iterable[str]) -> "DownloadPolicy":
         return cls(api_url, frozenset(h.strip().lower() for h in hosts if h.strip()))
 
-    def check(self, url: str) -> None:
-        """Raises ForbiddenUrlError unless a payload may name this URL."""
+    def check(self, url: str, trusted: Collection[str] = ()) -> None:
+        """Raises ForbiddenUrlError unless a payload may name this URL.
+
+        `trusted`: authorities that the API itself has named.
+        """
         host = self._check_form(url)
-        if not self._listed(host):
+        if not self._listed(host) and authority(url) not in trusted:
             raise ForbiddenUrlError(
                 f"host '{host}' is not on the allow list (download_hosts of the configuration)"
             )
@@ -124,6 +138,7 @@ class DownloadPolicy:
         return any("*." + ".".join(labels[i:]) in self.hosts for i in range(1, len(labels)))
 
 
+@lru_cache(maxsize=256)
 def _address(text: str) -> _Address | None:
     """The IP address, or the IPv4 address that an IPv6 address stands for; None for a name."""
     try:

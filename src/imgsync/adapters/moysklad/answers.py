@@ -22,6 +22,7 @@ from imgsync.domain.errors import (
     NotFoundError,
     ParkingError,
     PermissionDeniedError,
+    RequestTooLargeError,
     StorageFullError,
     UnavailableError,
 )
@@ -52,6 +53,18 @@ class TransientError(UnavailableError):
         self.wait = wait
 
 
+class TimedOutError(TransientError):
+    """Code 1088: the API broke the request off, as it took too long."""
+
+
+class LargeImageError(ImageRejectedError):
+    """Code 51004: an image is too large."""
+
+
+class NoImageError(ImageRejectedError):
+    """Code 51002: a file is no image."""
+
+
 class AnswerTooLongError(ApiError):
     """An answer is larger than any honest one; the rest of it was not read."""
 
@@ -65,9 +78,12 @@ _KINDS: tuple[tuple[type[ImgsyncError], frozenset[int]], ...] = (
     (AuthorisationError, frozenset({1048, 1056, 1061})),
     (StorageFullError, frozenset({51003})),
     (RateLimitError, frozenset({1049, 1073})),
-    (TransientError, frozenset({1083, 1088, 1095, 51007})),
-    # 1044 is the whole request's size: fewer images in it may pass.
-    (ImageRejectedError, frozenset({1044, 51001, 51002, 51004, 51005, 51006})),
+    (TransientError, frozenset({1083, 1095, 51007})),
+    (TimedOutError, frozenset({1088})),
+    (RequestTooLargeError, frozenset({1044})),
+    (LargeImageError, frozenset({51004})),
+    (NoImageError, frozenset({51002})),
+    (ImageRejectedError, frozenset({51001, 51005, 51006})),
     (WrongContextError, frozenset({55005, 55006})),
     (NotFoundError, frozenset({1021})),
 )
@@ -102,6 +118,19 @@ def error_of(response: httpx.Response, body: object, account: str, account_id: s
     return kind(text)
 
 
+def element_error(element: object, account: str, account_id: str) -> ImgsyncError:
+    """The error of one element ``{"errors"}`` of an answer that has others beside it.
+
+    It has no status of its own: only its codes count.
+    """
+    errors = _parse(element)
+    text = f"MoySklad account '{account}': {_texts(errors) or 'an error without a text'}"
+    kind = _kind({e.code for e in errors if e.code}, httpx.codes.OK)
+    if issubclass(kind, ParkingError):
+        return kind(text[:_MAX_TEXT], account_id)
+    return kind(text[:_MAX_TEXT])
+
+
 def _kind(codes: set[int], status: int) -> type[ImgsyncError]:
     for kind, known in _KINDS:
         if codes & known:
@@ -110,7 +139,7 @@ def _kind(codes: set[int], status: int) -> type[ImgsyncError]:
         httpx.codes.UNAUTHORIZED: AuthorisationError,
         httpx.codes.FORBIDDEN: PermissionDeniedError,
         httpx.codes.NOT_FOUND: NotFoundError,
-        httpx.codes.REQUEST_ENTITY_TOO_LARGE: ImageRejectedError,
+        httpx.codes.REQUEST_ENTITY_TOO_LARGE: RequestTooLargeError,
         httpx.codes.TOO_MANY_REQUESTS: RateLimitError,
     }
     if status >= httpx.codes.INTERNAL_SERVER_ERROR:
@@ -132,13 +161,16 @@ def _parse(body: object) -> list[_Error]:
 
 
 def _describe(response: httpx.Response, errors: list[_Error]) -> str:
-    texts = [
+    request = f"{response.request.method} {response.request.url.path[:_MAX_TEXT]}"
+    text = _texts(errors) or response.reason_phrase
+    return f"{response.status_code} {text}"[:_MAX_TEXT] + f" [{request}]"
+
+
+def _texts(errors: list[_Error]) -> str:
+    return "; ".join(
         " ".join(filter(None, (e.error, e.error_message, f"(code {e.code})" if e.code else "")))
         for e in errors
-    ]
-    request = f"{response.request.method} {response.request.url.path[:_MAX_TEXT]}"
-    text = "; ".join(texts) or response.reason_phrase
-    return f"{response.status_code} {text}"[:_MAX_TEXT] + f" [{request}]"
+    )
 
 
 class TooLongError(Exception):

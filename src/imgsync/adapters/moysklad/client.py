@@ -1,8 +1,9 @@
 """The API of one account, and one client for each account and credentials."""
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -11,33 +12,48 @@ import httpx
 from imgsync.adapters.moysklad import owner
 from imgsync.adapters.moysklad.addresses import DownloadPolicy, is_loopback, origin
 from imgsync.adapters.moysklad.answers import AnswerTooLongError
+from imgsync.adapters.moysklad.bulk import JointPermit, Result, SomeLostError, results_of
 from imgsync.adapters.moysklad.downloads import Downloader
 from imgsync.adapters.moysklad.limits import EXPANDED_PAGE_SIZE, PLAIN_PAGE_SIZE
 from imgsync.adapters.moysklad.network import only_clean, ssl_context, storage_transport
 from imgsync.adapters.moysklad.owner import OwnerCheck
 from imgsync.adapters.moysklad.pace import Pacer, ProcessPaces, learnt_weight, request_weight
 from imgsync.adapters.moysklad.requests import (
-    API_LIMITS,
     StreamedBody,
+    api_limits,
+    bulk_array,
+    bulk_size,
     image_array,
     keep_meta,
+    moscow_text,
     small_body,
+    values_filters,
 )
 from imgsync.adapters.moysklad.rows import EntityModel, Images, Page, name_of, parse, rows_of
+from imgsync.adapters.moysklad.shown import Shown
 from imgsync.adapters.moysklad.transport import EXCHANGE_SECONDS, ApiTransport
-from imgsync.domain.errors import ApiError, NotFoundError, PermissionDeniedError
+from imgsync.domain.errors import (
+    ApiError,
+    ImageRejectedError,
+    ImgsyncError,
+    NotFoundError,
+    PermissionDeniedError,
+    RequestTooLargeError,
+)
 from imgsync.domain.model import (
+    Abilities,
     Account,
     Element,
     Entity,
     EntityPage,
     EntityType,
     Identity,
+    MatchField,
     RemoteImage,
     TokenKind,
 )
 from imgsync.domain.ports.clock import Clock
-from imgsync.domain.ports.moysklad import ApiLimits, ReadContent, WritePermit
+from imgsync.domain.ports.moysklad import ApiLimits, ImageSet, ReadContent, WritePermit
 from imgsync.domain.ports.pace import PaceStore
 from imgsync.domain.ports.storage import TempFile
 
@@ -47,7 +63,7 @@ _API_TIMEOUT = httpx.Timeout(EXCHANGE_SECONDS, connect=15.0)
 _STORAGE_TIMEOUT = httpx.Timeout(20.0, connect=15.0)
 _PROXY_ERRORS = (ImportError, ValueError, httpx.InvalidURL)
 _ARCHIVED = frozenset({"product", "bundle", "variant", "service"})
-"""Types that have archived entities; of the others `archived` cannot be asked for."""
+"""Types that have archived entities, and tell `updated`; of the others neither can be asked for."""
 _Key = tuple[str, TokenKind, str, str | None]
 
 
@@ -59,18 +75,49 @@ class MoySkladClient:
         self._downloader = downloader
         self._owner = owner
         self._gives_permanent_links = True
+        self._limits = api_limits(transport.api_url)
+        self._shown = Shown()
 
     @property
     def limits(self) -> ApiLimits:
-        return API_LIMITS
+        return self._limits
+
+    @property
+    def shown(self) -> Abilities:
+        return self._shown.abilities.with_shown(Abilities(head=self._downloader.head))
 
     async def list_entities(
-        self, entity_type: EntityType, *, with_images: bool, permanent_links: bool = False
+        self,
+        entity_type: EntityType,
+        *,
+        with_images: bool,
+        permanent_links: bool = False,
+        updated_since: datetime | None = None,
+        having: tuple[MatchField, Sequence[str]] | None = None,
+    ) -> AsyncIterator[EntityPage]:
+        if updated_since is not None and entity_type.name not in _ARCHIVED:
+            raise ApiError(f"of entities '{entity_type.name}' the API does not tell what changed")
+        seen: set[str] = set()
+        for values in values_filters(*having) if having else [""]:
+            conditions = [values]
+            if entity_type.name in _ARCHIVED:
+                conditions.insert(0, "archived=true;archived=false")
+            if updated_since is not None:
+                conditions.append(f"updated>={moscow_text(updated_since)}")
+            chosen = ";".join(filter(None, conditions))
+            async for page in self._pages(entity_type, with_images, permanent_links, chosen):
+                if having:  # one may have several of the values, as a store may compare them
+                    page.entities[:] = [e for e in page.entities if e.id not in seen]
+                    seen |= {e.id for e in page.entities}
+                yield page
+
+    async def _pages(
+        self, entity_type: EntityType, with_images: bool, permanent_links: bool, chosen: str
     ) -> AsyncIterator[EntityPage]:
         limit = EXPANDED_PAGE_SIZE if with_images else PLAIN_PAGE_SIZE
         params: dict[str, str | int] = {"expand": "images"} if with_images else {}
-        if entity_type.name in _ARCHIVED:
-            params["filter"] = "archived=true;archived=false"
+        if chosen:
+            params["filter"] = chosen
         if with_images and permanent_links and self._gives_permanent_links:
             params["fields"] = "downloadPermanentHref"
         path = f"entity/{entity_type.name}"
@@ -87,15 +134,19 @@ class MoySkladClient:
                 if "fields" not in params:
                     raise
                 # Documented is that a plan without such links leaves them out; who knows.
-                self._gives_permanent_links = False
                 del params["fields"]
-                return await page(offset)
+                found = await page(offset)
+                self._gives_permanent_links = False
+                self._shown.saw(Abilities(permanent_links=False))
+                return found
             limit = EXPANDED_PAGE_SIZE  # entities with very long texts
             return await page(offset)
 
         before = 0
         async for rows, total in rows_of(f"entities '{entity_type.name}'", limit, page):
-            found = EntityPage([], total=total)
+            if "fields" in params:
+                self._shown.saw_links(rows, self._downloader.named)
+            found = EntityPage([], total=total, answered=self._transport.answered)
             for number, row in enumerate(rows, before + 1):
                 name = name_of(entity_type.name, row, number)
                 try:
@@ -131,7 +182,11 @@ class MoySkladClient:
     ) -> list[RemoteImage]:
         path = _images_path(entity_type, entity_id)
         body = image_array(elements, read)
-        answer = await self._write(entity_type, entity_id, path, body, permit)
+        try:
+            answer = await self._write(entity_type, entity_id, path, body, permit)
+        except ImageRejectedError as error:
+            await self._shown.refused(elements, read, error)
+            raise
         rows = answer if isinstance(answer, list) else []
         images = Images.of(rows)
         if images.unreadable or len(rows) != len(elements):
@@ -139,7 +194,61 @@ class MoySkladClient:
                 f"unexpected answer of the API: {len(elements)} images were set, "
                 f"{len(images.images)} came back"
             )
+        self._shown.set_as_sent(elements, images.images)
         return images.images
+
+    async def set_many(
+        self, entity_type: EntityType, sets: Sequence[ImageSet]
+    ) -> list[list[RemoteImage] | ImgsyncError]:
+        listing = f"{self._transport.api_url}/entity/{entity_type.name}"
+        room = self._limits.bulk
+        if (
+            len(sets) > room.max_entities
+            or bulk_size(listing, entity_type.name, sets) > room.max_bytes
+        ):
+            raise RequestTooLargeError(f"{len(sets)} entities are more than one request holds")
+        found = dict[int, Result]()
+        left = dict(enumerate(sets))
+        while left:
+            try:
+                results = await self._set_all(entity_type, listing, left)
+            except SomeLostError as error:  # and nothing was sent, or nothing more
+                found |= error.lost
+                left = {key: one for key, one in left.items() if key not in error.lost}
+                continue
+            found |= results
+            break
+        for key, one in left.items():
+            result = found[key]
+            if isinstance(result, ImgsyncError):
+                await self._shown.refused(one.elements, one.read, result)
+            else:
+                self._shown.set_as_sent(one.elements, result)
+        return [found[key] for key in range(len(sets))]
+
+    async def _set_all(
+        self, entity_type: EntityType, listing: str, sets: dict[int, ImageSet]
+    ) -> dict[int, Result]:
+        """The results of one request, by the keys of its sets."""
+        first = next(iter(sets.values()))
+        try:
+            await self._owner.confirm(self._get, _entity_path(entity_type, first.entity_id))
+        except NotFoundError:  # which is a matter of that set alone
+            await self._owner.confirm(self._get)
+        answer = await self._transport.json(
+            "POST",
+            f"entity/{entity_type.name}",
+            params={"expand": "images", "limit": EXPANDED_PAGE_SIZE},
+            body=bulk_array(listing, entity_type.name, list(sets.values())),
+            permit=JointPermit({key: one.permit for key, one in sets.items()}),
+            elements=len(sets),
+        )
+        for one in sets.values():
+            self._transport.forget_failures(_entity_path(entity_type, one.entity_id))
+        results = results_of(
+            answer, list(sets.values()), self._transport.element_error, self._owner.saw
+        )
+        return dict(zip(sets, results, strict=True))
 
     async def delete_images(
         self,
@@ -159,6 +268,9 @@ class MoySkladClient:
             if left:
                 await self._write(entity_type, entity_id, path, small_body(left), permit)
 
+    def trust(self, hosts: Collection[str]) -> None:
+        self._downloader.trust(hosts)
+
     async def content_length(self, url: str) -> int | None:
         self._owner.check()
         return await self._downloader.content_length(url)
@@ -169,9 +281,13 @@ class MoySkladClient:
         create: Callable[[], Awaitable[TempFile]],
         max_bytes: int,
         size: int | None = None,
+        *,
+        is_permanent: bool = False,
     ) -> TempFile:
         self._owner.check()
-        return await self._downloader.download(url, create, max_bytes, size)
+        return await self._downloader.download(
+            url, create, max_bytes, size, is_permanent=is_permanent
+        )
 
     async def _get(self, path: str) -> Any:
         self._owner.check()

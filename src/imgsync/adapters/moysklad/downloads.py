@@ -1,11 +1,12 @@
 """Image downloads: redirects hop by hop, credentials for the API's origin only, whole files."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
 from contextlib import asynccontextmanager
 
 import httpx
 
-from imgsync.adapters.moysklad.addresses import DownloadPolicy
+from imgsync.adapters.moysklad.addresses import DownloadPolicy, authority
 from imgsync.adapters.moysklad.answers import (
     CutError,
     TooLongError,
@@ -23,6 +24,7 @@ from imgsync.adapters.moysklad.transport import (
 )
 from imgsync.domain.errors import (
     ApiError,
+    ForbiddenUrlError,
     ImageError,
     ImageRejectedError,
     ImageTooLargeError,
@@ -37,6 +39,9 @@ _LONGEST_WAIT_SECONDS = 60.0
 _EXPIRED = frozenset({401, 403, 404, 410})
 _NO_HEAD = frozenset({405, 501})
 _MOST_REFUSED_HEADS = 3
+_MOST_FAILURES, _REST_SECONDS = 3, 60.0
+"""Failures in a row after which a host of permanent links is left alone, and for how long: the
+API's own addresses cost a request each, and to wait for such a host at every image costs more."""
 _REFUSALS = (ApiError, ImageRejectedError, NotFoundError, PermissionDeniedError)
 
 
@@ -50,27 +55,54 @@ class Downloader:
         storage: httpx.AsyncClient,
         *,
         seconds: float = DOWNLOAD_SECONDS,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._transport = transport
         self._policy = policy
         self._storage = storage
         self._seconds = seconds
+        self._monotonic = monotonic
         self._refused_heads = 0
+        self.head: bool | None = None
+        """Whether HEAD on the API's own download addresses tells sizes; None while unknown."""
+        self._trusted: set[str] = set()
+        self._failures: dict[str, int] = {}
+        self._rests: dict[str, float] = {}
+
+    def trust(self, hosts: Collection[str]) -> None:
+        """See `MoySkladPort.trust`."""
+        self._trusted.update(hosts)
+
+    def named(self, links: Iterable[str]) -> frozenset[str]:
+        """Trusts the hosts of permanent links that the API itself has named, and returns them."""
+        found = set()
+        for link in links:
+            try:
+                self._policy.check_given(link)
+                found.add(authority(link))
+            except ForbiddenUrlError:
+                continue  # it is of no use
+        self.trust(found)
+        return frozenset(found)
 
     async def content_length(self, url: str) -> int | None:
         """Bytes by one HEAD; None where it fails or names no length: the GET will tell."""
-        self._policy.check(url)
+        self._policy.check(url, self._trusted)
         if self._refused_heads >= _MOST_REFUSED_HEADS:
             return None  # each try would be a failing request
         try:
             async with self._follow("HEAD", url, Allowance(self._seconds)) as response:
                 if response.status_code in _NO_HEAD and self._policy.may_authorise(url):
                     self._refused_heads = _MOST_REFUSED_HEADS
+                    self.head = False
                 if response.status_code != httpx.codes.OK:
                     return None
                 if response.headers.get("Content-Encoding"):
                     return None
-                return content_length(response) or None
+                length = content_length(response) or None
+                if length is not None and self._policy.may_authorise(url):
+                    self.head = True
+                return length
         except (*_REFUSALS, UnavailableError):
             return None
 
@@ -80,6 +112,8 @@ class Downloader:
         create: Callable[[], Awaitable[TempFile]],
         max_bytes: int,
         size: int | None = None,
+        *,
+        is_permanent: bool = False,
     ) -> TempFile:
         """See `MoySkladPort.download`."""
         allowance = Allowance(self._seconds)
@@ -99,9 +133,28 @@ class Downloader:
                 return file
 
         try:
+            if is_permanent:
+                return await self._once(url, once)
             return await self._transport.repeat(once, allowance)
         except _REFUSALS as error:
             raise ImageError(str(error)) from error
+
+    async def _once(self, url: str, operation: Callable[[], Awaitable[TempFile]]) -> TempFile:
+        """A download that is not repeated; UnavailableError at once where the host rests."""
+        self._policy.check(url, self._trusted)
+        host = authority(url)
+        if self._monotonic() < self._rests.get(host, 0.0):
+            raise UnavailableError(f"host '{host}' has failed several times a moment ago")
+        try:
+            file = await operation()
+        except UnavailableError:
+            self._failures[host] = self._failures.get(host, 0) + 1
+            if self._failures[host] >= _MOST_FAILURES:
+                self._failures[host] = 0
+                self._rests[host] = self._monotonic() + _REST_SECONDS
+            raise
+        self._failures[host] = 0
+        return file
 
     @asynccontextmanager
     async def _follow(
@@ -113,7 +166,7 @@ class Downloader:
         came from elsewhere, and its redirects, must be on the allow list. Whoever has left the
         API gets no credentials any more.
         """
-        self._policy.check(url)
+        self._policy.check(url, self._trusted)
         given = self._policy.may_authorise(url)
         target, hop = url, self._ask if given else self._fetch
         for _ in range(MAX_REDIRECTS + 1):
@@ -128,7 +181,7 @@ class Downloader:
             if given:
                 self._policy.check_given(target)
             else:
-                self._policy.check(target)
+                self._policy.check(target, self._trusted)
             hop = self._fetch
         raise ImageError(f"more than {MAX_REDIRECTS} redirects")
 

@@ -10,6 +10,9 @@ larger, binary one (a stricter server answers 51004, which becomes a warning).
 MAX_REQUEST_BYTES = 20_000_000
 """Bytes of one request body, base64 and JSON included."""
 
+MAX_BULK_ENTITIES = 100
+"""Entities whose lists one request sets. The API takes 1000, but `expand` works on 100."""
+
 MAX_IMAGE_BYTES = 10 * 1024 * 1024
 """Bytes of one image file before encoding."""
 

@@ -9,6 +9,7 @@ another entity's: a task would say "completed" over the old images.
 """
 
 import asyncio
+import select
 import socket
 import ssl
 import urllib.request
@@ -41,6 +42,7 @@ def give_up_unclean(transport: httpx.AsyncBaseTransport | None) -> None:
     pool: Any = getattr(transport, "_pool", None)
     if pool is None:
         return
+    pool._network_backend = _PollingBackend(pool._network_backend)
     make = pool.create_connection
 
     def create_connection(origin: httpcore.Origin) -> httpcore.AsyncConnectionInterface:
@@ -54,6 +56,55 @@ def give_up_unclean(transport: httpx.AsyncBaseTransport | None) -> None:
         return cast("httpcore.AsyncConnectionInterface", connection)
 
     pool.create_connection = create_connection
+
+
+class _PollingBackend(httpcore.AsyncNetworkBackend):
+    """Another backend, with `_PollingStream`s."""
+
+    def __init__(self, backend: httpcore.AsyncNetworkBackend) -> None:
+        self._backend = backend
+
+    async def connect_tcp(self, *args: Any, **kwargs: Any) -> httpcore.AsyncNetworkStream:
+        return _PollingStream(await self._backend.connect_tcp(*args, **kwargs))
+
+    async def connect_unix_socket(self, *args: Any, **kwargs: Any) -> httpcore.AsyncNetworkStream:
+        return _PollingStream(await self._backend.connect_unix_socket(*args, **kwargs))
+
+    async def sleep(self, seconds: float) -> None:
+        await self._backend.sleep(seconds)
+
+
+class _PollingStream(httpcore.AsyncNetworkStream):
+    """A stream that is asked at little cost whether bytes wait or it was closed: the pool asks each
+    idle connection at each request, and anyio would ask for the peer's name each time."""
+
+    def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
+        self._stream = stream
+        self._socket: Any = stream.get_extra_info("socket")
+        self._poll = select.poll()
+        if self._is_open:
+            self._poll.register(self._socket.fileno(), select.POLLIN)
+
+    @property
+    def _is_open(self) -> bool:
+        return self._socket is not None and self._socket.fileno() >= 0
+
+    async def read(self, *args: Any, **kwargs: Any) -> bytes:
+        return await self._stream.read(*args, **kwargs)
+
+    async def write(self, *args: Any, **kwargs: Any) -> None:
+        await self._stream.write(*args, **kwargs)
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    async def start_tls(self, *args: Any, **kwargs: Any) -> httpcore.AsyncNetworkStream:
+        return _PollingStream(await self._stream.start_tls(*args, **kwargs))
+
+    def get_extra_info(self, info: str) -> Any:
+        if info == "is_readable":  # what is closed is, as in httpcore
+            return not self._is_open or bool(self._poll.poll(0))
+        return self._stream.get_extra_info(info)
 
 
 def _holds_bytes(connection: Any) -> bool:

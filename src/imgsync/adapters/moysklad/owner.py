@@ -91,9 +91,9 @@ class OwnerCheck:
         )
         self.check()
 
-    async def confirm(self, get: Get, entity_path: str) -> None:
+    async def confirm(self, get: Get, entity_path: str | None = None) -> None:
         """WrongAccountError where the credentials are another account's; `entity_path` is that of
-        the entity which is about to be written. NotFoundError where it does not exist."""
+        the one entity which is about to be written. NotFoundError where it does not exist."""
         async with self._lock:
             self.check()
             if not self._confirmed:

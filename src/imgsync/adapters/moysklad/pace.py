@@ -178,6 +178,10 @@ class _Told:
     weight: int | None
 
 
+class _LostStoreError(Exception):
+    """The store has lost what was kept in it."""
+
+
 class Pacer:
     """Admits requests so that neither limit of the credential is passed.
 
@@ -205,6 +209,8 @@ class Pacer:
         self._store: PaceStore = store or ProcessPaces(monotonic)
         self._credential = credential
         self._key: str | None = None
+        self._is_kept = False
+        """The store has had a ledger under this key."""
         self._holder = secrets.token_hex(6)
         self._questions = 0
         self._waiting: deque[asyncio.Future[Slot | None]] = deque()
@@ -393,14 +399,14 @@ class Pacer:
         return told.again if self._waiting else _NEVER
 
     async def _ask(self, news: _News, asked: float) -> _Told:
-        if self._key is None:
-            self._key = await _key(self._store, self._credential)
         holder, weight, ids = self._holder, self.weight(), list(self._under_way)
         wanted, high = len(self._waiting), self._offset.high
         self._questions += 1
         question = str(self._questions)
 
         def step(text: str | None, now: float) -> tuple[str, _Told]:
+            if self._is_kept and not text:
+                raise _LostStoreError
             ledger, offset = Ledger.read(text, now), min(high, now - asked)
             ledger.renew(now, ids)
             for end in news.ends:
@@ -436,7 +442,17 @@ class Pacer:
             )
             return ledger.text(now), told
 
-        return await self._store.change(self._key, step)
+        while True:
+            if self._key is None:
+                self._key = await _key(self._store, self._credential)
+            try:
+                told = await self._store.change(self._key, step)
+            except _LostStoreError:
+                # Its salt went with it: under the old key nobody who starts now would find this.
+                self._key, self._is_kept = None, False
+            else:
+                self._is_kept = True
+                return told
 
     def _take(self, told: _Told, asked: float) -> None:
         answered = self._monotonic()

@@ -9,19 +9,23 @@ import hashlib
 import json
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
 from typing import Any
+from urllib.parse import quote
 
 from imgsync.adapters.moysklad.limits import (
+    MAX_BULK_ENTITIES,
     MAX_IMAGE_BYTES,
     MAX_PARALLEL_REQUESTS,
     MAX_REQUEST_BYTES,
 )
-from imgsync.domain.model import Element, Keep, Upload
+from imgsync.domain.model import Element, Keep, MatchField, Upload
 from imgsync.domain.packing import RequestRoom
-from imgsync.domain.ports.moysklad import ApiLimits, ReadContent
+from imgsync.domain.ports.moysklad import ApiLimits, BulkRoom, ImageSet, ReadContent
 
 ARRAY_OPEN, ARRAY_CLOSE, ELEMENT_SEPARATOR = b"[", b"]", b","
 UPLOAD_SUFFIX = b'"}'
+ENTITY_SUFFIX = b"}"
 
 
 def keep_meta(href: str) -> dict[str, dict[str, str]]:
@@ -58,10 +62,46 @@ def array_size(elements: Iterable[Element]) -> int:
     return len(ARRAY_OPEN) + sum(sizes) + separators + len(ARRAY_CLOSE)
 
 
-API_LIMITS = ApiLimits(
-    RequestRoom(MAX_REQUEST_BYTES, array_size), MAX_IMAGE_BYTES, MAX_PARALLEL_REQUESTS
-)
-"""What use cases must know of these limits."""
+def entity_prefix(listing: str, type_name: str, entity_id: str) -> bytes:
+    """JSON of an entity up to its array of images; `ENTITY_SUFFIX` follows that array.
+
+    `listing`: address of the entities of the type.
+    """
+    meta = {
+        "href": f"{listing}/{quote(entity_id, safe='')}",
+        "type": type_name,
+        "mediaType": "application/json",
+    }
+    return f'{{"meta":{json.dumps(meta, separators=(",", ":"))},"images":'.encode("ascii")
+
+
+def bulk_size(listing: str, type_name: str, sets: Sequence[ImageSet]) -> int:
+    """Encoded JSON bytes of a whole body that sets the lists of many entities."""
+    sizes = [
+        len(entity_prefix(listing, type_name, one.entity_id))
+        + array_size(one.elements)
+        + len(ENTITY_SUFFIX)
+        for one in sets
+    ]
+    separators = len(ELEMENT_SEPARATOR) * max(0, len(sizes) - 1)
+    return len(ARRAY_OPEN) + sum(sizes) + separators + len(ARRAY_CLOSE)
+
+
+_ANY_TYPE = "t" * 40
+"""As long as the name of any type."""
+
+
+def api_limits(api_url: str) -> ApiLimits:
+    """What use cases must know of these limits, at the API of a base URL."""
+    listing = f"{api_url}/entity/{_ANY_TYPE}"
+    return ApiLimits(
+        RequestRoom(MAX_REQUEST_BYTES, array_size),
+        MAX_IMAGE_BYTES,
+        MAX_PARALLEL_REQUESTS,
+        BulkRoom(
+            MAX_REQUEST_BYTES, MAX_BULK_ENTITIES, lambda sets: bulk_size(listing, _ANY_TYPE, sets)
+        ),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +128,13 @@ def image_array(elements: Sequence[Element], read: ReadContent) -> StreamedBody:
     return StreamedBody(array_size(elements), lambda: _array(elements, read))
 
 
+def bulk_array(listing: str, type_name: str, sets: Sequence[ImageSet]) -> StreamedBody:
+    """Body of the request that sets the lists of many entities."""
+    return StreamedBody(
+        bulk_size(listing, type_name, sets), lambda: _bulk(listing, type_name, sets)
+    )
+
+
 def small_body(value: Any) -> StreamedBody:
     """Body of a value that is small."""
     data = json.dumps(value, separators=(",", ":")).encode("ascii")
@@ -112,6 +159,18 @@ async def _in_two(data: bytes) -> AsyncIterator[bytes]:
     yield data[-1:]
 
 
+async def _bulk(listing: str, type_name: str, sets: Sequence[ImageSet]) -> AsyncIterator[bytes]:
+    yield ARRAY_OPEN
+    for position, one in enumerate(sets):
+        if position:
+            yield ELEMENT_SEPARATOR
+        yield entity_prefix(listing, type_name, one.entity_id)
+        async for chunk in _array(one.elements, one.read):
+            yield chunk
+        yield ENTITY_SUFFIX
+    yield ARRAY_CLOSE
+
+
 async def _array(elements: Sequence[Element], read: ReadContent) -> AsyncIterator[bytes]:
     yield ARRAY_OPEN
     for position, element in enumerate(elements):
@@ -125,3 +184,37 @@ async def _array(elements: Sequence[Element], read: ReadContent) -> AsyncIterato
                 yield text
             yield UPLOAD_SUFFIX
     yield ARRAY_CLOSE
+
+
+_MOSCOW = timezone(timedelta(hours=3))
+_VALUES_AT_ONCE = 100
+_FILTER_BYTES = 6000
+"""Of a filter in an address, of which the API takes 8 KB with the other headers."""
+
+
+def moscow_text(moment: datetime) -> str:
+    """A time as filters take it; not after the moment."""
+    return moment.astimezone(_MOSCOW).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def values_filters(field: MatchField, values: Sequence[str]) -> list[str]:
+    """Filters for entities that have one of these values, each short enough for an address.
+
+    One that filters nothing where a value cannot be asked for, as the documents do not say how it
+    would be written or compared.
+    """
+    filters: list[str] = []
+    batch: list[str] = []
+    size = 0
+    for value in dict.fromkeys(values):
+        condition = f"{field.value}={value}"
+        length = len(quote(condition)) + 3
+        plain = value.strip() == value != "" and value.isprintable() and value[0] not in "~=!<>"
+        if not plain or ";" in value or "\\" in value or length > _FILTER_BYTES:
+            return [""]
+        if batch and (len(batch) == _VALUES_AT_ONCE or size + length > _FILTER_BYTES):
+            filters.append(";".join(batch))
+            batch, size = [], 0
+        batch.append(condition)
+        size += length
+    return [*filters, ";".join(batch)] if batch else filters

@@ -126,6 +126,7 @@ class EntityModel(_Model):
     article: str | None = None
     images: Page | None = None
     archived: Annotated[bool, BeforeValidator(lambda value: value is True)] = False
+    updated: Untrusted = ""
     pathName: Untrusted = ""  # noqa: N815
     product: ParentField = None
     assortment: ParentField = None
@@ -142,6 +143,7 @@ class EntityModel(_Model):
             images_known=images.known,
             archived=self.archived,
             folder=self.pathName,
+            updated=self.updated,
             parent=parent.named if (parent := self.product or self.assortment) else None,
         )
 
@@ -192,10 +194,12 @@ async def rows_of(
     what: str, limit: int, get: GetPage
 ) -> AsyncIterator[tuple[list[Any], int | None]]:
     """Pages of rows, each row once, with the size that the list tells; `what` names it in errors.
+    Where that becomes less while it is read, what has moved up is read again.
 
     ApiError where the list repeats itself, ends before the size that it names, or never ends.
     """
-    offset, most = 0, None
+    offset, most, came = 0, None, 0
+    told, is_again = None, False
     before: set[str] = set()
     while True:
         page = parse(Page, await get(offset))
@@ -205,23 +209,32 @@ async def rows_of(
         size = page.size
         if most is None:
             most = _MOST_ROWS if size is None else size + size // 10 + _GROWTH
-        fresh, before = _without(rows, before)
-        offset += len(rows)
-        if rows and not fresh:
-            raise ApiError(f"the list of {what} repeats itself at row {offset}; it is not trusted")
-        if fresh:
-            yield fresh, size
-        if size is not None and offset >= size:
-            return
-        if size is None and len(rows) < limit:
-            return
-        if not rows:
-            raise ApiError(
-                f"the list of {what} ends at row {offset} although it says to have {size}; "
-                "it is not trusted"
-            )
-        if offset > most:
-            raise ApiError(f"the list of {what} does not end: {offset} rows came")
+        gone = 0 if told is None or size is None else told - size
+        told = size
+        if gone > 0 and offset:
+            # Rows were deleted meanwhile, and those behind them have moved up, past this page.
+            offset, is_again, came = max(0, offset - gone), True, came + limit
+        else:
+            fresh, before = _without(rows, before)
+            offset, came = offset + len(rows), came + len(rows)
+            if rows and not fresh and not is_again:
+                raise ApiError(
+                    f"the list of {what} repeats itself at row {offset}; it is not trusted"
+                )
+            is_again = False
+            if fresh:
+                yield fresh, size
+            if size is not None and offset >= size:
+                return
+            if size is None and len(rows) < limit:
+                return
+            if not rows:
+                raise ApiError(
+                    f"the list of {what} ends at row {offset} although it says to have {size}; "
+                    "it is not trusted"
+                )
+        if came > most:
+            raise ApiError(f"the list of {what} does not end: {came} rows came")
 
 
 def _without(rows: list[Any], before: set[str]) -> tuple[list[Any], set[str]]:

@@ -6,7 +6,9 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, NoReturn, TypeVar
 
 import httpx
 
@@ -15,9 +17,11 @@ from imgsync.adapters.moysklad.answers import (
     LASTING,
     AnswerTooLongError,
     RateLimitError,
+    TimedOutError,
     TooLongError,
     TransientError,
     decode,
+    element_error,
     error_of,
     read_json,
     read_start,
@@ -33,7 +37,14 @@ from imgsync.adapters.moysklad.limits import (
 )
 from imgsync.adapters.moysklad.pace import Pacer, Slot
 from imgsync.adapters.moysklad.requests import StreamedBody
-from imgsync.domain.errors import ApiError, AuthorisationError, LeaseLostError, UnavailableError
+from imgsync.domain.errors import (
+    ApiError,
+    AuthorisationError,
+    ImgsyncError,
+    LeaseLostError,
+    RequestTooLargeError,
+    UnavailableError,
+)
 from imgsync.domain.model import Account, TokenKind
 from imgsync.domain.ports.moysklad import WritePermit
 from imgsync.uptime import uptime
@@ -57,6 +68,8 @@ _QUIET_HEADER = "X-Lognex-WebHook-DisableByPrefix"
 """Keeps a write from firing the webhooks whose address begins so; one header for each prefix."""
 _WRITES = frozenset({"POST", "PUT", "DELETE"})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_NEVER_ELEMENTS = frozenset({401, 429})
+"""Statuses of the request as a whole, whatever their bodies look like."""
 _KEY = "imgsync_request"
 _T = TypeVar("_T")
 
@@ -139,6 +152,13 @@ class ApiTransport:
         self._quiet = [(_QUIET_HEADER, prefix) for prefix in webhook_prefixes]
         self._authorisation = _authorisation(account)
         self._gate = RequestGate(account, monotonic)
+        self.answered: datetime | None = None
+        """When the last answer was given, by the API's clock."""
+
+    @property
+    def api_url(self) -> str:
+        """The API's base, without a slash at its end."""
+        return self._policy.api_url
 
     async def json(
         self,
@@ -150,10 +170,13 @@ class ApiTransport:
         permit: WritePermit | None = None,
         may_be_empty: bool = False,
         is_page: bool = False,
+        elements: int = 0,
     ) -> Any:
         """Decoded answer to a request on a path below the API's base; repeats what may pass.
 
-        `is_page`: a page of entities, which may be longer than other answers.
+        `is_page`: a page of entities, which may be longer than other answers. `elements`: of the
+        array that is answered, whatever its status is, as some of them may be errors; a request
+        that took the API too long is not repeated then but RequestTooLargeError.
         `permit` is confirmed right before each time that the request goes out.
         Raises the errors of `imgsync.adapters.moysklad.answers.error_of`, UnavailableError after
         the last repetition, AccountParkedError where nothing may be sent, LeaseLostError.
@@ -166,6 +189,8 @@ class ApiTransport:
                 method, target, params=params, body=body, permit=permit
             ) as response:
                 if response.status_code not in _REDIRECTS:
+                    if elements:
+                        return await self._read_elements(response, elements)
                     return await self._read(response, may_be_empty, is_page)
                 target = _location(response)
                 await read_start(response, MAX_ERROR_BYTES)  # so that the connection stays open
@@ -195,14 +220,14 @@ class ApiTransport:
         headers = _HEADERS | {"Authorization": self._authorisation}
         if body is not None:
             headers |= {"Content-Type": "application/json", "Content-Length": str(body.length)}
-        key = _key(self._client.build_request(method, url, params=params), body)
+        address = httpx.URL(url, params=params) if params else httpx.URL(url)
+        key = _key(method, address, body)
         async with self._gate.passing(key), self._pacer.slot() as slot:
             self._gate.check(key)
             window = await WriteWindow.open(permit, self._boot) if permit else None
             request = self._client.build_request(
                 method,
-                url,
-                params=params,
+                address,
                 content=body.guarded(window.check if window else _always) if body else None,
                 headers=[*headers.items(), *(self._quiet if method in _WRITES else ())],
             )
@@ -228,6 +253,9 @@ class ApiTransport:
             body = decode(await read_start(response, MAX_ERROR_BYTES))
         except TransientError:
             body = None
+        self._raise(response, body)
+
+    def _raise(self, response: httpx.Response, body: object) -> NoReturn:
         error = error_of(response, body, self._account.name, self._account.id)
         if isinstance(error, AuthorisationError):
             self._gate.refused(error)
@@ -236,6 +264,10 @@ class ApiTransport:
             if key is not None and response.status_code < httpx.codes.INTERNAL_SERVER_ERROR:
                 self._gate.memory.remember(key, error)
         raise error
+
+    def element_error(self, element: object) -> ImgsyncError:
+        """The error of one element of an answer for many entities."""
+        return element_error(element, self._account.name, self._account.id)
 
     def forget_failures(self, path: str) -> None:
         """Drops what is remembered of failing requests on a path and below it."""
@@ -266,11 +298,27 @@ class ApiTransport:
 
     def _observe(self, response: httpx.Response, slot: Slot) -> None:
         self._pacer.observe(response, slot)
+        self.answered = _date(response)
         if response.is_error:
             if response.status_code != httpx.codes.TOO_MANY_REQUESTS:
                 self._gate.failed()
         else:
             self._gate.accepted()
+
+    async def _read_elements(self, response: httpx.Response, elements: int) -> Any:
+        """The answer to a request for many entities."""
+        try:
+            if response.status_code in _NEVER_ELEMENTS or not response.is_client_error:
+                return await self._read(response, may_be_empty=False, is_page=True)
+            try:
+                answer = await read_json(response, *_PAGE_BOUNDS)
+            except (TooLongError, TransientError):
+                answer = None
+            if isinstance(answer, list) and len(answer) == elements:
+                return answer
+            self._raise(response, answer)
+        except TimedOutError as error:
+            raise RequestTooLargeError(str(error)) from error
 
     async def _read(self, response: httpx.Response, may_be_empty: bool, is_page: bool) -> Any:
         await self.fail(response)
@@ -288,11 +336,11 @@ class ApiTransport:
         return answer
 
 
-def _key(request: httpx.Request, body: StreamedBody | None) -> RequestKey | None:
+def _key(method: str, url: httpx.URL, body: StreamedBody | None) -> RequestKey | None:
     """What tells an identical request; None where the body would have to be read for it."""
     if body is not None and body.digest is None:
         return None
-    return request.method, str(request.url), b"" if body is None else body.digest or b""
+    return method, str(url), b"" if body is None else body.digest or b""
 
 
 def _always() -> None:
@@ -343,3 +391,11 @@ def _authorisation(account: Account) -> str:
         pair = f"{account.login}:{account.secret}".encode()
         return "Basic " + base64.b64encode(pair).decode("ascii")
     return f"Bearer {account.secret}"
+
+
+def _date(response: httpx.Response) -> datetime | None:
+    try:
+        found = parsedate_to_datetime(response.headers.get("Date", ""))
+    except ValueError:
+        return None
+    return found if found.tzinfo is not None else None

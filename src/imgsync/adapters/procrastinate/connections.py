@@ -49,12 +49,15 @@ class Connection(AsyncConnection[DictRow]):
     confirms a lease has less. The server ends the transaction once it finds its client gone.
     """
 
+    broken_off = False
+
     async def wait(self, gen: PQGen[_T], *limits: Any, **named: Any) -> _T:
         if not limits:
             named.setdefault("interval", _LOOKS_SECONDS)
         try:
             return await waiting.wait_async(gen, self.pgconn.socket, *limits, **named)
         except asyncio.CancelledError:
+            self.broken_off = True
             self.pgconn.finish()
             raise
 
@@ -121,7 +124,7 @@ class Connections:
                 if usable and not self._closed:
                     self._idle.append((connection, time.monotonic()))
                 else:
-                    if connection.broken:
+                    if connection.broken and not connection.broken_off:
                         await self._close_idle()  # which have lost their server too
                     await connection.close()
 

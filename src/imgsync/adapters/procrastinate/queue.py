@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -199,6 +199,10 @@ _BESIDE_AGAIN = f"""
 _TASKS = f"""
     SELECT {COLUMNS} FROM procrastinate_jobs j LEFT JOIN imgsync_tasks t ON t.job_id = j.id
     WHERE j.queue_name = ANY(%(queues)s)
+"""
+_WAITING = """
+    SELECT lock AS key FROM procrastinate_jobs
+    WHERE lock = ANY(%(keys)s) AND queue_name = ANY(%(queues)s) AND status IN ('todo', 'doing')
 """
 _RETRY = f"""
     WITH chosen AS MATERIALIZED (
@@ -412,6 +416,12 @@ class ProcrastinateTaskQueue:
         for row in await self._rows(query, {"queues": self._queues}):
             result[status_of(row["status"])] += row["number"]
         return result
+
+    async def waiting(self, keys: Collection[str]) -> set[str]:
+        stored = {key: storable(key) for key in keys}
+        values = {"queues": self._queues, "keys": sorted(set(stored.values()))}
+        there = {row["key"] for row in await self._rows(_WAITING, values)}
+        return {key for key, text in stored.items() if text in there}
 
     async def find(
         self, status: TaskStatus | None = None, *, limit: int = 100, offset: int = 0

@@ -5,18 +5,17 @@ one look into an index, however many rows wait: a child with a million parked ro
 one with a single row. Nothing of a row is read but its id, as other programs write there.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence, Set
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
-    BindParameter,
     ColumnElement,
     Connection,
-    Executable,
     Row,
     TextClause,
+    Update,
     bindparam,
     case,
     literal_column,
@@ -26,9 +25,10 @@ from sqlalchemy import (
     update,
 )
 
+from imgsync.adapters.sql.prepared import Prepared, among
 from imgsync.adapters.sql.rows import raw_columns_of, task_of
 from imgsync.adapters.sql.tables import UtcDateTime, sync_queue
-from imgsync.domain.tasks import MAX_CRASHES, Task, TaskStatus
+from imgsync.domain.tasks import MAX_CRASHES, Task, TaskId, TaskStatus
 
 _task = sync_queue.c
 _PROCESSING = TaskStatus.PROCESSING.value
@@ -186,58 +186,59 @@ class Statements:
         own = f"q.entity_type IN ({', '.join(names)})"
         waits = f"q.status = 'pending' AND ({' OR '.join(due.values())}) AND {_FREE_KEY}"
         lapses = f"q.status = 'processing' AND ({' OR '.join(_LAPSED)})"
-        child = _CHILD.format(row="q")
+        child, only, ids = _CHILD.format(row="q"), among(dialect, "only"), among(dialect, "ids")
         found_of = f"""
             WITH found AS (
                 SELECT {child} AS account, {_WAITS} AS source, q.id FROM sync_queue q
-                WHERE q.id IN :only AND {own} AND {waits}
+                WHERE q.id {only} AND {own} AND {waits}
                 UNION ALL
                 SELECT {child}, {_LAPSE}, q.id FROM sync_queue q
                 WHERE {own} AND {lapses} AND (
-                    q.id IN :only
-                    OR q.dedupe_key IN (SELECT dedupe_key FROM sync_queue WHERE id IN :only)
+                    q.id {only}
+                    OR q.dedupe_key IN (SELECT dedupe_key FROM sync_queue WHERE id {only})
                 )
             )
         """
-        rows = "SELECT q.id FROM sync_queue q WHERE"
         some = f"LIMIT :limit {locks}"
-        self.turns = _clause(f"WITH RECURSIVE {', '.join(parts)} {_BY_TURN}")
-        self.turns_of = _clause(found_of + _BY_TURN)
+        whole = raw_columns_of(dialect, "q")
+
+        def prepared(statement: str) -> Prepared:
+            return Prepared(dialect, _clause(statement))
+
+        def rows(these: str) -> Prepared:
+            """Read and locked at once, as they are before the claim, whose writing hides damage."""
+            return Prepared(dialect, select(*whole).where(_clause(these)))
+
+        self.turns = prepared(f"WITH RECURSIVE {', '.join(parts)} {_BY_TURN}")
+        self.turns_of = prepared(found_of + _BY_TURN)
         self.rows = {
-            source: _clause(
-                f"{rows} q.status = 'pending' AND {_OF_THE_FIRST} AND {_SAME_PRIORITY} AND {one}"
+            source: rows(
+                f"q.status = 'pending' AND {_OF_THE_FIRST} AND {_SAME_PRIORITY} AND {one}"
                 f" AND {_FREE_KEY} ORDER BY q.scheduled_at, q.id {some}"
             )
             for source, one in due.items()
         }
-        self.rows[_UNRANKED] = _clause(
-            f"{rows} q.status = 'pending' AND {_OF_THE_FIRST} AND q.priority IS NULL"
+        self.rows[_UNRANKED] = rows(
+            f"q.status = 'pending' AND {_OF_THE_FIRST} AND q.priority IS NULL"
             f" AND {due[_WAITS]} AND {_FREE_KEY} ORDER BY q.scheduled_at, q.id {some}"
         )
-        self.rows[_LAPSE] = _clause(
-            f"{rows} {_OF_THE_FIRST} AND {lapses} ORDER BY {_IN_ORDER} {some}"
+        self.rows[_LAPSE] = rows(f"{_OF_THE_FIRST} AND {lapses} ORDER BY {_IN_ORDER} {some}")
+        self.these = rows(f"q.id {ids} AND ({waits} OR {lapses}) ORDER BY {_IN_ORDER} {some}")
+        self.in_order = prepared(
+            f"SELECT q.id FROM sync_queue q WHERE q.id {ids} ORDER BY {_IN_ORDER} LIMIT :limit"
         )
-        self.these = _clause(
-            f"{rows} q.id IN :ids AND ({waits} OR {lapses}) ORDER BY {_IN_ORDER} {some}"
-        )
-        self.in_order = _clause(f"{rows} q.id IN :ids ORDER BY {_IN_ORDER} LIMIT :limit")
-        self.turn = [text(statement) for statement in _TURN[dialect]]
+        self.turn = [prepared(statement) for statement in _TURN[dialect]]
         token = {
             "sqlite": "lower(hex(randomblob(16)))",
             "postgresql": "md5(gen_random_uuid()::text)",
         }
-        self.hold = _hold(token[dialect])
-        ids: BindParameter[Any] = bindparam("ids", expanding=True)
-        self.whole = select(*raw_columns_of(dialect)).where(_task.id.in_(ids))
+        self.hold = Prepared(dialect, _hold(token[dialect], text(f"id {ids}")))
 
 
 def _clause(statement: str) -> TextClause:
     clause = text(statement)
     if ":now" in statement:
         clause = clause.bindparams(bindparam("now", type_=UtcDateTime))
-    for several in ("ids", "only"):
-        if f":{several}" in statement:
-            clause = clause.bindparams(bindparam(several, expanding=True))
     return clause
 
 
@@ -255,18 +256,15 @@ class Claim:
     def take(self) -> list[Task]:
         """Tasks that lost too many workers fail on the way."""
         while True:
-            ids = self._next()
-            if not ids:
+            tasks = [task_of(row) for row in self._next()]
+            if not tasks:
                 return []
-            # As they were: what a claim writes hides damage.
-            rows = {row.id: row for row in self._rows(self.statements.whole, ids=ids)}
-            tasks = {id_: task_of(rows[id_]) for id_ in ids}
-            lapsed = {id_ for id_, t in tasks.items() if t.status is TaskStatus.PROCESSING}
-            dead = [id_ for id_ in lapsed if tasks[id_].crashes + 1 >= MAX_CRASHES]
+            lapsed = {task.id for task in tasks if task.status is TaskStatus.PROCESSING}
+            dead = [t for t in tasks if t.id in lapsed and t.crashes + 1 >= MAX_CRASHES]
             if not dead:
-                return self._hold([(rows[id_], tasks[id_], id_ in lapsed) for id_ in ids])
-            for id_ in dead:
-                self._give_up(tasks[id_])
+                return self._hold(tasks, lapsed)
+            for task in dead:
+                self._give_up(task)
 
     def children(self) -> list[list[Row[Any]]]:
         """By child, the one first whose turn it is: what tells of rows that are due."""
@@ -282,24 +280,23 @@ class Claim:
             by_child.setdefault(row.child, []).append(row)
         return list(by_child.values())
 
-    def _next(self) -> list[int]:
-        """Ids of the next rows, locked where a database does that."""
+    def _next(self) -> Sequence[Row[Any]]:
+        """The next rows as they are, locked where a database does that."""
         for firsts in self.children():
             if found := self._these(firsts) if self.only is not None else self._of(firsts):
                 return found
             # Others are about to take them, at this very moment.
         return []
 
-    def _these(self, firsts: Sequence[Row[Any]]) -> list[int]:
+    def _these(self, firsts: Sequence[Row[Any]]) -> Sequence[Row[Any]]:
         ids = [row.id for row in firsts]
-        found = self._rows(self.statements.these, ids=ids, limit=self.limit, now=self.now)
-        return [row.id for row in found]
+        return self._rows(self.statements.these, ids=ids, limit=self.limit, now=self.now)
 
-    def _of(self, firsts: Sequence[Row[Any]]) -> list[int]:
+    def _of(self, firsts: Sequence[Row[Any]]) -> Sequence[Row[Any]]:
         """The next of the child: those of the highest priority first, unless rows of several
         kinds or with lapsed leases are among them, which are put in order with them."""
         in_order = len(self.statements.kinds) == 1 and all(r.source == _WAITS for r in firsts)
-        found: list[int] = []
+        found: dict[int, Row[Any]] = {}
         for first in firsts:
             rows = self._rows(
                 self.statements.rows[first.source],
@@ -307,34 +304,35 @@ class Claim:
                 limit=self.limit - len(found) if in_order else self.limit,
                 now=self.now,
             )
-            found += [row.id for row in rows if row.id not in found]
+            found |= {row.id: row for row in rows}
             if in_order and len(found) >= self.limit:
                 break
         if not in_order and len(found) > 1:
-            rows = self._rows(self.statements.in_order, ids=found, limit=self.limit)
-            return [row.id for row in rows]
-        return found
+            # By the database, as nobody knows what stands in them.
+            rows = self._rows(self.statements.in_order, ids=list(found), limit=self.limit)
+            return [found[row.id] for row in rows]
+        return list(found.values())
 
-    def _hold(self, taken: Sequence[tuple[Row[Any], Task, bool]]) -> list[Task]:
-        until, ids = self.now + self.lease, [row.id for row, *_ in taken]
+    def _hold(self, tasks: Sequence[Task], lapsed: Set[TaskId]) -> list[Task]:
+        until, ids = self.now + self.lease, [task.id for task in tasks]
         held = self._rows(self.statements.hold, ids=ids, now=self.now, until=until)
         tokens = {row.id: row.lease_token for row in held}
         for statement in self.statements.turn:
-            if self.connection.execute(statement, {"id": ids[0]}).rowcount:
+            if statement.run(self.connection, id=ids[0]).rowcount:
                 break
         return [
-            task_of(
-                row,
+            replace(
+                task,
                 status=TaskStatus.PROCESSING,
-                lease_token=tokens[row.id],
+                lease_token=tokens[task.id],
                 lease_expires_at=until,
                 updated_at=self.now,
                 parked_for=None,
-                attempts=task.attempts + (not lapsed),
-                crashes=task.crashes + lapsed,
-                check_again=task.check_again or lapsed,
+                attempts=task.attempts + (task.id not in lapsed),
+                crashes=task.crashes + (task.id in lapsed),
+                check_again=task.check_again or task.id in lapsed,
             )
-            for row, task, lapsed in taken
+            for task in tasks
         ]
 
     def _give_up(self, task: Task) -> None:
@@ -355,17 +353,17 @@ class Claim:
             )
         )
 
-    def _rows(self, statement: Executable, **values: Any) -> Sequence[Row[Any]]:
-        return self.connection.execute(statement, values).all()
+    def _rows(self, statement: Prepared, **values: Any) -> Sequence[Row[Any]]:
+        return statement.run(self.connection, **values).all()
 
 
-def _hold(token: str) -> Executable:
+def _hold(token: str, chosen: TextClause) -> Update:
     """Puts rows under a lease each. The lapsed attempt is the one that goes on; its owner's last
     request may still come."""
     lapsed = _task.status == _PROCESSING
     return (
         update(sync_queue)
-        .where(_task.id.in_(bindparam("ids", expanding=True)))
+        .where(chosen)
         .values(
             status=_PROCESSING,
             lease_token=literal_column(token),

@@ -1,17 +1,17 @@
 """A database: SQLite by default, PostgreSQL for several hosts; its threads, transactions, time."""
 
-import asyncio
 import os
 import sqlite3
 import stat
 import threading
 import time
-from collections.abc import Callable, Mapping
-from concurrent.futures import Future
-from datetime import datetime
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from enum import Enum, auto
 from functools import partial
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from sqlalchemy import (
@@ -26,33 +26,52 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import ArgumentError, IntegrityError, ProgrammingError, SQLAlchemyError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    IntegrityError,
+    ProgrammingError,
+    SQLAlchemyError,
+)
 
 from imgsync.adapters.sql.migrations import HEAD
 from imgsync.adapters.sql.schema import noted_revision, upgrade
 from imgsync.adapters.sql.tables import UtcDateTime
+from imgsync.adapters.sql.threads import Call, Tell, Threads
 from imgsync.domain.errors import ImgsyncError, NoRoomError, StoreError, StoreUrlError
 from imgsync.domain.ports.clock import Clock
 
 _T = TypeVar("_T")
-_Job = Callable[[], Callable[[], None]]
-"""Does something and returns what tells its outcome."""
 
 _MOST_THREADS = 12
+_MOST_WRITERS = {"sqlite": 1, "postgresql": 3}
+"""Threads that write at once: SQLite has one write lock; on PostgreSQL calls that wait for a row of
+another host must not keep all others waiting."""
+
+_MOST_TOGETHER = 200
+"""Calls in one transaction."""
+
 _TRIES = 10
+_GROUP_TRIES = 3
+_IN_TRANSACTION, _IN_ERROR = 2, 3
+"""States of a connection as libpq numbers them."""
+
+_TIME = "imgsync_time"
+"""Where a connection keeps the server's time while a transaction is young."""
+
+_YOUNG_SECONDS = 0.2
 _READS = "imgsync_reads"
 """Execution option of a transaction that writes nothing."""
 
-_NOW = {
-    # As DateTime is stored: six digits, so that times compare as text.
-    "sqlite": text("SELECT strftime('%Y-%m-%d %H:%M:%f', 'now') || '000' AS now"),
-    # Not now(): that is the start of the transaction, which may have waited for a lock.
-    "postgresql": text("SELECT clock_timestamp() AS now"),
-}
+# Not now(): that is the start of the transaction, which may have waited for a lock.
+_NOW = text("SELECT clock_timestamp() AS now").columns(now=UtcDateTime)
 _FULL_SQLITE = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE)
 _FULL_POSTGRESQL = "53100"
 _DEADLOCK = "40P01"
 _BUSY_SECONDS = 30.0
+_POOL: dict[str, Any] = {"pool_size": _MOST_THREADS, "pool_use_lifo": True}
+"""The connection used last is next, as it has its statements prepared."""
+
 _SQLITE_HEADER = b"SQLite format 3\x00"
 _PATIENCE = {
     "connect_timeout": 10,
@@ -68,13 +87,18 @@ may say otherwise."""
 class Database:
     """A database whose transactions run in threads of their own, one hop for each.
 
-    SQLAlchemy's asyncio would hop for every statement on SQLite. The threads are daemons, so that
+    SQLAlchemy's asyncio would hop for every statement on SQLite. Writing calls that wait at the
+    same time share a transaction. The threads are daemons, so that
     a database that hangs keeps no process from ending, as asyncio's own threads would.
     """
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        self._reader = engine.execution_options(**{_READS: True})
         self._threads = Threads(_MOST_THREADS)
+        self._change = threading.Lock()
+        self._waiting: deque[Call] = deque()
+        self._writers = 0
 
     @classmethod
     def open(cls, url: str) -> "Database":
@@ -97,14 +121,30 @@ class Database:
         """``sqlite`` or ``postgresql``."""
         return self.engine.dialect.name
 
-    async def run(self, work: Callable[[Connection], _T], *, reads: bool = False) -> _T:
-        """The result of `work` in a transaction; again where another host was first with a key.
+    async def run(
+        self, work: Callable[[Connection], _T], *, reads: bool = False, alone: bool = False
+    ) -> _T:
+        """The result of `work` in a transaction; it is called again where another host was first
+        with a key, or where the connection breaks before the commit.
+
+        Calls that write and wait at the same time share a transaction, so that the disk is waited
+        for once. An error of one of them is its alone; none is told as done before the commit, and
+        where that fails, all have failed. One that is to be `alone` on PostgreSQL shares none, as
+        it takes locks that others wait for.
 
         Cancelled, it leaves the transaction alone, which is committed or not. One that only `reads`
         takes no lock of SQLite's: a process stopped in the midst of it keeps nobody waiting.
         StoreError, or NoRoomError where the disk is full; what else `work` raises comes as it is.
         """
-        return await self._threads.run(partial(self._run, work, reads))
+        if reads or (alone and self.dialect != "sqlite"):
+            return await self._threads.run(partial(self._run, work, reads))
+        self._threads.check()
+        call = Call(work)
+        self._waiting.append(call)
+        # Later: what is ready in the loop at this moment comes into the same transaction.
+        call.loop.call_soon(self._start_writer)
+        result: _T = await call.future
+        return result
 
     async def put(self, table: Table, values: Mapping[str, Any]) -> None:
         """Writes the whole row, replacing the one with its primary key."""
@@ -126,15 +166,169 @@ class Database:
         self._threads.close()
         self.engine.dispose()
 
-    def _run(self, work: Callable[[Connection], _T], reads: bool) -> _T:
+    def _run(self, work: Callable[[Connection], _T], reads: bool = False) -> _T:
         for left in reversed(range(_TRIES)):
             try:
-                with self.engine.execution_options(**{_READS: reads}).begin() as connection:
-                    return work(connection)
-            except SQLAlchemyError as error:
-                if not left or not _is_conflict(error):
-                    raise failure(self.engine, error) from error
+                return self._transaction(work, reads)
+            except _BrokenError as broken:
+                again = _is_conflict(broken.error) or broken.is_lost
+                if not left or not again:
+                    raise failure(self.engine, broken.error) from broken.error
         raise AssertionError("unreachable")
+
+    def _transaction(self, work: Callable[[Connection], _T], reads: bool = False) -> _T:
+        """_BrokenError for each error of the database; others come as they are."""
+        stage = _Stage.BEGIN
+        try:
+            with (self._reader if reads else self.engine).begin() as connection:
+                connection.info.pop(_TIME, None)
+                stage = _Stage.WORK
+                try:
+                    result = work(connection)
+                except BaseException:
+                    _check_alive(connection, _IN_ERROR)
+                    raise
+                _check_alive(connection, _IN_TRANSACTION, _IN_ERROR)
+                stage = _Stage.COMMIT
+            return result
+        except SQLAlchemyError as error:
+            raise _BrokenError(stage, error) from error
+
+    def _start_writer(self) -> None:
+        with self._change:
+            if not self._waiting or self._writers >= _MOST_WRITERS[self.dialect]:
+                return  # one that is at work will see it
+            self._writers += 1
+        try:
+            self._threads.submit(self._write)
+        except StoreError as error:
+            with self._change:
+                self._writers -= 1
+                calls = self._next_group()
+            for call in calls:
+                call.end(error=error)
+            Call.tell(calls)
+
+    def _next_group(self) -> list[Call]:
+        most = min(len(self._waiting), _MOST_TOGETHER)
+        calls = [self._waiting.popleft() for _ in range(most)]
+        return [call for call in calls if not call.future.cancelled()]
+
+    def _write(self) -> Tell:
+        """Writes group after group, until none waits."""
+        while True:
+            with self._change:
+                if not self._waiting:
+                    self._writers -= 1
+                    return lambda: None
+                calls = self._next_group()
+            if len(calls) > 1:
+                self._write_together(calls)
+            for call in calls:
+                if not call.done:
+                    call.do(partial(self._run, call.work))
+            Call.tell(calls)
+            del calls  # with what they hold
+
+    def _write_together(self, calls: Sequence[Call]) -> None:
+        """Ends the calls, but not those that are to be done by themselves.
+
+        First without savepoints, as they cost two statements for each call. Where one fails, all
+        are rolled back, and done again with savepoints.
+        """
+        way = _one_by_one
+        for _ in range(_GROUP_TRIES):
+            ended: list[_Ended] = []
+            try:
+                self._transaction(partial(way, calls, ended))
+            except _BrokenError as broken:
+                if broken.is_lost:
+                    continue  # the next connection is made anew
+                if broken.stage is _Stage.WORK:
+                    if way is _guarded:
+                        return  # SQLite has rolled back all, as it does where the disk is full
+                    way = _guarded
+                    continue
+                ended = [(call, None, broken.error) for call in calls]
+            except BaseException:
+                way = _guarded
+                continue
+            for call, result, error in ended:
+                if isinstance(error, SQLAlchemyError):
+                    reason = failure(self.engine, error)
+                    reason.__cause__ = error
+                    error = reason
+                call.end(result, error)
+            return
+
+
+_Ended = tuple[Call, Any, BaseException | None]
+
+
+def _one_by_one(calls: Sequence[Call], ended: list[_Ended], connection: Connection) -> None:
+    ended += [(call, call.work(connection), None) for call in calls]
+
+
+def _guarded(calls: Sequence[Call], ended: list[_Ended], connection: Connection) -> None:
+    """Each behind a savepoint; without an end, those that another host was in the way of, which
+    may wait for what this transaction holds."""
+    for call in calls:
+        savepoint = connection.begin_nested()
+        try:
+            result = call.work(connection)
+        except BaseException as error:
+            if connection.invalidated:
+                raise
+            savepoint.rollback()
+            if not isinstance(error, SQLAlchemyError) or not _is_conflict(error):
+                ended.append((call, None, error))
+        else:
+            savepoint.commit()
+            ended.append((call, result, None))
+
+
+class _Stage(Enum):
+    BEGIN = auto()
+    WORK = auto()
+    COMMIT = auto()
+
+
+class _BrokenError(Exception):
+    """A transaction that came to this stage."""
+
+    def __init__(self, stage: _Stage, error: SQLAlchemyError) -> None:
+        super().__init__(stage)
+        self.stage = stage
+        self.error = error
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the connection broke when certainly nothing was committed."""
+        dead = isinstance(self.error, DBAPIError) and self.error.connection_invalidated
+        return (dead or isinstance(self.error, _LostError)) and self.stage is not _Stage.COMMIT
+
+
+class _LostError(SQLAlchemyError):
+    """The server has ended the connection."""
+
+
+def _check_alive(connection: Connection, *alive: int) -> None:
+    """_LostError where the server has ended the connection, unless its state is `alive`.
+
+    psycopg does not always say so: of a statement whose answer it was, it may tell nothing, as of
+    an UPDATE that found no row. What follows from that is no answer of the database.
+    """
+    if connection.dialect.name == "sqlite" or connection.invalidated:
+        return
+    state = connection.connection.dbapi_connection.pgconn.transaction_status  # type: ignore[union-attr]
+    if state in alive:
+        return
+    with suppress(SQLAlchemyError):
+        if connection.exec_driver_sql("SELECT 1").scalar() == 1:
+            return
+    if not connection.invalidated:
+        connection.invalidate()
+    raise _LostError("the server has ended the connection")
 
 
 class DatabaseClock:
@@ -145,56 +339,6 @@ class DatabaseClock:
 
     async def now(self) -> datetime:
         return await self._database.run(now_of, reads=True)
-
-
-class Threads:
-    """At most so many daemon threads, each made when the others are busy."""
-
-    def __init__(self, most: int) -> None:
-        self._left = most
-        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
-        self._idle = threading.Semaphore(0)
-        self._change = threading.Lock()
-        self._made = 0
-        self._closed = False
-
-    async def run(self, work: Callable[[], _T]) -> _T:
-        result: Future[_T] = Future()
-
-        def job() -> Callable[[], None]:
-            if not result.set_running_or_notify_cancel():
-                return lambda: None
-            try:
-                return partial(result.set_result, work())
-            except BaseException as error:
-                return partial(result.set_exception, error)
-
-        self._submit(job)
-        return await asyncio.wrap_future(result)
-
-    def close(self) -> None:
-        with self._change:
-            self._closed = True
-            for _ in range(self._made):
-                self._jobs.put(None)
-
-    def _submit(self, job: _Job) -> None:
-        with self._change:
-            if self._closed:
-                raise StoreError("The database is closed")
-            self._jobs.put(job)
-            if not self._idle.acquire(blocking=False) and self._left:
-                self._left -= 1
-                self._made += 1
-                threading.Thread(target=self._work, name="database", daemon=True).start()
-
-    def _work(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            tell = job()
-            # Before it is told: whoever waits for it may come at once with the next.
-            self._idle.release()
-            tell()
-            del job, tell  # with what they hold, while this waits for the next
 
 
 def create_schema(engine: Engine) -> None:
@@ -223,8 +367,15 @@ def now_of(connection: Connection, clock: Clock | None = None) -> datetime:
     """The database's time, which all hosts share; that of `clock` in tests."""
     if clock is not None:
         return clock.now()
-    query = _NOW[connection.dialect.name].columns(now=UtcDateTime)
-    now: datetime = connection.execute(query).scalar_one()
+    if connection.dialect.name == "sqlite":  # whose time is this host's, to the millisecond
+        here = datetime.now(UTC)
+        return here.replace(microsecond=here.microsecond // 1000 * 1000)
+    asked = time.monotonic()
+    known: tuple[float, datetime] | None = connection.info.get(_TIME)
+    if known is not None and asked - known[0] < _YOUNG_SECONDS:
+        return known[1]  # asked by another call of this transaction
+    now: datetime = connection.execute(_NOW).scalar_one()
+    connection.info[_TIME] = asked, now
     return now
 
 
@@ -282,6 +433,7 @@ def _sqlite(url: URL) -> Engine:
     engine = create_engine(
         url.set(drivername="sqlite+pysqlite", database=str(path)),
         connect_args={"timeout": _BUSY_SECONDS},
+        **_POOL,
     )
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
@@ -301,7 +453,10 @@ def _postgresql(url: URL) -> Engine:
         url = url.difference_update_query(["options"])
     try:
         return create_engine(
-            url.set(drivername="postgresql+psycopg"), pool_pre_ping=True, connect_args=limits
+            url.set(drivername="postgresql+psycopg"),
+            pool_pre_ping=True,
+            connect_args=limits,
+            **_POOL,
         )
     except ModuleNotFoundError as error:
         raise StoreError(

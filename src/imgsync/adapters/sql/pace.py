@@ -13,12 +13,14 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
-from imgsync.adapters.sql.database import Database, Threads, make_private
+from imgsync.adapters.sql.database import Database, make_private
+from imgsync.adapters.sql.threads import Threads
 from imgsync.domain.errors import StoreError
 from imgsync.domain.ports.pace import PaceStore, Step, T
 from imgsync.uptime import uptime
 
 _BUSY_SECONDS = 1.5
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _TABLE = "CREATE TABLE IF NOT EXISTS paces (name TEXT PRIMARY KEY, state TEXT NOT NULL)"
 _UNLOGGED = _TABLE.replace("CREATE TABLE", "CREATE UNLOGGED TABLE")
 
@@ -61,8 +63,17 @@ class FilePaces:
                 connection.execute("REPLACE INTO paces VALUES (?, ?)", (key, text))
         except (sqlite3.Error, OSError) as error:
             self._shut()
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED:
+                self._remove()
             raise StoreError(f"Cannot use {self._path}: {error}") from error
         return result
+
+    def _remove(self) -> None:
+        """A process that was killed in the midst of a write, or the power, has left the file such
+        that nobody could ever use it again: the next makes it anew."""
+        with contextlib.suppress(OSError):
+            if _identity(self._path) == self._file:  # else another has made it anew already
+                self._path.unlink()
 
     def _shut(self) -> None:
         if self._connection is not None:
@@ -74,14 +85,15 @@ class FilePaces:
             self._shut()
         if self._connection is None:
             make_private(self._path)
+            self._file = _identity(self._path)
             connection = sqlite3.connect(
                 self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
             )
+            self._connection = connection
             # Not a write-ahead log: its two files more gain nothing for one short row.
             connection.execute("PRAGMA journal_mode = MEMORY")
             connection.execute("PRAGMA synchronous = OFF")
             connection.execute(_TABLE)
-            self._connection, self._file = connection, _identity(self._path)
         return self._connection
 
 
@@ -116,7 +128,7 @@ class DatabasePaces:
             await self._database.run(lambda connection: connection.exec_driver_sql(_UNLOGGED))
             self._made = True
         try:
-            return await self._database.run(partial(_change_row, key, step))
+            return await self._database.run(partial(_change_row, key, step), alone=True)
         except StoreError:
             self._made = False  # it may have been dropped
             raise

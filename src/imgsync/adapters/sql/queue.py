@@ -4,25 +4,30 @@ A claim writes to the row by its id and reads nothing that it needs: whatever an
 there, the row is taken, and fails on its own.
 """
 
+import asyncio
 import json
 import re
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from sqlalchemy import (
+    JSON,
     ColumnElement,
     Connection,
     Text,
+    TextClause,
     and_,
     bindparam,
+    case,
     cast,
     delete,
     func,
     insert,
     literal,
     literal_column,
+    null,
     or_,
     select,
     text,
@@ -32,14 +37,15 @@ from sqlalchemy import (
 
 from imgsync.adapters.sql.claiming import Claim, Statements, counted
 from imgsync.adapters.sql.database import Database, now_of
+from imgsync.adapters.sql.enqueueing import Enqueueing
+from imgsync.adapters.sql.prepared import Prepared, among
 from imgsync.adapters.sql.rows import raw_columns, task_of
-from imgsync.adapters.sql.tables import accounts, storable, sync_queue
+from imgsync.adapters.sql.tables import UtcDateTime, accounts, storable, sync_queue
 from imgsync.domain.errors import LeaseLostError
 from imgsync.domain.ports.clock import Clock
 from imgsync.domain.ports.queue import Enqueued, NewTask
 from imgsync.domain.tasks import (
     CHECK_AGAIN_DELAY,
-    SYNC_OPERATION,
     TASK_ENTITY_TYPE,
     Task,
     TaskId,
@@ -48,9 +54,6 @@ from imgsync.domain.tasks import (
 
 _T = TypeVar("_T")
 _LONGEST_LEASE = timedelta(days=1)
-_KEYS_AT_ONCE = 1000
-"""SQLite and PostgreSQL take some 32,000 values in one statement."""
-
 _LARGEST_ID = 2**63 - 1
 _DIGITS = re.compile(r"[0-9]{1,19}")
 
@@ -88,8 +91,29 @@ _SUPERSEDES = (
 )
 
 
+_waits = or_(_PENDING, _PROCESSING)
+
+
 _UNCOUNTED = {"attempts": counted(_task.attempts, -1)}
 _NO_LEASE = {"lease_token": None, "lease_expires_at": None}
+_HELD = (
+    update(sync_queue)
+    .where(
+        _task.id == bindparam("this"),
+        _PROCESSING,
+        # A row that another program marked as processing has no token.
+        _task.lease_token.is_not_distinct_from(bindparam("token", type_=Text)),
+    )
+    .values(updated_at=bindparam("now", type_=UtcDateTime))
+)
+_RENEW = _HELD.values(lease_expires_at=bindparam("until", type_=UtcDateTime))
+_COMPLETE = _HELD.values(
+    status=TaskStatus.COMPLETED.value,
+    result=bindparam("result", type_=Text),
+    warnings=bindparam("warnings", type_=JSON),
+    error=null(),
+    **{name: null() for name in _NO_LEASE},
+).returning(case((_task.check_again, 1), else_=0).label("check_again"))
 
 
 class SqlTaskQueue:
@@ -110,10 +134,17 @@ class SqlTaskQueue:
         self._kinds = tuple(kinds)
         self._own = _task.entity_type.in_(self._kinds)
         self._claims = Statements(database.dialect, self._kinds)
+        self._enqueueing = Enqueueing(database.dialect)
+        self._complete = Prepared(database.dialect, _COMPLETE)
+        self._renew = Prepared(database.dialect, _RENEW)
         self._busy = False
+        self._looks: dict[str, asyncio.Lock] = {}
+        self._next_look: dict[str, asyncio.Task[list[int]]] = {}
 
     async def enqueue(self, tasks: Sequence[NewTask]) -> list[Enqueued]:
-        return await self._change(lambda connection, now: _put(connection, now, tasks))
+        return await self._change(
+            lambda connection, now: self._enqueueing.put(connection, now, tasks)
+        )
 
     async def claim(
         self, *, lease: timedelta, limit: int = 1, only: Sequence[TaskId] | None = None
@@ -137,22 +168,26 @@ class SqlTaskQueue:
         return taken
 
     async def renew(self, task: Task, *, lease: timedelta) -> None:
-        await self._change(
-            lambda connection, now: _held(
-                connection, task, {"lease_expires_at": now + lease, "updated_at": now}
-            )
-        )
+        def hold(connection: Connection, now: datetime) -> None:
+            held = {"this": task.id, "token": task.lease_token, "now": now}
+            if self._renew.run(connection, **held, until=now + lease).rowcount != 1:
+                raise _lost(task)
+
+        await self._change(hold)
 
     async def complete(self, task: Task, *, result: str, warnings: Sequence[str]) -> None:
         values = {
             "result": storable(result),
-            "warnings": [storable(w) for w in warnings],
-            "error": None,
+            "warnings": json.dumps([storable(w) for w in warnings]),
         }
 
         def end(connection: Connection, now: datetime) -> None:
-            _end(connection, task, now, TaskStatus.COMPLETED, values)
-            _check_again(connection, task, now)
+            held = {"this": task.id, "token": task.lease_token, "now": now}
+            found = self._complete.run(connection, **held, **values).first()
+            if found is None:
+                raise _lost(task)
+            if found.check_again:
+                _check_again(connection, task, now)
 
         await self._change(end)
 
@@ -188,6 +223,8 @@ class SqlTaskQueue:
 
     async def park(self, task: Task, *, account_id: str, until: datetime, error: str) -> int:
         account = storable(account_id)
+        # Beforehand: it reads payloads, and SQLite has one lock for all that write.
+        named = await self._named(account_id)
 
         def put_off(connection: Connection, now: datetime) -> int:
             wait = _parked_until(connection, account, until)
@@ -196,9 +233,34 @@ class SqlTaskQueue:
                 return 0
             values = {"scheduled_at": wait, "parked_for": account, "error": storable(error)}
             _put_back(connection, task, now, {**values, **_UNCOUNTED})
-            return _park_waiting(connection, account_id, now, values, self._kinds)
+            return _park_waiting(connection, account_id, now, values, self._kinds, named)
 
-        return await self._change(put_off)
+        return await self._change(put_off, alone=True)
+
+    async def _named(self, account_id: str) -> list[int]:
+        """Ids of due tasks of which the account is not the child by its column, but is named.
+
+        Many tasks of an account fail at once: whoever comes while it is being looked for waits for
+        the next look, together with the others.
+        """
+
+        async def look() -> list[int]:
+            async with self._looks.setdefault(account_id, asyncio.Lock()):
+                self._next_look.pop(account_id, None)
+                return await self._database.run(
+                    lambda connection: _find_named(
+                        connection, account_id, now_of(connection, self._clock), self._kinds
+                    ),
+                    reads=True,
+                )
+
+        loop = asyncio.get_running_loop()
+        waiting = self._next_look.get(account_id)
+        if waiting is None or waiting.get_loop() is not loop:
+            if waiting is not None:
+                self._looks.pop(account_id, None)  # of a loop that has ended
+            waiting = self._next_look[account_id] = loop.create_task(look())
+        return await asyncio.shield(waiting)
 
     async def unpark(self, account_id: str) -> int:
         waiting = update(sync_queue).where(
@@ -213,7 +275,8 @@ class SqlTaskQueue:
         )
 
     async def parked(self) -> int:
-        query = select(func.count()).where(self._own, _PENDING, _task.parked_for.is_not(None))
+        # As a range: SQLite would look at all that is pending, by the index of what is due.
+        query = select(func.count()).where(self._own, _PENDING, _task.parked_for >= "")
         return await self._database.run(
             lambda connection: int(connection.execute(query).scalar_one()), reads=True
         )
@@ -237,7 +300,7 @@ class SqlTaskQueue:
                 _put_back(connection, task, now, values, check_again=True)
             return [task.id for task in held]
 
-        return await self._change(release_all)
+        return await self._change(release_all, alone=True)
 
     async def counts(self) -> dict[TaskStatus, int]:
         # Each by an index of its own.
@@ -249,6 +312,16 @@ class SqlTaskQueue:
             lambda connection: connection.execute(union_all(*counted)).all(), reads=True
         )
         return {TaskStatus(status): number for status, number in rows}
+
+    async def waiting(self, keys: Collection[str]) -> set[str]:
+        stored = {key: storable(key) for key in keys}
+        query = select(_task.dedupe_key).where(
+            self._own, _task.dedupe_key.in_(sorted(set(stored.values()))), _waits
+        )
+        there = await self._database.run(
+            lambda connection: set(connection.execute(query).scalars()), reads=True
+        )
+        return {key for key, text in stored.items() if text in there}
 
     async def find(
         self, status: TaskStatus | None = None, *, limit: int = 100, offset: int = 0
@@ -289,7 +362,7 @@ class SqlTaskQueue:
             ).returning(_task.id)
             return sorted(connection.execute(changed).scalars())
 
-        return await self._change(put_back)
+        return await self._change(put_back, alone=True)
 
     async def prune(self, *, completed: timedelta, failed: timedelta, limit: int = 500) -> int:
         def delete_some(connection: Connection, now: datetime) -> int:
@@ -305,93 +378,18 @@ class SqlTaskQueue:
                 gone += len(ids)
             return gone
 
-        return await self._change(delete_some)
+        return await self._change(delete_some, alone=True)
 
     async def close(self) -> None:
         """Nothing: whoever opened the database closes it."""
 
-    async def _change(self, work: Callable[[Connection, datetime], _T]) -> _T:
+    async def _change(
+        self, work: Callable[[Connection, datetime], _T], *, alone: bool = False
+    ) -> _T:
         """Runs `work` in a transaction that writes, with the present."""
         return await self._database.run(
-            lambda connection: work(connection, now_of(connection, self._clock))
+            lambda connection: work(connection, now_of(connection, self._clock)), alone=alone
         )
-
-
-def _put(connection: Connection, now: datetime, tasks: Sequence[NewTask]) -> list[Enqueued]:
-    """Adds the tasks; a pending task of the same kind and key takes the newer one's place."""
-    rows: dict[tuple[str, str | int], NewTask] = {}  # the last of each key, at the first's place
-    places = []
-    for number, task in enumerate(tasks):
-        place = (task.kind, number if task.dedupe_key is None else storable(task.dedupe_key))
-        rows[place] = task
-        places.append(place)
-    ids = _pending(connection, [place for place in rows if isinstance(place[1], str)])
-    created = rows.keys() - ids.keys()
-    changes = [{"this": ids[place], **_values(rows[place], now)} for place in ids]
-    if changes:
-        connection.execute(update(sync_queue).where(_task.id == bindparam("this")), changes)
-    new = [place for place in rows if place in created]
-    if new:
-        found = connection.execute(
-            insert(sync_queue).returning(_task.id, sort_by_parameter_order=True),
-            [_new_values(rows[place], now) for place in new],
-        )
-        ids |= zip(new, found.scalars(), strict=True)
-    enqueued = []
-    for place in places:
-        enqueued.append(Enqueued(ids[place], place in created))
-        created.discard(place)
-    return enqueued
-
-
-def _pending(
-    connection: Connection, keys: Sequence[tuple[str, str | int]]
-) -> dict[tuple[str, str | int], int]:
-    """Ids of the pending tasks of these kinds and keys, held until the transaction ends."""
-    found: dict[tuple[str, str | int], int] = {}
-    for start in range(0, len(keys), _KEYS_AT_ONCE):
-        some = keys[start : start + _KEYS_AT_ONCE]
-        query = (
-            select(_task.entity_type, _task.dedupe_key, _task.id)
-            .where(
-                _PENDING,
-                _task.entity_type.in_({kind for kind, _ in some}),
-                _task.dedupe_key.in_([key for _, key in some]),
-            )
-            .order_by(_task.dedupe_key)  # as others lock them, so that none waits in a circle
-            .with_for_update()
-        )
-        found |= {(row[0], row[1]): row[2] for row in connection.execute(query)}
-    return {key: found[key] for key in keys if key in found}
-
-
-def _values(task: NewTask, now: datetime) -> dict[str, Any]:
-    """What a pending task of the same key takes over."""
-    return {
-        "payload": task.payload,
-        "account_id": _storable(task.account_id),
-        "entity_id": _storable(task.entity_id),
-        "operation": SYNC_OPERATION,
-        "priority": task.priority,
-        "max_attempts": task.max_attempts,
-        "attempts": 0,
-        "crashes": 0,
-        "scheduled_at": now + task.delay,
-        "parked_for": None,
-        "error": None,
-        "updated_at": now,
-    }
-
-
-def _new_values(task: NewTask, now: datetime) -> dict[str, Any]:
-    return {
-        **_values(task, now),
-        "entity_type": task.kind,
-        "status": TaskStatus.PENDING.value,
-        "dedupe_key": _storable(task.dedupe_key),
-        "warnings": [],
-        "created_at": now,
-    }
 
 
 def _numbers(ids: Sequence[TaskId]) -> list[int]:
@@ -417,36 +415,55 @@ def _park_waiting(
     now: datetime,
     values: dict[str, Any],
     kinds: Sequence[str],
+    named: Sequence[int],
 ) -> int:
     """Writes `values` to the tasks that are due and name the account; how many they were.
 
-    All in one statement. The child is a column, unless another program left it out. The main
-    account, and then the child too, stands in the payload, which other programs write and no
-    database may be made to decode: it is looked for as text. A task of which that does not tell
-    is parked by itself once it is claimed.
+    Those whose child it is are found by the column, others among the ids of `_find_named`, where
+    they still name it. A task that was queued since then is parked by itself once it is claimed.
 
     Those that wait for a later time of their own keep it, and those that another host is about to
     claim are left to it.
     """
-    due = (
-        select(_task.id)
-        .where(
-            _task.entity_type.in_(kinds),
-            _PENDING,
-            _task.scheduled_at <= now,
-            _names(connection, account_id),
-        )
-        .with_for_update(skip_locked=True)
+    due = and_(_task.entity_type.in_(kinds), _PENDING, _task.scheduled_at <= now)
+    parked = 0
+    for these in (
+        _task.account_id == storable(account_id),
+        and_(_among(connection, named), _names(connection, account_id)),
+    ):
+        ids = select(_task.id).where(due, these).with_for_update(skip_locked=True)
+        change = update(sync_queue).where(_task.id.in_(ids)).values(**values, updated_at=now)
+        parked += connection.execute(change).rowcount
+        if not named:
+            break
+    return parked
+
+
+def _among(connection: Connection, ids: Sequence[int]) -> TextClause:
+    dialect = connection.dialect.name
+    given = json.dumps(ids) if dialect == "sqlite" else list(ids)
+    return text(f"sync_queue.id {among(dialect, 'named')}").bindparams(named=given)
+
+
+def _find_named(
+    connection: Connection, account_id: str, now: datetime, kinds: Sequence[str]
+) -> list[int]:
+    query = select(_task.id).where(
+        _task.entity_type.in_(kinds),
+        _PENDING,
+        _task.scheduled_at <= now,
+        _names(connection, account_id),
     )
-    return connection.execute(
-        update(sync_queue).where(_task.id.in_(due)).values(**values, updated_at=now)
-    ).rowcount
+    return list(connection.execute(query).scalars())
 
 
 def _names(connection: Connection, account_id: str) -> ColumnElement[bool]:
-    """Whether the task says that it is for the account.
+    """Whether the task says, but not by its column, that it is for the account.
 
-    Without the column, the dedupe key (``CHILD/TYPE/ENTITY``) may name the child.
+    The main account, and without the column the child, stands in the payload, which other programs
+    write and no database may be made to decode: it is looked for as text. Without the column, the
+    dedupe key (``CHILD/TYPE/ENTITY``) may name the child too. A task of which that does not tell
+    is parked by itself once it is claimed.
     """
     position = func.strpos if connection.dialect.name == "postgresql" else func.instr
     payload = cast(_task.payload, Text)
@@ -456,24 +473,31 @@ def _names(connection: Connection, account_id: str) -> ColumnElement[bool]:
         return [position(payload, text) > 0 for text in texts]
 
     child = storable(account_id)
+    # One look into most payloads, in place of one for each spelling.
+    anywhere = or_(*(position(payload, text) > 0 for text in dict.fromkeys(_values(account_id))))
     prefix = func.substr(_task.dedupe_key, 1, len(child) + 1) == child + "/"
-    return or_(
-        _task.account_id == child,
-        and_(_task.account_id.is_(None), or_(prefix, *spelled(_CHILD))),
-        *spelled(_MAIN),
+    return and_(
+        _task.account_id.is_distinct_from(child),
+        or_(
+            and_(_task.account_id.is_(None), prefix),
+            and_(
+                anywhere,
+                or_(and_(_task.account_id.is_(None), or_(*spelled(_CHILD))), *spelled(_MAIN)),
+            ),
+        ),
     )
 
 
+def _values(account_id: str) -> Iterator[str]:
+    """The account as programs write it. Inside of a JSON text the quotes would be escaped."""
+    for ascii_only in (True, False):
+        yield storable(json.dumps(account_id, ensure_ascii=ascii_only))
+
+
 def _spellings(field: str, account_id: str) -> Iterator[str]:
-    """The field as programs write it. Inside of a JSON text the quotes would be escaped."""
     for separator in _SEPARATORS:
-        for ascii_only in (True, False):
-            value = json.dumps(account_id, ensure_ascii=ascii_only)
-            yield storable(f'"{field}"{separator}{value}')
-
-
-def _storable(text: str | None) -> str | None:
-    return None if text is None else storable(text)
+        for value in _values(account_id):
+            yield f'"{field}"{separator}{value}'
 
 
 def _held(connection: Connection, task: Task, values: dict[str, Any]) -> None:
@@ -489,7 +513,11 @@ def _held(connection: Connection, task: Task, values: dict[str, Any]) -> None:
         .values(values)
     )
     if changed.rowcount != 1:
-        raise LeaseLostError(f"task {task.id} is held by another worker now")
+        raise _lost(task)
+
+
+def _lost(task: Task) -> LeaseLostError:
+    return LeaseLostError(f"task {task.id} is held by another worker now")
 
 
 def _end(
@@ -527,11 +555,6 @@ def _check_again(connection: Connection, task: Task, now: datetime) -> None:
     would say "completed" over old images. The check is an ordinary task, which does not ask for
     another, and costs two requests where nothing is wrong.
     """
-    this = connection.execute(
-        select(_task.check_again).where(_task.id == task.id, _task.check_again)
-    ).first()
-    if this is None:
-        return
     newer = _pending_of_same_key(connection, task)
     if newer is not None:
         _ask_for_check(connection, newer)

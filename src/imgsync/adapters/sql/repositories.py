@@ -1,4 +1,4 @@
-"""Stored accounts, settings and sync records."""
+"""Stored accounts, their abilities, settings and sync records."""
 
 import json
 from collections.abc import Sequence
@@ -10,20 +10,30 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Connection,
+    Label,
     LargeBinary,
     Row,
     Select,
     Text,
     case,
     cast,
+    delete,
     func,
     or_,
     select,
     update,
 )
+from sqlalchemy.dialects import postgresql
 
 from imgsync.adapters.sql.database import Database, now_of
-from imgsync.adapters.sql.tables import accounts, storable, sync_records, sync_settings
+from imgsync.adapters.sql.tables import (
+    account_abilities,
+    accounts,
+    storable,
+    surveys,
+    sync_records,
+    sync_settings,
+)
 from imgsync.domain.diff import EntityKey, SyncRecord
 from imgsync.domain.errors import (
     AlreadyLinkedError,
@@ -32,6 +42,7 @@ from imgsync.domain.errors import (
     UnknownAccountError,
 )
 from imgsync.domain.model import (
+    Abilities,
     Account,
     AccountRole,
     LinkSettings,
@@ -41,10 +52,12 @@ from imgsync.domain.model import (
     TokenKind,
 )
 from imgsync.domain.ports.clock import Clock
+from imgsync.domain.surveys import PastSurvey, SurveyKey
 
 _FREE = {"parked_until": None, "parked_reason": None}
 _STORED = ("id", "name", "token_kind", "secret", "login", "role")
 _RECORD = TypeAdapter(SyncRecord)
+_ABILITIES = TypeAdapter(Abilities)
 
 
 class SqlAccountRepository:
@@ -124,6 +137,63 @@ class SqlAccountRepository:
         )
 
 
+class SqlAbilityRepository:
+    """Implements the port `AbilityRepository`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def get(self, account_id: str) -> Abilities:
+        return await self._database.run(
+            lambda connection: _abilities(connection, account_id) or Abilities(), reads=True
+        )
+
+    async def learn(self, account_id: str, shown: Abilities) -> None:
+        def values(abilities: Abilities) -> dict[str, Any]:
+            found = _ABILITIES.dump_python(abilities, mode="json")
+            return {"account_id": account_id, "abilities": found}
+
+        def work(connection: Connection) -> None:
+            if connection.dialect.name == "postgresql":
+                # A row that is not there yet cannot be locked, and two hosts would both begin
+                # from nothing.
+                new = postgresql.insert(account_abilities).values(values(Abilities()))
+                connection.execute(new.on_conflict_do_nothing())
+            known = _abilities(connection, account_id, to_change=True) or Abilities()
+            learnt = values(known.with_shown(shown))
+            connection.execute(self._database.upsert(account_abilities, learnt))
+
+        await self._database.run(work)
+
+    async def forget(self, account_id: str) -> None:
+        this = delete(account_abilities).where(account_abilities.c.account_id == account_id)
+        await self._database.run(lambda connection: connection.execute(this))
+
+
+class SqlSurveyRepository:
+    """Implements the port `SurveyRepository`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def get(self, key: SurveyKey) -> PastSurvey | None:
+        query = select(surveys.c.began, surveys.c.settings, surveys.c.seen, surveys.c.moved).where(
+            surveys.c.main_account_id == key.main_account_id,
+            surveys.c.child_account_id == key.child_account_id,
+            surveys.c.entity_type == key.entity_type,
+        )
+        row = await self._database.run(
+            lambda connection: connection.execute(query).first(), reads=True
+        )
+        return PastSurvey(row.began, row.settings, row.seen, row.moved) if row else None
+
+    async def put(self, key: SurveyKey, survey: PastSurvey) -> None:
+        row = asdict(key) | asdict(survey)
+        await self._database.run(
+            lambda connection: connection.execute(self._database.upsert(surveys, row))
+        )
+
+
 class SqlSettingsRepository:
     """Implements the port `SettingsRepository`."""
 
@@ -149,7 +219,7 @@ class SqlSettingsRepository:
     async def link(self, main_id: str, child_id: str, settings: LinkSettings) -> None:
         table = sync_settings.c
         values = {"account_id": child_id, "main_account_id": main_id, **_columns(settings)}
-        mains = select(table.account_id, table.main_account_id).where(
+        mains = select(*_texts(self._database.dialect, "account_id", "main_account_id")).where(
             table.main_account_id.is_not(None),
             or_(table.account_id.in_((main_id, child_id)), table.main_account_id == child_id),
         )
@@ -159,7 +229,8 @@ class SqlSettingsRepository:
                 # Two hosts that link A to B and B to A would not see each other's row.
                 lock = f"LOCK TABLE {sync_settings.name} IN SHARE ROW EXCLUSIVE MODE"
                 connection.exec_driver_sql(lock)
-            for account_id, linked_to in connection.execute(mains).all():
+            for row in connection.execute(mains).all():
+                account_id, linked_to = map(_readable, row)
                 if linked_to == child_id:
                     raise AlreadyLinkedError(child_id, None)
                 if account_id == main_id or linked_to != main_id:
@@ -186,10 +257,13 @@ class SqlSettingsRepository:
         for row in rows:
             settings, damage = LinkSettings(), None
             try:
+                for name in ("account_id", "main_account_id"):
+                    _checked(name, row._mapping[name])
                 settings = _settings(row)
             except ValueError as error:
                 damage = str(error)
-            links.append(StoredLink(row.main_account_id, row.account_id, settings, damage))
+            main_id, child_id = map(_readable, (row.main_account_id, row.account_id))
+            links.append(StoredLink(main_id, child_id, settings, damage))
         return sorted(links, key=lambda link: (link.main_id, link.child_id))
 
 
@@ -227,8 +301,8 @@ class SqlSyncRecordRepository:
             found = {}
             for child_entity_id, record in connection.execute(query):
                 try:
-                    found[child_entity_id] = _RECORD.validate_json(record)
-                except ValueError:
+                    found[child_entity_id] = _record(record)
+                except (ValueError, RecursionError):
                     continue  # as `get`
             return found
 
@@ -252,26 +326,56 @@ class SqlSyncRecordRepository:
         found: ColumnElement[str | None] = record[name].as_string()
         if self._database.dialect == "sqlite":  # which stores anything, and fails on reading it
             return case((func.json_valid(record) == 1, found))
-        return found
+        # PostgreSQL stores such escapes, in a warning that names a file, and fails on reading any
+        # part of it; whoever reads the record itself learns what is left there.
+        spelled = cast(record, Text).regexp_match(r"\\u(0000|[dD][89a-fA-F])")
+        return case((spelled, "?"), else_=found)
 
     async def put(self, key: EntityKey, record: SyncRecord) -> None:
         values = {**asdict(key), "record": _RECORD.dump_python(record, mode="json")}
         await self._database.put(sync_records, values)
 
 
+def _abilities(
+    connection: Connection, account_id: str, *, to_change: bool = False
+) -> Abilities | None:
+    """What is stored; None where nothing is, or what another program has left cannot be read."""
+    kind = LargeBinary if connection.dialect.name == "sqlite" else Text
+    query = select(cast(account_abilities.c.abilities, kind)).where(
+        account_abilities.c.account_id == account_id
+    )
+    if to_change:
+        query = query.with_for_update()
+    found: str | bytes | None = connection.execute(query).scalar()  # type: ignore[assignment]
+    try:
+        return None if found is None else _ABILITIES.validate_json(found)
+    except ValueError:
+        return None
+
+
 def _links(dialect: str) -> Select[Any]:
     """The columns of ``sync_settings``, texts as they are, which another program may have written:
     no driver fails to decode them."""
+    texts = ("account_id", "main_account_id", "match_by", "types", "folders")
     columns = sync_settings.c
+    return select(columns.sync_images, columns.sync_images_all, *_texts(dialect, *texts))
+
+
+def _texts(dialect: str, *names: str) -> list[Label[Any]]:
     kind = LargeBinary if dialect == "sqlite" else Text
-    texts = ("match_by", "types", "folders")
-    return select(
-        columns.account_id,
-        columns.main_account_id,
-        columns.sync_images,
-        columns.sync_images_all,
-        *(cast(columns[name], kind).label(name) for name in texts),
-    )
+    return [cast(sync_settings.c[name], kind).label(name) for name in names]
+
+
+def _readable(text: str | bytes) -> str:
+    return text.decode("utf-8", "backslashreplace") if isinstance(text, bytes) else text
+
+
+def _checked(column: str, text: str | bytes) -> None:
+    """ValueError for an id that is none."""
+    try:
+        _text(text)
+    except UnicodeDecodeError:
+        raise ValueError(f"{column} is no UTF-8 text") from None
 
 
 def _settings(row: Row[Any]) -> LinkSettings:
@@ -348,3 +452,10 @@ def _account(row: Row[Any]) -> Account:
 
 def _text(value: str | bytes | None) -> str | None:
     return value.decode("utf-8") if isinstance(value, bytes) else value
+
+
+def _record(text: str | bytes) -> SyncRecord:
+    try:
+        return _RECORD.validate_json(text)
+    except ValueError:  # of a lone surrogate too, which the API may send
+        return _RECORD.validate_python(json.loads(text))

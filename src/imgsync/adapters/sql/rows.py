@@ -30,9 +30,10 @@ def raw_columns(connection: Connection) -> Sequence[ColumnElement[Any]]:
 
 
 @cache
-def raw_columns_of(dialect: str) -> Sequence[ColumnElement[Any]]:
+def raw_columns_of(dialect: str, alias: str | None = None) -> Sequence[ColumnElement[Any]]:
     read = _as_bytes if dialect == "sqlite" else _as_text
-    return tuple(read(column).label(column.name) for column in sync_queue.c)
+    columns = sync_queue.c if alias is None else sync_queue.alias(alias).c
+    return tuple(read(column).label(column.name) for column in columns)
 
 
 def _as_bytes(column: Column[Any]) -> ColumnElement[Any]:

@@ -16,6 +16,7 @@ from sqlalchemy import (
     Dialect,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -165,6 +166,14 @@ accounts = Table(
     Column("parked_reason", Text),
 )
 
+# What an account has shown, which is shown anew where it is lost: no other table names it.
+account_abilities = Table(
+    "account_abilities",
+    metadata,
+    Column("account_id", Text, primary_key=True),
+    Column("abilities", JSON, nullable=False),
+)
+
 # A child, and the main account that it is linked to. Triggers keep it so that one switch at most is
 # on, and that each account has its row.
 sync_settings = Table(
@@ -192,4 +201,17 @@ sync_records = Table(
     Column("entity_type", Text, primary_key=True),
     Column("child_entity_id", Text, primary_key=True),
     Column("record", JSON, nullable=False),
+)
+
+# What the last survey of a child left; of child '' the catalogue of the main account.
+surveys = Table(
+    "surveys",
+    metadata,
+    Column("main_account_id", Text, primary_key=True),
+    Column("child_account_id", Text, primary_key=True),
+    Column("entity_type", Text, primary_key=True),
+    Column("began", UtcDateTime, nullable=False),
+    Column("settings", Text, nullable=False),
+    Column("seen", LargeBinary, nullable=False),
+    Column("moved", Integer, nullable=False),
 )

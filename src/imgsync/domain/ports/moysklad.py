@@ -1,25 +1,26 @@
 """Port to the MoySklad API."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
-from imgsync.domain.model import Account, Element, EntityPage, EntityType, Identity, RemoteImage
+from imgsync.domain.errors import ImgsyncError
+from imgsync.domain.model import (
+    Abilities,
+    Account,
+    Element,
+    EntityPage,
+    EntityType,
+    Identity,
+    MatchField,
+    RemoteImage,
+)
 from imgsync.domain.packing import RequestRoom
 from imgsync.domain.ports.storage import TempFile
 
 ReadContent = Callable[[str], AsyncIterator[bytes]]
 """Bytes of the file of an `Upload`, by its key, in chunks; called anew for every repetition."""
-
-
-@dataclass(frozen=True, slots=True)
-class ApiLimits:
-    """What the API takes: elements of one request that sets a list, bytes of one image file,
-    requests of one account at once."""
-
-    request: RequestRoom
-    image_bytes: int
-    parallel_requests: int
 
 
 class WritePermit(Protocol):
@@ -33,6 +34,66 @@ class WritePermit(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class ImageSet:
+    """One entity's whole list, to be set together with others."""
+
+    entity_id: str
+    elements: Sequence[Element]
+    read: ReadContent
+    permit: WritePermit
+
+
+@dataclass(frozen=True, slots=True)
+class BulkRoom:
+    """What one request that sets the lists of many entities can hold.
+
+    `size_of` tells how many of the `max_bytes` some sets take together; a few more than they do,
+    as it does not ask for their type.
+    """
+
+    max_bytes: int
+    max_entities: int
+    size_of: Callable[[Sequence[ImageSet]], int]
+
+    def holds(self, sets: Sequence[ImageSet]) -> bool:
+        return len(sets) <= self.max_entities and self.size_of(sets) <= self.max_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ApiLimits:
+    """What the API takes: elements of one request that sets a list, bytes of one image file,
+    requests of one account at once, sets of one request for many entities."""
+
+    request: RequestRoom
+    image_bytes: int
+    parallel_requests: int
+    bulk: BulkRoom
+
+
+class ImageLists(Protocol):
+    """The image lists of an account's entities; the methods are those of `MoySkladPort`."""
+
+    async def list_images(self, entity_type: EntityType, entity_id: str) -> list[RemoteImage]: ...
+
+    async def set_images(
+        self,
+        entity_type: EntityType,
+        entity_id: str,
+        elements: Sequence[Element],
+        read: ReadContent,
+        permit: WritePermit,
+    ) -> list[RemoteImage]: ...
+
+    async def delete_images(
+        self,
+        entity_type: EntityType,
+        entity_id: str,
+        hrefs: Sequence[str],
+        permit: WritePermit,
+    ) -> None: ...
+
+
 class MoySkladPort(Protocol):
     """The API of one account. Errors: AuthorisationError, AccountParkedError, NotFoundError,
     PermissionDeniedError, ApiError, UnavailableError after the adapter's own retries.
@@ -44,12 +105,27 @@ class MoySkladPort(Protocol):
     @property
     def limits(self) -> ApiLimits: ...
 
+    @property
+    def shown(self) -> Abilities:
+        """What the answers to this port's calls have shown by themselves: permanent links and
+        their hosts, HEAD, sizes and formats of images. The rest is for its callers to find out."""
+        ...
+
     def list_entities(
-        self, entity_type: EntityType, *, with_images: bool, permanent_links: bool = False
+        self,
+        entity_type: EntityType,
+        *,
+        with_images: bool,
+        permanent_links: bool = False,
+        updated_since: datetime | None = None,
+        having: tuple[MatchField, Sequence[str]] | None = None,
     ) -> AsyncIterator[EntityPage]:
         """Pages of all entities of a type, archived ones too; as large as the API gives them.
 
-        `permanent_links`: with those of the images, where the account has such.
+        `permanent_links`: with those of the images, where the account has such. `updated_since`:
+        those alone whose `updated` is not before it, an aware time; ApiError where the type has no
+        `updated`. `having`: those that have one of these values in that field, and maybe others,
+        as not every value can be asked for.
 
         Each entity comes once. ApiError for a list that repeats itself, ends before the size that
         it names or goes on without end. WrongAccountError where the rows are another account's.
@@ -80,6 +156,25 @@ class MoySkladPort(Protocol):
         """
         ...
 
+    async def set_many(
+        self, entity_type: EntityType, sets: Sequence[ImageSet]
+    ) -> list[list[RemoteImage] | ImgsyncError]:
+        """Sets the lists of many entities in one request. One result for each set, in order: the
+        entity's images as the answer shows them, or the error of that entity alone. Nothing says
+        that the API sets what it is sent: the images may be those that were there before.
+
+        Errors of one: ImageRejectedError, StorageFullError, NotFoundError as in `set_images`;
+        LeaseLostError where its permit cannot be confirmed, and the others are sent without it;
+        ApiError also where the answer does not tell the list, which has to be listed anew then.
+
+        All permits are confirmed right before the request, and the shortest bounds it. Raised, for
+        all of them: LeaseLostError where it would have outlasted that one; RequestTooLargeError
+        for more than `limits.bulk` holds, and where the API takes no such request or not in its
+        time; else the error of an answer that refuses the whole. What was set is not known then,
+        but to set it again does no harm.
+        """
+        ...
+
     async def delete_images(
         self,
         entity_type: EntityType,
@@ -89,6 +184,12 @@ class MoySkladPort(Protocol):
     ) -> None:
         """Deletes the images with these meta.hrefs in one request; of an image that stands twice,
         the first. Those that are gone already are no error. The permit is as in `set_images`."""
+        ...
+
+    def trust(self, hosts: Collection[str]) -> None:
+        """From now on, addresses on these hosts may be asked for as those that configuration
+        allows: the API itself named the hosts in permanent links of this account
+        (`Abilities.permanent_hosts`). Those that it named to this port are trusted already."""
         ...
 
     async def content_length(self, url: str) -> int | None:
@@ -104,6 +205,8 @@ class MoySkladPort(Protocol):
         create: Callable[[], Awaitable[TempFile]],
         max_bytes: int,
         size: int | None = None,
+        *,
+        is_permanent: bool = False,
     ) -> TempFile:
         """Downloads into a file that `create` makes, and returns it closed. Every try after a
         failure writes a file of its own; that of a failed try is discarded.
@@ -112,6 +215,9 @@ class MoySkladPort(Protocol):
         try, and at last an UnavailableError that names both. ImageTooLargeError past `max_bytes`,
         ImageError where the image is gone, ForbiddenUrlError, and UnavailableError after 60 s or
         repeated failures.
+
+        `is_permanent`: it is a permanent link, of an image that has an address of the API too: one
+        try, and none while its host fails again and again.
         """
         ...
 

@@ -1,6 +1,6 @@
 """Port to the task queue."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -133,6 +133,10 @@ class TaskQueue(Protocol):
 
     async def counts(self) -> dict[TaskStatus, int]:
         """Number of tasks by status; every status is present."""
+        ...
+
+    async def waiting(self, keys: Collection[str]) -> set[str]:
+        """Which of these keys, at most 1,000, a task has that is pending or being processed."""
         ...
 
     async def find(

@@ -7,7 +7,15 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from imgsync.domain.diff import EntityKey, SyncRecord
-from imgsync.domain.model import Account, AccountRole, LinkSettings, Parking, StoredLink
+from imgsync.domain.model import (
+    Abilities,
+    Account,
+    AccountRole,
+    LinkSettings,
+    Parking,
+    StoredLink,
+)
+from imgsync.domain.surveys import PastSurvey, SurveyKey
 
 
 class AccountRepository(Protocol):
@@ -41,6 +49,34 @@ class AccountRepository(Protocol):
 
     async def parking(self, account_id: str) -> Parking | None:
         """Its parking; None once `until` has passed by the store's time, and where it has none."""
+        ...
+
+
+class AbilityRepository(Protocol):
+    """What accounts have shown that they can do. An account need not be stored for it."""
+
+    async def get(self, account_id: str) -> Abilities:
+        """The defaults where nothing is known, and where what is stored cannot be read: it is
+        shown anew."""
+        ...
+
+    async def learn(self, account_id: str, shown: Abilities) -> None:
+        """Adds what was shown (`Abilities.with_shown`); what others learn at the same time is not
+        lost."""
+        ...
+
+    async def forget(self, account_id: str) -> None:
+        """Nothing is known of the account any more."""
+        ...
+
+
+class SurveyRepository(Protocol):
+    """What surveys leave behind for later ones."""
+
+    async def get(self, key: SurveyKey) -> PastSurvey | None: ...
+
+    async def put(self, key: SurveyKey, survey: PastSurvey) -> None:
+        """In place of what was there."""
         ...
 
 

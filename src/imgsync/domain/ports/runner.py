@@ -1,7 +1,7 @@
 """Ports of the runner: what handles a task, changes an image on its way, or only looks on."""
 
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Protocol, runtime_checkable
 
 from imgsync.domain.model import SyncRequest
 from imgsync.domain.ports.moysklad import WritePermit
@@ -18,6 +18,32 @@ class TaskHandler(Protocol):
         `permit` is confirmed right before each write to a child: a worker that lost its lease must
         not write any more. Cancelled, it ends at once.
         """
+        ...
+
+
+class Together(TaskHandler, Protocol):
+    """Does tasks of one child that were claimed together, side by side."""
+
+    async def begin(self, task: Task) -> None:
+        """Returns once the task may begin. It is called for each, in the order of the claim."""
+        ...
+
+    def ended(self, task: Task) -> None:
+        """The task ended, however that was, and whether it had begun or not."""
+        ...
+
+    def close(self) -> None:
+        """No further task begins."""
+        ...
+
+
+@runtime_checkable
+class HandlesTogether(Protocol):
+    """A `TaskHandler` that does some tasks of a child at less cost together."""
+
+    def together(self, tasks: Sequence[Task], at_first: int) -> Together | None:
+        """For these tasks, of which `at_first` begin until one has shown that the accounts answer.
+        None where it does each by itself."""
         ...
 
 

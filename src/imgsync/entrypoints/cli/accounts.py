@@ -3,16 +3,27 @@
 import contextlib
 import os
 import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import click
 
-from imgsync.application.accounts import OWNERS, AddedAccount, GivenAccount, WrongKindError
+from imgsync.application.accounts import (
+    OWNERS,
+    AddedAccount,
+    GivenAccount,
+    WrongKindError,
+    find_account,
+)
 from imgsync.domain.errors import StoreError, UnavailableError
-from imgsync.domain.model import Account, AccountRole, Parking, TokenKind
+from imgsync.domain.model import Abilities, Account, AccountRole, Parking, TokenKind
+from imgsync.domain.text import counted
 from imgsync.entrypoints.cli.output import print_json, print_table, say
 from imgsync.entrypoints.cli.runtime import CommandError, json_option, pass_container, run_async
-from imgsync.entrypoints.container import Container
 from imgsync.entrypoints.exit_status import ExitStatus
+
+if TYPE_CHECKING:
+    from imgsync.entrypoints.container import Container
 
 
 @click.group()
@@ -40,7 +51,7 @@ def account() -> None:
 @json_option
 @pass_container
 def add(
-    container: Container,
+    container: "Container",
     account_id: str | None,
     name: str | None,
     kind: str | None,
@@ -86,10 +97,11 @@ def add(
     if not offline:
         say(f"ID {added.id}, {OWNERS[added.token_kind]}.")
     if woken:
-        say(f"{woken} tasks that waited for it run again.")
+        run = "runs" if woken == 1 else "run"
+        say(f"{counted(woken, 'task')} that waited for it {run} again.")
 
 
-def _add(container: Container, given: GivenAccount, *, offline: bool) -> AddedAccount:
+def _add(container: "Container", given: GivenAccount, *, offline: bool) -> AddedAccount:
     """Stores the account; errors with what may be done about them at the command line."""
     add_account = container.add_account()
     try:
@@ -113,7 +125,7 @@ def _add(container: Container, given: GivenAccount, *, offline: bool) -> AddedAc
 @account.command("list")
 @json_option
 @pass_container
-def list_accounts(container: Container, as_json: bool) -> None:
+def list_accounts(container: "Container", as_json: bool) -> None:
     """List the accounts, without their tokens; with the reason where one is parked, and the units
     of the rate limit that a request costs, once answers have shown it."""
     stored = container.accounts()
@@ -155,6 +167,93 @@ def list_accounts(container: Container, as_json: bool) -> None:
             for a, parking in accounts.items()
         ),
     )
+
+
+@account.command("show")
+@click.argument("name", metavar="ACCOUNT")
+@json_option
+@pass_container
+def show(container: "Container", name: str, as_json: bool) -> None:
+    """Show an account, without its token, and what its API has shown that it can do.
+
+    MoySklad's documents leave much of that open, so it is learnt along the way. ACCOUNT is an ID or
+    a name.
+    """
+    stored, abilities = container.accounts(), container.abilities()
+
+    async def look() -> tuple[Account, Parking | None, Abilities]:
+        found = await find_account(stored, name)
+        return found, await stored.parking(found.id), await abilities.get(found.id)
+
+    found, parking, shown = run_async(container, look)
+    if as_json:
+        told = {"parked": _parking_as_dict(parking), "abilities": _abilities_as_dict(shown)}
+        print_json({**_as_dict(found), **told}, ExitStatus.DONE)
+        return
+    say(f"Account '{found.name}', ID {found.id}, {OWNERS[found.token_kind]}.")
+    if parking:
+        say(f"It is parked {_parking_in_words(parking)}.")
+    print_table(("Of its API", "Shown so far"), _abilities_in_words(shown))
+
+
+@account.command("forget-abilities")
+@click.argument("names", metavar="ACCOUNT...", nargs=-1, required=True)
+@json_option
+@pass_container
+def forget_abilities(container: "Container", names: tuple[str, ...], as_json: bool) -> None:
+    """Forget what accounts have shown that they can do, such as after a change of the tariff.
+
+    It is shown anew by the next requests. A worker that runs goes on by what it has seen itself
+    until it is started again.
+    """
+    stored, abilities = container.accounts(), container.known_abilities()
+
+    async def forget() -> list[Account]:
+        found = {a.id: a for a in [await find_account(stored, name) for name in names]}
+        for account_id in found:
+            await abilities.forget(account_id)
+        return list(found.values())
+
+    forgotten = run_async(container, forget)
+    if as_json:
+        print_json({"forgotten": [one.id for one in forgotten]}, ExitStatus.DONE)
+        return
+    for one in forgotten:
+        say(f"What account '{one.name}' has shown is forgotten; it is shown anew.")
+
+
+def _abilities_in_words(shown: Abilities) -> list[tuple[str, str]]:
+    def said(value: bool | None, yes: str, no: str) -> str:
+        return "not yet" if value is None else yes if value else no
+
+    def size(value: int | None) -> str:
+        return "not yet" if value is None else f"{value:,} bytes"
+
+    hosts = ", ".join(sorted(shown.permanent_hosts))
+    formats = ", ".join(sorted(shown.refused_formats)).upper()
+    return [
+        ("Images of many entities in one request", said(shown.bulk, "taken", "not taken")),
+        ("Images kept in such a request", said(shown.bulk_keeps, "kept", "not kept")),
+        (
+            "Permanent links of images",
+            said(shown.permanent_links, f"given, on {hosts}" if hosts else "given", "not given"),
+        ),
+        (
+            "'updated' of an entity after a change of its images",
+            said(shown.images_move_updated, "moves", "stays"),
+        ),
+        ("Largest image that was taken", size(shown.accepted_image_bytes)),
+        ("Smallest image that was too large", size(shown.refused_image_bytes)),
+        ("Formats that were refused", formats or "none"),
+        ("Size of an image by HEAD", said(shown.head, "told", "not told")),
+    ]
+
+
+def _abilities_as_dict(shown: Abilities) -> dict[str, object]:
+    return {
+        name: sorted(value) if isinstance(value, frozenset) else value
+        for name, value in asdict(shown).items()
+    }
 
 
 def _parking_in_words(parking: Parking | None) -> str:

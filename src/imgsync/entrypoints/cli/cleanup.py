@@ -2,12 +2,13 @@
 
 import math
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from imgsync.application.clean import CleanupTemp
 from imgsync.domain.ports.storage import StaleFile
+from imgsync.domain.text import counted
 from imgsync.entrypoints.cli.output import print_json, say
 from imgsync.entrypoints.cli.runtime import (
     in_part,
@@ -17,8 +18,10 @@ from imgsync.entrypoints.cli.runtime import (
     tell_trouble,
 )
 from imgsync.entrypoints.config import MAX_HOURS
-from imgsync.entrypoints.container import Container
 from imgsync.entrypoints.exit_status import ExitStatus
+
+if TYPE_CHECKING:
+    from imgsync.entrypoints.container import Container
 
 
 class Hours(click.FloatRange):
@@ -46,7 +49,7 @@ class Hours(click.FloatRange):
 @json_option
 @pass_container
 def cleanup_temp(
-    container: Container, hours: float | None, dry_run: bool, as_json: bool
+    container: "Container", hours: float | None, dry_run: bool, as_json: bool
 ) -> ExitStatus:
     """Delete downloads that killed workers left behind, or that nobody has used for so long.
 
@@ -77,7 +80,7 @@ def cleanup_temp(
     verb, would = ("would be deleted", "to free") if dry_run else ("deleted", "freed")
     say(f"{len(done)} files {verb}, {freed / 1e6:.1f} MB {would}.")
     if live:
-        say(f"The files of {live} tasks under way were left alone.")
+        say(f"The files of {counted(live, 'task')} under way were left alone.")
     return status
 
 

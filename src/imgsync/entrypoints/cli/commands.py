@@ -1,37 +1,109 @@
-"""The built-in plugin of the command line: imgsync's commands, through the hook of everybody's."""
+"""The built-in plugin of the command line: imgsync's commands, as the hook of plugins gives them.
+
+Each is imported once it is run, or asked for its own help: a list of all of them needs a name and
+a first sentence, and the database, the HTTP client and the rest take half a second to import.
+"""
 
 from collections.abc import Iterable
+from functools import cached_property
+from importlib import import_module
+from typing import Any
 
 import click
 
-from imgsync.entrypoints.cli.accounts import account
-from imgsync.entrypoints.cli.check import check
-from imgsync.entrypoints.cli.cleanup import cleanup_temp
-from imgsync.entrypoints.cli.demo import demo
-from imgsync.entrypoints.cli.enqueue import enqueue
-from imgsync.entrypoints.cli.links import link, links, unlink
-from imgsync.entrypoints.cli.plugins import plugins
-from imgsync.entrypoints.cli.queue import queue
-from imgsync.entrypoints.cli.settings import settings
-from imgsync.entrypoints.cli.sync import sync
-from imgsync.entrypoints.cli.worker import worker
-from imgsync.plugins import hookimpl
+_PACKAGE = "imgsync.entrypoints.cli"
 
 
-@hookimpl
+class LazyCommand(click.Command):
+    """A command of `module` in this package, by the name that it has there.
+
+    `first_sentence`: that of its help, which is all that a list shows.
+    """
+
+    def __init__(self, name: str, module: str, attribute: str, first_sentence: str) -> None:
+        super().__init__(name, help=first_sentence)
+        self._module = module
+        self._attribute = attribute
+
+    @cached_property
+    def loaded(self) -> click.Command:
+        """The command itself."""
+        found: click.Command = getattr(import_module(f"{_PACKAGE}.{self._module}"), self._attribute)
+        return found
+
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:
+        """That of the command itself, which click runs and completes from then on."""
+        return self.loaded.make_context(info_name, args, parent, **extra)
+
+
 def imgsync_commands() -> Iterable[click.Command]:
+    """As a plugin's hook of this name; unmarked, as the marker's package imports too much."""
     return [
-        account,
-        check,
-        cleanup_temp,
-        demo,
-        enqueue,
-        link,
-        links,
-        plugins,
-        queue,
-        settings,
-        sync,
-        unlink,
-        worker,
+        LazyCommand("account", "accounts", "account", "Accounts and their credentials."),
+        LazyCommand(
+            "check",
+            "check",
+            "check",
+            "Compare main and child accounts, for every link or for some children.",
+        ),
+        LazyCommand(
+            "cleanup-temp",
+            "cleanup",
+            "cleanup_temp",
+            "Delete downloads that killed workers left behind, or that nobody has used for so "
+            "long.",
+        ),
+        LazyCommand(
+            "demo",
+            "demo",
+            "demo",
+            "Copy real photographs between two accounts of a MoySklad emulator on this machine.",
+        ),
+        LazyCommand(
+            "enqueue",
+            "enqueue",
+            "enqueue",
+            "Queue a task for each entity whose images differ, of every link or of some children.",
+        ),
+        LazyCommand(
+            "link",
+            "links",
+            "link",
+            "Link child accounts to a main account: they receive images of it from now on.",
+        ),
+        LazyCommand("links", "links", "links", "List the links."),
+        LazyCommand(
+            "plugins", "plugins", "plugins", "List the plugins and what each of them brings."
+        ),
+        LazyCommand("queue", "queue", "queue", "The task queue."),
+        LazyCommand(
+            "settings",
+            "settings",
+            "settings",
+            "Image settings of child accounts; both switches are off by default.",
+        ),
+        LazyCommand(
+            "sync", "sync", "sync", "Copy what differs now, for every link or for some children."
+        ),
+        LazyCommand(
+            "unlink",
+            "links",
+            "unlink",
+            "End the links of child accounts: they receive nothing from now on, and keep what they "
+            "have.",
+        ),
+        LazyCommand(
+            "worker",
+            "worker",
+            "worker",
+            "Run queued tasks, and daily (configured by cleanup_at, 03:00) the cleanup of the "
+            "content store and the pruning of tasks that ended long ago (configured by keep_days, "
+            "30).",
+        ),
     ]

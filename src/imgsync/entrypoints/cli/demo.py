@@ -7,18 +7,18 @@ import click
 
 from imgsync.entrypoints.cli.output import print_json, print_table, say
 from imgsync.entrypoints.cli.runtime import CommandError, json_option, pass_container, run_async
-from imgsync.entrypoints.container import Container
 from imgsync.entrypoints.demo.photographs import DemoUnavailableError
 from imgsync.entrypoints.exit_status import ExitStatus
 
 if TYPE_CHECKING:
+    from imgsync.entrypoints.container import Container
     from imgsync.entrypoints.demo.run import Round
 
 
 @click.command()
 @json_option
 @pass_container
-def demo(container: Container, as_json: bool) -> None:
+def demo(container: "Container", as_json: bool) -> None:
     """Copy real photographs between two accounts of a MoySklad emulator on this machine.
 
     Exit status 1 where the child account does not end with exactly the right images. A warning, of

@@ -2,24 +2,16 @@
 
 import json
 from collections.abc import Sequence
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
-from imgsync.application.enqueue import PayloadChoice, PlanOutcome
+from imgsync.application.enqueue import EnqueueOutcome, PayloadChoice
 from imgsync.domain.errors import SyncIsOffError
 from imgsync.domain.ports.queue import Enqueued
+from imgsync.domain.surveys import Since
+from imgsync.domain.text import counted
 from imgsync.entrypoints.cli.output import print_json, say
-from imgsync.entrypoints.cli.planning import (
-    children_option,
-    chosen_field,
-    main_option,
-    match_option,
-    max_clear_option,
-    off_message,
-    print_skipped,
-    types_option,
-)
 from imgsync.entrypoints.cli.runtime import (
     STATUSES,
     in_part,
@@ -29,8 +21,21 @@ from imgsync.entrypoints.cli.runtime import (
     tell_trouble,
     with_hint,
 )
-from imgsync.entrypoints.container import Container
+from imgsync.entrypoints.cli.surveys import (
+    children_option,
+    chosen_field,
+    main_option,
+    match_option,
+    max_clear_option,
+    off_message,
+    print_skipped,
+    since_option,
+    types_option,
+)
 from imgsync.entrypoints.exit_status import ExitStatus
+
+if TYPE_CHECKING:
+    from imgsync.entrypoints.container import Container
 
 
 @click.command(epilog=STATUSES)
@@ -38,6 +43,7 @@ from imgsync.entrypoints.exit_status import ExitStatus
 @children_option
 @match_option
 @types_option
+@since_option
 @max_clear_option
 @click.option(
     "--payload",
@@ -48,11 +54,12 @@ from imgsync.entrypoints.exit_status import ExitStatus
 @json_option
 @pass_container
 def enqueue(
-    container: Container,
+    container: "Container",
     main_id: str | None,
     children: tuple[str, ...],
     match_by: str | None,
     types: tuple[str, ...],
+    since: Since | None,
     max_clear: int | None,
     payload_file: TextIO | None,
     as_json: bool,
@@ -62,45 +69,49 @@ def enqueue(
     Where image sync is off for a child, nothing is queued for it.
     """
     if payload_file is not None:
-        if main_id or children or match_by or types or max_clear is not None:
+        if main_id or children or match_by or types or since or max_clear is not None:
             raise click.UsageError("--payload stands alone; the payload names its accounts")
         return _enqueue_payloads(container, payload_file, as_json)
-    find_links, enqueue_link, plan = container.find_links(), container.enqueue(), PlanOutcome()
+    find_links, enqueue_links = container.find_links(), container.enqueue()
+    found = EnqueueOutcome()
 
     async def put() -> None:
-        await enqueue_link(
+        await enqueue_links(
             await find_links(main_id, children),
             match_by=chosen_field(match_by),
             types=types,
+            since=since,
             max_clear=max_clear,
-            outcome=plan,
+            outcome=found,
         )
 
     try:
-        trouble = in_part(lambda: run_async(container, put), lambda: bool(plan.task_ids))
+        trouble = in_part(lambda: run_async(container, put), lambda: bool(found.task_ids))
     except SyncIsOffError as error:
         say(with_hint(error), err=True)
-        return _print(plan, ExitStatus.OFF, None, as_json)
-    status = ExitStatus.PART if trouble or plan.in_part else ExitStatus.DONE
-    return _print(plan, status, trouble, as_json)
+        return _print(found, ExitStatus.OFF, None, as_json)
+    status = ExitStatus.PART if trouble or found.in_part else ExitStatus.DONE
+    return _print(found, status, trouble, as_json)
 
 
-def _print(plan: PlanOutcome, status: ExitStatus, trouble: str | None, as_json: bool) -> ExitStatus:
+def _print(
+    found: EnqueueOutcome, status: ExitStatus, trouble: str | None, as_json: bool
+) -> ExitStatus:
     tell_trouble(trouble)
     if as_json:
-        print_json(plan.as_dict() | ({"error": trouble} if trouble else {}), status)
+        print_json(found.as_dict() | ({"error": trouble} if trouble else {}), status)
         return status
-    print_skipped(plan)
+    print_skipped(found)
     say(
-        f"Queued {len(plan.task_ids)} tasks with {plan.images} images"
-        + (f", {plan.clears} of them to clear," if plan.clears else "")
-        + f" ({plan.created} new, {plan.updated} updated); {plan.unchanged} unchanged, "
-        f"{len(plan.skipped)} skipped."
+        f"Queued {counted(len(found.task_ids), 'task')} with {counted(found.images, 'image')}"
+        + (f", {found.clears} of them to clear," if found.clears else "")
+        + f" ({found.created} new, {found.updated} updated); {found.unchanged} unchanged, "
+        f"{found.skipped.count} skipped."
     )
     return status
 
 
-def _enqueue_payloads(container: Container, file: TextIO, as_json: bool) -> ExitStatus:
+def _enqueue_payloads(container: "Container", file: TextIO, as_json: bool) -> ExitStatus:
     enqueue_payloads = container.enqueue_payloads()
     payloads = _read_payloads(file)
     choice = PayloadChoice([], [])
@@ -124,7 +135,7 @@ def _enqueue_payloads(container: Container, file: TextIO, as_json: bool) -> Exit
         print_json(told | ({"error": trouble} if trouble else {}), status)
         return status
     created = sum(q.created for q in queued)
-    say(f"Queued {len(queued)} tasks ({created} new, {len(queued) - created} updated).")
+    say(f"Queued {counted(len(queued), 'task')} ({created} new, {len(queued) - created} updated).")
     return status
 
 

@@ -1,14 +1,18 @@
 """imgsync link, unlink, links: which child receives what of which main account."""
 
+from typing import TYPE_CHECKING
+
 import click
 
 from imgsync.application.accounts import find_account
 from imgsync.domain.model import Account, LinkSettings, MatchField, StoredLink
 from imgsync.entrypoints.cli.output import print_json, print_table, say
-from imgsync.entrypoints.cli.planning import chosen_field, types_option
 from imgsync.entrypoints.cli.runtime import json_option, pass_container, run_async
-from imgsync.entrypoints.container import Container
+from imgsync.entrypoints.cli.surveys import chosen_field, types_option
 from imgsync.entrypoints.exit_status import ExitStatus
+
+if TYPE_CHECKING:
+    from imgsync.entrypoints.container import Container
 
 
 @click.command()
@@ -32,7 +36,7 @@ from imgsync.entrypoints.exit_status import ExitStatus
 @json_option
 @pass_container
 def link(
-    container: Container,
+    container: "Container",
     main_id: str,
     children: tuple[str, ...],
     first_only: bool,
@@ -80,7 +84,7 @@ def link(
 @click.argument("children", metavar="CHILD...", nargs=-1, required=True)
 @json_option
 @pass_container
-def unlink(container: Container, children: tuple[str, ...], as_json: bool) -> ExitStatus:
+def unlink(container: "Container", children: tuple[str, ...], as_json: bool) -> ExitStatus:
     """End the links of child accounts: they receive nothing from now on, and keep what they have.
 
     Tasks that wait for them do nothing.
@@ -98,7 +102,7 @@ def unlink(container: Container, children: tuple[str, ...], as_json: bool) -> Ex
 @click.command()
 @json_option
 @pass_container
-def links(container: Container, as_json: bool) -> ExitStatus:
+def links(container: "Container", as_json: bool) -> ExitStatus:
     """List the links."""
     accounts, settings = container.accounts(), container.settings()
 

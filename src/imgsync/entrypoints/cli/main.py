@@ -8,8 +8,6 @@ import click
 from imgsync.entrypoints.cli import commands
 from imgsync.entrypoints.cli.plugin_commands import PluginGroup
 from imgsync.entrypoints.cli.runtime import STATUSES, close_container
-from imgsync.entrypoints.config import load_config
-from imgsync.entrypoints.container import Container, check_names
 
 
 @click.group(
@@ -27,6 +25,10 @@ from imgsync.entrypoints.container import Container, check_names
 @click.pass_context
 def main(ctx: click.Context, config_path: Path | None) -> None:
     """Copy product, bundle and variant images from a main MoySklad account to child accounts."""
+    # Here, as --version and --help need neither.
+    from imgsync.entrypoints.config import load_config
+    from imgsync.entrypoints.container import Container, check_names
+
     config = load_config(config_path)
     logging.getLogger().setLevel(config.log_level)
     container = Container(config=config)

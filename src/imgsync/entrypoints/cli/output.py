@@ -1,4 +1,7 @@
-"""What commands print. Text from outside never steers the terminal."""
+"""What commands print. Text from outside never steers the terminal.
+
+rich is imported where a table is printed: most commands print none.
+"""
 
 import json
 import sys
@@ -6,10 +9,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import click
-from rich.box import SIMPLE
-from rich.cells import cell_len
-from rich.console import Console
-from rich.table import Table
 
 from imgsync.domain.text import shown, shown_json
 from imgsync.entrypoints.exit_status import ExitStatus
@@ -48,6 +47,10 @@ def print_json(value: Any, status: ExitStatus | None = None) -> None:
 
 
 def _print_fitted(columns: Sequence[str], cells: list[list[str]], right: list[bool]) -> None:
+    from rich.box import SIMPLE
+    from rich.console import Console
+    from rich.table import Table
+
     table = Table(box=SIMPLE, padding=(0, 1))
     for name, to_right in zip(columns, right, strict=True):
         table.add_column(name, justify="right" if to_right else "left", overflow="fold")
@@ -57,6 +60,8 @@ def _print_fitted(columns: Sequence[str], cells: list[list[str]], right: list[bo
 
 
 def _print_plain(cells: list[list[str]], right: list[bool]) -> None:
+    from rich.cells import cell_len
+
     widths = [max(map(cell_len, column)) for column in zip(*cells, strict=True)]
     for row in cells:
         padded = (

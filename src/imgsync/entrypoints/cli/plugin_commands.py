@@ -1,12 +1,16 @@
 """Commands that plugins bring, beside the built-in ones."""
 
+from importlib.metadata import entry_points
+
 import click
 
 from imgsync.domain.errors import PluginError
 from imgsync.entrypoints.cli import commands
 from imgsync.entrypoints.cli.output import say
 from imgsync.entrypoints.cli.runtime import ImgsyncGroup
-from imgsync.plugins.manager import load_plugins
+
+_ENTRY_POINTS = "imgsync"
+"""`hookspecs.PROJECT`, which is not imported for the sake of those who have no plugins."""
 
 
 class PluginGroup(ImgsyncGroup):
@@ -25,9 +29,15 @@ class PluginGroup(ImgsyncGroup):
         found: dict[str, click.Command] | None = ctx.meta.get(__name__)
         if found is None:
             try:
-                found = dict(load_plugins(commands).commands.items())
+                found = _loaded() if entry_points(group=_ENTRY_POINTS) else {}
             except PluginError as error:
                 say(f"Warning: {error}", err=True)
                 found = {}
             ctx.meta[__name__] = found
         return found
+
+
+def _loaded() -> dict[str, click.Command]:
+    from imgsync.plugins.manager import load_plugins
+
+    return dict(load_plugins(commands).commands.items())

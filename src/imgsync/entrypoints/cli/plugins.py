@@ -1,13 +1,16 @@
 """imgsync plugins: who brings what."""
 
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import click
 
 from imgsync.entrypoints.cli.output import print_json, print_table
 from imgsync.entrypoints.cli.runtime import json_option, pass_container
-from imgsync.entrypoints.container import Container
 from imgsync.plugins.manager import PluginInfo
+
+if TYPE_CHECKING:
+    from imgsync.entrypoints.container import Container
 
 _PARTS = (
     "entity_types",
@@ -25,7 +28,7 @@ _PARTS = (
 @click.command()
 @json_option
 @pass_container
-def plugins(container: Container, as_json: bool) -> None:
+def plugins(container: "Container", as_json: bool) -> None:
     """List the plugins and what each of them brings."""
     loaded = container.plugins().plugins
     if as_json:

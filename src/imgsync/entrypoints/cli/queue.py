@@ -1,11 +1,12 @@
 """imgsync queue: look at the queue, retry failed tasks, free held ones."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from imgsync.application.work import entity_label
 from imgsync.domain.tasks import Task, TaskId, TaskStatus
+from imgsync.domain.text import counted
 from imgsync.entrypoints.cli.output import print_json, print_table, say
 from imgsync.entrypoints.cli.runtime import (
     MAX_ID,
@@ -14,7 +15,9 @@ from imgsync.entrypoints.cli.runtime import (
     pass_container,
     run_async,
 )
-from imgsync.entrypoints.container import Container
+
+if TYPE_CHECKING:
+    from imgsync.entrypoints.container import Container
 
 
 def task_id(text: str) -> str:
@@ -48,7 +51,7 @@ def queue() -> None:
 @queue.command("status")
 @json_option
 @pass_container
-def status(container: Container, as_json: bool) -> None:
+def status(container: "Container", as_json: bool) -> None:
     """Number of tasks by status.
 
     Parked ones are pending too: their account takes no requests for now (see 'imgsync account
@@ -73,7 +76,7 @@ def status(container: Container, as_json: bool) -> None:
 @click.option("--limit", type=click.IntRange(1, MAX_ID), default=100, show_default=True)
 @json_option
 @pass_container
-def failed(container: Container, limit: int, as_json: bool) -> None:
+def failed(container: "Container", limit: int, as_json: bool) -> None:
     """Failed tasks with their errors, newest first."""
     stored = container.queue()
     tasks = run_async(container, lambda: stored.find(TaskStatus.FAILED, limit=limit))
@@ -102,7 +105,7 @@ def failed(container: Container, limit: int, as_json: bool) -> None:
 @click.argument("ids", metavar="[ID]...", nargs=-1, type=task_id)
 @json_option
 @pass_container
-def retry(container: Container, ids: tuple[str, ...], as_json: bool) -> None:
+def retry(container: "Container", ids: tuple[str, ...], as_json: bool) -> None:
     """Make failed tasks pending again: those with these IDs, or all of them."""
     tasks = container.queue()
     changed = run_async(container, lambda: tasks.retry(_all_meant(ids)))
@@ -114,7 +117,7 @@ def retry(container: Container, ids: tuple[str, ...], as_json: bool) -> None:
 @click.argument("ids", metavar="[ID]...", nargs=-1, type=task_id)
 @json_option
 @pass_container
-def release(container: Container, ids: tuple[str, ...], as_json: bool) -> None:
+def release(container: "Container", ids: tuple[str, ...], as_json: bool) -> None:
     """Take tasks from a worker that holds them: those with these IDs.
 
     Without IDs, those held for longer than a day from now, which only a worker with a wrong clock
@@ -128,7 +131,7 @@ def release(container: Container, ids: tuple[str, ...], as_json: bool) -> None:
 @queue.command("prune")
 @json_option
 @pass_container
-def prune(container: Container, as_json: bool) -> None:
+def prune(container: "Container", as_json: bool) -> None:
     """Delete tasks that ended longer ago than keep_days (30), failed ones three times as long ago.
 
     A worker does it daily. Records of what was copied stand elsewhere and stay.
@@ -138,7 +141,7 @@ def prune(container: Container, as_json: bool) -> None:
     if as_json:
         print_json({"pruned": gone})
     else:
-        say(f"{gone} tasks deleted.")
+        say(f"{counted(gone, 'task')} deleted.")
 
 
 def _print_changed(
@@ -149,7 +152,7 @@ def _print_changed(
     if as_json and not missing:
         print_json({verb: changed})
     if not as_json:
-        say(f"{len(changed)} tasks are pending again.")
+        say(f"{counted(len(changed), 'task is', 'tasks are')} pending again.")
     if missing:
         listed = ", ".join(missing)
         raise CommandError(f"Not {verb} ({why_not}): {listed}", fields={verb: changed})

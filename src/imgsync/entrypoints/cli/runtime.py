@@ -8,7 +8,7 @@ import logging
 import re
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from click.exceptions import NoArgsIsHelpError
@@ -29,8 +29,10 @@ from imgsync.entrypoints.cli.signals import (
     sigterm_as_interrupt,
     stopped_by_signals,
 )
-from imgsync.entrypoints.container import Container, close
 from imgsync.entrypoints.exit_status import ExitStatus
+
+if TYPE_CHECKING:
+    from imgsync.entrypoints.container import Container
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -194,12 +196,13 @@ def tell_trouble(trouble: str | None) -> None:
         say(f"Error: {trouble}", err=True)
 
 
-def run_async(container: Container, main: Callable[[], Awaitable[_T]]) -> _T:
+def run_async(container: "Container", main: Callable[[], Awaitable[_T]]) -> _T:
     """Runs a coroutine to its end, on an event loop of its own, and closes all that the container
     has opened by then.
 
     A signal that the coroutine does not heed itself cancels it: KeyboardInterrupt.
     """
+    from imgsync.entrypoints.container import close
 
     async def run() -> _T:
         task = asyncio.current_task()
@@ -222,7 +225,7 @@ def run_async(container: Container, main: Callable[[], Awaitable[_T]]) -> _T:
             raise KeyboardInterrupt from None
 
 
-def close_container(container: Container) -> None:
+def close_container(container: "Container") -> None:
     """Closes what a command has opened and not used, as where it failed before."""
     if container.opened():
 

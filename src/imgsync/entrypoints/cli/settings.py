@@ -1,12 +1,16 @@
 """imgsync settings: which images a child account receives."""
 
+from typing import TYPE_CHECKING
+
 import click
 
 from imgsync.application.accounts import find_account
 from imgsync.domain.model import Account, LinkSettings
 from imgsync.entrypoints.cli.output import print_json, print_table, say
 from imgsync.entrypoints.cli.runtime import child_option, json_option, pass_container, run_async
-from imgsync.entrypoints.container import Container
+
+if TYPE_CHECKING:
+    from imgsync.entrypoints.container import Container
 
 
 @click.group()
@@ -20,7 +24,7 @@ def settings() -> None:
 )
 @json_option
 @pass_container
-def show(container: Container, child_id: str | None, as_json: bool) -> None:
+def show(container: "Container", child_id: str | None, as_json: bool) -> None:
     """Show the image settings."""
     accounts, stored = container.accounts(), container.settings()
 
@@ -48,7 +52,7 @@ def show(container: Container, child_id: str | None, as_json: bool) -> None:
 @json_option
 @pass_container
 def set_settings(
-    container: Container,
+    container: "Container",
     child_id: str,
     sync_images: bool | None,
     sync_images_all: bool | None,

@@ -1,32 +1,23 @@
-"""imgsync sync: plan and run at once."""
+"""imgsync sync: enqueue and work at once."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from imgsync.application.enqueue import PlanOutcome
-from imgsync.application.work import Tally, TaskReport, Worker
+from imgsync.application.enqueue import EnqueueOutcome
+from imgsync.application.work import Tally, TaskEnd, TaskReport, Worker
 from imgsync.domain.errors import SyncIsOffError
 from imgsync.domain.model import Link
-from imgsync.domain.text import shown
+from imgsync.domain.ports.queue import TaskQueue
+from imgsync.domain.surveys import Since
+from imgsync.domain.tasks import TaskIds, TaskStatus
+from imgsync.domain.text import counted, shown
 from imgsync.entrypoints.cli.output import print_json, say
-from imgsync.entrypoints.cli.planning import (
-    children_option,
-    chosen_field,
-    difference_as_dict,
-    main_option,
-    match_option,
-    max_clear_option,
-    off_message,
-    print_differences,
-    print_skipped,
-    types_option,
-)
 from imgsync.entrypoints.cli.runtime import (
     INTERRUPTED,
     STATUSES,
@@ -38,8 +29,28 @@ from imgsync.entrypoints.cli.runtime import (
     with_hint,
 )
 from imgsync.entrypoints.cli.signals import STOPPING, stopped_by_signals
-from imgsync.entrypoints.container import Container
-from imgsync.entrypoints.exit_status import Ends, ExitStatus
+from imgsync.entrypoints.cli.surveys import (
+    children_option,
+    chosen_field,
+    difference_as_dict,
+    left_out_of,
+    main_option,
+    match_option,
+    max_clear_option,
+    off_message,
+    print_differences,
+    print_skipped,
+    since_option,
+    types_option,
+)
+from imgsync.entrypoints.ends import Ends
+from imgsync.entrypoints.exit_status import ExitStatus
+
+if TYPE_CHECKING:
+    from imgsync.entrypoints.container import Container
+
+_LOOKS = 100
+"""Tasks that are found not to be completed until no further is looked at."""
 
 
 @dataclass(slots=True)
@@ -47,25 +58,42 @@ class _Run:
     """What a sync has done so far."""
 
     links: list[Link] = field(default_factory=list)
-    plan: PlanOutcome = field(default_factory=PlanOutcome)
+    enqueued: EnqueueOutcome = field(default_factory=EnqueueOutcome)
     tally: Tally = field(default_factory=Tally)
     ends: Ends = field(default_factory=Ends)
     trouble: str | None = None
+    completed: TaskIds = field(default_factory=TaskIds)
+    """By whichever worker."""
 
     @property
     def left(self) -> int:
         """Queued tasks that have not completed; those that failed among them."""
-        return len(set(self.plan.task_ids)) - self.ends.completed
+        return len(self.enqueued.task_ids) - len(self.completed)
 
     @property
     def status(self) -> ExitStatus:
-        if self.trouble or self.plan.in_part or self.left > 0:
+        if self.trouble or self.enqueued.in_part or self.left > 0:
             return ExitStatus.PART
         return self.ends.status
 
     def report(self, ended: TaskReport) -> None:
         self.tally.add(ended)
         self.ends.add(ended)
+        if ended.end is TaskEnd.COMPLETED:
+            self.completed.add(ended.task.id)
+
+    async def look_for_others(self, queue: TaskQueue) -> None:
+        """Notes what other workers have completed meanwhile; not to its end where much is left."""
+        left = 0
+        for task_id in self.enqueued.task_ids:
+            if task_id in self.completed:
+                continue
+            task = await queue.get(task_id)
+            if task is not None and task.status is TaskStatus.COMPLETED:
+                self.completed.add(task_id)
+                self.ends.unfinished.discard(task_id)
+            elif (left := left + 1) >= _LOOKS:
+                return
 
 
 @click.command(epilog=STATUSES)
@@ -73,16 +101,18 @@ class _Run:
 @children_option
 @match_option
 @types_option
+@since_option
 @max_clear_option
 @click.option("--dry-run", is_flag=True, help="Only show what would be copied.")
 @json_option
 @pass_container
 def sync(
-    container: Container,
+    container: "Container",
     main_id: str | None,
     children: tuple[str, ...],
     match_by: str | None,
     types: tuple[str, ...],
+    since: Since | None,
     max_clear: int | None,
     dry_run: bool,
     as_json: bool,
@@ -103,22 +133,27 @@ def sync(
                 run.links,
                 match_by=chosen_field(match_by),
                 types=types,
+                since=since,
                 dry_run=dry_run,
                 max_clear=max_clear,
                 progress=lambda found: bar.advance(bars[found.link.child.id]),
-                outcome=run.plan,
+                outcome=run.enqueued,
             )
             for task in bar.tasks:
                 bar.update(task.id, total=task.completed)
             if not dry_run:
                 await _copy(container.worker(), run, bar, container.config().grace_seconds)
+                if run.trouble is None:
+                    await run.look_for_others(container.queue())
 
     try:
-        stopped_by = in_part(lambda: run_async(container, work), lambda: bool(run.plan.task_ids))
+        stopped_by = in_part(
+            lambda: run_async(container, work), lambda: bool(run.enqueued.task_ids)
+        )
     except SyncIsOffError as error:
         say(with_hint(error), err=True)
         if as_json:
-            print_json({"plan": run.plan.as_dict(), "run": None}, ExitStatus.OFF)
+            print_json({"enqueue": run.enqueued.as_dict(), "run": None}, ExitStatus.OFF)
         return ExitStatus.OFF
     run.trouble = stopped_by or run.trouble
     tell_trouble(run.trouble)
@@ -134,14 +169,14 @@ def _survey_of(link: Link) -> str:
 
 
 async def _copy(worker: Worker, run: _Run, bar: Progress, grace_seconds: float) -> None:
-    copying = bar.add_task("Copying", total=len(run.plan.task_ids))
+    copying = bar.add_task("Copying", total=len(run.enqueued.task_ids))
 
     def report(ended: TaskReport) -> None:
         run.report(ended)
         bar.advance(copying)
 
     with stopped_by_signals(worker.stop, worker.abort, grace_seconds, STOPPING):
-        await worker.run(drain=True, only=run.plan.task_ids, report=report)
+        await worker.run(drain=True, only=run.enqueued.task_ids, report=report)
     if worker.stopped:
         run.trouble = INTERRUPTED if run.left else None
 
@@ -155,31 +190,37 @@ def _progress() -> Iterator[Progress]:
 
 def _as_dict(run: _Run, dry_run: bool) -> dict[str, Any]:
     told: dict[str, Any] = {
-        "plan": run.plan.as_dict(),
+        "enqueue": run.enqueued.as_dict(),
         "run": None if dry_run else run.tally.as_dict(),
     }
     if dry_run:
-        told["differences"] = [difference_as_dict(found) for found in run.plan.differences]
+        told["differences"] = [
+            difference_as_dict(found) for found in run.enqueued.differences.items
+        ]
+        told |= left_out_of(run.enqueued.differences)
     return told | ({"error": run.trouble} if run.trouble else {})
 
 
 def _print(run: _Run, dry_run: bool) -> None:
-    plan, tally = run.plan, run.tally
-    print_skipped(plan)
+    enqueued, tally = run.enqueued, run.tally
+    print_skipped(enqueued)
     if dry_run:
-        print_differences(plan.differences)
+        print_differences(enqueued.differences)
         say(
-            f"Would copy {plan.images} images to {plan.entities} entities"
-            + (f" and clear those of {plan.clears}" if plan.clears else "")
-            + f"; {plan.unchanged} unchanged, {len(plan.skipped)} skipped."
+            f"Would copy {counted(enqueued.images, 'image')} to "
+            f"{counted(enqueued.entities, 'entity', 'entities')}"
+            + (f" and clear those of {enqueued.clears}" if enqueued.clears else "")
+            + f"; {enqueued.unchanged} unchanged, {enqueued.skipped.count} skipped."
         )
         return
     for line in tally.warnings + tally.errors:
         say(line, err=True)
     outcomes = ", ".join(f"{count} {name}" for name, count in sorted(tally.outcomes.items()))
-    say(f"{run.ends.completed} tasks completed ({outcomes or 'none'}).")
+    say(f"{counted(run.ends.completed, 'task')} completed ({outcomes or 'none'}).")
+    if others := len(run.completed) - run.ends.completed:
+        say(f"{counted(others, 'task')} completed by other workers.")
     say(
-        f"{tally.uploaded} images uploaded, {tally.kept} kept, "
+        f"{counted(tally.uploaded, 'image')} uploaded, {tally.kept} kept, "
         f"{tally.downloaded_bytes / 1e6:.1f} MB downloaded."
     )
     names = ", ".join(f"'{link.child.name}'" for link in run.links)
@@ -190,13 +231,14 @@ def _print(run: _Run, dry_run: bool) -> None:
             f"Image sync was switched off for {names} or some of them meanwhile: "
             if len(run.links) > 1
             else f"Image sync was switched off for child {names} meanwhile: "
-            f"{run.ends.disabled} tasks did nothing.",
+            f"{counted(run.ends.disabled, 'task')} did nothing.",
             err=True,
         )
     waiting = run.left - tally.failed
     if waiting > 0:
         parked = min(waiting, tally.parked)  # tasks of other main accounts were parked with them
         note = f", {parked} of them parked: see 'imgsync account list'" if parked else ""
-        say(f"{waiting} tasks are left to 'imgsync worker' (retries or taken by another{note}).")
+        left = counted(waiting, "task is", "tasks are")
+        say(f"{left} left to 'imgsync worker' (retries or taken by another{note}).")
     if tally.failed:
-        say(f"{tally.failed} tasks failed; see 'imgsync queue failed'.")
+        say(f"{counted(tally.failed, 'task')} failed; see 'imgsync queue failed'.")

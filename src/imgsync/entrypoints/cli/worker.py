@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 import click
 
@@ -21,8 +22,11 @@ from imgsync.entrypoints.cli.runtime import (
     tell_trouble,
 )
 from imgsync.entrypoints.cli.signals import STOPPING, stopped_by_signals
-from imgsync.entrypoints.container import Container
-from imgsync.entrypoints.exit_status import Ends, ExitStatus
+from imgsync.entrypoints.ends import Ends
+from imgsync.entrypoints.exit_status import ExitStatus
+
+if TYPE_CHECKING:
+    from imgsync.entrypoints.container import Container
 
 _log = logging.getLogger("imgsync.worker")
 
@@ -31,12 +35,15 @@ _log = logging.getLogger("imgsync.worker")
 @click.option(
     "--concurrency",
     type=click.IntRange(1, 64),
-    help="Tasks run at once (default: configured; 4, and more while requests are slow).",
+    help="Children copied at once, up to 100 tasks of each together (default: configured; 4, and "
+    "more while requests are slow).",
 )
 @click.option("--drain", is_flag=True, help="End when no task is due.")
 @json_option
 @pass_container
-def worker(container: Container, concurrency: int | None, drain: bool, as_json: bool) -> ExitStatus:
+def worker(
+    container: "Container", concurrency: int | None, drain: bool, as_json: bool
+) -> ExitStatus:
     """Run queued tasks, and daily (configured by cleanup_at, 03:00) the cleanup of the content
     store and the pruning of tasks that ended long ago (configured by keep_days, 30).
 
@@ -72,7 +79,7 @@ def worker(container: Container, concurrency: int | None, drain: bool, as_json: 
 
 
 async def _serve(
-    container: Container,
+    container: "Container",
     running: Worker,
     collect: Callable[[TaskReport], None],
     *,
@@ -104,7 +111,7 @@ async def _serve(
     )
     try:
         with stopped_by_signals(running.stop, running.abort, config.grace_seconds, STOPPING):
-            _log.info("worker started: %d tasks at once", running.concurrency)
+            _log.info("worker started: %d children at once", running.concurrency)
             await running.run(drain=drain, report=report)
     finally:
         daily.cancel()

@@ -61,21 +61,21 @@ class Demo:
     async def _round(self, name: str, link: Link) -> Round:
         self._emulator.reset_stats()
         started, tally = time.monotonic(), Tally()
-        plan = await self.container.enqueue()([link])
+        found = await self.container.enqueue()([link])
         await self.container.worker().run(drain=True, report=tally.add)
         seconds, stats = time.monotonic() - started, self._emulator.stats
         return Round(
             name=name,
-            entities=plan.entities + plan.unchanged,
-            changed=plan.entities,
-            skipped=len(plan.skipped),
+            entities=found.entities + found.unchanged,
+            changed=found.entities,
+            skipped=found.skipped.count,
             uploaded=tally.uploaded,
             kept=tally.kept,
             api_calls=stats.api_calls,
             downloaded_bytes=stats.bytes_out,
             uploaded_bytes=stats.bytes_in,
             throttled=stats.throttled,
-            warnings=[*plan.warnings, *tally.warnings],
+            warnings=[*found.warnings.items, *tally.warnings],
             errors=tally.errors,
             seconds=seconds,
             verified=self.verify(),

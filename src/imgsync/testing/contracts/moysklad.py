@@ -1,13 +1,17 @@
 """The suite of the ports `MoySkladPort` and `MoySkladFactory`."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 import pytest
 
 from imgsync.domain.errors import (
+    ApiError,
     AuthorisationError,
     ForbiddenUrlError,
     ImageError,
@@ -15,18 +19,35 @@ from imgsync.domain.errors import (
     ImageTooLargeError,
     LeaseLostError,
     NotFoundError,
+    RequestTooLargeError,
     UnavailableError,
 )
-from imgsync.domain.model import Account, Element, EntityType, Keep, TokenKind, Upload
-from imgsync.domain.ports.moysklad import MoySkladFactory, MoySkladPort, ReadContent
+from imgsync.domain.model import (
+    Abilities,
+    Account,
+    Element,
+    EntityType,
+    Keep,
+    MatchField,
+    TokenKind,
+    Upload,
+)
+from imgsync.domain.ports.moysklad import (
+    ImageSet,
+    MoySkladFactory,
+    MoySkladPort,
+    ReadContent,
+    WritePermit,
+)
 from imgsync.testing.contracts.contract import Contract
 from imgsync.testing.memory import MemoryContentStore, MemoryTempFile, MemoryWorkspace
 from imgsync.testing.moysklad import UNLIMITED, picture
 
-_PRODUCT = EntityType("product")
+_PRODUCT, _CARD = EntityType("product"), EntityType("contentcard")
 _UNKNOWN = "f2728180-6afd-4d37-8a13-f3b48069bbb6"
 _THREE = [(f"{n}.png", picture(n, 1000 + n)) for n in range(3)]
 _NO_FILES: dict[str, bytes] = {}
+_FILES = {str(n): picture(10 + n, 2000 + n) for n in range(4)} | {"bad": b"this is no image"}
 
 
 class Backend(Protocol):
@@ -72,6 +93,34 @@ def _reader(files: dict[str, bytes]) -> ReadContent:
     return read
 
 
+def _upload(key: str) -> Upload:
+    return Upload(key, f"{key}.png", len(_FILES.get(key, b"")))
+
+
+def _set(
+    entity_id: str, elements: Sequence[Element | str], permit: WritePermit = UNLIMITED
+) -> ImageSet:
+    """Texts are keys of `_FILES` to upload."""
+    whole = [_upload(e) if isinstance(e, str) else e for e in elements]
+    return ImageSet(entity_id, whole, _reader(_FILES), permit)
+
+
+class _Type:
+    """Equal to a class and those below it."""
+
+    def __init__(self, kind: type) -> None:
+        self._kind = kind
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, type) and issubclass(other, self._kind)
+
+    def __hash__(self) -> int:
+        return hash(self._kind)
+
+    def __repr__(self) -> str:
+        return self._kind.__name__
+
+
 @dataclass
 class _Permit:
     """Gives its answer at each `confirm`; `asked` counts them."""
@@ -98,10 +147,16 @@ class _Target:
         return self.made[-1]
 
     async def fetch(
-        self, port: MoySkladPort, url: str, max_bytes: int = 10_000, size: int | None = None
+        self,
+        port: MoySkladPort,
+        url: str,
+        max_bytes: int = 10_000,
+        size: int | None = None,
+        *,
+        is_permanent: bool = False,
     ) -> bytes:
         """The file that is returned, which is the only one that is left."""
-        file = await port.download(url, self.create, max_bytes, size)
+        file = await port.download(url, self.create, max_bytes, size, is_permanent=is_permanent)
         assert list(self.workspace.files) == [file.key]
         data = b"".join([chunk async for chunk in self.workspace.read(file.key)])
         await file.discard()
@@ -109,13 +164,25 @@ class _Target:
 
 
 async def _fetch(
-    port: MoySkladPort, url: str, max_bytes: int = 10_000, size: int | None = None
+    port: MoySkladPort,
+    url: str,
+    max_bytes: int = 10_000,
+    size: int | None = None,
+    *,
+    is_permanent: bool = False,
 ) -> bytes:
     target = _Target()
     try:
-        return await target.fetch(port, url, max_bytes, size)
+        return await target.fetch(port, url, max_bytes, size, is_permanent=is_permanent)
     finally:
         assert target.workspace.files == {}, "the file of a failed try was not discarded"
+
+
+async def _links(port: MoySkladPort, *, permanent_links: bool) -> list[str]:
+    """The permanent links of all products' images."""
+    pages = port.list_entities(_PRODUCT, with_images=True, permanent_links=permanent_links)
+    images = [image async for page in pages for entity in page.entities for image in entity.images]
+    return [image.permanent_href for image in images if image.permanent_href]
 
 
 class MoySkladContract(Contract):
@@ -203,6 +270,51 @@ class MoySkladContract(Contract):
         assert sizes == ([100, 100, 5] if with_images else [205])
         assert [entity.id for page in found for entity in page.entities] == ids
         assert not any(page.unreadable for page in found)
+
+    async def test_entities_can_be_asked_for_by_the_values_of_a_field(
+        self, backend: Backend, port: MoySkladPort
+    ) -> None:
+        """Others may come too where a value cannot be asked for; none is missing or twice."""
+        plain = [backend.add("product", "P", external_code=f"code {n}") for n in range(205)]
+        odd_values = ["a;b", "~x", " y", "z\\", "\u0451/&=?#", "code 1;archived=true", "x" * 7000]
+        odd = [backend.add("product", "P", external_code=value) for value in odd_values]
+
+        async def found(*values: str) -> list[str]:
+            having = (MatchField.EXTERNAL_CODE, values)
+            pages = port.list_entities(_PRODUCT, with_images=True, having=having)
+            return [entity.id async for page in pages for entity in page.entities]
+
+        assert await found("code 7", "code 8", "code", "nothing") == plain[7:9]
+        assert await found(odd_values[4]) == [odd[4]]
+        assert await found() == []
+        assert sorted(await found(*(f"code {n}" for n in range(205)))) == sorted(plain)
+        for value, entity_id in zip(odd_values, odd, strict=True):
+            assert {entity_id} <= set(await found(value, "code 3")) >= {plain[3]}
+        pages = port.list_entities(_PRODUCT, with_images=True, having=(MatchField.NAME, ["P"]))
+        ids = [entity.id async for page in pages for entity in page.entities]
+        assert ids == [*plain, *odd]
+
+    async def test_entities_can_be_asked_for_by_when_they_changed(
+        self, backend: Backend, port: MoySkladPort
+    ) -> None:
+        for n in range(3):
+            backend.add("product", str(n), _THREE)
+
+        async def found(since: datetime) -> list[str]:
+            pages = port.list_entities(_PRODUCT, with_images=True, updated_since=since)
+            return [entity.name async for page in pages for entity in page.entities]
+
+        all_of_them = [page async for page in port.list_entities(_PRODUCT, with_images=True)]
+        times = [entity.updated for page in all_of_them for entity in page.entities]
+        if not all(times):
+            pytest.skip("this backend does not tell when an entity changed")
+        moscow = timezone(timedelta(hours=3))
+        last = datetime.fromisoformat(times[-1]).replace(tzinfo=moscow)
+        assert await found(last - timedelta(days=1)) == ["0", "1", "2"]
+        assert "2" in await found(last.astimezone(UTC))
+        assert await found(last + timedelta(seconds=1)) == []
+        with pytest.raises(ApiError):
+            await anext(port.list_entities(_CARD, with_images=True, updated_since=last))
 
     async def test_an_account_without_entities_has_no_pages(self, port: MoySkladPort) -> None:
         assert [page async for page in port.list_entities(_PRODUCT, with_images=True)] == []
@@ -398,6 +510,229 @@ class MoySkladContract(Contract):
         await asyncio.sleep(0.1)
         assert backend.images("product", entity_id) == _THREE
 
+    # Many entities in one request
+
+    async def test_the_room_for_many_lists(self, port: MoySkladPort) -> None:
+        room = port.limits.bulk
+        assert room.max_entities > 1
+        one = _set(_UNKNOWN, ["k"])
+        assert room.holds([one] * room.max_entities)
+        assert not room.holds([one] * (room.max_entities + 1))
+        large = Upload("k", "a.png", room.max_bytes // 4 * 3 // 2)
+        assert room.holds([replace(one, elements=[large])])
+        assert not room.holds([replace(one, elements=[large])] * 2)
+        longer = replace(one, elements=[*one.elements, Keep("https://x/images/1")])
+        assert room.size_of([one]) < room.size_of([longer]) < room.size_of([one, one, longer])
+        assert room.size_of([one]) > port.limits.request.size_of(one.elements)
+
+    async def test_many_lists_are_set_in_order(self, backend: Backend, port: MoySkladPort) -> None:
+        ids = [backend.add("product", str(n), _THREE if n == 1 else []) for n in range(4)]
+        old = await port.list_images(_PRODUCT, ids[1])
+        elements: list[list[Element]] = [
+            [_upload("0"), _upload("1")],
+            [Keep(old[2].href), _upload("2"), Keep(old[0].href)],
+            [],
+            [_upload("3"), _upload("0")],
+        ]
+        sets = [_set(i, e) for i, e in zip(ids, elements, strict=True)]
+        found = await port.set_many(_PRODUCT, sets)
+        for entity_id, images in zip(ids, found, strict=True):
+            assert images == await port.list_images(_PRODUCT, entity_id)
+        new = [(f"{n}.png", _FILES[str(n)]) for n in range(4)]
+        assert [backend.images("product", entity_id) for entity_id in ids] == [
+            [new[0], new[1]],
+            [_THREE[2], new[2], _THREE[0]],
+            [],
+            [new[3], new[0]],
+        ]
+
+    async def test_an_empty_list_of_many_removes_all(
+        self, backend: Backend, port: MoySkladPort
+    ) -> None:
+        ids = [backend.add("product", str(n), _THREE) for n in range(2)]
+        found = await port.set_many(_PRODUCT, [_set(i, []) for i in ids])
+        assert found == [[], []]
+        assert [backend.images("product", i) for i in ids] == [[], []]
+
+    async def test_no_lists_are_no_request(self, backend: Backend, port: MoySkladPort) -> None:
+        before = backend.requests()
+        assert await port.set_many(_PRODUCT, []) == []
+        assert backend.requests() == before
+
+    async def test_many_lists_are_one_request(self, backend: Backend, port: MoySkladPort) -> None:
+        ids = [backend.add("product", str(n)) for n in range(port.limits.bulk.max_entities)]
+        await port.set_images(_PRODUCT, ids[0], [], _reader(_NO_FILES), UNLIMITED)
+        before = backend.requests()
+        if before is None:
+            pytest.skip("this backend has no requests to count")
+        found = await port.set_many(_PRODUCT, [_set(i, ["0"]) for i in ids])
+        assert backend.requests() == before + 1
+        assert all(isinstance(images, list) and len(images) == 1 for images in found)
+
+    async def test_what_is_refused_costs_only_itself(
+        self, backend: Backend, port: MoySkladPort
+    ) -> None:
+        ids = [backend.add("product", str(n), _THREE) for n in range(4)]
+        gone = Keep(backend.unknown_image_href("product", ids[3]))
+        sets = [
+            _set(ids[0], ["0", "1"]),
+            _set(ids[1], ["2", "bad"]),
+            _set(_UNKNOWN, ["3"]),
+            _set(ids[3], [gone]),
+            _set(ids[2], ["3"]),
+        ]
+        found = await port.set_many(_PRODUCT, sets)
+        assert [images if isinstance(images, list) else type(images) for images in found] == [
+            await port.list_images(_PRODUCT, ids[0]),
+            _Type(ImageRejectedError),
+            _Type(NotFoundError),
+            _Type(NotFoundError),
+            await port.list_images(_PRODUCT, ids[2]),
+        ]
+        assert backend.images("product", ids[0]) == [("0.png", _FILES["0"]), ("1.png", _FILES["1"])]
+        assert backend.images("product", ids[2]) == [("3.png", _FILES["3"])]
+        assert [backend.images("product", i) for i in (ids[1], ids[3])] == [_THREE, _THREE]
+
+    async def test_more_lists_than_there_is_room_for_are_not_sent(
+        self, backend: Backend, port: MoySkladPort
+    ) -> None:
+        entity_id = backend.add("product", "Lamp", _THREE)
+        room = port.limits.bulk
+        too_many = [_set(entity_id, [])] * (room.max_entities + 1)
+        too_large = [_set(entity_id, [Upload("k", "a.png", room.max_bytes)])]
+        before = backend.requests()
+        for sets in (too_many, too_large):
+            permit = _Permit(60.0)
+            with pytest.raises(RequestTooLargeError):
+                await port.set_many(_PRODUCT, [replace(one, permit=permit) for one in sets])
+            assert permit.asked == 0
+        assert backend.requests() == before
+        assert backend.images("product", entity_id) == _THREE
+
+    async def test_each_of_many_lists_has_its_permit_confirmed(
+        self, backend: Backend, port: MoySkladPort
+    ) -> None:
+        ids = [backend.add("product", str(n)) for n in range(3)]
+        permits = [_Permit(60.0) for _ in ids]
+        await port.set_many(
+            _PRODUCT, [_set(i, ["0"], p) for i, p in zip(ids, permits, strict=True)]
+        )
+        assert [permit.asked for permit in permits] == [1, 1, 1]
+
+    async def test_many_permits_are_confirmed_side_by_side(
+        self, backend: Backend, port: MoySkladPort
+    ) -> None:
+        """One after another, the first would be over before the last is there."""
+        asked = 0
+        all_asked = asyncio.Event()
+
+        class Waits:
+            async def confirm(self) -> float:
+                nonlocal asked
+                asked += 1
+                if asked == 3:
+                    all_asked.set()
+                async with asyncio.timeout(5):
+                    await all_asked.wait()
+                return 60.0
+
+        ids = [backend.add("product", str(n)) for n in range(3)]
+        found = await port.set_many(_PRODUCT, [_set(i, ["0"], Waits()) for i in ids])
+        assert all(isinstance(images, list) for images in found)
+
+    async def test_of_many_lists_those_without_a_permit_are_left_out(
+        self, backend: Backend, port: MoySkladPort
+    ) -> None:
+        ids = [backend.add("product", str(n), _THREE) for n in range(5)]
+        answers: list[float | Exception] = [
+            LeaseLostError("the lease is lost"),
+            60.0,
+            0.0,
+            60.0,
+            -5.0,
+        ]
+        sets = [_set(i, ["0"], _Permit(a)) for i, a in zip(ids, answers, strict=True)]
+        found = await port.set_many(_PRODUCT, sets)
+        assert [isinstance(images, LeaseLostError) for images in found] == [
+            answer != 60.0 for answer in answers
+        ]
+        new = [("0.png", _FILES["0"])]
+        left = [new if answer == 60.0 else _THREE for answer in answers]
+        assert [backend.images("product", entity_id) for entity_id in ids] == left
+
+    async def test_without_any_permit_no_lists_are_sent(
+        self, backend: Backend, port: MoySkladPort
+    ) -> None:
+        ids = [backend.add("product", str(n), _THREE) for n in range(2)]
+        await port.delete_images(_PRODUCT, ids[0], [], UNLIMITED)
+        before = backend.requests()
+        lost = LeaseLostError("the lease is lost")
+        found = await port.set_many(_PRODUCT, [_set(i, ["0"], _Permit(lost)) for i in ids])
+        assert [type(error) for error in found] == [
+            _Type(LeaseLostError),
+            _Type(LeaseLostError),
+        ]
+        assert backend.requests() == before
+        assert [backend.images("product", i) for i in ids] == [_THREE, _THREE]
+
+    async def test_many_lists_that_outlast_the_shortest_permit_are_broken_off(
+        self, backend: Backend, port: MoySkladPort
+    ) -> None:
+        ids = [backend.add("product", str(n), _THREE) for n in range(3)]
+        content = picture(5, 3000)
+
+        async def slow(key: str) -> AsyncIterator[bytes]:
+            for start in range(0, len(content), 1000):
+                yield content[start : start + 1000]
+                await asyncio.sleep(0.4)
+
+        # Whatever asks whose the account is has been asked by now.
+        await port.delete_images(_PRODUCT, ids[0], [], UNLIMITED)
+        upload = [Upload("k", "a.png", len(content))]
+        sets = [
+            ImageSet(entity_id, upload, slow, _Permit(seconds))
+            for entity_id, seconds in zip(ids, (60.0, 0.3, 60.0), strict=True)
+        ]
+        with pytest.raises(LeaseLostError):
+            await port.set_many(_PRODUCT, sets)
+        await asyncio.sleep(0.1)
+        assert [backend.images("product", entity_id) for entity_id in ids] == [_THREE] * 3
+
+    # What the answers show
+
+    async def test_nothing_is_shown_before_it_is_seen(self, port: MoySkladPort) -> None:
+        assert port.shown == Abilities()
+
+    async def test_lengths_that_are_told_are_shown(
+        self, backend: Backend, port: MoySkladPort
+    ) -> None:
+        entity_id = backend.add("product", "Lamp", _THREE)
+        (first, *_) = await port.list_images(_PRODUCT, entity_id)
+        assert await port.content_length(backend.unknown_download_href()) is None
+        assert port.shown.head is None
+        assert await port.content_length(first.download_href) == first.size
+        assert port.shown.head is True
+
+    @pytest.mark.parametrize("many", [True, False])
+    async def test_the_sizes_of_images_are_shown(
+        self, backend: Backend, port: MoySkladPort, many: bool
+    ) -> None:
+        entity_id = backend.add("product", "Lamp")
+        most = 10 * 1024 * 1024
+        small, large = picture(1, 5000), picture(1, most + 1)
+        files = {"small": small, "large": large, "bad": b"no image" * 1000}
+        for names in (["small"], ["small", "large"], ["bad"]):
+            elements = [Upload(name, f"{name}.png", len(files[name])) for name in names]
+            if many:
+                one = ImageSet(entity_id, elements, _reader(files), UNLIMITED)
+                await port.set_many(_PRODUCT, [one])
+            else:
+                with contextlib.suppress(ImageRejectedError):
+                    await port.set_images(_PRODUCT, entity_id, elements, _reader(files), UNLIMITED)
+        assert port.shown.accepted_image_bytes == len(small)
+        assert port.shown.refused_image_bytes == len(large)
+        assert port.shown.refused_formats == frozenset()
+
     # Downloads
 
     async def test_a_listed_image_can_be_downloaded(
@@ -409,6 +744,25 @@ class MoySkladContract(Contract):
         assert await _fetch(port, first.download_href) == _THREE[0][1]
         assert await _fetch(port, first.download_href, max_bytes=first.size) == _THREE[0][1]
         assert await _fetch(port, first.download_href, size=first.size) == _THREE[0][1]
+
+    async def test_permanent_links_come_where_they_are_asked_for(
+        self, backend: Backend, port: MoySkladPort
+    ) -> None:
+        backend.add("product", "Lamp", _THREE)
+        assert await _links(port, permanent_links=False) == []
+        assert (port.shown.permanent_links, port.shown.permanent_hosts) == (None, frozenset())
+        links = await _links(port, permanent_links=True)
+        if not links:  # it is an account without
+            assert port.shown.permanent_links is not True
+            return
+        assert port.shown.permanent_links
+        assert len(links) == len(_THREE)
+        for link, (_, content) in zip(links, _THREE, strict=True):
+            authority = urlsplit(link).netloc
+            assert authority in port.shown.permanent_hosts
+            assert await _fetch(port, link, is_permanent=True) == content
+        with pytest.raises(UnavailableError):
+            await _fetch(port, links[0], size=7, is_permanent=True)
 
     async def test_a_file_of_another_size_than_known_is_no_download(
         self, backend: Backend, port: MoySkladPort
@@ -439,3 +793,8 @@ class MoySkladContract(Contract):
             await _fetch(port, "https://evil.example/x.png")
         with pytest.raises(ForbiddenUrlError):
             await port.content_length("https://evil.example/x.png")
+        port.trust({"cdn.example"})
+        with pytest.raises(ForbiddenUrlError):
+            await _fetch(port, "https://evil.example/x.png", is_permanent=True)
+        with pytest.raises(ForbiddenUrlError):
+            await _fetch(port, "https://cdn.example:22/x.png", is_permanent=True)

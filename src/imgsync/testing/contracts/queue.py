@@ -1046,6 +1046,22 @@ class TaskQueueContract(TimedContract[StoreT]):
             TaskStatus.FAILED: 2,
         }
 
+    async def test_keys_of_tasks_that_wait_or_run_are_told(self, host: Host[StoreT]) -> None:
+        assert await host.queue.waiting(["pending"]) == set()
+        ended, failed, held = [await host.put(key=key) for key in ("ended", "failed", _ACCOUNT)]
+        await host.complete(await host.take(only=[ended]))
+        await host.queue.fail(await host.take(only=[failed]), error="x")
+        await host.take(only=[held])
+        await host.put(key="pending")
+        await host.put(key="later", delay=_HOUR)
+        await host.put()
+        asked = ["later", "ended", "pending", "pend", "PENDING", _ACCOUNT, "failed", "pending", ""]
+        assert await host.queue.waiting(asked) == {"later", "pending", _ACCOUNT}
+        assert await host.queue.waiting(["ended"]) == set()
+        assert await host.queue.waiting([]) == set()
+        many = [f"key {n}" for n in range(999)]
+        assert await host.queue.waiting([*many, "pending"]) == {"pending"}
+
     async def test_find_is_newest_first_with_pages(self, host: Host[StoreT]) -> None:
         ids = [await host.put() for _ in range(5)]
         await host.queue.fail(await host.take(), error="x")
@@ -1214,6 +1230,7 @@ class TaskQueueContract(TimedContract[StoreT]):
         assert await host.queue.retry(None) == await host.queue.retry(ids) == []
         assert await host.queue.free(None) == await host.queue.free(ids) == []
         assert await host.queue.parked() == 0
+        assert await host.queue.waiting([f"a/price/{n}" for n in range(4)]) == set()
         assert await host.queue.unpark("b") == 0
         await host.wait(host.lease / 4)
         assert await host.queue.prune(completed=timedelta(0), failed=timedelta(0)) == 0
@@ -1272,6 +1289,7 @@ class TaskQueueContract(TimedContract[StoreT]):
             queue.parked,
             lambda: queue.free(None),
             queue.counts,
+            lambda: queue.waiting(["a"]),
             queue.find,
             lambda: queue.get(task.id),
             lambda: queue.retry(None),

@@ -1,4 +1,5 @@
-"""The suites of the ports `AccountRepository`, `SettingsRepository` and `SyncRecordRepository`."""
+"""The suites of the ports `AccountRepository`, `AbilityRepository`, `SettingsRepository`,
+`SyncRecordRepository` and `SurveyRepository`."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
@@ -17,6 +18,7 @@ from imgsync.domain.errors import (
     UnknownAccountError,
 )
 from imgsync.domain.model import (
+    Abilities,
     Account,
     AccountRole,
     ImageFingerprint,
@@ -27,10 +29,13 @@ from imgsync.domain.model import (
     TokenKind,
 )
 from imgsync.domain.ports.repositories import (
+    AbilityRepository,
     AccountRepository,
     SettingsRepository,
+    SurveyRepository,
     SyncRecordRepository,
 )
+from imgsync.domain.surveys import PastSurvey, SurveyKey
 from imgsync.testing.contracts.contract import Contract, StoreT, TimedContract
 
 _ACCOUNT = Account("1", "Главный", TokenKind.PASSWORD, "s3cret 'Ж\"", "admin@shop")
@@ -40,6 +45,17 @@ _ONE = ImageFingerprint("i1", 10, "2026-01-01 00:00:00.000")
 _TWO = ImageFingerprint("i2", 20, "2026-01-01 00:00:00.000")
 _COPIED = SyncRecord((_ONE, _TWO), (CopiedImage(_ONE, "c1"),), ("c1",), False, ("b.png: 503",))
 _SOME = LinkSettings(True, False, MatchField.CODE, ("product", "bundle"), ("Лампы/Торшеры", "B"))
+_SHOWN = Abilities(
+    bulk=True,
+    bulk_keeps=False,
+    permanent_links=True,
+    permanent_hosts=frozenset({"cdn.example", "xn--e1aybc.example:8080"}),
+    images_move_updated=False,
+    accepted_image_bytes=3_000_000,
+    refused_image_bytes=3_000_001,
+    refused_formats=frozenset({"webp", "gif"}),
+    head=True,
+)
 _FOREIGN = SyncRecord((), (), ("c2",), False, ('a warning with "child_image_ids": []',))
 
 
@@ -219,6 +235,120 @@ class AccountRepositoryContract(TimedContract[StoreT]):
                 await call()
 
 
+class AbilityRepositoryContract(Contract):
+    """Proves an `AbilityRepository`. A test class gives the fixture `abilities`; `another_host`,
+    `damage` and `disable` for the tests that ask for them."""
+
+    @pytest.fixture
+    def abilities(self) -> Any:
+        """To be overridden: the abilities of a new, empty store; the fixture may be async."""
+        raise NotImplementedError("the test class has no fixture 'abilities'")
+
+    async def another_host(self, abilities: AbilityRepository) -> AbilityRepository:
+        """The same store as another host has it open."""
+        return abilities
+
+    async def damage(self, abilities: AbilityRepository, account_id: str) -> None:
+        """Makes what is stored of the account unreadable."""
+        pytest.skip("the test class has no 'damage': nothing that is stored can be made unreadable")
+
+    async def disable(self, abilities: AbilityRepository) -> None:
+        """Makes the store one that cannot be used, as a server that is gone."""
+        pytest.skip("the test class has no 'disable': the store cannot be made to fail")
+
+    async def test_of_an_unknown_account_nothing_is_known(
+        self, abilities: AbilityRepository
+    ) -> None:
+        assert await abilities.get("1") == Abilities()
+        await abilities.learn("1", _SHOWN)
+        assert await abilities.get("2") == Abilities()
+
+    @pytest.mark.parametrize(
+        "shown",
+        [
+            _SHOWN,
+            Abilities(),
+            Abilities(False, False, False, images_move_updated=False, head=False),
+            Abilities(bulk=True),
+            Abilities(bulk_keeps=True),
+            Abilities(permanent_links=True),
+            Abilities(permanent_hosts=frozenset({"a.example", "b.example"})),
+            Abilities(images_move_updated=True),
+            Abilities(accepted_image_bytes=5_000_000_000),
+            Abilities(refused_image_bytes=1),
+            Abilities(refused_formats=frozenset({"gif"})),
+            Abilities(head=True),
+        ],
+        ids=range(12),  # the text of a set differs from process to process
+    )
+    async def test_what_is_learnt_is_stored_whole(
+        self, abilities: AbilityRepository, shown: Abilities
+    ) -> None:
+        await abilities.learn("1", shown)
+        assert await abilities.get("1") == shown
+        assert await (await self.another_host(abilities)).get("1") == shown
+
+    async def test_what_is_learnt_is_added(self, abilities: AbilityRepository) -> None:
+        known = Abilities()
+        for shown in (
+            Abilities(bulk=True, accepted_image_bytes=100, permanent_hosts=frozenset({"a"})),
+            Abilities(head=False, accepted_image_bytes=90, refused_image_bytes=200),
+            Abilities(bulk=False, accepted_image_bytes=110, refused_image_bytes=300),
+            Abilities(permanent_hosts=frozenset({"b"}), refused_formats=frozenset({"gif"})),
+            Abilities(accepted_image_bytes=250),
+            Abilities(refused_image_bytes=240),
+        ):
+            await abilities.learn("1", shown)
+            known = known.with_shown(shown)
+            assert await abilities.get("1") == known
+        assert (known.bulk, known.head) == (False, False)
+        assert known.permanent_hosts == {"a", "b"}
+        assert (known.accepted_image_bytes, known.refused_image_bytes) == (None, 240)
+
+    async def test_what_others_learn_at_the_same_time_is_not_lost(
+        self, abilities: AbilityRepository
+    ) -> None:
+        hosts = [await self.another_host(abilities) for _ in range(4)]
+        names = [f"host-{n}.example" for n in range(20)]
+        await asyncio.gather(
+            *(
+                hosts[n % 4].learn("1", Abilities(permanent_hosts=frozenset({name})))
+                for n, name in enumerate(names)
+            )
+        )
+        assert (await abilities.get("1")).permanent_hosts == set(names)
+
+    async def test_what_is_forgotten_is_not_known(self, abilities: AbilityRepository) -> None:
+        await abilities.forget("1")
+        await abilities.learn("1", _SHOWN)
+        await abilities.learn("2", _SHOWN)
+        await abilities.forget("1")
+        assert await abilities.get("1") == Abilities()
+        assert await abilities.get("2") == _SHOWN
+        await abilities.learn("1", Abilities(head=True))
+        assert await abilities.get("1") == Abilities(head=True)
+
+    async def test_what_cannot_be_read_is_shown_anew(self, abilities: AbilityRepository) -> None:
+        await abilities.learn("1", _SHOWN)
+        await self.damage(abilities, "1")
+        assert await abilities.get("1") == Abilities()
+        await abilities.learn("1", Abilities(head=True))
+        assert await abilities.get("1") == Abilities(head=True)
+
+    async def test_a_store_that_cannot_be_used_is_a_store_error(
+        self, abilities: AbilityRepository
+    ) -> None:
+        await self.disable(abilities)
+        calls: list[Callable[[], Awaitable[object]]] = [
+            lambda: abilities.get("1"),
+            lambda: abilities.learn("1", _SHOWN),
+            lambda: abilities.forget("1"),
+        ]
+        for call in calls:
+            with _refused():
+                await call()
+
+
 class SettingsRepositoryContract(Contract):
     """Proves a `SettingsRepository`. A test class gives the fixture `settings`; `disable` for the
     test that asks for it."""
@@ -369,6 +499,21 @@ class SyncRecordRepositoryContract(Contract):
             await records.put(_KEY, record)
             assert await records.get(_KEY) == record
 
+    @pytest.mark.parametrize("text", ["a\x00b", "\ud800", "x\udc00", "\U0001f4a1", "\\u0000"])
+    async def test_a_text_of_the_api_spoils_no_record(
+        self, records: SyncRecordRepository, text: str
+    ) -> None:
+        source = ImageFingerprint("s1", 1, text)
+        record = SyncRecord(
+            (source,), (CopiedImage(source, "c1"),), ("c1",), True, (f"{text}: not an image",)
+        )
+        await records.put(_KEY, record)
+        assert await records.get(_KEY) == record
+        assert await records.get_many("child", "product", [_KEY.child_entity_id]) == {
+            _KEY.child_entity_id: record
+        }
+        assert await records.copied("child", "product") == {_KEY.child_entity_id}
+
     @pytest.mark.parametrize("field", ["child_account_id", "entity_type", "child_entity_id"])
     async def test_records_of_other_entities_are_apart(
         self, records: SyncRecordRepository, field: str
@@ -413,3 +558,55 @@ class SyncRecordRepositoryContract(Contract):
         keys = [replace(_KEY, child_entity_id=str(n)) for n in range(20)]
         await asyncio.gather(*(records.put(key, _COPIED) for key in keys))
         assert await records.copied("child", "product") == {k.child_entity_id for k in keys}
+
+
+_KEYS = [
+    SurveyKey(main, child, kind)
+    for main, child, kind in (
+        ("1", "2", "product"), ("1", "", "product"), ("1", "2", "bundle"), ("2", "1", "product"),
+    )
+]  # fmt: skip
+
+
+class SurveyRepositoryContract(Contract):
+    """Proves a `SurveyRepository`. A test class gives the fixture `surveys`, and `disable` for the
+    test that asks for it."""
+
+    @pytest.fixture
+    def surveys(self) -> Any:
+        """To be overridden: the surveys of a new, empty store; the fixture may be async."""
+        raise NotImplementedError("the test class has no fixture 'surveys'")
+
+    async def disable(self, surveys: SurveyRepository) -> None:
+        """Makes the store one that cannot be used, as a server that is gone."""
+        pytest.skip("the test class has no 'disable': the store cannot be made to fail")
+
+    async def test_a_survey_is_kept_whole_beside_the_others(
+        self, surveys: SurveyRepository
+    ) -> None:
+        began = datetime(2026, 1, 2, 3, 4, 5, 678_000, UTC)
+        left = {
+            key: PastSurvey(began + timedelta(days=n), f"Ё{n}", bytes(range(256)) * n, n)
+            for n, key in enumerate(_KEYS)
+        }
+        for key, survey in left.items():
+            assert await surveys.get(key) is None
+            await surveys.put(key, survey)
+        assert {key: await surveys.get(key) for key in _KEYS} == left
+
+    async def test_a_later_survey_takes_the_place_of_the_earlier(
+        self, surveys: SurveyRepository
+    ) -> None:
+        began = datetime(2026, 1, 2, tzinfo=UTC)
+        await surveys.put(_KEYS[0], PastSurvey(began, "a", b"seen", 7))
+        await surveys.put(_KEYS[0], PastSurvey(began - timedelta(days=1)))
+        assert await surveys.get(_KEYS[0]) == PastSurvey(began - timedelta(days=1))
+
+    async def test_a_store_that_cannot_be_used_is_a_store_error(
+        self, surveys: SurveyRepository
+    ) -> None:
+        await self.disable(surveys)
+        with pytest.raises((StoreError, NoRoomError)):
+            await surveys.get(_KEYS[0])
+        with pytest.raises((StoreError, NoRoomError)):
+            await surveys.put(_KEYS[0], PastSurvey(datetime(2026, 1, 2, tzinfo=UTC)))

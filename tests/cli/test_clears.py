@@ -1,4 +1,4 @@
-"""Planning and queueing: how many child entities may lose their images in one run."""
+"""How many child entities may lose their images in one run."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from imgsync.application.copy import CopyImagesHandler
-from imgsync.application.enqueue import PlanOutcome
+from imgsync.application.enqueue import EnqueueOutcome
 from imgsync.application.payloads import BATCH, PayloadFormats, RawPayload
 from imgsync.application.work import RunTask, TaskEnd
 from imgsync.domain.model import AccountRole
 from imgsync.domain.tasks import TASK_ENTITY_TYPE, TaskStatus
-from imgsync.entrypoints.cli.planning import print_skipped
+from imgsync.entrypoints.cli.surveys import print_skipped
 from imgsync.entrypoints.config import Config
 from imgsync.entrypoints.container import Container
 from imgsync.testing import MemoryStoreClock
@@ -51,7 +51,7 @@ async def shop_with_emptied(world: World, emptied: int, full: int = 1) -> list[s
 
 async def plan(
     container: Container, *, max_clear: int | None = None, dry_run: bool = False
-) -> PlanOutcome:
+) -> EnqueueOutcome:
     links = await container.find_links()("main", ["child"])
     return await container.enqueue()(links, max_clear=max_clear, dry_run=dry_run)
 
@@ -66,14 +66,14 @@ async def test_a_few_clears_are_queued_after_the_copies(world: World, container:
     assert [r.child_entity_id for r in requests[1:]] == emptied
 
 
-async def test_a_format_that_takes_everything_never_sees_what_the_planner_queued(
+async def test_a_format_that_takes_everything_never_sees_what_a_survey_queued(
     world: World, container: Container
 ) -> None:
     class Greedy:
         name = "greedy"
 
         def matches(self, payload: RawPayload) -> bool:
-            raise AssertionError("asked for a task of the planner's")
+            raise AssertionError("asked for a task of a survey's")
 
         parse = BATCH.parse
 
@@ -161,7 +161,7 @@ async def test_a_plan_that_breaks_off_clears_nothing(world: World, container: Co
         return OSError("gone half-way") if asked == 3 else None
 
     world.main.fail = fail
-    outcome = PlanOutcome()
+    outcome = EnqueueOutcome()
     with pytest.raises(OSError, match="half-way"):
         await container.enqueue()([world.link], outcome=outcome)
     assert 0 < len(outcome.task_ids) == outcome.entities  # what was planned by then is queued

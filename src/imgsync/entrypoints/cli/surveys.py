@@ -1,0 +1,174 @@
+"""What check, enqueue and sync share: their options, and what they say of a survey."""
+
+import re
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import click
+
+from imgsync.application.enqueue import EnqueueOutcome
+from imgsync.application.survey import Difference, Sample, Surveyed, SurveyLog
+from imgsync.domain.errors import SyncIsOffError
+from imgsync.domain.model import Account, MatchField, RemoteImage, SourceImage
+from imgsync.domain.surveys import Since
+from imgsync.domain.text import counted
+from imgsync.entrypoints.cli.output import say
+from imgsync.entrypoints.cli.runtime import with_hint
+
+match_option = click.option(
+    "--match-by",
+    type=click.Choice([f.value for f in MatchField]),
+    help="Field that finds the child's counterpart "
+    "(default: the configured match_by, externalCode).",
+)
+main_option = click.option(
+    "--main",
+    "main_id",
+    metavar="ACCOUNT",
+    help="Main account, by ID or name; by default that of each link.",
+)
+children_option = click.option(
+    "--child",
+    "children",
+    metavar="ACCOUNT",
+    multiple=True,
+    help="Child account, by ID or name; may be repeated (default: every link).",
+)
+types_option = click.option(
+    "--type", "types", multiple=True, help="Only this entity type; may be repeated."
+)
+
+
+class SinceType(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+    """A time, a span before now, or ``last``."""
+
+    name = "when"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Since:
+        if isinstance(value, Since):
+            return value
+        text = str(value).strip()
+        if text == "last":
+            return Since()
+        if found := _SPAN.fullmatch(text):
+            return Since(span=timedelta(**{_UNITS[found[2]]: int(found[1])}))
+        try:
+            moment = datetime.fromisoformat(text)
+            moment = moment if moment.tzinfo else moment.astimezone()
+            if not 2000 <= moment.year < 3000:
+                raise ValueError(text)
+        except (ValueError, OverflowError):
+            self.fail(
+                f"{text!r} is neither a time such as 2026-01-31T12:00, nor a span such as 30m, 2h "
+                "or 1d, nor 'last'",
+                param,
+                ctx,
+            )
+        return Since(moment=moment)
+
+
+_SPAN = re.compile(r"([0-9]{1,4})([mhd])")
+_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
+since_option = click.option(
+    "--since",
+    type=SinceType(),
+    help="Only what has changed since then: a time (2026-01-31T12:00, of this host's zone where "
+    "it names none), a span (30m, 2h, 1d), or 'last', the last survey of the same link. What a "
+    "child changed itself is not seen; survey without it now and then.",
+)
+max_clear_option = click.option(
+    "--max-clear",
+    type=click.IntRange(0),
+    help="Clear the images of no more child entities than this; of none where it would be more "
+    "(default: 20, or 1 % of those compared, whichever is more, and at most 2,500).",
+)
+
+
+def chosen_field(match_by: str | None) -> MatchField | None:
+    """The field that `match_option` names."""
+    return MatchField(match_by) if match_by else None
+
+
+def print_in_full(log: SurveyLog) -> None:
+    """Says on stderr why a survey was no incremental one."""
+    for line in log.in_full:
+        say(line, err=True)
+
+
+def print_skipped(outcome: EnqueueOutcome) -> None:
+    """Says on stderr what a survey leaves out, and why."""
+    print_in_full(outcome.log)
+    several = len({p.link.child.id for p in outcome.skipped.items}) > 1
+    for p in outcome.skipped.items:
+        what = f"{p.entity_type} '{p.name}'" if p.name else p.entity_type
+        of = f" for '{p.link.child.name}'" if several else ""
+        say(f"Skipped {what}{of}: {p.reason}", err=True)
+    _tell_left_out(outcome.skipped.left_out, "skipped")
+    for warning in outcome.warnings.items:
+        say(f"Warning: {warning}", err=True)
+    _tell_left_out(outcome.warnings.left_out, "with warnings")
+    for child in outcome.off:
+        say(off_message(child), err=True)
+    for failed in outcome.failed:
+        say(f"Child '{failed.link.child.name}' was left out: {failed.error}", err=True)
+    if outcome.clear_limit_error is not None:
+        say(with_hint(outcome.clear_limit_error), err=True)
+
+
+def _tell_left_out(count: int, what: str) -> None:
+    if count:
+        say(f"... and {counted(count, 'entity', 'entities')} more {what}.", err=True)
+
+
+def off_message(child: Account) -> str:
+    """What is said of a child that receives no images."""
+    return with_hint(SyncIsOffError(child.name, child.id))
+
+
+def print_differences(found: Sample[Surveyed]) -> None:
+    """Says how entities differ, as far as the sample goes."""
+    for one in found.items:
+        print_difference(one)
+    _tell_left_out(found.left_out, "that differ; 'imgsync check' names all")
+
+
+def print_difference(one: Surveyed) -> None:
+    """Says how an entity differs: its name, its code and both lists."""
+    code = f" (code {one.code})" if one.code else ""
+    what = f"{one.entity_type} '{one.name}'{code}" if one.name else one.entity_type
+    lists = f"main {_listed(one.listed)}; child {_listed(one.child_images)}"
+    reason = f": {one.reason}" if one.reason else ""
+    said = reason or f": {lists}"
+    if one.reason and one.difference is not Difference.UNMATCHED:
+        said = f": {lists}{reason}"
+    say(f"'{one.link.child.name}': {one.difference}: {what}{said}")
+
+
+def left_out_of(found: Sample[Surveyed]) -> dict[str, object]:
+    """For JSON: how many more differ than are named, where there are any."""
+    return {"differences_left_out": found.left_out} if found.left_out else {}
+
+
+def difference_as_dict(one: Surveyed) -> dict[str, object]:
+    child = one.child_images
+    return {
+        "child": one.link.child.id,
+        "type": one.entity_type,
+        "name": one.name,
+        "code": one.code,
+        "difference": one.difference.value,
+        "reason": one.reason,
+        "main_images": [{"filename": i.filename, "size": i.size} for i in one.listed],
+        "child_images": None
+        if child is None
+        else [{"filename": i.filename, "size": i.size} for i in child],
+    }
+
+
+def _listed(images: Sequence[SourceImage | RemoteImage] | None) -> str:
+    if images is None:
+        return "untold"
+    return ", ".join(image.filename for image in images) or "none"

@@ -1,0 +1,91 @@
+"""What a command imports: the time it takes to start is that of its imports."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from imgsync.entrypoints.cli.commands import LazyCommand, imgsync_commands
+
+_HEAVY = frozenset(
+    {
+        "PIL",
+        "alembic",
+        "dependency_injector",
+        "httpcore",
+        "httpx",
+        "pydantic",
+        "pydantic_settings",
+        "rich",
+        "sqlalchemy",
+        "starlette",
+    }
+)
+_RUN = """
+import sys
+from imgsync.entrypoints.cli.main import main
+try:
+    main({arguments!r}, prog_name="imgsync")
+finally:
+    print(*sorted({{name.partition(".")[0] for name in sys.modules}}), file=sys.stderr)
+"""
+
+
+def imported(arguments: list[str], **environment: str) -> tuple[str, set[str]]:
+    """What a command says, and the packages that are imported at its end."""
+    done = subprocess.run(
+        [sys.executable, "-c", _RUN.format(arguments=arguments)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | environment,
+    )
+    return done.stdout, set(done.stderr.split())
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(
+    ("arguments", "said"), [(["--version"], "version"), (["--help"], "cleanup-temp")]
+)
+def test_what_needs_no_account_imports_nothing_heavy(arguments: list[str], said: str) -> None:
+    output, packages = imported(arguments)
+    assert said in output
+    assert "click" in packages
+    assert packages & _HEAVY == set()
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(
+    ("words", "said"), [("imgsync clean", "cleanup-temp"), ("imgsync queue rel", "release")]
+)
+def test_shell_completion_imports_nothing_heavy(words: str, said: str) -> None:
+    output, packages = imported(
+        [],
+        _IMGSYNC_COMPLETE="bash_complete",
+        COMP_WORDS=words,
+        COMP_CWORD=str(words.count(" ")),
+    )
+    assert output == f"plain,{said}\n"
+    assert packages & _HEAVY == set()
+
+
+@pytest.mark.process
+@pytest.mark.database
+def test_the_queue_is_looked_at_without_http_and_pictures(tmp_path: Path) -> None:
+    database = f"sqlite:///{tmp_path / 'q.db'}"
+    imported(["queue", "status"], IMGSYNC_DATABASE_URL=database)  # makes it, with alembic
+    output, packages = imported(["queue", "status"], IMGSYNC_DATABASE_URL=database)
+    assert "pending" in output
+    assert packages & {"PIL", "alembic", "httpx", "rich"} == set()
+
+
+@pytest.mark.parametrize("listed", imgsync_commands(), ids=lambda command: str(command.name))
+def test_a_command_is_listed_as_what_it_is(listed: click.Command) -> None:
+    assert isinstance(listed, LazyCommand)
+    assert listed.name == listed.loaded.name
+    for limit in (45, 60, 1000):
+        assert listed.get_short_help_str(limit) == listed.loaded.get_short_help_str(limit)
+    assert (listed.hidden, listed.deprecated) == (listed.loaded.hidden, listed.loaded.deprecated)
