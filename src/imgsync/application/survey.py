@@ -412,12 +412,26 @@ class _TypeSurvey:
     def _main_key(self) -> SurveyKey:
         return SurveyKey(self.links[0].main.id, "", self.type.name)
 
-    def ended(self, link: Link) -> None:
+    async def ended(self, link: Link) -> None:
         """All of the child has been compared."""
         catalogue = self.catalogue
-        if catalogue.began is not None and not catalogue.shrank and not catalogue.unreadable:
-            key = SurveyKey(link.main.id, link.child.id, self.type.name)
-            self.log.ended[key] = PastSurvey(catalogue.began, self._settings_of(link))
+        if catalogue.began is None or catalogue.shrank or catalogue.unreadable:
+            return
+        if self.since is not None:
+            # What changed between the end of the last one and this beginning nobody has seen.
+            past = await self._past(link)
+            if past is None or past.began - MARGIN < self.since:
+                return
+        key = SurveyKey(link.main.id, link.child.id, self.type.name)
+        self.log.ended[key] = PastSurvey(catalogue.began, self._settings_of(link))
+
+    async def _past(self, link: Link) -> PastSurvey | None:
+        """The last survey of a child under the same settings."""
+        if self.survey.memory is None:
+            return None
+        key = SurveyKey(link.main.id, link.child.id, self.type.name)
+        past = await self.survey.memory.surveys.get(key)
+        return None if past is None or past.settings != self._settings_of(link) else past
 
     def _settings_of(self, link: Link) -> str:
         return f"{link.settings!r} {self.matcher(link).name}"
@@ -452,17 +466,17 @@ class _TypeSurvey:
             return "a link names folders, and what moves into one need not have changed itself"
         if since.moment is not None or since.span is not None:
             here = await memory.clock.now()
-            there = await self._time_of_main() or here
+            # The earlier of the two: a clock that is wrong may cost requests, but hide no change.
+            there = min(await self._time_of_main() or here, here)
             wanted = there - since.span if since.span is not None else since.moment
             # Of a clock that is behind ours, all that carries its time is earlier too.
-            late = max(timedelta(0), here - there) if since.span is None else timedelta(0)
+            late = here - there if since.span is None else timedelta(0)
             self.since = (wanted or there) - late - MARGIN
         else:
             began: list[datetime] = []
             for link in self.links:
-                key = SurveyKey(main.id, link.child.id, self.type.name)
-                past = await memory.surveys.get(key)
-                if past is None or past.settings != self._settings_of(link):
+                past = await self._past(link)
+                if past is None:
                     name = link.child.name
                     return f"no whole survey of '{name}' under these settings is remembered"
                 began.append(past.began)
@@ -562,7 +576,7 @@ class _TypeSurvey:
             # Before a task is made: whoever runs it needs to know the hosts of its links.
             await learn_shown(self.survey.abilities, self.survey.moysklad, [account])
             if not is_told and memory and page.answered is not None:
-                catalogue.began, is_told = page.answered, True
+                catalogue.began, is_told = min(page.answered, asked or page.answered), True
             # Where the list became shorter, a row may have moved to a page that was read already.
             catalogue.shrank |= (page.total or catalogue.total) < catalogue.total
             catalogue.total = max(catalogue.total, page.total or 0)
@@ -573,7 +587,7 @@ class _TypeSurvey:
         # Nothing has changed, so nothing told the time; ours may be another.
         there = await self._time_of_main()
         if there is not None:
-            catalogue.began = there - (await memory.clock.now() - asked)
+            catalogue.began = min(there - (await memory.clock.now() - asked), asked)
 
     async def _add(self, entity: Entity) -> None:
         catalogue, own = self.catalogue, self.type.matcher
@@ -646,7 +660,7 @@ class _ChildSurvey:
             )
             if not wanted and not any(not _unpacked(p)[0].images_known for p in catalogue):
                 await self._of.tell(self._found)
-                self._of.ended(self._link)
+                await self._of.ended(self._link)
                 return
         child = self._of.survey.moysklad.for_account(self._link.child)
         if self._of.since is not None:
@@ -660,7 +674,7 @@ class _ChildSurvey:
             self._found += of_child
         await self._compare()
         await self._of.tell(self._found)
-        self._of.ended(self._link)
+        await self._of.ended(self._link)
 
     async def _read(self, child: MoySkladPort) -> None:
         having = None
