@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from imgsync.application.check import Check
 from imgsync.application.enqueue import Enqueue, EnqueueOutcome
 from imgsync.application.survey import Difference, NotSurveyed, Surveyed
 from imgsync.domain.errors import AuthorisationError, ImgsyncError, UnavailableError
@@ -86,6 +87,23 @@ async def test_each_child_receives_the_folders_of_its_link() -> None:
     assert [f.difference for f in await shops.found() if isinstance(f, Surveyed)] == [
         Difference.EQUAL
     ] * 12
+
+
+async def test_a_folder_that_main_has_nothing_in_is_told_once() -> None:
+    """Its name may be misspelled: nothing is copied, and nothing differs."""
+    shops = Shops()
+    shops.product("in", "Мебель/Стулья")
+    chosen = {"0": ("Мебел",), "1": ("Мебел", "стулья"), "2": ("Стулья",)}
+    shops.links = [shops.link_of(c, replace(ALL, folders=f)) for c, f in chosen.items()]
+    outcome = await shops.plan_tasks(shops.links)
+    report = await Check(shops.survey)(shops.links)
+    of_main = "Nothing of main account 'main' is in the product folder"
+    for log in (outcome.log, report.log):
+        assert log.empty_folders == [
+            f"{of_main} 'Мебел' that the links of '0' and '1' name",
+            f"{of_main} 'стулья' that the link of '1' names",
+        ]
+    assert outcome.as_dict()["empty_folders"] == outcome.log.empty_folders
 
 
 async def test_what_is_of_a_product_is_in_its_folder_whichever_is_read_first() -> None:

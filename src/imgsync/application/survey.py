@@ -173,12 +173,14 @@ class SurveyLog:
     """What became of a survey beside what it found.
 
     `in_full`: why it was no incremental one though that was asked for, a line each; `since`: where
-    it was, the earliest moment; `ended`: what may be noted of each child and type once what was
-    found is queued (`Survey.note`).
+    it was, the earliest moment; `empty_folders`: those of links that main has nothing in, a line
+    each; `ended`: what may be noted of each child and type once what was found is queued
+    (`Survey.note`).
     """
 
     in_full: list[str] = field(default_factory=list)
     since: datetime | None = None
+    empty_folders: list[str] = field(default_factory=list)
     ended: dict[SurveyKey, PastSurvey] = field(default_factory=dict)
 
     def tell(self, line: str) -> None:
@@ -267,6 +269,7 @@ class Survey:
                         if isinstance(found, NotSurveyed):
                             failed.add(found.link.child.id)
                         yield found
+            log.empty_folders += folders.empty(failed)
             accounts = {a.id: a for link in of_main for a in (link.main, link.child)}
             await learn_shown(self.abilities, self.moysklad, accounts.values())
 
@@ -316,6 +319,26 @@ class _Folders:
 
     def is_read(self, entity_type: str) -> None:
         self._read.add(entity_type)
+
+    def empty(self, failed: Collection[str]) -> list[str]:
+        """What is said of folders that none of what was read is in. Their names may be misspelled,
+        and all would be called equal. `failed`: children that were not surveyed."""
+        naming: dict[str, list[str]] = {}
+        for link in self._links:
+            for folder in link.settings.folders if link.child.id not in failed else ():
+                naming.setdefault(folder, []).append(f"'{link.child.name}'")
+        paths = set(self._paths.values())
+        told = []
+        for folder, names in naming.items():
+            if any(in_folder(path, (folder,)) for path in paths):
+                continue
+            *others, last = names
+            of = f"link of {last} names"
+            if others:
+                of = f"links of {', '.join(others)} and {last} name"
+            main = f"main account '{self._links[0].main.name}'"
+            told.append(f"Nothing of {main} is in the product folder '{folder}' that the {of}")
+        return told
 
     async def of(self, entity: Entity) -> str:
         """Path of its folder, or of its parent's; '' where there is none."""

@@ -92,15 +92,17 @@ def chosen_field(match_by: str | None) -> MatchField | None:
     return MatchField(match_by) if match_by else None
 
 
-def print_in_full(log: SurveyLog) -> None:
-    """Says on stderr why a survey was no incremental one."""
+def print_log(log: SurveyLog) -> None:
+    """Says on stderr why a survey was no incremental one, and which folders hold nothing."""
     for line in log.in_full:
         say(line, err=True)
+    for line in log.empty_folders:
+        say(f"Warning: {line}", err=True)
 
 
 def print_skipped(outcome: EnqueueOutcome) -> None:
     """Says on stderr what a survey leaves out, and why."""
-    print_in_full(outcome.log)
+    print_log(outcome.log)
     several = len({p.link.child.id for p in outcome.skipped.items}) > 1
     for p in outcome.skipped.items:
         what = f"{p.entity_type} '{p.name}'" if p.name else p.entity_type
