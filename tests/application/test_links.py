@@ -11,6 +11,7 @@ from imgsync.application.work import TaskEnd, TaskReport
 from imgsync.domain.errors import (
     AlreadyLinkedError,
     DamagedLinkError,
+    DamagedRowError,
     ImgsyncError,
     SyncIsOffError,
     UnknownAccountError,
@@ -241,6 +242,39 @@ async def test_a_damaged_link_costs_itself_only(
     damaged[1:] = []
     with pytest.raises(DamagedLinkError):
         await find(shops, None)
+
+
+@pytest.mark.parametrize("side", ["main", "1"])
+@pytest.mark.parametrize("error", [DamagedRowError("of account X"), UnknownAccountError("X")])
+async def test_an_account_that_cannot_be_read_costs_its_links_only(
+    shops: World,
+    side: str,
+    error: ImgsyncError,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    await link(shops, "main", "1")
+    await link(shops, "other", "2")
+    get, whole = shops.accounts.get, await shops.accounts.all()
+
+    async def get_whole(account_id: str) -> Account:
+        if account_id == side:
+            raise error
+        return await get(account_id)
+
+    async def all_whole() -> list[Account]:
+        return [account for account in whole if account.id != side]
+
+    monkeypatch.setattr(shops.accounts, "get", get_whole)
+    monkeypatch.setattr(shops.accounts, "all", all_whole)
+    found = await FindLinks(shops.accounts, shops.settings)()
+    assert [(one.main.id, one.child.id, one.settings.enabled) for one in found] == [
+        ("main", "1", False),
+        ("other", "2", True),
+    ]
+    assert str(error) in caplog.text
+    with pytest.raises(type(error)):
+        await find(shops, None, "1")
 
 
 async def test_a_link_of_an_account_that_is_gone_is_named(shops: World) -> None:

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 
 from imgsync.domain.errors import (
@@ -315,7 +315,8 @@ class FindLinks:
         ImgsyncError where there is none. SyncIsOffError where none of the children receives images.
         WrongAccountError where a child is linked to another main account than `main` or cannot be
         linked to it, DamagedLinkError where the settings of one cannot be read; what `find_account`
-        raises. A damaged one that is not named, beside others, is logged and counts as off.
+        raises. One that is not named, beside others, is logged and counts as off where it or one of
+        its accounts is damaged, or an account is not stored.
         """
         stored = {account.id: account for account in await self.accounts.all()}
         main_account = None if main is None else await find_account(self.accounts, main)
@@ -335,9 +336,16 @@ class FindLinks:
             if not links:
                 of = "" if main is None else f" to account '{main.name}' ({main.id})"
                 raise ImgsyncError(f"No account is linked{of}")
-            if any(link.damage is None for link in links):
-                links = [self._off(link, stored) for link in links]
-            return [self._link(link, stored) for link in links]
+            found = [await self._read(link, stored) for link in links]
+            errors = [one for one in found if isinstance(one, ImgsyncError)]
+            if len(errors) == len(found):
+                raise errors[0]
+            for error in errors:
+                _log.error("%s", error)
+            return [
+                one if isinstance(one, Link) else self._off(link, stored)
+                for link, one in zip(links, found, strict=True)
+            ]
         links = []
         for child in children:
             link = by_child.get(child.id)
@@ -352,24 +360,35 @@ class FindLinks:
                 settings = await self.settings.get(child.id)
                 links.append(StoredLink(main.id, child.id, settings))
         links.sort(key=lambda link: link.main_id)  # so that each main account is surveyed once
-        return [self._link(link, stored) for link in links]
+        return [await self._link(link, stored) for link in links]
+
+    async def _read(
+        self, link: StoredLink, stored: Mapping[str, Account]
+    ) -> Link | DamagedRowError | DamagedLinkError | UnknownAccountError:
+        """Or what is wrong with it."""
+        try:
+            return await self._link(link, stored)
+        except (DamagedRowError, DamagedLinkError, UnknownAccountError) as error:
+            return error
 
     @staticmethod
-    def _off(link: StoredLink, stored: Mapping[str, Account]) -> StoredLink:
+    def _off(link: StoredLink, stored: Mapping[str, Account]) -> Link:
         """One that is damaged as one that is off, so that it costs itself only."""
-        if link.damage is None or not {link.main_id, link.child_id} <= stored.keys():
-            return link
-        _log.error("%s", DamagedLinkError(link.child_id, link.damage))
-        return replace(link, settings=LinkSettings(), damage=None)
+        main, child = (
+            # Of one that cannot be read the id alone is known. Nothing is ever sent to it.
+            stored.get(one) or Account(shown(one) or "?", shown(one), TokenKind.SOLUTION, "?")
+            for one in (link.main_id, link.child_id)
+        )
+        return Link(main, child, LinkSettings())
 
-    @staticmethod
-    def _link(link: StoredLink, stored: Mapping[str, Account]) -> Link:
+    async def _link(self, link: StoredLink, stored: Mapping[str, Account]) -> Link:
         if link.damage is not None:
             raise DamagedLinkError(link.child_id, link.damage)
-        for account_id in (link.main_id, link.child_id):
-            if account_id not in stored:
-                raise UnknownAccountError(account_id)
-        return Link(stored[link.main_id], stored[link.child_id], link.settings)
+        main, child = [
+            stored.get(account_id) or await self.accounts.get(account_id)
+            for account_id in (link.main_id, link.child_id)
+        ]
+        return Link(main, child, link.settings)
 
 
 async def find_account(accounts: AccountRepository, given: str) -> Account:

@@ -82,8 +82,8 @@ since_option = click.option(
 max_clear_option = click.option(
     "--max-clear",
     type=click.IntRange(0),
-    help="Clear the images of no more entities of a child than this; of none of them where it would "
-    "be more (default: 20, or 1 % of those compared, whichever is more, and at most 2,500).",
+    help="Clear the images of no more entities of a child than this; of none of them where it "
+    "would be more (default: 20, or 1 % of those compared, whichever is more, and at most 2,500).",
 )
 
 
