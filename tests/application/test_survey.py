@@ -132,6 +132,31 @@ async def test_what_is_of_a_product_is_in_its_folder_whichever_is_read_first() -
     assert [(f.name, f.difference) for f in found] == [("Lamps", Difference.EQUAL)]
 
 
+@pytest.mark.parametrize("archived", [False, True])
+async def test_of_several_with_one_code_the_same_wins_in_every_order(archived: bool) -> None:
+    """The API promises no order of its lists; pictures must not change sides with it."""
+    shops = Shops(1)
+    shops.product("one", images=[("one.png", png(1))])
+    for name in ("two", "three"):
+        shops.main.add("product", name, [(f"{name}.png", png(2))], external_code="one")
+    of_main = shops.main.entities["product"]
+    mine = min(of_main)
+    others = [shops.main.add("product", name, external_code="one") for name in ("none", "other")]
+    await shops.sync()
+    if archived:
+        of_main |= {i: replace(of_main[i], archived=True) for i in list(of_main)}
+    for order in (sorted(of_main), sorted(of_main, reverse=True), [*others, *of_main]):
+        shops.main.entities["product"] = {i: of_main[i] for i in order}
+        outcome = await shops.sync()
+        assert (outcome.entities, outcome.unchanged, outcome.skipped.count) == (0, 1, 2)
+        assert shops.image_names("0")["one"] == [of_main[mine].images[0].filename]
+    # Of those that have images: one that has none asks for no counterpart.
+    shops.main.entities["product"] |= {mine: replace(of_main[mine], images=())}
+    await shops.sync()
+    left = min(of_main.keys() - {mine, *others})
+    assert shops.image_names("0")["one"] == [of_main[left].images[0].filename]
+
+
 async def test_what_is_in_the_archive_takes_no_counterpart_of_what_is_in_use() -> None:
     shops = Shops(1)
     of_type = shops.main.entities.setdefault("product", {})

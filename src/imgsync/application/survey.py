@@ -360,7 +360,8 @@ class _Folders:
 @dataclass(slots=True)
 class _Catalogue:
     """The main entities of one type. `begun` is set once one has images, or all are read; `began`
-    tells when. `shared`: of an incremental survey, by field the keys that several of main have."""
+    tells when. `shared`: of an incremental survey, by field the keys that several of main have;
+    `repeated`: by matcher those that came again, `keys` the hashes of all that came."""
 
     entities: list[bytes] = field(default_factory=list)
     archived: list[bytes] = field(default_factory=list)
@@ -369,8 +370,16 @@ class _Catalogue:
     began: datetime | None = None
     shrank: bool = False
     shared: dict[str, set[str]] = field(default_factory=dict)
+    keys: dict[str, set[int]] = field(default_factory=dict)
+    repeated: dict[str, set[str]] = field(default_factory=dict)
     has_images: bool = False
     begun: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def note_key(self, matcher: str, key: str) -> None:
+        known = self.keys.setdefault(matcher, set())
+        if hash(key) in known:  # or that of another key, which costs a moment
+            self.repeated.setdefault(matcher, set()).add(key)
+        known.add(hash(key))
 
     def __iter__(self) -> Iterator[bytes]:
         """Those in the archive last: a counterpart goes to the first that asks for it."""
@@ -404,6 +413,7 @@ class _TypeSurvey:
         self.log = log
         self.since: datetime | None = None
         self.catalogue = _Catalogue()
+        self._matchers = {m.name: m for m in map(self.matcher, links)}.values()
         self._reading: asyncio.Task[None] | None = None
         self._found: asyncio.Queue[list[Found]] = asyncio.Queue(maxsize=2)
 
@@ -616,7 +626,11 @@ class _TypeSurvey:
         catalogue, own = self.catalogue, self.type.matcher
         if self.folders.count and not entity.folder:
             entity = replace(entity, folder=await self.folders.of(entity))
-        packed = _packed(entity, own.key(entity) if own else None)
+        own_key = own.key(entity) if own else None
+        for matcher in self._matchers:
+            if (key := own_key if own else matcher.key(entity)) is not None:
+                self.catalogue.note_key(matcher.name, key)
+        packed = _packed(entity, own_key)
         (catalogue.archived if entity.archived else catalogue.entities).append(packed)
         catalogue.has_images |= bool(entity.images)
 
@@ -718,21 +732,44 @@ class _ChildSurvey:
 
     async def _compare(self) -> None:
         catalogue = self._of.catalogue
+        self._settle_shared(catalogue.entities)
         await self._compare_some(catalogue.entities)
         if catalogue.archived:
             for packed in catalogue.entities:
                 # Whatever became of it: its counterpart is not that of one in the archive.
                 entity, own_key = _unpacked(packed)
                 self._index.assign(self._key(entity, own_key), entity.id)
+            self._settle_shared(catalogue.archived)
             await self._compare_some(catalogue.archived)
+
+    def _settle_shared(self, of_main: Sequence[bytes]) -> None:
+        """A key that several of main have is that of one with images, and of those of the one whose
+        id is the smallest: by the order of a list, pictures would change whenever that does."""
+        repeated = self._of.catalogue.repeated.get(self._matcher.name)
+        if not repeated:
+            return
+        firsts: dict[str, tuple[bool, str]] = {}
+        for packed in of_main:
+            entity, own_key = _unpacked(packed)
+            key = self._key(entity, own_key)
+            has_some = bool(SourceImage.all_listed(entity.images))
+            asks = has_some or not (entity.images or entity.unreadable)
+            if key in repeated and asks and self._is_chosen(entity):
+                asking = (not has_some, entity.id)
+                firsts[key] = min(firsts.get(key, asking), asking)
+        for key, (_, main_id) in firsts.items():
+            self._index.assign(key, main_id)
+
+    def _is_chosen(self, entity: Entity) -> bool:
+        folders = self._link.settings.folders
+        return not folders or in_folder(entity.folder, folders)
 
     async def _compare_some(self, of_main: Sequence[bytes]) -> None:
         pairs: list[_Pair] = []
         emptied: list[bytes] = []
         for packed in of_main:
             entity, own_key = _unpacked(packed)
-            folders = self._link.settings.folders
-            if folders and not in_folder(entity.folder, folders):
+            if not self._is_chosen(entity):
                 continue
             for text in _unusable(entity):
                 self._skip(f"'{entity.name}': an image is left out: {text}")
