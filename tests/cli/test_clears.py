@@ -183,5 +183,5 @@ async def test_rows_that_cannot_be_read_are_told(
     await shop_with_emptied(world, 0)
     world.main.unreadable_rows = ["product 'Bad': id: missing"]
     print_skipped(await plan(container))
-    told = "Skipped product: main account: product 'Bad': id: missing\n"
+    told = "Skipped product for 'child': main account: product 'Bad': id: missing\n"
     assert capsys.readouterr().err == told

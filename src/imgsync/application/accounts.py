@@ -10,6 +10,7 @@ from imgsync.domain.errors import (
     DamagedLinkError,
     DamagedRowError,
     ImgsyncError,
+    NoLinkError,
     StoreError,
     UnavailableError,
     UnknownAccountError,
@@ -75,6 +76,8 @@ class GivenAccount:
 
     def unchecked(self) -> Account:
         """As given alone; ValueError for what no account can be."""
+        if self.name is not None and not self.name.strip():
+            raise ValueError("the account name is empty")
         account_id = "?" if self.account_id is None else self.account_id
         kind = self.kind or (TokenKind.SOLUTION if self.login is None else TokenKind.PASSWORD)
         return self.account(account_id, self.name or account_id, kind)
@@ -335,7 +338,7 @@ class FindLinks:
             links = [link for link in by_child.values() if main is None or link.main_id == main.id]
             if not links:
                 of = "" if main is None else f" to account '{main.name}' ({main.id})"
-                raise ImgsyncError(f"No account is linked{of}")
+                raise NoLinkError(f"No account is linked{of}")
             found = [await self._read(link, stored) for link in links]
             errors = [one for one in found if isinstance(one, ImgsyncError)]
             if len(errors) == len(found):
