@@ -14,7 +14,7 @@ from imgsync.adapters.sql.database import Database
 from imgsync.adapters.sql.queue import SqlTaskQueue
 from imgsync.adapters.sql.repositories import SqlAccountRepository
 from imgsync.domain.errors import LeaseLostError
-from imgsync.domain.model import Account, Parking, TokenKind
+from imgsync.domain.model import Account, AccountRole, Parking, TokenKind
 from imgsync.domain.ports.queue import NewTask
 from imgsync.domain.tasks import Task, TaskId, TaskStatus
 from imgsync.testing import SetClock
@@ -214,10 +214,16 @@ def of_account(**fields: object) -> dict[str, object]:
     return {"main_account_id": "main", "child_account_id": "child", **fields}
 
 
+@pytest.mark.parametrize("role", [None, AccountRole.CHILD])
 async def test_rows_of_other_programs_that_name_the_account_are_parked_with_it(
-    queue: SqlTaskQueue, database: Database, clock: SetClock
+    queue: SqlTaskQueue, database: Database, clock: SetClock, role: AccountRole | None
 ) -> None:
     await put(queue, priority=99)
+    until = clock.now() + timedelta(hours=1)
+    if role is not None:  # what is known to be a child is looked for in fewer rows
+        stored_accounts = SqlAccountRepository(database, clock)
+        await stored_accounts.add(Account(ACCOUNT, "Shop", TokenKind.SOLUTION, "t", role=role))
+        assert await stored_accounts.park(ACCOUNT, Parking("401", until))
     written = json.dumps(of_account(child_account_id=ACCOUNT), ensure_ascii=False)
     at = clock.now().strftime("%Y-%m-%d %H:%M:%S+00:00")
     for payload in (written, written.replace(": ", ":")):
@@ -228,7 +234,6 @@ async def test_rows_of_other_programs_that_name_the_account_are_parked_with_it(
             at=at,
         )
     named = [task.id for task in (await queue.find())[:2]]
-    until = clock.now() + timedelta(hours=1)
     assert await queue.park(await take(queue), account_id=ACCOUNT, until=until, error="401") == 2
     for task_id in named:
         task = await stored(queue, task_id)

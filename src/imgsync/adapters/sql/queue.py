@@ -42,6 +42,7 @@ from imgsync.adapters.sql.prepared import Prepared, among
 from imgsync.adapters.sql.rows import raw_columns, task_of
 from imgsync.adapters.sql.tables import UtcDateTime, accounts, storable, sync_queue
 from imgsync.domain.errors import LeaseLostError
+from imgsync.domain.model import AccountRole
 from imgsync.domain.ports.clock import Clock
 from imgsync.domain.ports.queue import Enqueued, NewTask
 from imgsync.domain.tasks import (
@@ -454,6 +455,11 @@ def _find_named(
         _task.scheduled_at <= now,
         _names(connection, account_id),
     )
+    role = select(accounts.c.role).where(accounts.c.id == account_id)
+    if connection.execute(role).scalar() == AccountRole.CHILD.value:
+        # A child is nobody's main account, so that few payloads need be looked into. Said as the
+        # indexes of what waits say it.
+        query = query.where(text("coalesce(sync_queue.account_id, '') = ''"))
     return list(connection.execute(query).scalars())
 
 
