@@ -106,6 +106,8 @@ def print_log(log: SurveyLog) -> None:
 def print_skipped(outcome: EnqueueOutcome) -> None:
     """Says on stderr what a survey leaves out, and why."""
     print_log(outcome.log)
+    if (began := outcome.log.since) is not None:
+        say(f"Only what has changed since {began:%Y-%m-%d %H:%M %Z} was surveyed.", err=True)
     for p in outcome.skipped.items:
         what = f"{p.entity_type} '{p.name}'" if p.name else p.entity_type
         say(f"Skipped {what} for '{p.link.child.name}': {p.reason}", err=True)
