@@ -272,7 +272,8 @@ async def test_an_account_that_cannot_be_read_costs_its_links_only(
         ("main", "1", False),
         ("other", "2", True),
     ]
-    assert str(error) in caplog.text
+    is_logged = not isinstance(error, DamagedRowError)  # it is by `all`, which reads the row
+    assert (str(error) in caplog.text) is is_logged
     with pytest.raises(type(error)):
         await find(shops, None, "1")
 

@@ -344,7 +344,8 @@ class FindLinks:
             if len(errors) == len(found):
                 raise errors[0]
             for error in errors:
-                _log.error("%s", error)
+                if not isinstance(error, DamagedRowError):  # which the list of all has named
+                    _log.error("%s", error)
             return [
                 one if isinstance(one, Link) else self._off(link, stored)
                 for link, one in zip(links, found, strict=True)
