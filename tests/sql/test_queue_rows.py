@@ -241,6 +241,32 @@ async def test_rows_of_other_programs_that_name_the_account_are_parked_with_it(
         assert (task.status, task.attempts) == (TaskStatus.PENDING, 0)
 
 
+def test_accounts_are_parked_in_one_event_loop_after_another(
+    sqlite_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = SqlTaskQueue(sqlite_database)
+
+    def slowly(*_: object) -> list[int]:
+        time.sleep(0.05)
+        return []
+
+    monkeypatch.setattr("imgsync.adapters.sql.queue._find_named", slowly)
+
+    async def park(task: Task, delay: float) -> int:
+        await asyncio.sleep(delay)
+        until = datetime.now(UTC) + LEASE
+        return await queue.park(task, account_id="a", until=until, error="401")
+
+    async def park_some(run: int) -> list[int]:
+        for number in range(4):
+            await put(queue, of_account(child_account_id="a"), f"a/product/{run}{number}")
+        tasks = await queue.claim(lease=LEASE, limit=4)
+        return await asyncio.gather(*(park(t, 0.02 * n) for n, t in enumerate(tasks)))
+
+    for run in range(2):
+        assert asyncio.run(park_some(run)) == [0] * 4
+
+
 async def test_rows_of_other_kinds_and_running_tasks_are_not_parked_along(
     queue: SqlTaskQueue, database: Database, clock: SetClock
 ) -> None:
