@@ -278,6 +278,26 @@ async def test_an_account_that_cannot_be_read_costs_its_links_only(
         await find(shops, None, "1")
 
 
+@pytest.mark.parametrize("wrong", ["role", "self"])
+async def test_a_link_that_cannot_be_costs_itself_only(
+    shops: World, wrong: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Other programs write rows too."""
+    await link(shops, "main", "1")
+    await link(shops, "other", "2")
+    child = shops.store.accounts["1"]
+    main = replace(shops.store.accounts["main"], role=AccountRole.CHILD)
+    shops.store.accounts["main"] = main
+    if wrong == "self":
+        shops.store.accounts["1"] = replace(child, id="MAIN")
+    found = await FindLinks(shops.accounts, shops.settings)()
+    assert [one.settings.enabled for one in found] == [False, True]
+    assert found[1].child.name == "Shop 2"
+    assert "main" in caplog.text
+    with pytest.raises(WrongAccountError):
+        await find(shops, None, "1")
+
+
 async def test_a_link_of_an_account_that_is_gone_is_named(shops: World) -> None:
     await link(shops, "main", "1")
     del shops.store.accounts["1"]

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 
 from imgsync.domain.errors import (
@@ -15,6 +15,7 @@ from imgsync.domain.errors import (
     UnavailableError,
     UnknownAccountError,
     WrongAccountError,
+    WrongRoleError,
 )
 from imgsync.domain.model import (
     Account,
@@ -366,13 +367,17 @@ class FindLinks:
         links.sort(key=lambda link: link.main_id)  # so that each main account is surveyed once
         return [await self._link(link, stored) for link in links]
 
-    async def _read(
-        self, link: StoredLink, stored: Mapping[str, Account]
-    ) -> Link | DamagedRowError | DamagedLinkError | UnknownAccountError:
-        """Or what is wrong with it."""
+    async def _read(self, link: StoredLink, stored: Mapping[str, Account]) -> Link | ImgsyncError:
+        """Or what is wrong with it, which other programs may have written."""
         try:
             return await self._link(link, stored)
-        except (DamagedRowError, DamagedLinkError, UnknownAccountError) as error:
+        except (
+            DamagedRowError,
+            DamagedLinkError,
+            UnknownAccountError,
+            WrongAccountError,
+            WrongRoleError,
+        ) as error:
             return error
 
     @staticmethod
@@ -383,7 +388,9 @@ class FindLinks:
             stored.get(one) or Account(shown(one) or "?", shown(one), TokenKind.SOLUTION, "?")
             for one in (link.main_id, link.child_id)
         )
-        return Link(main, child, LinkSettings())
+        if main.id.casefold() == child.id.casefold():
+            main = replace(main, id=f"{main.id} itself")
+        return Link(replace(main, role=None), replace(child, role=None), LinkSettings())
 
     async def _link(self, link: StoredLink, stored: Mapping[str, Account]) -> Link:
         if link.damage is not None:
