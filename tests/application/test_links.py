@@ -278,22 +278,23 @@ async def test_an_account_that_cannot_be_read_costs_its_links_only(
         await find(shops, None, "1")
 
 
-@pytest.mark.parametrize("wrong", ["role", "self"])
+@pytest.mark.parametrize("main", ["main", "1"])
 async def test_a_link_that_cannot_be_costs_itself_only(
-    shops: World, wrong: str, caplog: pytest.LogCaptureFixture
+    shops: World, main: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Other programs write rows too."""
+    """As other programs write: the main account is a child, or the child itself."""
     await link(shops, "main", "1")
     await link(shops, "other", "2")
-    child = shops.store.accounts["1"]
-    main = replace(shops.store.accounts["main"], role=AccountRole.CHILD)
-    shops.store.accounts["main"] = main
-    if wrong == "self":
-        shops.store.accounts["1"] = replace(child, id="MAIN")
+    shops.store.accounts["main"] = replace(shops.store.accounts["main"], role=AccountRole.CHILD)
+    written = [StoredLink(main, "1", ALL), StoredLink("other", "2", ALL)]
+
+    async def read() -> list[StoredLink]:
+        return written
+
+    monkeypatch.setattr(shops.settings, "links", read)
     found = await FindLinks(shops.accounts, shops.settings)()
-    assert [one.settings.enabled for one in found] == [False, True]
-    assert found[1].child.name == "Shop 2"
-    assert "main" in caplog.text
+    assert [(one.child.id, one.settings.enabled) for one in found] == [("1", False), ("2", True)]
+    assert f"account '{'Shop 1' if main == '1' else 'main'}'" in caplog.text
     with pytest.raises(WrongAccountError):
         await find(shops, None, "1")
 
