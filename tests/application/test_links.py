@@ -11,6 +11,7 @@ from imgsync.application.work import TaskEnd, TaskReport
 from imgsync.domain.errors import (
     AlreadyLinkedError,
     DamagedLinkError,
+    DamagedRowError,
     ImgsyncError,
     SyncIsOffError,
     UnknownAccountError,
@@ -241,6 +242,61 @@ async def test_a_damaged_link_costs_itself_only(
     damaged[1:] = []
     with pytest.raises(DamagedLinkError):
         await find(shops, None)
+
+
+@pytest.mark.parametrize("side", ["main", "1"])
+@pytest.mark.parametrize("error", [DamagedRowError("of account X"), UnknownAccountError("X")])
+async def test_an_account_that_cannot_be_read_costs_its_links_only(
+    shops: World,
+    side: str,
+    error: ImgsyncError,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    await link(shops, "main", "1")
+    await link(shops, "other", "2")
+    get, whole = shops.accounts.get, await shops.accounts.all()
+
+    async def get_whole(account_id: str) -> Account:
+        if account_id == side:
+            raise error
+        return await get(account_id)
+
+    async def all_whole() -> list[Account]:
+        return [account for account in whole if account.id != side]
+
+    monkeypatch.setattr(shops.accounts, "get", get_whole)
+    monkeypatch.setattr(shops.accounts, "all", all_whole)
+    found = await FindLinks(shops.accounts, shops.settings)()
+    assert [(one.main.id, one.child.id, one.settings.enabled) for one in found] == [
+        ("main", "1", False),
+        ("other", "2", True),
+    ]
+    is_logged = not isinstance(error, DamagedRowError)  # it is by `all`, which reads the row
+    assert (str(error) in caplog.text) is is_logged
+    with pytest.raises(type(error)):
+        await find(shops, None, "1")
+
+
+@pytest.mark.parametrize("main", ["main", "1"])
+async def test_a_link_that_cannot_be_costs_itself_only(
+    shops: World, main: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As other programs write: the main account is a child, or the child itself."""
+    await link(shops, "main", "1")
+    await link(shops, "other", "2")
+    shops.store.accounts["main"] = replace(shops.store.accounts["main"], role=AccountRole.CHILD)
+    written = [StoredLink(main, "1", ALL), StoredLink("other", "2", ALL)]
+
+    async def read() -> list[StoredLink]:
+        return written
+
+    monkeypatch.setattr(shops.settings, "links", read)
+    found = await FindLinks(shops.accounts, shops.settings)()
+    assert [(one.child.id, one.settings.enabled) for one in found] == [("1", False), ("2", True)]
+    assert f"account '{'Shop 1' if main == '1' else 'main'}'" in caplog.text
+    with pytest.raises(WrongAccountError):
+        await find(shops, None, "1")
 
 
 async def test_a_link_of_an_account_that_is_gone_is_named(shops: World) -> None:

@@ -140,11 +140,11 @@ async def test_the_daily_job_runs_at_its_time_and_survives_its_errors() -> None:
 
 
 async def test_a_counterpart_is_planned_once(world: World) -> None:
-    for name in ("A", "B"):
-        world.main.add("product", name, ONE, article="k")
+    ids = {world.main.add("product", name, ONE, article="k"): name for name in ("A", "B")}
+    first, second = (ids[one] for one in sorted(ids))
     world.child.add("product", "C", article="k")
     planned = [p async for p in world.plan("main", "child", match_field=MatchField.ARTICLE)]
-    assert {p.name: p.request is not None for p in planned} == {"A": True, "B": False}
+    assert {p.name: p.request is not None for p in planned} == {first: True, second: False}
     assert "its counterpart is already that of another product" in planned[0].reason
 
 

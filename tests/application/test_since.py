@@ -300,3 +300,46 @@ def test_an_image_newer_than_its_entity_shows_that_it_did_not_move() -> None:
     catalogue.add(replace(entity, updated="now"))
     assert (catalogue.verdict, catalogue.has_times) == (None, True)
     assert Abilities().images_move_updated is None
+
+
+@pytest.mark.parametrize("by", ["span", "moment"])
+async def test_a_shorter_span_is_no_survey_to_go_on_from(by: str) -> None:
+    """What changed between the last survey and its beginning was seen by neither."""
+    shops, ids = await shown(5)
+    shops.change(ids[1], 1)
+    shops.later()
+    shops.change(ids[2], 2)
+    span = timedelta(minutes=5)
+    asked = Since(span=span) if by == "span" else Since(moment=shops.clock.moment - span)
+    assert (await shops.sync(asked)).entities == 2  # the second in both children
+    assert not shops.equal()
+    shops.later()
+    outcome = await shops.sync(LAST)
+    assert (outcome.entities, outcome.log.in_full) == (2, [])
+    assert shops.equal()
+    # One that begins before the last survey did is one to go on from.
+    shops.later()
+    await shops.sync(Since(span=timedelta(days=1)))
+    shops.later()
+    began = (await shops.sync(LAST)).log.since
+    assert began is not None
+    assert shops.clock.moment - began < 2 * HOUR
+
+
+@pytest.mark.parametrize("by", ["last", "span"])
+async def test_a_time_that_main_tells_wrong_hides_no_change(by: str) -> None:
+    """Its `Date` is years ahead, as of a server whose clock is wrong; `updated` is right."""
+    shops, ids = await shown(5)
+    list_entities = shops.main.list_entities
+
+    async def ahead(*args: object, **options: object):  # type: ignore[no-untyped-def]
+        async for page in list_entities(*args, **options):  # type: ignore[arg-type]
+            yield replace(page, answered=shops.clock.moment + timedelta(days=999))
+
+    shops.main.list_entities = ahead  # type: ignore[method-assign]
+    await shops.sync()
+    shops.later()
+    shops.change(ids[1], 1)
+    outcome = await shops.sync(LAST if by == "last" else Since(span=HOUR))
+    assert (outcome.entities, outcome.log.in_full) == (2, [])
+    assert shops.equal()

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from imgsync.application.check import Check
 from imgsync.application.enqueue import Enqueue, EnqueueOutcome
 from imgsync.application.survey import Difference, NotSurveyed, Surveyed
 from imgsync.domain.errors import AuthorisationError, ImgsyncError, UnavailableError
@@ -88,6 +89,23 @@ async def test_each_child_receives_the_folders_of_its_link() -> None:
     ] * 12
 
 
+async def test_a_folder_that_main_has_nothing_in_is_told_once() -> None:
+    """Its name may be misspelled: nothing is copied, and nothing differs."""
+    shops = Shops()
+    shops.product("in", "Мебель/Стулья")
+    chosen = {"0": ("Мебел",), "1": ("Мебел", "стулья"), "2": ("Стулья",)}
+    shops.links = [shops.link_of(c, replace(ALL, folders=f)) for c, f in chosen.items()]
+    outcome = await shops.plan_tasks(shops.links)
+    report = await Check(shops.survey)(shops.links)
+    of_main = "Nothing of main account 'main' is in the product folder"
+    for log in (outcome.log, report.log):
+        assert log.empty_folders == [
+            f"{of_main} 'Мебел' that the links of '0' and '1' name",
+            f"{of_main} 'стулья' that the link of '1' names",
+        ]
+    assert outcome.as_dict()["empty_folders"] == outcome.log.empty_folders
+
+
 async def test_what_is_of_a_product_is_in_its_folder_whichever_is_read_first() -> None:
     shops = Shops(2)
     parents = {name: shops.product(name, name, []) for name in ("Lamps", "Chairs")}
@@ -112,6 +130,31 @@ async def test_what_is_of_a_product_is_in_its_folder_whichever_is_read_first() -
     shops.links = [shops.link_of("1", replace(folders, types=("variant",)))]
     found = [f for f in await shops.found() if isinstance(f, Surveyed)]
     assert [(f.name, f.difference) for f in found] == [("Lamps", Difference.EQUAL)]
+
+
+@pytest.mark.parametrize("archived", [False, True])
+async def test_of_several_with_one_code_the_same_wins_in_every_order(archived: bool) -> None:
+    """The API promises no order of its lists; pictures must not change sides with it."""
+    shops = Shops(1)
+    shops.product("one", images=[("one.png", png(1))])
+    for name in ("two", "three"):
+        shops.main.add("product", name, [(f"{name}.png", png(2))], external_code="one")
+    of_main = shops.main.entities["product"]
+    mine = min(of_main)
+    others = [shops.main.add("product", name, external_code="one") for name in ("none", "other")]
+    await shops.sync()
+    if archived:
+        of_main |= {i: replace(of_main[i], archived=True) for i in list(of_main)}
+    for order in (sorted(of_main), sorted(of_main, reverse=True), [*others, *of_main]):
+        shops.main.entities["product"] = {i: of_main[i] for i in order}
+        outcome = await shops.sync()
+        assert (outcome.entities, outcome.unchanged, outcome.skipped.count) == (0, 1, 2)
+        assert shops.image_names("0")["one"] == [of_main[mine].images[0].filename]
+    # Of those that have images: one that has none asks for no counterpart.
+    shops.main.entities["product"] |= {mine: replace(of_main[mine], images=())}
+    await shops.sync()
+    left = min(of_main.keys() - {mine, *others})
+    assert shops.image_names("0")["one"] == [of_main[left].images[0].filename]
 
 
 async def test_what_is_in_the_archive_takes_no_counterpart_of_what_is_in_use() -> None:

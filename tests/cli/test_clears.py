@@ -1,6 +1,7 @@
 """How many child entities may lose their images in one run."""
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -183,5 +184,17 @@ async def test_rows_that_cannot_be_read_are_told(
     await shop_with_emptied(world, 0)
     world.main.unreadable_rows = ["product 'Bad': id: missing"]
     print_skipped(await plan(container))
-    told = "Skipped product: main account: product 'Bad': id: missing\n"
+    told = "Skipped product for 'child': main account: product 'Bad': id: missing\n"
+    assert capsys.readouterr().err == told
+
+
+async def test_a_survey_of_what_has_changed_says_so(
+    world: World, container: Container, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """ "Nothing to copy" would be taken for all that there is."""
+    await shop_with_emptied(world, 0)
+    outcome = await plan(container)
+    outcome.log.since = datetime(2026, 11, 27, 3, tzinfo=UTC)
+    print_skipped(outcome)
+    told = "Only what has changed since 2026-11-27 03:00 UTC was surveyed.\n"
     assert capsys.readouterr().err == told

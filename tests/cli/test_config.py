@@ -64,7 +64,7 @@ def test_files_are_looked_for_in_order(tmp_path: Path, monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("concurency = 4", "concurency: Extra inputs"),
+        ("concurency = 4", "concurency: nothing is configured by this name (in "),
         ("concurrency = 0", "concurrency: "),
         ('replace_strategy = "magic"', "replace_strategy: "),
         ('api_url = "ftp://x"', "api_url: "),

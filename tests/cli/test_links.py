@@ -21,7 +21,7 @@ def test_accounts_are_linked_by_id_or_name_and_listed(shops: Cli) -> None:
         *("link", "Main shop", "a", "tomsk", "--sync-images", "--match-by", "code"),
         *("--type", "product", "--type", "bundle", "--folder", "Lamps", "--folder", "A/B"),
     )
-    assert "Linked a to m: it receives the first image." in said
+    assert "Linked 'Omsk' to 'Main shop': it receives the first image." in said
     told = shops.json("links")["links"]
     assert told[1] == {
         "main": "m",

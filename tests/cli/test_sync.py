@@ -86,7 +86,10 @@ def test_entities_without_a_counterpart_are_named(ready: Cli, shop: Shop) -> Non
     shop.main.add_entity("product", name="Lonely", external_code="alone", images=THREE)
     result = ready.run("enqueue", *BOTH)
     assert "Queued 0 tasks" in result.stdout
-    assert "Skipped product 'Lonely': no child entity has externalCode 'alone'" in result.stderr
+    assert (
+        "Skipped product 'Lonely' for 'Child': no child entity has externalCode 'alone'"
+        in result.stderr
+    )
     assert ready.json("enqueue", *BOTH)["skipped"][0]["name"] == "Lonely"
 
 
@@ -103,7 +106,8 @@ def test_the_match_field_and_the_types_are_options(ready: Cli, shop: Shop) -> No
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
-        (["enqueue"], 1, "No account is linked"),
+        (["enqueue"], 1, "No account is linked; link one with 'imgsync link MAIN CHILD'"),
+        (["sync", "--since", "2999-12-31"], 2, "'2999-12-31' is yet to come"),
         (["enqueue", "--main", "Main"], 1, "No account is linked to account 'Main'"),
         (["enqueue", "--main", "Main", "--child", "main"], 1, "are the same"),
         (["enqueue", "--main", "nobody", "--child", "Child"], 1, "'nobody' is not stored"),
@@ -138,9 +142,11 @@ def test_a_dry_run_queues_and_changes_nothing(ready: Cli, shop: Shop) -> None:
 def test_sync_copies_and_a_second_sync_costs_nothing(ready: Cli, shop: Shop) -> None:
     lamp = shop.pair("Lamp", THREE)
     said = ready.ok("sync", *BOTH)
-    assert "1 task completed (1 completed)." in said
+    assert "1 task completed;" in said
     assert "3 images uploaded, 0 kept" in said
     assert shop.images(lamp) == THREE
+    shop.emulator.reset_stats()
+    assert ready.ok("sync", *BOTH).splitlines()[-1] == "Nothing to copy: 1 unchanged, 0 skipped."
     shop.emulator.reset_stats()
     again = ready.json("sync", *BOTH)["enqueue"]
     assert (again["unchanged"], again["task_ids"]) == (1, [])

@@ -14,7 +14,7 @@ from imgsync.adapters.sql.database import Database
 from imgsync.adapters.sql.queue import SqlTaskQueue
 from imgsync.adapters.sql.repositories import SqlAccountRepository
 from imgsync.domain.errors import LeaseLostError
-from imgsync.domain.model import Account, Parking, TokenKind
+from imgsync.domain.model import Account, AccountRole, Parking, TokenKind
 from imgsync.domain.ports.queue import NewTask
 from imgsync.domain.tasks import Task, TaskId, TaskStatus
 from imgsync.testing import SetClock
@@ -214,10 +214,16 @@ def of_account(**fields: object) -> dict[str, object]:
     return {"main_account_id": "main", "child_account_id": "child", **fields}
 
 
+@pytest.mark.parametrize("role", [None, AccountRole.CHILD])
 async def test_rows_of_other_programs_that_name_the_account_are_parked_with_it(
-    queue: SqlTaskQueue, database: Database, clock: SetClock
+    queue: SqlTaskQueue, database: Database, clock: SetClock, role: AccountRole | None
 ) -> None:
     await put(queue, priority=99)
+    until = clock.now() + timedelta(hours=1)
+    if role is not None:  # what is known to be a child is looked for in fewer rows
+        stored_accounts = SqlAccountRepository(database, clock)
+        await stored_accounts.add(Account(ACCOUNT, "Shop", TokenKind.SOLUTION, "t", role=role))
+        assert await stored_accounts.park(ACCOUNT, Parking("401", until))
     written = json.dumps(of_account(child_account_id=ACCOUNT), ensure_ascii=False)
     at = clock.now().strftime("%Y-%m-%d %H:%M:%S+00:00")
     for payload in (written, written.replace(": ", ":")):
@@ -228,12 +234,37 @@ async def test_rows_of_other_programs_that_name_the_account_are_parked_with_it(
             at=at,
         )
     named = [task.id for task in (await queue.find())[:2]]
-    until = clock.now() + timedelta(hours=1)
     assert await queue.park(await take(queue), account_id=ACCOUNT, until=until, error="401") == 2
     for task_id in named:
         task = await stored(queue, task_id)
         assert (task.scheduled_at, task.parked_for, task.error) == (until, ACCOUNT, "401")
         assert (task.status, task.attempts) == (TaskStatus.PENDING, 0)
+
+
+def test_accounts_are_parked_in_one_event_loop_after_another(
+    sqlite_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = SqlTaskQueue(sqlite_database)
+
+    def slowly(*_: object) -> list[int]:
+        time.sleep(0.05)
+        return []
+
+    monkeypatch.setattr("imgsync.adapters.sql.queue._find_named", slowly)
+
+    async def park(task: Task, delay: float) -> int:
+        await asyncio.sleep(delay)
+        until = datetime.now(UTC) + LEASE
+        return await queue.park(task, account_id="a", until=until, error="401")
+
+    async def park_some(run: int) -> list[int]:
+        for number in range(4):
+            await put(queue, of_account(child_account_id="a"), f"a/product/{run}{number}")
+        tasks = await queue.claim(lease=LEASE, limit=4)
+        return await asyncio.gather(*(park(t, 0.02 * n) for n, t in enumerate(tasks)))
+
+    for run in range(2):
+        assert asyncio.run(park_some(run)) == [0] * 4
 
 
 async def test_rows_of_other_kinds_and_running_tasks_are_not_parked_along(

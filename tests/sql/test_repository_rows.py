@@ -1,6 +1,7 @@
 """What the repositories do with rows and times that their ports say nothing of."""
 
 import asyncio
+import re
 import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -16,7 +17,7 @@ from imgsync.adapters.sql.repositories import (
 )
 from imgsync.adapters.sql.tables import account_abilities
 from imgsync.domain.diff import NOTHING_LEFT, CopiedImage, EntityKey, SyncRecord
-from imgsync.domain.errors import StoreError
+from imgsync.domain.errors import DamagedRowError, StoreError
 from imgsync.domain.model import Abilities, Account, ImageFingerprint, Parking, TokenKind
 
 pytestmark = pytest.mark.anyio
@@ -63,16 +64,25 @@ async def test_a_parking_goes_by_the_database_s_time(accounts: SqlAccountReposit
         ("name", "a\nb", "cannot be printed"),
     ],
 )
-async def test_a_damaged_row_is_named(
-    accounts: SqlAccountRepository, database: Database, column: str, value: object, reason: str
+async def test_a_damaged_row_is_named_and_costs_itself_only(
+    accounts: SqlAccountRepository,
+    database: Database,
+    column: str,
+    value: object,
+    reason: str,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     await accounts.add(ACCOUNT)
     with database.engine.begin() as connection:
         connection.execute(text(f"UPDATE accounts SET {column} = :value"), {"value": value})  # noqa: S608
-    for read in (lambda: accounts.get("1"), accounts.all):
-        with pytest.raises(StoreError, match=f"account '1' is damaged: .*{reason}") as caught:
-            await read()
-        assert "s3cret" not in str(caught.value)
+    whole = replace(ACCOUNT, id="2")
+    await accounts.add(whole)
+    said = f"account '1' is damaged: .*{reason}"
+    with pytest.raises(DamagedRowError, match=said) as caught:
+        await accounts.get("1")
+    assert await accounts.all() == [whole]
+    assert re.search(said, caplog.text)
+    assert "s3cret" not in str(caught.value) + caplog.text
 
 
 async def test_an_account_row_that_is_no_text_is_named(sqlite_database: Database) -> None:

@@ -3,12 +3,13 @@
 import asyncio
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import Connection, event, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from imgsync.adapters.sql.database import Database, create_engine_for
 from imgsync.adapters.sql.queue import SqlTaskQueue
@@ -101,6 +102,23 @@ async def test_nobody_is_told_before_the_commit_whose_failure_is_all_s(database:
     assert told == ["commit"]
     assert [type(end) for end in ends] == [StoreError] * 3
     assert await names(database) == set()
+
+
+async def test_who_hides_a_failed_statement_costs_itself_only(postgresql_url: str) -> None:
+    """PostgreSQL answers the COMMIT of a failed transaction with a rollback that is no error."""
+    database = Database.open(postgresql_url)
+
+    def hide(connection: Connection) -> str:
+        connection.execute(ADD, {"name": "hidden"})
+        with suppress(SQLAlchemyError):
+            connection.execute(text("SELECT nonsense"))
+        return "hidden"
+
+    first, hidden, last = await all_of(database, add("a"), hide, add("b"))
+    assert (first, last) == ("a", "b")
+    assert isinstance(hidden, StoreError)
+    assert await names(database) == {"a", "b"}
+    database.close()
 
 
 async def test_a_full_disk_takes_what_still_has_room(sqlite_database: Database) -> None:

@@ -248,7 +248,8 @@ def test_a_dialect_is_told_and_changed_in_parts(service: Service) -> None:
     [
         ({"megabytes": 3}, "no switch is called 'megabytes'"),
         ({"image_megabytes": 4}, "image_megabytes is one of 10, 5, 3, not 4"),
-        ({"head": 1}, "head is one of yes, no, not 1"),
+        ({"head": 1}, "head is one of true, false, not 1"),
+        ({"head": "yes"}, 'head is one of true, false, not "yes"'),
         ([], "an object of switches"),
     ],
 )

@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from moysklad_emulator import Dialect
+from moysklad_emulator.__main__ import main
 from moysklad_emulator.process import emulator_process
 from service import JPEG, PNG, plain
 
@@ -187,6 +188,23 @@ def test_a_process_is_controlled_by_its_handle() -> None:
         assert plain.get(f"{emulator.api_url}/entity/product", headers=headers).status_code == 200
         with pytest.raises(ValueError, match="another user has"):
             emulator.seed({"accounts": [{"name": "P", "users": [{"token": "more"}]}]})
+
+
+def test_a_mistake_in_a_seed_is_a_line(shared_server: Any) -> None:
+    response = plain.post(f"{shared_server.control_url}/seed", json={"accounts": [{"name": 1}]})
+    assert response.json()["error"] == "accounts.0.name: Input should be a valid string"
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["--port=99999", "--port=-1", "--storage-port=x", "--rate-interval=0", "--rate-interval=nan"],
+)
+def test_an_option_that_cannot_be_is_explained(
+    option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main([option])
+    assert option.split("=")[0] in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("switch", ["head=maybe", "colour=red"])

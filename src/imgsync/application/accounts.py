@@ -10,10 +10,12 @@ from imgsync.domain.errors import (
     DamagedLinkError,
     DamagedRowError,
     ImgsyncError,
+    NoLinkError,
     StoreError,
     UnavailableError,
     UnknownAccountError,
     WrongAccountError,
+    WrongRoleError,
 )
 from imgsync.domain.model import (
     Account,
@@ -75,6 +77,8 @@ class GivenAccount:
 
     def unchecked(self) -> Account:
         """As given alone; ValueError for what no account can be."""
+        if self.name is not None and not self.name.strip():
+            raise ValueError("the account name is empty")
         account_id = "?" if self.account_id is None else self.account_id
         kind = self.kind or (TokenKind.SOLUTION if self.login is None else TokenKind.PASSWORD)
         return self.account(account_id, self.name or account_id, kind)
@@ -315,7 +319,8 @@ class FindLinks:
         ImgsyncError where there is none. SyncIsOffError where none of the children receives images.
         WrongAccountError where a child is linked to another main account than `main` or cannot be
         linked to it, DamagedLinkError where the settings of one cannot be read; what `find_account`
-        raises. A damaged one that is not named, beside others, is logged and counts as off.
+        raises. One that is not named, beside others, is logged and counts as off where it or one of
+        its accounts is damaged, or an account is not stored.
         """
         stored = {account.id: account for account in await self.accounts.all()}
         main_account = None if main is None else await find_account(self.accounts, main)
@@ -334,10 +339,18 @@ class FindLinks:
             links = [link for link in by_child.values() if main is None or link.main_id == main.id]
             if not links:
                 of = "" if main is None else f" to account '{main.name}' ({main.id})"
-                raise ImgsyncError(f"No account is linked{of}")
-            if any(link.damage is None for link in links):
-                links = [self._off(link, stored) for link in links]
-            return [self._link(link, stored) for link in links]
+                raise NoLinkError(f"No account is linked{of}")
+            found = [await self._read(link, stored) for link in links]
+            errors = [one for one in found if isinstance(one, ImgsyncError)]
+            if len(errors) == len(found):
+                raise errors[0]
+            for error in errors:
+                if not isinstance(error, DamagedRowError):  # which the list of all has named
+                    _log.error("%s", error)
+            return [
+                one if isinstance(one, Link) else self._off(link, stored)
+                for link, one in zip(links, found, strict=True)
+            ]
         links = []
         for child in children:
             link = by_child.get(child.id)
@@ -352,24 +365,41 @@ class FindLinks:
                 settings = await self.settings.get(child.id)
                 links.append(StoredLink(main.id, child.id, settings))
         links.sort(key=lambda link: link.main_id)  # so that each main account is surveyed once
-        return [self._link(link, stored) for link in links]
+        return [await self._link(link, stored) for link in links]
+
+    async def _read(self, link: StoredLink, stored: Mapping[str, Account]) -> Link | ImgsyncError:
+        """Or what is wrong with it, which other programs may have written."""
+        try:
+            return await self._link(link, stored)
+        except (
+            DamagedRowError,
+            DamagedLinkError,
+            UnknownAccountError,
+            WrongAccountError,
+            WrongRoleError,
+        ) as error:
+            return error
 
     @staticmethod
-    def _off(link: StoredLink, stored: Mapping[str, Account]) -> StoredLink:
+    def _off(link: StoredLink, stored: Mapping[str, Account]) -> Link:
         """One that is damaged as one that is off, so that it costs itself only."""
-        if link.damage is None or not {link.main_id, link.child_id} <= stored.keys():
-            return link
-        _log.error("%s", DamagedLinkError(link.child_id, link.damage))
-        return replace(link, settings=LinkSettings(), damage=None)
+        main, child = (
+            # Of one that cannot be read the id alone is known. Nothing is ever sent to it.
+            stored.get(one) or Account(shown(one) or "?", shown(one), TokenKind.SOLUTION, "?")
+            for one in (link.main_id, link.child_id)
+        )
+        if main.id.casefold() == child.id.casefold():
+            main = replace(main, id=f"{main.id} itself")
+        return Link(replace(main, role=None), replace(child, role=None), LinkSettings())
 
-    @staticmethod
-    def _link(link: StoredLink, stored: Mapping[str, Account]) -> Link:
+    async def _link(self, link: StoredLink, stored: Mapping[str, Account]) -> Link:
         if link.damage is not None:
             raise DamagedLinkError(link.child_id, link.damage)
-        for account_id in (link.main_id, link.child_id):
-            if account_id not in stored:
-                raise UnknownAccountError(account_id)
-        return Link(stored[link.main_id], stored[link.child_id], link.settings)
+        main, child = [
+            stored.get(account_id) or await self.accounts.get(account_id)
+            for account_id in (link.main_id, link.child_id)
+        ]
+        return Link(main, child, link.settings)
 
 
 async def find_account(accounts: AccountRepository, given: str) -> Account:

@@ -87,7 +87,8 @@ class EnqueueOutcome:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON. "left_out": how many more there are than are named, where there are any;
-        "since": of an incremental survey."""
+        "since": of an incremental survey; "empty_folders": those of links that main has nothing
+        in."""
         ids = list(islice(self.task_ids, MOST_SAMPLED))
         left_out = {
             "task_ids": len(self.task_ids) - len(ids),
@@ -115,6 +116,7 @@ class EnqueueOutcome:
             "failed": [{"child": f.link.child.id, "error": str(f.error)} for f in self.failed],
             **({"left_out": left_out} if left_out else {}),
             **({"since": since.isoformat()} if since else {}),
+            **({"empty_folders": empty} if (empty := self.log.empty_folders) else {}),
         }
 
 

@@ -173,12 +173,14 @@ class SurveyLog:
     """What became of a survey beside what it found.
 
     `in_full`: why it was no incremental one though that was asked for, a line each; `since`: where
-    it was, the earliest moment; `ended`: what may be noted of each child and type once what was
-    found is queued (`Survey.note`).
+    it was, the earliest moment; `empty_folders`: those of links that main has nothing in, a line
+    each; `ended`: what may be noted of each child and type once what was found is queued
+    (`Survey.note`).
     """
 
     in_full: list[str] = field(default_factory=list)
     since: datetime | None = None
+    empty_folders: list[str] = field(default_factory=list)
     ended: dict[SurveyKey, PastSurvey] = field(default_factory=dict)
 
     def tell(self, line: str) -> None:
@@ -267,6 +269,7 @@ class Survey:
                         if isinstance(found, NotSurveyed):
                             failed.add(found.link.child.id)
                         yield found
+            log.empty_folders += folders.empty(failed)
             accounts = {a.id: a for link in of_main for a in (link.main, link.child)}
             await learn_shown(self.abilities, self.moysklad, accounts.values())
 
@@ -317,6 +320,26 @@ class _Folders:
     def is_read(self, entity_type: str) -> None:
         self._read.add(entity_type)
 
+    def empty(self, failed: Collection[str]) -> list[str]:
+        """What is said of folders that none of what was read is in. Their names may be misspelled,
+        and all would be called equal. `failed`: children that were not surveyed."""
+        naming: dict[str, list[str]] = {}
+        for link in self._links:
+            for folder in link.settings.folders if link.child.id not in failed else ():
+                naming.setdefault(folder, []).append(f"'{link.child.name}'")
+        paths = set(self._paths.values())
+        told = []
+        for folder, names in naming.items():
+            if any(in_folder(path, (folder,)) for path in paths):
+                continue
+            *others, last = names
+            of = f"link of {last} names"
+            if others:
+                of = f"links of {', '.join(others)} and {last} name"
+            main = f"main account '{self._links[0].main.name}'"
+            told.append(f"Nothing of {main} is in the product folder '{folder}' that the {of}")
+        return told
+
     async def of(self, entity: Entity) -> str:
         """Path of its folder, or of its parent's; '' where there is none."""
         if entity.folder or entity.parent is None or not self.count:
@@ -337,7 +360,8 @@ class _Folders:
 @dataclass(slots=True)
 class _Catalogue:
     """The main entities of one type. `begun` is set once one has images, or all are read; `began`
-    tells when. `shared`: of an incremental survey, by field the keys that several of main have."""
+    tells when. `shared`: of an incremental survey, by field the keys that several of main have;
+    `repeated`: by matcher those that came again, `keys` the hashes of all that came."""
 
     entities: list[bytes] = field(default_factory=list)
     archived: list[bytes] = field(default_factory=list)
@@ -346,8 +370,16 @@ class _Catalogue:
     began: datetime | None = None
     shrank: bool = False
     shared: dict[str, set[str]] = field(default_factory=dict)
+    keys: dict[str, set[int]] = field(default_factory=dict)
+    repeated: dict[str, set[str]] = field(default_factory=dict)
     has_images: bool = False
     begun: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def note_key(self, matcher: str, key: str) -> None:
+        known = self.keys.setdefault(matcher, set())
+        if hash(key) in known:  # or that of another key, which costs a moment
+            self.repeated.setdefault(matcher, set()).add(key)
+        known.add(hash(key))
 
     def __iter__(self) -> Iterator[bytes]:
         """Those in the archive last: a counterpart goes to the first that asks for it."""
@@ -381,6 +413,7 @@ class _TypeSurvey:
         self.log = log
         self.since: datetime | None = None
         self.catalogue = _Catalogue()
+        self._matchers = {m.name: m for m in map(self.matcher, links)}.values()
         self._reading: asyncio.Task[None] | None = None
         self._found: asyncio.Queue[list[Found]] = asyncio.Queue(maxsize=2)
 
@@ -412,12 +445,26 @@ class _TypeSurvey:
     def _main_key(self) -> SurveyKey:
         return SurveyKey(self.links[0].main.id, "", self.type.name)
 
-    def ended(self, link: Link) -> None:
+    async def ended(self, link: Link) -> None:
         """All of the child has been compared."""
         catalogue = self.catalogue
-        if catalogue.began is not None and not catalogue.shrank and not catalogue.unreadable:
-            key = SurveyKey(link.main.id, link.child.id, self.type.name)
-            self.log.ended[key] = PastSurvey(catalogue.began, self._settings_of(link))
+        if catalogue.began is None or catalogue.shrank or catalogue.unreadable:
+            return
+        if self.since is not None:
+            # What changed between the end of the last one and this beginning nobody has seen.
+            past = await self._past(link)
+            if past is None or past.began - MARGIN < self.since:
+                return
+        key = SurveyKey(link.main.id, link.child.id, self.type.name)
+        self.log.ended[key] = PastSurvey(catalogue.began, self._settings_of(link))
+
+    async def _past(self, link: Link) -> PastSurvey | None:
+        """The last survey of a child under the same settings."""
+        if self.survey.memory is None:
+            return None
+        key = SurveyKey(link.main.id, link.child.id, self.type.name)
+        past = await self.survey.memory.surveys.get(key)
+        return None if past is None or past.settings != self._settings_of(link) else past
 
     def _settings_of(self, link: Link) -> str:
         return f"{link.settings!r} {self.matcher(link).name}"
@@ -452,17 +499,17 @@ class _TypeSurvey:
             return "a link names folders, and what moves into one need not have changed itself"
         if since.moment is not None or since.span is not None:
             here = await memory.clock.now()
-            there = await self._time_of_main() or here
+            # The earlier of the two: a clock that is wrong may cost requests, but hide no change.
+            there = min(await self._time_of_main() or here, here)
             wanted = there - since.span if since.span is not None else since.moment
             # Of a clock that is behind ours, all that carries its time is earlier too.
-            late = max(timedelta(0), here - there) if since.span is None else timedelta(0)
+            late = here - there if since.span is None else timedelta(0)
             self.since = (wanted or there) - late - MARGIN
         else:
             began: list[datetime] = []
             for link in self.links:
-                key = SurveyKey(main.id, link.child.id, self.type.name)
-                past = await memory.surveys.get(key)
-                if past is None or past.settings != self._settings_of(link):
+                past = await self._past(link)
+                if past is None:
                     name = link.child.name
                     return f"no whole survey of '{name}' under these settings is remembered"
                 began.append(past.began)
@@ -562,7 +609,7 @@ class _TypeSurvey:
             # Before a task is made: whoever runs it needs to know the hosts of its links.
             await learn_shown(self.survey.abilities, self.survey.moysklad, [account])
             if not is_told and memory and page.answered is not None:
-                catalogue.began, is_told = page.answered, True
+                catalogue.began, is_told = min(page.answered, asked or page.answered), True
             # Where the list became shorter, a row may have moved to a page that was read already.
             catalogue.shrank |= (page.total or catalogue.total) < catalogue.total
             catalogue.total = max(catalogue.total, page.total or 0)
@@ -573,13 +620,17 @@ class _TypeSurvey:
         # Nothing has changed, so nothing told the time; ours may be another.
         there = await self._time_of_main()
         if there is not None:
-            catalogue.began = there - (await memory.clock.now() - asked)
+            catalogue.began = min(there - (await memory.clock.now() - asked), asked)
 
     async def _add(self, entity: Entity) -> None:
         catalogue, own = self.catalogue, self.type.matcher
         if self.folders.count and not entity.folder:
             entity = replace(entity, folder=await self.folders.of(entity))
-        packed = _packed(entity, own.key(entity) if own else None)
+        own_key = own.key(entity) if own else None
+        for matcher in self._matchers:
+            if (key := own_key if own else matcher.key(entity)) is not None:
+                self.catalogue.note_key(matcher.name, key)
+        packed = _packed(entity, own_key)
         (catalogue.archived if entity.archived else catalogue.entities).append(packed)
         catalogue.has_images |= bool(entity.images)
 
@@ -646,7 +697,7 @@ class _ChildSurvey:
             )
             if not wanted and not any(not _unpacked(p)[0].images_known for p in catalogue):
                 await self._of.tell(self._found)
-                self._of.ended(self._link)
+                await self._of.ended(self._link)
                 return
         child = self._of.survey.moysklad.for_account(self._link.child)
         if self._of.since is not None:
@@ -660,7 +711,7 @@ class _ChildSurvey:
             self._found += of_child
         await self._compare()
         await self._of.tell(self._found)
-        self._of.ended(self._link)
+        await self._of.ended(self._link)
 
     async def _read(self, child: MoySkladPort) -> None:
         having = None
@@ -681,21 +732,44 @@ class _ChildSurvey:
 
     async def _compare(self) -> None:
         catalogue = self._of.catalogue
+        self._settle_shared(catalogue.entities)
         await self._compare_some(catalogue.entities)
         if catalogue.archived:
             for packed in catalogue.entities:
                 # Whatever became of it: its counterpart is not that of one in the archive.
                 entity, own_key = _unpacked(packed)
                 self._index.assign(self._key(entity, own_key), entity.id)
+            self._settle_shared(catalogue.archived)
             await self._compare_some(catalogue.archived)
+
+    def _settle_shared(self, of_main: Sequence[bytes]) -> None:
+        """A key that several of main have is that of one with images, and of those of the one whose
+        id is the smallest: by the order of a list, pictures would change whenever that does."""
+        repeated = self._of.catalogue.repeated.get(self._matcher.name)
+        if not repeated:
+            return
+        firsts: dict[str, tuple[bool, str]] = {}
+        for packed in of_main:
+            entity, own_key = _unpacked(packed)
+            key = self._key(entity, own_key)
+            has_some = bool(SourceImage.all_listed(entity.images))
+            asks = has_some or not (entity.images or entity.unreadable)
+            if key in repeated and asks and self._is_chosen(entity):
+                asking = (not has_some, entity.id)
+                firsts[key] = min(firsts.get(key, asking), asking)
+        for key, (_, main_id) in firsts.items():
+            self._index.assign(key, main_id)
+
+    def _is_chosen(self, entity: Entity) -> bool:
+        folders = self._link.settings.folders
+        return not folders or in_folder(entity.folder, folders)
 
     async def _compare_some(self, of_main: Sequence[bytes]) -> None:
         pairs: list[_Pair] = []
         emptied: list[bytes] = []
         for packed in of_main:
             entity, own_key = _unpacked(packed)
-            folders = self._link.settings.folders
-            if folders and not in_folder(entity.folder, folders):
+            if not self._is_chosen(entity):
                 continue
             for text in _unusable(entity):
                 self._skip(f"'{entity.name}': an image is left out: {text}")

@@ -199,6 +199,10 @@ class ClearLimitError(ImgsyncError):
         self.clears = clears
 
 
+class NoLinkError(ImgsyncError):
+    """No account is linked, or none to the main account that was named."""
+
+
 class NoRoomError(ImgsyncError):
     """The disk of the temp folder or of the database is full, or the folder is gone.
 

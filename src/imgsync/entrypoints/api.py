@@ -160,10 +160,10 @@ class Imgsync:
         """Queues a task for each entity that differs, of these children, of all that are linked to
         `main` or, without both, of all links, for `work` or ``imgsync worker``, here or elsewhere.
 
-        `max_clear`: of how many child entities the images may be cleared; by default 20, or 1 % of
-        those compared, and 2,500 at most. `since`: only what has changed since that moment, in
-        that span, or since the ``"last"`` survey of the same link; a survey is a full one while the
-        main account has not shown that it can be asked for that (`log`). SyncIsOffError where
+        `max_clear`: of how many entities of each child the images may be cleared; by default 20, or
+        1 % of those compared, and 2,500 at most. `since`: only what has changed since that moment,
+        in that span, or since the ``"last"`` survey of the same link; a survey is a full one while
+        the main account has not shown that it can be asked for that (`log`). SyncIsOffError where
         the child receives no images.
         """
         find_links, enqueue = self._container.find_links(), self._container.enqueue()

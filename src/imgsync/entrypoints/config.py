@@ -155,7 +155,7 @@ def load_config(path: Path | None = None) -> Config:
     file = _config_file(path)
     values = {} if file is None else _read_toml(file)
     _warn_of_unknown_variables()
-    config = _checked(Config, values)
+    config = _checked(Config, values, file)
     config._file = file
     return config
 
@@ -165,14 +165,19 @@ def fixed_config(**values: Any) -> Config:
     return _checked(FixedConfig, values)
 
 
-def _checked(kind: type[Config], values: dict[str, Any]) -> Config:
+def _checked(kind: type[Config], values: dict[str, Any], file: Path | None = None) -> Config:
     try:
         return kind(**values)
     except ValidationError as error:
-        problems = (
-            f"{'.'.join(map(str, e['loc']))}: {e['msg']}"
-            for e in error.errors(include_url=False, include_input=False)
-        )
+        problems = []
+        for e in error.errors(include_url=False, include_input=False):
+            name, said = ".".join(map(str, e["loc"])), e["msg"]
+            if e["type"] == "extra_forbidden":
+                said = "nothing is configured by this name"
+            is_of_file = e["loc"] and e["loc"][0] in values
+            if file is not None and is_of_file and f"IMGSYNC_{name.upper()}" not in os.environ:
+                said += f" (in {file})"
+            problems.append(f"{name}: {said}")
         raise ConfigError("Bad configuration: " + "; ".join(problems)) from None
 
 

@@ -23,6 +23,7 @@ class ExitStatus(IntEnum):
         3,
         "part",
         "done in part: a failed, parked or postponed task, Ctrl-C or the API gone half-way, more "
-        "to clear than allowed, image sync off for some",
+        "to clear than allowed, image sync off for some, a damaged account or link beside "
+        "others",
     )
     OFF = 4, "off", "nothing done because image sync is off for the child"

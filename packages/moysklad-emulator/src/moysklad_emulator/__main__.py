@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import signal
 import sys
 import threading
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from moysklad_emulator.dialect import SWITCHES, parse_switch
 from moysklad_emulator.limits import EmulatorLimits
-from moysklad_emulator.seeding import Seed
+from moysklad_emulator.seeding import Seed, explained
 from moysklad_emulator.server import EmulatorServer, EmulatorServerError
 from moysklad_emulator.state import Emulator
 
@@ -34,18 +35,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(json.dumps(urls), flush=True)
             stopped.wait()
     except (EmulatorServerError, ValueError, OSError) as error:
-        print(error, file=sys.stderr)
+        print(explained(error), file=sys.stderr)
         return 1
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m moysklad_emulator")
-    parser.add_argument("--port", type=int, default=0, help="port of the API; 0: a free one")
-    parser.add_argument("--storage-port", type=int, default=0, help="port of the file storage")
+    parser.add_argument("--port", type=_port, default=0, help="port of the API; 0: a free one")
+    parser.add_argument("--storage-port", type=_port, default=0, help="port of the file storage")
     parser.add_argument("--state", type=Path, help="JSON file in the form of POST /_emulator/seed")
     parser.add_argument(
-        "--rate-interval", type=float, default=EmulatorLimits().rate_interval, help="seconds"
+        "--rate-interval", type=_seconds, default=EmulatorLimits().rate_interval, help="seconds"
     )
     switches = ", ".join(SWITCHES)
     parser.add_argument(
@@ -56,6 +57,22 @@ def _parser() -> argparse.ArgumentParser:
         help=f"how to play what is documented nowhere; may be repeated. Switches: {switches}",
     )
     return parser
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"'{text}' is no port from 0 to 65535")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"'{text}' is no number of seconds above 0")
+    return seconds
 
 
 if __name__ == "__main__":

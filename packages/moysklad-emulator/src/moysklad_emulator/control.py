@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from moysklad_emulator.orders import FaultOrder
-from moysklad_emulator.seeding import Seed
+from moysklad_emulator.seeding import Seed, explained
 from moysklad_emulator.state import Emulator
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -85,4 +85,4 @@ def _as_list(data: Any) -> list[Any]:
 
 
 async def _on_bad_body(_: Request, error: Exception) -> Response:
-    return JSONResponse({"error": str(error)}, 400)
+    return JSONResponse({"error": explained(error)}, 400)

@@ -1,5 +1,6 @@
 """What no source says about the API, as switches: each is played one way or the other."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
@@ -77,8 +78,9 @@ class Dialect:
         for name, values in SWITCHES.items():
             value = getattr(self, name)
             if not any(value == known and type(value) is type(known) for known in values):
-                known = ", ".join(map(_text, values))
-                raise ValueError(f"dialect: {name} is one of {known}, not {value!r}")
+                told = ", ".join(map(json.dumps, values))
+                given = json.dumps(value, default=repr)
+                raise ValueError(f"dialect: {name} is one of {told}, not {given}")
 
     def changed(self, switches: Mapping[str, Any]) -> "Dialect":
         """This dialect with other values of some switches. ValueError on a bad name or value."""

@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from moysklad_emulator.accounts import EmulatedAccount, SeedImage, UserKind
 from moysklad_emulator.pictures import SMALLEST_PNG_BYTES, padded_png
@@ -119,3 +119,14 @@ def _apply(emulator: Emulator, seed: SeedAccount) -> dict[str, Any]:
         account.add_user(**user.model_dump())
     entities = [entity.add_to(account) for entity in seed.entities]
     return {"id": account.id, "name": account.name, "entities": entities}
+
+
+def explained(error: Exception) -> str:
+    """What is wrong with an order, a line for each mistake."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    mistakes = error.errors(include_url=False, include_context=False, include_input=False)
+    return "\n".join(
+        ": ".join((".".join(map(str, m["loc"])), m["msg"])) if m["loc"] else m["msg"]
+        for m in mistakes
+    )

@@ -189,6 +189,7 @@ class Database:
                     _check_alive(connection, _IN_ERROR)
                     raise
                 _check_alive(connection, _IN_TRANSACTION, _IN_ERROR)
+                _check_whole(connection)
                 stage = _Stage.COMMIT
             return result
         except SQLAlchemyError as error:
@@ -318,10 +319,7 @@ def _check_alive(connection: Connection, *alive: int) -> None:
     psycopg does not always say so: of a statement whose answer it was, it may tell nothing, as of
     an UPDATE that found no row. What follows from that is no answer of the database.
     """
-    if connection.dialect.name == "sqlite" or connection.invalidated:
-        return
-    state = connection.connection.dbapi_connection.pgconn.transaction_status  # type: ignore[union-attr]
-    if state in alive:
+    if _state(connection) in (None, *alive):
         return
     with suppress(SQLAlchemyError):
         if connection.exec_driver_sql("SELECT 1").scalar() == 1:
@@ -329,6 +327,21 @@ def _check_alive(connection: Connection, *alive: int) -> None:
     if not connection.invalidated:
         connection.invalidate()
     raise _LostError("the server has ended the connection")
+
+
+def _state(connection: Connection) -> int | None:
+    """As libpq has it; None where that tells nothing."""
+    if connection.dialect.name == "sqlite" or connection.invalidated:
+        return None
+    state: int = connection.connection.dbapi_connection.pgconn.transaction_status  # type: ignore[union-attr]
+    return state
+
+
+def _check_whole(connection: Connection) -> None:
+    """SQLAlchemyError where a statement has failed, whatever became of its error: a COMMIT would
+    roll back all that was done, and PostgreSQL would call that a success."""
+    if _state(connection) == _IN_ERROR:
+        raise SQLAlchemyError("a statement of the transaction failed, and nobody said so")
 
 
 class DatabaseClock:

@@ -9,8 +9,10 @@ import json
 import re
 import uuid
 from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import (
     JSON,
@@ -42,6 +44,7 @@ from imgsync.adapters.sql.prepared import Prepared, among
 from imgsync.adapters.sql.rows import raw_columns, task_of
 from imgsync.adapters.sql.tables import UtcDateTime, accounts, storable, sync_queue
 from imgsync.domain.errors import LeaseLostError
+from imgsync.domain.model import AccountRole
 from imgsync.domain.ports.clock import Clock
 from imgsync.domain.ports.queue import Enqueued, NewTask
 from imgsync.domain.tasks import (
@@ -116,6 +119,15 @@ _COMPLETE = _HELD.values(
 ).returning(case((_task.check_again, 1), else_=0).label("check_again"))
 
 
+@dataclass(slots=True)
+class _Looks:
+    """By account: who looks which tasks name it, one after another, and the look that begins
+    next."""
+
+    locks: dict[str, asyncio.Lock] = field(default_factory=dict)
+    following: dict[str, asyncio.Task[list[int]]] = field(default_factory=dict)
+
+
 class SqlTaskQueue:
     """Implements the port `TaskQueue` on SQLite and PostgreSQL (FOR UPDATE SKIP LOCKED).
 
@@ -138,8 +150,8 @@ class SqlTaskQueue:
         self._complete = Prepared(database.dialect, _COMPLETE)
         self._renew = Prepared(database.dialect, _RENEW)
         self._busy = False
-        self._looks: dict[str, asyncio.Lock] = {}
-        self._next_look: dict[str, asyncio.Task[list[int]]] = {}
+        # A program may run one event loop after another, and a lock is of one.
+        self._looks = WeakKeyDictionary[asyncio.AbstractEventLoop, _Looks]()
 
     async def enqueue(self, tasks: Sequence[NewTask]) -> list[Enqueued]:
         return await self._change(
@@ -244,9 +256,12 @@ class SqlTaskQueue:
         the next look, together with the others.
         """
 
+        loop = asyncio.get_running_loop()
+        looks = self._looks.setdefault(loop, _Looks())
+
         async def look() -> list[int]:
-            async with self._looks.setdefault(account_id, asyncio.Lock()):
-                self._next_look.pop(account_id, None)
+            async with looks.locks.setdefault(account_id, asyncio.Lock()):
+                looks.following.pop(account_id, None)
                 return await self._database.run(
                     lambda connection: _find_named(
                         connection, account_id, now_of(connection, self._clock), self._kinds
@@ -254,12 +269,9 @@ class SqlTaskQueue:
                     reads=True,
                 )
 
-        loop = asyncio.get_running_loop()
-        waiting = self._next_look.get(account_id)
-        if waiting is None or waiting.get_loop() is not loop:
-            if waiting is not None:
-                self._looks.pop(account_id, None)  # of a loop that has ended
-            waiting = self._next_look[account_id] = loop.create_task(look())
+        waiting = looks.following.get(account_id)
+        if waiting is None:
+            waiting = looks.following[account_id] = loop.create_task(look())
         return await asyncio.shield(waiting)
 
     async def unpark(self, account_id: str) -> int:
@@ -454,6 +466,11 @@ def _find_named(
         _task.scheduled_at <= now,
         _names(connection, account_id),
     )
+    role = select(accounts.c.role).where(accounts.c.id == account_id)
+    if connection.execute(role).scalar() == AccountRole.CHILD.value:
+        # A child is nobody's main account, so that few payloads need be looked into. Said as the
+        # indexes of what waits say it.
+        query = query.where(text("coalesce(sync_queue.account_id, '') = ''"))
     return list(connection.execute(query).scalars())
 
 

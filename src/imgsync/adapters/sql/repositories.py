@@ -1,6 +1,7 @@
 """Stored accounts, their abilities, settings and sync records."""
 
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -54,6 +55,8 @@ from imgsync.domain.model import (
 from imgsync.domain.ports.clock import Clock
 from imgsync.domain.surveys import PastSurvey, SurveyKey
 
+_log = logging.getLogger(__name__)
+
 _FREE = {"parked_until": None, "parked_reason": None}
 _STORED = ("id", "name", "token_kind", "secret", "login", "role")
 _RECORD = TypeAdapter(SyncRecord)
@@ -98,7 +101,13 @@ class SqlAccountRepository:
         rows = await self._database.run(
             lambda connection: connection.execute(_rows(connection)).all(), reads=True
         )
-        return sorted(map(_account, rows), key=lambda account: (account.name, account.id))
+        found = []
+        for row in rows:
+            try:
+                found.append(_account(row))
+            except DamagedRowError as error:
+                _log.error("%s", error)
+        return sorted(found, key=lambda account: (account.name, account.id))
 
     async def set_role(self, account_id: str, role: AccountRole) -> None:
         await self._change(account_id, {"role": role.value})

@@ -33,7 +33,8 @@ class AccountRepository(Protocol):
         ...
 
     async def all(self) -> list[Account]:
-        """By name."""
+        """By name. A damaged one is logged and left out, as it would cost all others; `get` raises
+        DamagedRowError for it."""
         ...
 
     async def set_role(self, account_id: str, role: AccountRole) -> None:

@@ -26,7 +26,7 @@ from imgsync.entrypoints.cli.surveys import (
     match_option,
     off_message,
     print_difference,
-    print_in_full,
+    print_log,
     since_option,
     types_option,
 )
@@ -90,7 +90,7 @@ def check(
         say(off_message(child), err=True)
     for failed in report.failed:
         say(f"Child '{failed.link.child.name}' was left out: {failed.error}", err=True)
-    print_in_full(report.log)
+    print_log(report.log)
     began = report.log.since
     if as_json:
         told = {
@@ -103,6 +103,7 @@ def check(
             "differences": [difference_as_dict(found) for found in report.differences.items],
             "off": [child.id for child in report.off],
             "failed": [{"child": f.link.child.id, "error": str(f.error)} for f in report.failed],
+            "empty_folders": report.log.empty_folders,
         }
         print_json(told | left_out_of(report.differences), status)
         return status

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import click
 
 from imgsync.application.accounts import find_account
-from imgsync.domain.model import Account, LinkSettings, MatchField, StoredLink
+from imgsync.domain.model import Account, Link, LinkSettings, MatchField, StoredLink
 from imgsync.entrypoints.cli.output import print_json, print_table, say
 from imgsync.entrypoints.cli.runtime import json_option, pass_container, run_async
 from imgsync.entrypoints.cli.surveys import chosen_field, types_option
@@ -65,18 +65,18 @@ def link(
         raise click.UsageError(str(error)) from error
     accounts, link_accounts = container.accounts(), container.link_accounts()
 
-    async def put() -> list[StoredLink]:
+    async def put() -> list[Link]:
         main = await find_account(accounts, main_id)
         found = [await find_account(accounts, child) for child in children]
-        made = await link_accounts(main, found, wanted, keep_switches=not wanted.enabled)
-        return [StoredLink(m.main.id, m.child.id, m.settings) for m in made]
+        return await link_accounts(main, found, wanted, keep_switches=not wanted.enabled)
 
     made = run_async(container, put)
     if as_json:
-        print_json({"links": [_as_dict(m, {}) for m in made]}, ExitStatus.DONE)
+        stored = [StoredLink(m.main.id, m.child.id, m.settings) for m in made]
+        print_json({"links": [_as_dict(one, {}) for one in stored]}, ExitStatus.DONE)
         return ExitStatus.DONE
     for one in made:
-        say(f"Linked {one.child_id} to {one.main_id}: it receives {_images(one.settings)}.")
+        say(f"Linked '{one.child.name}' to '{one.main.name}': it receives {_images(one.settings)}.")
     return ExitStatus.DONE
 
 

@@ -16,6 +16,7 @@ from click.exceptions import NoArgsIsHelpError
 from imgsync.domain.errors import (
     ClearLimitError,
     ImgsyncError,
+    NoLinkError,
     SyncIsOffError,
     UnknownAccountError,
     WrongRoleError,
@@ -158,6 +159,8 @@ def with_hint(error: ImgsyncError) -> str:
     match error:
         case UnknownAccountError():
             return f"{error}; add it with 'imgsync account add'"
+        case NoLinkError():
+            return f"{error}; link one with 'imgsync link MAIN CHILD', or name --main and --child"
         case SyncIsOffError():
             return f"{error} (see 'imgsync settings set')."
         case ClearLimitError():

@@ -36,6 +36,9 @@ def show(container: "Container", child_id: str | None, as_json: bool) -> None:
     if as_json:
         print_json([_as_dict(a.id, s) for a, s in found])
         return
+    if not found:
+        say("No accounts yet; add one with 'imgsync account add'.")
+        return
     print_table(
         ("Account", "Name", "sync_images", "sync_images_all", "Images per entity"),
         (

@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import click
 
 from imgsync.application.enqueue import EnqueueOutcome
 from imgsync.application.survey import Difference, Sample, Surveyed, SurveyLog
+from imgsync.domain.diff import Skip
 from imgsync.domain.errors import SyncIsOffError
 from imgsync.domain.model import Account, MatchField, RemoteImage, SourceImage
 from imgsync.domain.surveys import Since
@@ -58,7 +59,7 @@ class SinceType(click.ParamType):  # type: ignore[type-arg, unused-ignore]
         try:
             moment = datetime.fromisoformat(text)
             moment = moment if moment.tzinfo else moment.astimezone()
-            if not 2000 <= moment.year < 3000:
+            if moment.year < 2000:
                 raise ValueError(text)
         except (ValueError, OverflowError):
             self.fail(
@@ -67,6 +68,8 @@ class SinceType(click.ParamType):  # type: ignore[type-arg, unused-ignore]
                 param,
                 ctx,
             )
+        if moment > datetime.now(UTC):
+            self.fail(f"{text!r} is yet to come", param, ctx)
         return Since(moment=moment)
 
 
@@ -82,8 +85,8 @@ since_option = click.option(
 max_clear_option = click.option(
     "--max-clear",
     type=click.IntRange(0),
-    help="Clear the images of no more child entities than this; of none where it would be more "
-    "(default: 20, or 1 % of those compared, whichever is more, and at most 2,500).",
+    help="Clear the images of no more entities of a child than this; of none of them where it "
+    "would be more (default: 20, or 1 % of those compared, whichever is more, and at most 2,500).",
 )
 
 
@@ -92,20 +95,22 @@ def chosen_field(match_by: str | None) -> MatchField | None:
     return MatchField(match_by) if match_by else None
 
 
-def print_in_full(log: SurveyLog) -> None:
-    """Says on stderr why a survey was no incremental one."""
+def print_log(log: SurveyLog) -> None:
+    """Says on stderr why a survey was no incremental one, and which folders hold nothing."""
     for line in log.in_full:
         say(line, err=True)
+    for line in log.empty_folders:
+        say(f"Warning: {line}", err=True)
 
 
 def print_skipped(outcome: EnqueueOutcome) -> None:
     """Says on stderr what a survey leaves out, and why."""
-    print_in_full(outcome.log)
-    several = len({p.link.child.id for p in outcome.skipped.items}) > 1
+    print_log(outcome.log)
+    if (began := outcome.log.since) is not None:
+        say(f"Only what has changed since {began:%Y-%m-%d %H:%M %Z} was surveyed.", err=True)
     for p in outcome.skipped.items:
         what = f"{p.entity_type} '{p.name}'" if p.name else p.entity_type
-        of = f" for '{p.link.child.name}'" if several else ""
-        say(f"Skipped {what}{of}: {p.reason}", err=True)
+        say(f"Skipped {what} for '{p.link.child.name}': {p.reason}", err=True)
     _tell_left_out(outcome.skipped.left_out, "skipped")
     for warning in outcome.warnings.items:
         say(f"Warning: {warning}", err=True)
@@ -129,9 +134,10 @@ def off_message(child: Account) -> str:
 
 
 def print_differences(found: Sample[Surveyed]) -> None:
-    """Says how entities differ, as far as the sample goes."""
+    """Says how entities differ, as far as the sample goes, but for what `print_skipped` names."""
     for one in found.items:
-        print_difference(one)
+        if not isinstance(one.change, Skip):
+            print_difference(one)
     _tell_left_out(found.left_out, "that differ; 'imgsync check' names all")
 
 

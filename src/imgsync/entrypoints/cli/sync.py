@@ -15,7 +15,7 @@ from imgsync.domain.errors import SyncIsOffError
 from imgsync.domain.model import Link
 from imgsync.domain.ports.queue import TaskQueue
 from imgsync.domain.surveys import Since
-from imgsync.domain.tasks import TaskIds, TaskStatus
+from imgsync.domain.tasks import SyncOutcome, TaskIds, TaskStatus
 from imgsync.domain.text import counted, shown
 from imgsync.entrypoints.cli.output import print_json, say
 from imgsync.entrypoints.cli.runtime import (
@@ -215,8 +215,15 @@ def _print(run: _Run, dry_run: bool) -> None:
         return
     for line in tally.warnings + tally.errors:
         say(line, err=True)
+    if not enqueued.task_ids:
+        say(f"Nothing to copy: {enqueued.unchanged} unchanged, {enqueued.skipped.count} skipped.")
+        return
     outcomes = ", ".join(f"{count} {name}" for name, count in sorted(tally.outcomes.items()))
-    say(f"{counted(run.ends.completed, 'task')} completed ({outcomes or 'none'}).")
+    how = f" ({outcomes})" if tally.outcomes.keys() - {SyncOutcome.COMPLETED} else ""
+    say(
+        f"{counted(run.ends.completed, 'task')} completed{how}; {enqueued.unchanged} unchanged, "
+        f"{enqueued.skipped.count} skipped."
+    )
     if others := len(run.completed) - run.ends.completed:
         say(f"{counted(others, 'task')} completed by other workers.")
     say(
