@@ -304,6 +304,8 @@ class _MemberLists:
         permit: WritePermit,
     ) -> None:
         await self.port.delete_images(entity_type, entity_id, hrefs, permit)
+        # An answer that shows what the deletion has left does not show that a list was set.
+        self.current = [image for image in self.current if image.href not in hrefs]
 
     async def set_images(
         self,
