@@ -213,6 +213,37 @@ async def test_an_account_that_takes_lists_no_more_is_believed(chain: Chain) -> 
     chain.judge()
 
 
+async def test_an_account_that_takes_lists_no_more_keeps_no_old_image_that_looks_like_the_new(
+    chain: Chain,
+) -> None:
+    """The child's old images have the names and the sizes of main's."""
+    world = chain.world
+    await chain.show(bulk=True)
+    world.child.bulk = "ignored"
+    for n in range(4):
+        main = world.main.add("product", f"P{n}", [("a.png", png(n))], external_code=f"x{n}")
+        old = [("a.png", png(900 + n))]
+        chain.pairs.append((main, world.child.add("product", f"P{n}", old, external_code=f"x{n}")))
+    assert all_completed(await chain.sync())
+    chain.judge()
+
+
+@pytest.mark.parametrize("known", [True, None])
+async def test_what_a_deletion_has_left_is_not_taken_for_a_list_that_was_set(known: Any) -> None:
+    world = World(strategy="delete-then-upload")
+    chain = Chain(world)
+    if known:
+        await chain.show(bulk=True)
+    world.child.bulk = "ignored"
+    for n in range(4):
+        main = world.main.add("product", f"P{n}", [("a.png", png(n))], external_code=f"x{n}")
+        old = [("a.png", png(900 + n)), ("b.png", png(800 + n))]
+        chain.pairs.append((main, world.child.add("product", f"P{n}", old, external_code=f"x{n}")))
+    assert all_completed(await chain.sync())
+    chain.judge()
+    assert known or (await chain.abilities()).bulk is not True
+
+
 async def test_a_store_that_does_not_tell_what_an_account_can_do_assumes_nothing(
     chain: Chain,
 ) -> None:
@@ -291,6 +322,17 @@ async def test_an_image_that_is_nowhere_else_is_never_tried_with(chain: Chain) -
     assert (await chain.abilities()).bulk_keeps is None
     assert chain.writes == (0, 3)
     assert [chain.images(n)[:2] for n in range(3)] == before
+
+
+async def test_an_account_that_keeps_images_no_more_is_believed(chain: Chain) -> None:
+    await grown(chain)
+    await chain.world.bulk.learn("child", Abilities(bulk=True, bulk_keeps=True))
+    chain.world.child.bulk_keeps = "dropped"
+    reports = await chain.sync()
+    assert (len(reports), all_completed(reports)) == (6, True)
+    assert chain.writes == (1, 6)
+    assert (await chain.abilities()).bulk_keeps is False
+    chain.judge()
 
 
 async def test_an_account_that_ignores_lists_is_found_out_by_one_that_keeps_images(

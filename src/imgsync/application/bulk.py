@@ -627,17 +627,32 @@ class _Delivery:
                 refusals += 1
                 parts[:0] = [part[: len(part) // 2], part[len(part) // 2 :]]
                 continue
-            if len(answers) > 1 and all(
-                isinstance(given, list) and not entry.is_set(given) for entry, given in answers
-            ):
-                # It has changed its mind, as with another tariff.
-                self._doubt(part, Abilities(bulk=False))
+            await self._heed_change(answers)
             self._settle(answers)
+
+    async def _heed_change(self, answers: _Answers) -> None:
+        """What answers show that an account takes no more, as with another tariff."""
+        given_lists = [(entry, given) for entry, given in answers if isinstance(given, list)]
+        keeping = [(entry, given) for entry, given in given_lists if entry.kept]
+        # Of one alone, somebody else may have deleted it.
+        if len(keeping) > 1 and all(entry.lacks(given) for entry, given in keeping):
+            await self._bulk.learn(self._account_id, Abilities(bulk_keeps=False))
+        elif len(given_lists) == len(answers) > 1 and not any(
+            entry.is_set(given) for entry, given in given_lists
+        ):
+            self._doubt([entry for entry, _ in answers], Abilities(bulk=False))
+        if not any(entry.shows(given) for entry, given in given_lists):
+            # They may have looked so before, and nothing was set.
+            for entry, given in given_lists:
+                if not entry.lacks(given):
+                    entry.answer(_ALONE)
 
     def _settle(self, answers: _Answers) -> None:
         """Each entity by its own answer; what is not as it was sent goes alone."""
         for entry, given in answers:
-            if isinstance(given, list):
+            if isinstance(given, list) and entry.lacks(given):
+                entry.fail(ChildChangedError("the API did not keep an image that was to be kept"))
+            elif isinstance(given, list):
                 entry.answer(given if entry.is_set(given) else _ALONE)
             elif _ends(given):
                 entry.fail(given)
