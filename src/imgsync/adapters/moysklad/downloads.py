@@ -1,5 +1,6 @@
 """Image downloads: redirects hop by hop, credentials for the API's origin only, whole files."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
 from contextlib import asynccontextmanager
@@ -42,6 +43,9 @@ _MOST_REFUSED_HEADS = 3
 _MOST_FAILURES, _REST_SECONDS = 3, 60.0
 """Failures in a row after which a host of permanent links is left alone, and for how long: the
 API's own addresses cost a request each, and to wait for such a host at every image costs more."""
+_AT_ONCE = 10
+"""Downloads at once, by permanent links and by the API's addresses each: more share the line and
+take longer, each of them with its own time running."""
 _REFUSALS = (ApiError, ImageRejectedError, NotFoundError, PermissionDeniedError)
 
 
@@ -65,6 +69,7 @@ class Downloader:
         self._refused_heads = 0
         self.head: bool | None = None
         """Whether HEAD on the API's own download addresses tells sizes; None while unknown."""
+        self._permanent, self._others = asyncio.Semaphore(_AT_ONCE), asyncio.Semaphore(_AT_ONCE)
         self._trusted: set[str] = set()
         self._failures: dict[str, int] = {}
         self._rests: dict[str, float] = {}
@@ -132,10 +137,17 @@ class Downloader:
                     raise
                 return file
 
+        async def in_turn() -> TempFile:
+            async with self._others:
+                return await once()
+
+        # Whoever waits for a turn has not asked yet: neither its own time runs, nor that of an
+        # address which the API gives for a minute.
         try:
             if is_permanent:
-                return await self._once(url, once)
-            return await self._transport.repeat(once, allowance)
+                async with self._permanent:
+                    return await self._once(url, once)
+            return await self._transport.repeat(in_turn, allowance)
         except _REFUSALS as error:
             raise ImageError(str(error)) from error
 

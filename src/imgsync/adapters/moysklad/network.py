@@ -26,6 +26,8 @@ Resolve = Callable[[str, int], Awaitable[list[str]]]
 """IP addresses of a host name, or the address itself; OSError where there are none."""
 
 _NEXT_ADDRESS_SECONDS = 5.0
+_STORAGE_CONNECTIONS = 100
+"""More than a client makes requests at once."""
 
 
 def only_clean(client: httpx.AsyncClient) -> httpx.AsyncClient:
@@ -179,6 +181,8 @@ class CheckedTransport(httpx.AsyncHTTPTransport):
         self._pool = httpcore.AsyncConnectionPool(
             ssl_context=ssl_context(),
             network_backend=CheckedBackend(permits, resolver),
+            # Whoever waits for one would spend the time of its own request.
+            max_connections=_STORAGE_CONNECTIONS,
         )
         give_up_unclean(self)
 
