@@ -14,6 +14,7 @@ from imgsync.domain.errors import (
     ApiError,
     AuthorisationError,
     ImgsyncError,
+    LeaseLostError,
     RequestTooLargeError,
     StoreError,
     UnavailableError,
@@ -386,6 +387,35 @@ async def test_a_request_that_is_too_large_is_halved(chain: Chain) -> None:
     chain.add(12)
     assert all_completed(await chain.sync())
     assert sizes == [12, 6, 3, 3, 6, 3, 3]
+    chain.judge()
+
+
+@pytest.mark.parametrize(
+    "error", [RequestTooLargeError("1044: the body is too large"), LeaseLostError("outlasted")]
+)
+async def test_after_a_request_that_was_too_large_others_are_smaller(
+    chain: Chain, monkeypatch: pytest.MonkeyPatch, error: ImgsyncError
+) -> None:
+    """Each costs its whole body, and one that takes the API too long costs five minutes."""
+    monkeypatch.setattr("imgsync.application.bulk._LEAST_BYTES", 1)
+    world = chain.world
+
+    async def at_most_ten(inner: SetMany, kind: Any, sets: Sequence[ImageSet]) -> Any:
+        if len(sets) > 10:
+            raise error
+        return await inner(kind, sets)
+
+    await chain.show(bulk=True)
+    sizes = answering(world, at_most_ten)
+    chain.add(12)
+    await chain.sync()
+    sizes.clear()
+    chain.add(36)
+    await chain.enqueue()
+    await chain.drain()
+    assert max(sizes) in (5, 6)  # by their bytes, which differ a little
+    world.clock.moment += 2 * LEASE
+    await chain.drain()
     chain.judge()
 
 

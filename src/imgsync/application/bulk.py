@@ -66,6 +66,10 @@ _MOST_REFUSALS = 16
 """Requests of one list of entities that may fail whole; then each entity goes alone. One bad
 entity among a hundred costs seven."""
 
+_LEAST_BYTES = 1_000_000
+_SMALLER_SECONDS = 600.0
+"""How long requests of an account are smaller, after one that was too large or took too long."""
+
 _REFUSED = (ApiError, ImageRejectedError, NotFoundError, PermissionDeniedError)
 """Answers after which an entity may still go alone. Any other says that nothing would."""
 
@@ -82,6 +86,7 @@ class Bulk:
     patience_seconds: float = 5.0
     longest_wait_seconds: float = 60.0
     _trials: dict[str, asyncio.Lock] = field(default_factory=dict)
+    _smaller: dict[str, tuple[float, int]] = field(default_factory=dict)
     _unproved: "set[Batch]" = field(default_factory=set)
 
     def batch(self, tasks: Sequence[Task], at_first: int) -> "Batch":
@@ -108,6 +113,19 @@ class Bulk:
     def begun(self) -> int:
         """Tasks under way in batches of which none was ready."""
         return sum(batch.under_way for batch in self._unproved)
+
+    def most_bytes(self, account_id: str, room: BulkRoom) -> int:
+        """Of a request to the account."""
+        until, most = self._smaller.get(account_id, (0.0, 0))
+        if asyncio.get_running_loop().time() >= until:
+            return room.max_bytes
+        return min(most, room.max_bytes)
+
+    def was_too_large(self, account_id: str, size: int) -> None:
+        """A request of so many bytes was refused as too large, or did not go out in the time of
+        its permits: for a while none is more than half of it."""
+        until = asyncio.get_running_loop().time() + _SMALLER_SECONDS
+        self._smaller[account_id] = until, max(size // 2, _LEAST_BYTES)
 
     async def known(self, account_id: str) -> Abilities:
         try:
@@ -419,9 +437,9 @@ def _packs(entries: Sequence[_Entry]) -> list[list[_Entry]]:
     packs: list[list[_Entry]] = [[]]
     size = 0
     for entry in entries:
-        if packs[-1] and (
-            len(packs[-1]) == entry.room.max_entities or size + entry.size > entry.room.max_bytes
-        ):
+        lists = entry.lists
+        most = lists.member.batch.bulk.most_bytes(lists.account_id, entry.room)
+        if packs[-1] and (len(packs[-1]) == entry.room.max_entities or size + entry.size > most):
             packs.append([])
             size = 0
         packs[-1].append(entry)
@@ -684,7 +702,11 @@ class _Delivery:
             if request.cancelled() or any(entry.future.done() for entry in left):
                 await asyncio.gather(request, return_exceptions=True)
                 continue
-            answers = request.result()
+            try:
+                answers = request.result()
+            except (LeaseLostError, RequestTooLargeError):
+                self._bulk.was_too_large(self._account_id, sum(entry.size for entry in left))
+                raise
             if len(answers) != len(left):
                 raise ApiError(f"{len(left)} lists were set, {len(answers)} came back")
             return list(zip(left, answers, strict=True))
