@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from imgsync.application.bulk import _Entry
 from imgsync.application.payloads import stored_payload
 from imgsync.application.work import TaskEnd, TaskReport, Worker
 from imgsync.domain.errors import (
@@ -650,6 +651,45 @@ async def test_who_leaves_in_the_midst_of_a_request_has_it_sent_again_without_it
     assert [type(r) for r in results].count(SyncResult) == 5
     assert isinstance(results[1], asyncio.CancelledError)
     assert [n for n in range(6) if chain.images(n) != chain.source(n)] == [1]
+
+
+async def test_who_leaves_as_it_is_to_go_alone_keeps_nobody_waiting(
+    chain: Chain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others wait for what the account can do no longer than to try it takes."""
+    world = chain.world
+    world.child.bulk = "refused"
+    chain.add(6, old=1)
+    await chain.enqueue()
+    tasks = await world.queue.claim(lease=LEASE, limit=10)
+    together: Any = world.run_task().handlers["image_sync"]
+    together = together.together(tasks, 10)
+    running: dict[object, asyncio.Task[SyncResult]] = {}
+    left = list[object]()
+    answer = _Entry.answer
+
+    def leaves(entry: _Entry, outcome: Any) -> None:
+        answer(entry, outcome)
+        if not left:
+            left.append(entry.task_id)
+            running[entry.task_id].cancel()
+
+    monkeypatch.setattr(_Entry, "answer", leaves)
+
+    async def one(task: Task) -> SyncResult:
+        await together.begin(task)
+        try:
+            result: SyncResult = await together(task, Forever())
+        finally:
+            together.ended(task)
+        return result
+
+    running |= {task.id: asyncio.create_task(one(task)) for task in tasks}
+    async with asyncio.timeout(10):
+        results = await asyncio.gather(*running.values(), return_exceptions=True)
+        async with world.bulk.trial("child"):  # the next batch
+            pass
+    assert [type(r) for r in results].count(SyncResult) == 5
 
 
 class Forever:

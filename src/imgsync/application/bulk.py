@@ -339,7 +339,11 @@ class _MemberLists:
         one = ImageSet(entity_id, elements, read, permit)
         if not self.joined and known.bulk is not False and self.port.limits.bulk.holds([one]):
             entry = _Entry(self, entity_type, one)
-            answer = await batch.join(entry)
+            try:
+                answer = await batch.join(entry)
+            except asyncio.CancelledError as left:
+                await entry.leave(left)
+                raise
             if not isinstance(answer, _Alone):
                 self.joined = True
                 return answer
@@ -417,6 +421,13 @@ class _Entry:
     def answer(self, outcome: "list[RemoteImage] | _Alone") -> None:
         if not self.future.done():
             self.future.set_result(outcome)
+
+    async def leave(self, error: BaseException) -> None:
+        """Whoever waits for how it goes alone is told that it will not."""
+        if self.future.done() and not self.future.cancelled() and not self.future.exception():
+            answer = self.future.result()
+            if isinstance(answer, _Alone) and answer.verdict is not None:
+                await answer.verdict.hear(error)
 
     def fail(self, error: BaseException) -> None:
         if self.future.done():
@@ -525,9 +536,10 @@ class _Delivery:
         """An entity stands in one request once, whatever the tasks say."""
         seen: set[str] = set()
         for entry in self._entries:
-            if entry.set.entity_id in seen:
+            entity_id = entry.set.entity_id.casefold()  # as the API compares them
+            if entity_id in seen:
                 entry.answer(_ALONE)
-            seen.add(entry.set.entity_id)
+            seen.add(entity_id)
 
     async def _known(self) -> Abilities:
         return await self._bulk.known(self._account_id)
