@@ -13,7 +13,7 @@ from imgsync.domain.diff import ImageOutcome
 from imgsync.domain.errors import AccountParkedError
 from imgsync.domain.model import SourceImage, Upload
 from imgsync.domain.ports.storage import TempFile
-from imgsync.testing import MemoryMoySklad, MemoryWorkspace
+from imgsync.testing import MEMORY_LIMITS, MemoryMoySklad, MemoryWorkspace
 from tests.application.world import png
 
 pytestmark = pytest.mark.anyio
@@ -158,9 +158,10 @@ async def test_a_parked_account_concerns_every_image() -> None:
         await storage.fetch(100)
 
 
+@pytest.mark.parametrize("page", [b"<html>moved</html>", bytes(MEMORY_LIMITS.image_bytes + 1)])
 @pytest.mark.parametrize(("size", "asked"), [(None, ["api"]), (0, ["api"]), (200, ["cdn", "api"])])
 async def test_a_permanent_link_that_gives_something_else_costs_no_image(
-    size: int | None, asked: list[str]
+    size: int | None, asked: list[str], page: bytes
 ) -> None:
     """A page that says "moved", with status 200; where no size is known nothing tells it apart."""
     main, workspace, whole = MemoryMoySklad(), MemoryWorkspace(), png(1, 200)
@@ -173,7 +174,7 @@ async def test_a_permanent_link_that_gives_something_else_costs_no_image(
     async def download(url: str, *args: Any, **kwargs: Any) -> TempFile:
         called.append("cdn" if url == image.permanent_href else "api")
         if called[-1] == "cdn":
-            main.blobs["page"] = b"<html>moved</html>"
+            main.blobs["page"] = page
             url = href.rpartition("/")[0] + "/page"
         return await original(url, *args, **kwargs)
 

@@ -139,8 +139,6 @@ class ImageFetcher:
         if image.permanent_href is not None and size:
             try:
                 return await self._from(image.permanent_href, image, size, is_permanent=True)
-            except ImageTooLargeError:
-                raise
             except (ImageError, UnavailableError):
                 pass  # the API's own address costs a request, and works where that one does not
         return await self._from(image.download_href, image, size)
