@@ -4,6 +4,8 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 VENV := .venv
 BIN := $(VENV)/bin
 TEST_PROCESSES ?= 2
+# Parts of the benchmark and their options; all parts where none is named.
+BENCH ?=
 EMULATOR := packages/moysklad-emulator
 # Where no bytecode is kept, every process compiles the package anew and pytest rewrites every test.
 export PYTHONDONTWRITEBYTECODE :=
@@ -40,7 +42,7 @@ lint: $(VENV)/.dev
 	$(BIN)/lint-imports
 
 bench: $(VENV)/.dev
-	@$(BIN)/python -m benchmarks
+	@$(BIN)/python -m benchmarks $(BENCH)
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .

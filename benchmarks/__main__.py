@@ -1,78 +1,101 @@
-"""`make bench`: imgsync beside the delete-each-then-POST baseline, on the same emulator."""
+"""`python -m benchmarks [PART…]`: imgsync beside its limits, and beside scripts that only copy."""
 
-from rich.box import SIMPLE
-from rich.console import Console
-from rich.table import Table
+import argparse
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
-from benchmarks import pace
-from benchmarks.measure import Measurement, measure
-from benchmarks.workload import Workload
+from benchmarks import calls, growth, pace, speed, startup
+from benchmarks.catalogue import Catalogue
+from benchmarks.tables import Answer
 
-_CODES = {
-    "imgsync": "benchmarks.imgsync_copy",
-    "baseline": "benchmarks.baseline_copy",
-}
-_CATALOGUE = Workload(entities=12, images=10, image_bytes=200_000)
-_GROWING = [
-    Workload(entities=products, images=images, image_bytes=1_400_000)
-    for products, images in ((4, 1), (4, 10), (40, 10))
-]
-_QUICK_INTERVAL = 0.3
-"""Seconds; memory does not depend on the pace."""
+_FEW_CHILDREN = 2
+"""Of the copy without permanent links, which change nothing for a child."""
 
 
-def main() -> None:
-    console = Console(markup=False)
-    console.print(
-        f"{_CATALOGUE.entities} products of {_CATALOGUE.images} images "
-        f"of {_CATALOGUE.image_bytes // 1000} kB; each counterpart has one old image.\n"
-        "Solution tokens, documented limits (45 requests in 3 s, 5 at once); surveys and\n"
-        "answers 429 are not counted as calls."
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = _parser().parse_args(arguments)
+    known: dict[str, Callable[[argparse.Namespace], Iterable[Answer]]] = {
+        "startup": _startup,
+        "calls": _calls,
+        "speed": _speed,
+        "growth": _growth,
+        "pace": _pace,
+    }
+    if unknown := set(options.parts) - {*known, "queues"}:
+        sys.exit(f"no part is named {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+    machine = f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.system()}"
+    print(f"{machine}. A ratio is what was measured, divided by its limit or goal.\n", flush=True)
+    for name in options.parts or known:
+        began = time.monotonic()
+        if name == "queues":
+            subprocess.run([sys.executable, "-m", "benchmarks.queues"], check=True)
+            continue
+        for answer in known[name](options):
+            answer.show(markdown=options.markdown)
+        print(f"{name}: {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+
+
+def _startup(options: argparse.Namespace) -> Iterable[Answer]:
+    yield startup.answer()
+
+
+def _calls(options: argparse.Namespace) -> Iterable[Answer]:
+    full = options.full
+    linked = Catalogue(
+        options.entities or (1000 if full else 500),
+        options.images or (3 if full else 2),
+        options.image_bytes,
+        options.children,
     )
-    console.print(_speed({name: measure(code, _CATALOGUE) for name, code in _CODES.items()}))
-    pace.main()
-    console.print("Peak memory of the copying process in MB, for images of 1.4 MB:")
-    console.print(
-        _memory(
-            {
-                name: [measure(code, w, _QUICK_INTERVAL) for w in _GROWING]
-                for name, code in _CODES.items()
-            }
-        )
+    unlinked = replace(linked, children=min(linked.children, _FEW_CHILDREN))
+    surveyed = Catalogue(
+        options.surveyed or (10_000 if full else 1000), 3, 200, options.children, copied=True
     )
+    yield calls.answer(linked, unlinked, surveyed)
 
 
-def _speed(found: dict[str, Measurement]) -> Table:
-    columns = ("Calls/entity", "Uploads+deletions/entity", "Images/s", "Peak MB", "429")
-    table = _table("", *columns)
-    for name, m in found.items():
-        table.add_row(
-            name,
-            f"{m.calls_per_entity:.1f}",
-            f"{m.changes_per_entity:.1f}",
-            f"{m.images_per_second:.1f}",
-            _megabytes(m),
-            str(m.throttled),
-        )
-    return table
+def _speed(options: argparse.Namespace) -> Iterable[Answer]:
+    catalogue = Catalogue(60, 3, options.image_bytes)
+    large = replace(catalogue, entities=200)
+    yield from speed.answers(catalogue, options.runs, large=large)
 
 
-def _memory(found: dict[str, list[Measurement]]) -> Table:
-    table = _table("", *(f"{w.entities} x {w.images} images" for w in _GROWING))
-    for name, measurements in found.items():
-        table.add_row(name, *map(_megabytes, measurements))
-    return table
+def _growth(options: argparse.Namespace) -> Iterable[Answer]:
+    yield growth.answer(growth.FULL_SIZES if options.full else growth.SIZES)
+    yield growth.copy_answer()
 
 
-def _table(*columns: str) -> Table:
-    table = Table(*columns, box=SIMPLE, padding=0)
-    for column in table.columns[1:]:
-        column.justify = "right"
-    return table
+def _pace(options: argparse.Namespace) -> Iterable[Answer]:
+    if options.full:
+        yield pace.answer(latencies=pace.LATENCIES)
+    else:
+        yield pace.answer()
 
 
-def _megabytes(measurement: Measurement) -> str:
-    return f"{measurement.peak_bytes / 1e6:.0f}"
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description="Parts: startup, calls, speed, growth, pace; those by default, a dozen minutes "
+        "on two quiet cores. 'queues' sets the task queues beside one another.",
+    )
+    parser.add_argument("parts", nargs="*", metavar="PART")
+    parser.add_argument("--runs", type=int, default=3, help="of each copy in the part speed")
+    parser.add_argument("--full", action="store_true", help="large catalogues; an hour")
+    parser.add_argument("--markdown", action="store_true", help="print tables in Markdown")
+    parser.add_argument("--image-bytes", type=int, default=12_000, help="in calls and speed")
+    of_calls = parser.add_argument_group("the part calls")
+    of_calls.add_argument("--entities", type=int, help="by default 500, in full 1000")
+    of_calls.add_argument("--images", type=int, help="of each entity; by default 2, in full 3")
+    of_calls.add_argument("--children", type=int, default=20)
+    of_calls.add_argument(
+        "--surveyed", type=int, help="entities of the survey alone; by default 1000, in full 10,000"
+    )
+    return parser
 
 
 if __name__ == "__main__":

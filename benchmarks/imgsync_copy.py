@@ -1,46 +1,91 @@
-"""The copy as imgsync makes it: `python -m benchmarks.imgsync_copy API_URL`."""
+"""imgsync as a program of the benchmark: `python -m benchmarks.imgsync_copy API_URL CHILDREN`."""
 
+import json
 import sys
 import tempfile
-import time
 from pathlib import Path
 
-from benchmarks.report import finish
-from benchmarks.workload import CHILD, MAIN, account_id
+from benchmarks.catalogue import MAIN, account_id, child_name
+from benchmarks.report import serve
 from imgsync.application.work import Tally
 from imgsync.domain.model import Account, Link, LinkSettings, TokenKind
+from imgsync.domain.tasks import TaskStatus
 from imgsync.entrypoints.cli.runtime import run_async
 from imgsync.entrypoints.config import FixedConfig
 from imgsync.entrypoints.container import Container
-from moysklad_emulator.process import EmulatorProcess
 
 
-def copy(emulator: EmulatorProcess) -> tuple[int, float]:
-    """Plans, then runs the worker on counters set to zero; images copied and seconds."""
-    with tempfile.TemporaryDirectory(prefix="imgsync-bench-") as folder:
-        container = Container(
-            config=FixedConfig(
-                api_url=emulator.api_url,
-                database_url=f"sqlite:///{Path(folder) / 'q.db'}",
-                temp_dir=Path(folder) / "temp",
-            )
+class ImgsyncCopy:
+    """Steps of imgsync with all that is its default, and a new SQLite database."""
+
+    def __init__(self, container: Container, children: int) -> None:
+        self._container = container
+        self._main = _account(MAIN)
+        settings = LinkSettings(sync_images_all=True)
+        children_of_it = [_account(child_name(number)) for number in range(children)]
+        self._links = [Link(self._main, child, settings) for child in children_of_it]
+
+    async def run(self) -> None:
+        for link in self._links:
+            await self._container.accounts().add(link.child)
+            await self._container.settings().put(link.child.id, link.settings)
+        await self._container.accounts().add(self._main)
+        await serve(
+            {
+                "enqueue": self.enqueue,
+                "payloads": self.payloads,
+                "work": self.work,
+                "survey": self.survey,
+            }
         )
-        tally, settings = Tally(), LinkSettings(sync_images_all=True)
 
-        async def run() -> float:
-            main, child = (Account(account_id(n), n, TokenKind.SOLUTION, n) for n in (MAIN, CHILD))
-            for account in (main, child):
-                await container.accounts().add(account)
-            await container.settings().put(child.id, settings)
-            await container.enqueue()([Link(main, child, settings)])
-            emulator.reset_stats()
-            started = time.monotonic()
-            await container.worker().run(drain=True, report=tally.add)
-            return time.monotonic() - started
+    async def enqueue(self, _: str) -> int:
+        """Tasks that wait then."""
+        await self._container.enqueue()(self._links)
+        return await self._waiting()
 
-        seconds = run_async(container, run)
-    return tally.uploaded, seconds
+    async def payloads(self, array: str) -> int:
+        """Tasks that wait then."""
+        enqueue = self._container.enqueue_payloads()
+        choice = await enqueue.choose(json.loads(array))
+        await enqueue.put(choice.wanted, [])
+        return await self._waiting()
+
+    async def _waiting(self) -> int:
+        counts = await self._container.queue().counts()
+        return int(counts[TaskStatus.PENDING])
+
+    async def work(self, _: str) -> int:
+        """Images uploaded."""
+        tally = Tally()
+        await self._container.worker().run(drain=True, report=tally.add)
+        for text in [*tally.errors, *tally.warnings][:3]:
+            print(text, file=sys.stderr)
+        return tally.uploaded
+
+    async def survey(self, _: str) -> int:
+        """Entities compared, of which nothing is kept."""
+        count = 0
+        async for _found in self._container.survey()(self._links, extras=True):
+            count += 1
+        return count
+
+
+def _account(name: str) -> Account:
+    return Account(account_id(name), name, TokenKind.SOLUTION, name)
+
+
+def main(api_url: str, children: int) -> None:
+    with tempfile.TemporaryDirectory(prefix="imgsync-bench-") as folder:
+        config = FixedConfig(
+            api_url=api_url,
+            database_url=f"sqlite:///{Path(folder) / 'q.db'}",
+            temp_dir=Path(folder) / "temp",
+            # Where the emulator's permanent links lead; those of MoySklad are on its own hosts.
+        )
+        container = Container(config=config)
+        run_async(container, ImgsyncCopy(container, children).run)
 
 
 if __name__ == "__main__":
-    finish(*copy(EmulatorProcess(sys.argv[1])))
+    main(sys.argv[1], int(sys.argv[2]))

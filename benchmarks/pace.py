@@ -1,6 +1,6 @@
 """How much of the rate limit several processes on one token use, and what they are refused.
 
-`python -m benchmarks.pace` prints the table; with API_URL and DATABASE_URL it is one of the
+`python -m benchmarks.pace` prints the whole table; with API_URL and DATABASE_URL it is one of the
 processes, which begins at a line on stdin.
 """
 
@@ -14,11 +14,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.box import SIMPLE
-from rich.console import Console
-from rich.table import Table
-
-from benchmarks.workload import MAIN, Workload, account_id
+from benchmarks.catalogue import MAIN, Catalogue, account_id
+from benchmarks.tables import Answer, ratio
 from imgsync.adapters.clock import SystemClock
 from imgsync.adapters.moysklad.client import HttpMoySkladFactory
 from imgsync.adapters.moysklad.limits import RATE_INTERVAL_SECONDS, RATE_LIMIT_UNITS
@@ -31,10 +28,14 @@ from moysklad_emulator.process import EmulatorProcess, emulator_process
 PROCESSES = (1, 2, 4, 8, 12)
 LATENCIES = (0.0, 0.3)
 WEIGHTS = (1, 4)
+GOAL = 0.95
+"""Least share of the units while there is work."""
+SHORT_PROCESSES, SHORT_LATENCIES, SHORT_INTERVALS = (1, 2, 4), (0.3,), 2
+"""What is measured beside the other parts."""
 _AT_ONCE = 8
 """Requests that each process would have under way: more than the API lets it."""
 _WARM_UP_INTERVALS, _MEASURED_INTERVALS = 2, 4
-_PRODUCTS = Workload(entities=1, images=1, image_bytes=1000)
+_PRODUCTS = Catalogue(entities=1, images=1, image_bytes=1000, children=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +56,10 @@ def measure(
     intervals: int = _MEASURED_INTERVALS,
 ) -> Use:
     """Use of a bucket of 45 units by processes that have always more to ask."""
-    seed = _PRODUCTS.seed()
+    account = _PRODUCTS.account(MAIN)
     # Each is stored as a published solution's, so that a weight of 4 has to be learnt.
-    seed["accounts"][0]["users"][0]["weight"] = weight
-    with emulator_process(seed) as emulator:
+    account["users"][0]["weight"] = weight
+    with emulator_process({"accounts": [account]}) as emulator:
         if latency:
             emulator.add_fault(path_regex=".", times=10**9, delay=latency, method="ANY")
         with _started(emulator, database_url, processes):
@@ -112,35 +113,52 @@ async def _ask_on_and_on(api_url: str, database_url: str) -> None:
     await asyncio.gather(*(asks() for _ in range(_AT_ONCE)))
 
 
-def table(processes: Sequence[int] = PROCESSES) -> Table:
-    shown = Table("Latency", "Weight", "Processes", "Units used", "429", "At once", box=SIMPLE)
-    for column in shown.columns:
-        column.justify = "right"
-    for latency in LATENCIES:
+def answer(
+    processes: Sequence[int] = SHORT_PROCESSES,
+    latencies: Sequence[float] = SHORT_LATENCIES,
+    intervals: int = SHORT_INTERVALS,
+) -> Answer:
+    shown = Answer(
+        "Share of the rate limit that processes on one token use (45 units in 3 s)",
+        (
+            "Latency",
+            "Weight",
+            "Processes",
+            "Units used",
+            "Limit",
+            "Ratio",
+            "Goal",
+            "429",
+            "At once",
+        ),
+        notes=(
+            f"Each process has always more to ask; measured for {intervals * 3} s after two "
+            "intervals of 3 s. Weight: units of a request. 429: from the first request on, none is "
+            "the goal. At once: requests under way, at most 5.",
+        ),
+    )
+    for latency in latencies:
         for weight in WEIGHTS:
             for count in processes:
                 with tempfile.TemporaryDirectory(prefix="imgsync-pace-") as folder:
                     url = f"sqlite:///{Path(folder) / 'q.db'}"
-                    use = measure(count, latency, weight, url)
-                shown.add_row(
+                    use = measure(count, latency, weight, url, intervals)
+                shown.add(
                     f"{latency * 1000:.0f} ms",
                     str(weight),
                     str(count),
                     f"{use.share:.1%}",
+                    "100%",
+                    ratio(use.share, 1),
+                    f"≥ {GOAL}",
                     str(use.refused),
                     str(use.most_at_once),
                 )
     return shown
 
 
-def main() -> None:
-    console = Console(markup=False)
-    console.print("Share of the rate limit (45 units in 3 s) that processes on one token use:")
-    console.print(table())
-
-
 if __name__ == "__main__":
     if sys.argv[1:]:
         asyncio.run(_ask_on_and_on(*sys.argv[1:]))
     else:
-        main()
+        answer(PROCESSES, LATENCIES, _MEASURED_INTERVALS).show(markdown=False)

@@ -129,7 +129,7 @@ def test_a_worker_goes_on_when_the_engine_is_back(scene: Scene, postgresql_url: 
             IMGSYNC_LEASE_SECONDS="2",
         )
         scene.json("enqueue", *BOTH)
-        wait_until(lambda: scene.number(TaskStatus.COMPLETED) >= 1)
+        wait_until(lambda: scene.number(TaskStatus.PROCESSING) >= 1)
         relay.cut()
         time.sleep(2.5)  # longer than a lease
         done = scene.number(TaskStatus.COMPLETED)

@@ -46,8 +46,9 @@ def test_the_demo_copies_photographs_and_verifies_them(tmp_path: Path) -> None:
     assert [w.partition(": ")[2] for w in unchanged["warnings"]] == [
         "no_time_for_that_tiny.gif: it is neither a JPEG nor a PNG file"
     ]
-    # Of each type a page of either account; permanent links cost none. An upload for each entity.
-    assert [r["api_calls"] for r in told["rounds"]] == [6 + 12, 6, 6 + 1]
+    # Of each type a page of either account; permanent links cost none. Lists of all entities
+    # of a type are set in one request.
+    assert [r["api_calls"] for r in told["rounds"]] == [6 + 3, 6, 6 + 1]
     assert (unchanged["uploaded"], unchanged["kept"]) == (0, 0)
     assert unchanged["downloaded_bytes"] < 100_000
     assert (added["uploaded"], added["kept"]) == (1, 2)

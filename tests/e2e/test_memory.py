@@ -4,7 +4,7 @@ import tracemalloc
 from pathlib import Path
 from typing import Any
 
-from benchmarks.workload import account_id
+from benchmarks.catalogue import account_id
 
 from imgsync.application.work import Tally
 from imgsync.domain.model import Account, Link, LinkSettings, TokenKind

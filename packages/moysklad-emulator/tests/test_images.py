@@ -231,7 +231,7 @@ def test_bulk_update_sets_lists_and_reports_errors_by_element(service: Service) 
         {"name": "new", "images": [upload("new.jpg")]},
         {"meta": service.entity_meta(second), "colour": "red"},
     ]
-    response = service.client.post("entity/product?expand=images", json=body)
+    response = service.client.post("entity/product?expand=images&limit=100", json=body)
     assert response.status_code == 400
     answers = response.json()
     assert [a.get("name") for a in answers] == ["P0", None, "P2", None, None, "new", None]

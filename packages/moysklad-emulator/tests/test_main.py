@@ -182,6 +182,11 @@ def test_a_process_is_controlled_by_its_handle() -> None:
         assert "X-RateLimit-Limit" not in answers[1].headers
         with pytest.raises(ValueError, match="head is one of"):
             emulator.change_dialect(head=7)
+        emulator.seed({"accounts": [{"name": "More", "users": [{"token": "more"}]}]})
+        headers = {"Authorization": "Bearer more"}
+        assert plain.get(f"{emulator.api_url}/entity/product", headers=headers).status_code == 200
+        with pytest.raises(ValueError, match="another user has"):
+            emulator.seed({"accounts": [{"name": "P", "users": [{"token": "more"}]}]})
 
 
 @pytest.mark.parametrize("switch", ["head=maybe", "colour=red"])

@@ -2,9 +2,10 @@ import json
 
 import pytest
 
-from moysklad_emulator import Emulator, Stats
+from moysklad_emulator import Emulator, EmulatorLimits, Stats
 from moysklad_emulator.documents import Documents
-from service import JPEG, Service, images_path, plain, upload
+from moysklad_emulator.stats import AccountUse
+from service import JPEG, Service, StartService, images_path, plain, upload
 
 
 def test_requests_and_bytes_are_counted(service: Service) -> None:
@@ -32,6 +33,24 @@ def test_requests_and_bytes_are_counted(service: Service) -> None:
     assert stats.bytes_in == len(body) + 2
     assert stats.bytes_out > 1000 + int(added.headers["content-length"])
     assert stats.max_parallel == {service.user.id: 1}
+
+
+def test_requests_and_units_are_counted_by_account(start_service: StartService) -> None:
+    service = start_service(EmulatorLimits(rate_units=10, rate_interval=60))
+    other = service.emulator.add_account("Other")
+    other.add_user(token="other", weight=3)
+    with service.client_for("other") as client:
+        answers = [client.get("entity/product") for _ in range(4)]
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
+    service.client.get("entity/nothing")
+    plain.get(f"{service.server.api_url}/entity/product")  # whose account nobody knows
+    stats = service.emulator.stats
+    assert stats.accounts == {
+        other.id: AccountUse(requests=4, units=9, throttled=1),
+        service.account.id: AccountUse(requests=1, units=1),
+    }
+    shown = stats.as_json()["accounts"]
+    assert shown[other.id] == {"requests": 4, "units": 9, "throttled": 1}
 
 
 def test_a_snapshot_does_not_change(service: Service) -> None:

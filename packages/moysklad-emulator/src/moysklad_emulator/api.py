@@ -118,7 +118,9 @@ class Api:
         page = parse_page(params, self._limits)
         wanted = parse_filter(params, RULES[type_name])
         documents = self._documents(request, parse_view(params, self._limits, page.limit))
-        entities = [e for e in account.entities(type_name) if _is_wanted(e, wanted, documents)]
+        entities = account.entities(type_name)
+        if not wanted.takes_all:  # of a large catalogue that is listed in many pages
+            entities = [e for e in entities if _is_wanted(e, wanted, documents)]
         return json_answer(documents.entity_page(type_name, entities, page, _repeated(request)))
 
     async def get_entity(self, request: Request) -> Response:
@@ -314,7 +316,7 @@ async def _answer_each(data: list[Any], work: Callable[[Any], Any], error_status
 
 
 def _is_wanted(entity: EmulatedEntity, wanted: Filter, documents: Documents) -> bool:
-    if wanted.is_empty:  # a large catalogue is listed in many pages
+    if wanted.is_empty:  # no documents are made only to look at them
         return not entity.archived
     return wanted.accepts(documents.fields(entity))
 

@@ -27,6 +27,7 @@ from moysklad_emulator.rate import RateBucket
 from moysklad_emulator.state import Emulator
 
 CONTROL_PREFIX = "/_emulator"
+_TOO_MANY_REQUESTS = 429
 
 
 class ApiGate:
@@ -78,6 +79,7 @@ class ApiGate:
             raise api_error(1073)
         if not user.bucket.try_spend(user.weight):
             raise self._rate_error(user)
+        request.state.units = user.weight
         user.slots.take()
         user.account.slots.take()
         request.state.holds_slots = True
@@ -113,6 +115,10 @@ class ApiGate:
         if user is not None and exchange.status is not None:
             put_to = exchange.path if exchange.method == "PUT" else None
             user.record(exchange.status, _identity(exchange.scope), put_to)
+        if user is not None:
+            units = exchange.scope["state"].get("units", 0)
+            throttled = exchange.status == _TOO_MANY_REQUESTS
+            self._emulator.recorder.record_use(user.account.id, units, throttled=throttled)
         self._emulator.recorder.record_api(
             exchange.method,
             self._route(exchange.scope),

@@ -15,7 +15,8 @@ from moysklad_emulator.gate import CONTROL_PREFIX
 from moysklad_emulator.limits import EmulatorLimits
 from moysklad_emulator.server import EmulatorServerError
 
-_ANSWER_SECONDS = 30.0
+_ANSWER_SECONDS = 300.0
+"""A large account is not seeded at once."""
 
 
 class EmulatorProcess:
@@ -28,6 +29,10 @@ class EmulatorProcess:
     def stats(self) -> dict[str, Any]:
         """The counters, as `Stats.as_json` gives them."""
         return self._ask("GET", "stats")
+
+    def seed(self, seed: dict[str, Any]) -> None:
+        """Adds the accounts of `seed` to those that are there. ValueError for one that is none."""
+        self._ask("POST", "seed", seed)
 
     def change_dialect(self, **switches: Any) -> None:
         """Plays some switches of `Dialect` otherwise from the next request on; ValueError."""

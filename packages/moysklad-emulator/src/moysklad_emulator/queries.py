@@ -68,6 +68,11 @@ class Filter:
         )
 
     @property
+    def takes_all(self) -> bool:
+        """Whether every entity meets it, archived or not."""
+        return not self.comparisons and dict(self.equal) == {"archived": {"true", "false"}}
+
+    @property
     def is_empty(self) -> bool:
         return not self.equal and not self.comparisons
 

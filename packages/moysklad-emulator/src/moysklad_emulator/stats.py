@@ -3,7 +3,7 @@
 import copy
 import threading
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 
@@ -18,6 +18,7 @@ class Stats:
     POSTs to ``images/delete``. `downloads`: image files served.
     `authorization_leaks`: requests to the storage port with an Authorization header.
     `max_parallel`: most requests at once by user id.
+    `accounts`: by account id, of requests with credentials: how many, units spent, answers 429.
     """
 
     requests: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -32,13 +33,25 @@ class Stats:
     downloads: int = 0
     authorization_leaks: int = 0
     max_parallel: dict[str, int] = field(default_factory=dict)
+    accounts: dict[str, "AccountUse"] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """The counters for JSON; `requests` is keyed by ``"METHOD route"``."""
         fields = {name: getattr(self, name) for name in self.__slots__}
         requests = {" ".join(key): count for key, count in self.requests.items()}
         statuses = {str(status): count for status, count in self.statuses.items()}
-        return {**fields, "requests": requests, "statuses": statuses}
+        accounts = {account_id: asdict(use) for account_id, use in self.accounts.items()}
+        return {**fields, "requests": requests, "statuses": statuses, "accounts": accounts}
+
+
+@dataclass(slots=True)
+class AccountUse:
+    """What the users of one account asked for: `requests` counts refused ones too, a request that
+    was answered 429 has spent no `units`."""
+
+    requests: int = 0
+    units: int = 0
+    throttled: int = 0
 
 
 class StatsRecorder:
@@ -88,6 +101,14 @@ class StatsRecorder:
         with self._lock:
             highest = self._stats.max_parallel
             highest[user_id] = max(used, highest.get(user_id, 0))
+
+    def record_use(self, account_id: str, units: int, *, throttled: bool) -> None:
+        """Counts a request of an account."""
+        with self._lock:
+            use = self._stats.accounts.setdefault(account_id, AccountUse())
+            use.requests += 1
+            use.units += units
+            use.throttled += throttled
 
     def _count(
         self, method: str, route: str, status: int | None, bytes_in: int, bytes_out: int

@@ -17,6 +17,7 @@ from imgsync.adapters.moysklad.answers import (
     read_start,
 )
 from imgsync.adapters.moysklad.limits import MAX_ERROR_BYTES
+from imgsync.adapters.moysklad.network import STORAGE_CONNECTIONS
 from imgsync.adapters.moysklad.transport import (
     DOWNLOAD_SECONDS,
     Allowance,
@@ -66,6 +67,9 @@ class Downloader:
         self._storage = storage
         self._seconds = seconds
         self._monotonic = monotonic
+        # The pool of connections gives one that is free to all who wait, of whom one gets it: a
+        # crowd of waiters costs more than the downloads.
+        self._places = asyncio.Semaphore(STORAGE_CONNECTIONS)
         self._refused_heads = 0
         self.head: bool | None = None
         """Whether HEAD on the API's own download addresses tells sizes; None while unknown."""
@@ -231,6 +235,7 @@ class Downloader:
         """A hop to a storage, without credentials."""
         headers = {"Accept": "*/*", "Accept-Encoding": "identity"}
         async with (
+            self._places,
             network_errors(),
             allowance.spend(),
             self._storage.stream(method, url, headers=headers, follow_redirects=False) as response,

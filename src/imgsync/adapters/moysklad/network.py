@@ -22,6 +22,9 @@ import httpx
 
 from imgsync.domain.errors import ForbiddenUrlError
 
+STORAGE_CONNECTIONS = 10
+"""To storages at once, for the downloads of an account."""
+
 Resolve = Callable[[str, int], Awaitable[list[str]]]
 """IP addresses of a host name, or the address itself; OSError where there are none."""
 
@@ -40,6 +43,9 @@ def only_clean(client: httpx.AsyncClient) -> httpx.AsyncClient:
 def give_up_unclean(transport: httpx.AsyncBaseTransport | None) -> None:
     """As `only_clean`, for one transport. Neither httpx nor httpcore has a parameter for it:
     httpcore gives up an idle connection for bytes that wait to be read, not for those it has read.
+
+    It would ask the system of every idle connection at every request; here that one is asked about
+    which is about to be used.
     """
     pool: Any = getattr(transport, "_pool", None)
     if pool is None:
@@ -49,12 +55,16 @@ def give_up_unclean(transport: httpx.AsyncBaseTransport | None) -> None:
 
     def create_connection(origin: httpcore.Origin) -> httpcore.AsyncConnectionInterface:
         connection: Any = make(origin)
-        usual = connection.has_expired
+        usual = connection.handle_async_request
 
-        def has_expired() -> bool:
-            return bool(usual()) or (connection.is_idle() and _holds_bytes(connection))
+        async def handle_async_request(request: httpcore.Request) -> httpcore.Response:
+            if connection.is_idle() and _is_unclean(connection):
+                await connection.aclose()
+                raise httpcore.ConnectionNotAvailable  # the pool takes another
+            response: httpcore.Response = await usual(request)
+            return response
 
-        connection.has_expired = has_expired
+        connection.handle_async_request = handle_async_request
         return cast("httpcore.AsyncConnectionInterface", connection)
 
     pool.create_connection = create_connection
@@ -77,8 +87,8 @@ class _PollingBackend(httpcore.AsyncNetworkBackend):
 
 
 class _PollingStream(httpcore.AsyncNetworkStream):
-    """A stream that is asked at little cost whether bytes wait or it was closed: the pool asks each
-    idle connection at each request, and anyio would ask for the peer's name each time."""
+    """A stream that tells at little cost whether bytes wait or it was closed; anyio would ask for the
+    peer's name each time. The pool is told of none (`give_up_unclean` asks)."""
 
     def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
         self._stream = stream
@@ -103,18 +113,24 @@ class _PollingStream(httpcore.AsyncNetworkStream):
     async def start_tls(self, *args: Any, **kwargs: Any) -> httpcore.AsyncNetworkStream:
         return _PollingStream(await self._stream.start_tls(*args, **kwargs))
 
+    @property
+    def is_readable(self) -> bool:
+        """Bytes wait, or it is closed."""
+        return not self._is_open or bool(self._poll.poll(0))
+
     def get_extra_info(self, info: str) -> Any:
-        if info == "is_readable":  # what is closed is, as in httpcore
-            return not self._is_open or bool(self._poll.poll(0))
-        return self._stream.get_extra_info(info)
+        return False if info == "is_readable" else self._stream.get_extra_info(info)
 
 
-def _holds_bytes(connection: Any) -> bool:
-    """Of the HTTP/1.1 connection within it, behind a proxy or not."""
+def _is_unclean(connection: Any) -> bool:
+    """Whether an idle connection, behind a proxy or not, is closed or has more than was asked."""
     while (inner := getattr(connection, "_connection", None)) is not None:
         connection = inner
     state = getattr(connection, "_h11_state", None)
-    return state is not None and bool(state.trailing_data[0])
+    if state is not None and state.trailing_data[0]:
+        return True
+    stream = getattr(connection, "_network_stream", None)
+    return bool(stream.is_readable) if isinstance(stream, _PollingStream) else False
 
 
 async def resolve(host: str, port: int) -> list[str]:
@@ -180,6 +196,7 @@ class CheckedTransport(httpx.AsyncHTTPTransport):
         super().__init__(verify=ssl_context(), trust_env=False)
         self._pool = httpcore.AsyncConnectionPool(
             ssl_context=ssl_context(),
+            max_connections=STORAGE_CONNECTIONS,
             network_backend=CheckedBackend(permits, resolver),
             # Whoever waits for one would spend the time of its own request.
             max_connections=_STORAGE_CONNECTIONS,

@@ -125,13 +125,13 @@ class StreamedBody:
 
 def image_array(elements: Sequence[Element], read: ReadContent) -> StreamedBody:
     """Body of the array request that sets an image list to `elements`."""
-    return StreamedBody(array_size(elements), lambda: _array(elements, read))
+    return StreamedBody(array_size(elements), lambda: _gathered(_array(elements, read)))
 
 
 def bulk_array(listing: str, type_name: str, sets: Sequence[ImageSet]) -> StreamedBody:
     """Body of the request that sets the lists of many entities."""
     return StreamedBody(
-        bulk_size(listing, type_name, sets), lambda: _bulk(listing, type_name, sets)
+        bulk_size(listing, type_name, sets), lambda: _gathered(_bulk(listing, type_name, sets))
     )
 
 
@@ -152,6 +152,28 @@ async def base64_chunks(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
             yield base64.b64encode(memoryview(data)[:whole])
     if rest:
         yield base64.b64encode(rest)
+
+
+_GATHERED_BYTES = 64 * 1024
+
+
+async def _gathered(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The chunks, small ones together, as each costs a write to the connection; the last alone."""
+    waiting: list[bytes] = []
+    size = 0
+    last: bytes | None = None
+    async for chunk in chunks:
+        if last is not None:
+            waiting.append(last)
+            size += len(last)
+        if size >= _GATHERED_BYTES:
+            yield b"".join(waiting)
+            waiting, size = [], 0
+        last = chunk
+    if waiting:
+        yield b"".join(waiting)
+    if last is not None:
+        yield last
 
 
 async def _in_two(data: bytes) -> AsyncIterator[bytes]:
