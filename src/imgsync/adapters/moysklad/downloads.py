@@ -44,7 +44,7 @@ _MOST_REFUSED_HEADS = 3
 _MOST_FAILURES, _REST_SECONDS = 3, 60.0
 """Failures in a row after which a host of permanent links is left alone, and for how long: the
 API's own addresses cost a request each, and to wait for such a host at every image costs more."""
-_AT_ONCE = 10
+_AT_ONCE = STORAGE_CONNECTIONS // 2
 """Downloads at once, by permanent links and by the API's addresses each: more share the line and
 take longer, each of them with its own time running."""
 _REFUSALS = (ApiError, ImageRejectedError, NotFoundError, PermissionDeniedError)
@@ -67,9 +67,6 @@ class Downloader:
         self._storage = storage
         self._seconds = seconds
         self._monotonic = monotonic
-        # The pool of connections gives one that is free to all who wait, of whom one gets it: a
-        # crowd of waiters costs more than the downloads.
-        self._places = asyncio.Semaphore(STORAGE_CONNECTIONS)
         self._refused_heads = 0
         self.head: bool | None = None
         """Whether HEAD on the API's own download addresses tells sizes; None while unknown."""
@@ -100,7 +97,10 @@ class Downloader:
         if self._refused_heads >= _MOST_REFUSED_HEADS:
             return None  # each try would be a failing request
         try:
-            async with self._follow("HEAD", url, Allowance(self._seconds)) as response:
+            async with (
+                self._others,
+                self._follow("HEAD", url, Allowance(self._seconds)) as response,
+            ):
                 if response.status_code in _NO_HEAD and self._policy.may_authorise(url):
                     self._refused_heads = _MOST_REFUSED_HEADS
                     self.head = False
@@ -235,7 +235,6 @@ class Downloader:
         """A hop to a storage, without credentials."""
         headers = {"Accept": "*/*", "Accept-Encoding": "identity"}
         async with (
-            self._places,
             network_errors(),
             allowance.spend(),
             self._storage.stream(method, url, headers=headers, follow_redirects=False) as response,
