@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 
+from imgsync.application.bulk import _Entry
 from imgsync.application.payloads import stored_payload
 from imgsync.application.work import TaskEnd, TaskReport, Worker
 from imgsync.domain.errors import (
     ApiError,
     AuthorisationError,
     ImgsyncError,
+    LeaseLostError,
     RequestTooLargeError,
     StoreError,
     UnavailableError,
@@ -213,6 +215,37 @@ async def test_an_account_that_takes_lists_no_more_is_believed(chain: Chain) -> 
     chain.judge()
 
 
+async def test_an_account_that_takes_lists_no_more_keeps_no_old_image_that_looks_like_the_new(
+    chain: Chain,
+) -> None:
+    """The child's old images have the names and the sizes of main's."""
+    world = chain.world
+    await chain.show(bulk=True)
+    world.child.bulk = "ignored"
+    for n in range(4):
+        main = world.main.add("product", f"P{n}", [("a.png", png(n))], external_code=f"x{n}")
+        old = [("a.png", png(900 + n))]
+        chain.pairs.append((main, world.child.add("product", f"P{n}", old, external_code=f"x{n}")))
+    assert all_completed(await chain.sync())
+    chain.judge()
+
+
+@pytest.mark.parametrize("known", [True, None])
+async def test_what_a_deletion_has_left_is_not_taken_for_a_list_that_was_set(known: Any) -> None:
+    world = World(strategy="delete-then-upload")
+    chain = Chain(world)
+    if known:
+        await chain.show(bulk=True)
+    world.child.bulk = "ignored"
+    for n in range(4):
+        main = world.main.add("product", f"P{n}", [("a.png", png(n))], external_code=f"x{n}")
+        old = [("a.png", png(900 + n)), ("b.png", png(800 + n))]
+        chain.pairs.append((main, world.child.add("product", f"P{n}", old, external_code=f"x{n}")))
+    assert all_completed(await chain.sync())
+    chain.judge()
+    assert known or (await chain.abilities()).bulk is not True
+
+
 async def test_a_store_that_does_not_tell_what_an_account_can_do_assumes_nothing(
     chain: Chain,
 ) -> None:
@@ -293,6 +326,17 @@ async def test_an_image_that_is_nowhere_else_is_never_tried_with(chain: Chain) -
     assert [chain.images(n)[:2] for n in range(3)] == before
 
 
+async def test_an_account_that_keeps_images_no_more_is_believed(chain: Chain) -> None:
+    await grown(chain)
+    await chain.world.bulk.learn("child", Abilities(bulk=True, bulk_keeps=True))
+    chain.world.child.bulk_keeps = "dropped"
+    reports = await chain.sync()
+    assert (len(reports), all_completed(reports)) == (6, True)
+    assert chain.writes == (1, 6)
+    assert (await chain.abilities()).bulk_keeps is False
+    chain.judge()
+
+
 async def test_an_account_that_ignores_lists_is_found_out_by_one_that_keeps_images(
     chain: Chain,
 ) -> None:
@@ -344,6 +388,35 @@ async def test_a_request_that_is_too_large_is_halved(chain: Chain) -> None:
     chain.add(12)
     assert all_completed(await chain.sync())
     assert sizes == [12, 6, 3, 3, 6, 3, 3]
+    chain.judge()
+
+
+@pytest.mark.parametrize(
+    "error", [RequestTooLargeError("1044: the body is too large"), LeaseLostError("outlasted")]
+)
+async def test_after_a_request_that_was_too_large_others_are_smaller(
+    chain: Chain, monkeypatch: pytest.MonkeyPatch, error: ImgsyncError
+) -> None:
+    """Each costs its whole body, and one that takes the API too long costs five minutes."""
+    monkeypatch.setattr("imgsync.application.bulk._LEAST_BYTES", 1)
+    world = chain.world
+
+    async def at_most_ten(inner: SetMany, kind: Any, sets: Sequence[ImageSet]) -> Any:
+        if len(sets) > 10:
+            raise error
+        return await inner(kind, sets)
+
+    await chain.show(bulk=True)
+    sizes = answering(world, at_most_ten)
+    chain.add(12)
+    await chain.sync()
+    sizes.clear()
+    chain.add(36)
+    await chain.enqueue()
+    await chain.drain()
+    assert max(sizes) in (5, 6)  # by their bytes, which differ a little
+    world.clock.moment += 2 * LEASE
+    await chain.drain()
     chain.judge()
 
 
@@ -578,6 +651,45 @@ async def test_who_leaves_in_the_midst_of_a_request_has_it_sent_again_without_it
     assert [type(r) for r in results].count(SyncResult) == 5
     assert isinstance(results[1], asyncio.CancelledError)
     assert [n for n in range(6) if chain.images(n) != chain.source(n)] == [1]
+
+
+async def test_who_leaves_as_it_is_to_go_alone_keeps_nobody_waiting(
+    chain: Chain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others wait for what the account can do no longer than to try it takes."""
+    world = chain.world
+    world.child.bulk = "refused"
+    chain.add(6, old=1)
+    await chain.enqueue()
+    tasks = await world.queue.claim(lease=LEASE, limit=10)
+    together: Any = world.run_task().handlers["image_sync"]
+    together = together.together(tasks, 10)
+    running: dict[object, asyncio.Task[SyncResult]] = {}
+    left = list[object]()
+    answer = _Entry.answer
+
+    def leaves(entry: _Entry, outcome: Any) -> None:
+        answer(entry, outcome)
+        if not left:
+            left.append(entry.task_id)
+            running[entry.task_id].cancel()
+
+    monkeypatch.setattr(_Entry, "answer", leaves)
+
+    async def one(task: Task) -> SyncResult:
+        await together.begin(task)
+        try:
+            result: SyncResult = await together(task, Forever())
+        finally:
+            together.ended(task)
+        return result
+
+    running |= {task.id: asyncio.create_task(one(task)) for task in tasks}
+    async with asyncio.timeout(10):
+        results = await asyncio.gather(*running.values(), return_exceptions=True)
+        async with world.bulk.trial("child"):  # the next batch
+            pass
+    assert [type(r) for r in results].count(SyncResult) == 5
 
 
 class Forever:

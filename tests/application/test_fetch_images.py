@@ -13,7 +13,7 @@ from imgsync.domain.diff import ImageOutcome
 from imgsync.domain.errors import AccountParkedError
 from imgsync.domain.model import SourceImage, Upload
 from imgsync.domain.ports.storage import TempFile
-from imgsync.testing import MemoryMoySklad, MemoryWorkspace
+from imgsync.testing import MEMORY_LIMITS, MemoryMoySklad, MemoryWorkspace
 from tests.application.world import png
 
 pytestmark = pytest.mark.anyio
@@ -156,3 +156,31 @@ async def test_a_parked_account_concerns_every_image() -> None:
     )
     with pytest.raises(AccountParkedError):
         await storage.fetch(100)
+
+
+@pytest.mark.parametrize("page", [b"<html>moved</html>", bytes(MEMORY_LIMITS.image_bytes + 1)])
+@pytest.mark.parametrize(("size", "asked"), [(None, ["api"]), (0, ["api"]), (200, ["cdn", "api"])])
+async def test_a_permanent_link_that_gives_something_else_costs_no_image(
+    size: int | None, asked: list[str], page: bytes
+) -> None:
+    """A page that says "moved", with status 200; where no size is known nothing tells it apart."""
+    main, workspace, whole = MemoryMoySklad(), MemoryWorkspace(), png(1, 200)
+    main.add("product", "Lamp", [("a.png", whole)])
+    main.knows_lengths = False
+    href = next(iter(main.entities["product"].values())).images[0].download_href
+    image = SourceImage(href, "a.png", size, "u", permanent_href="https://cdn.example/1")
+    original, called = main.download, list[str]()
+
+    async def download(url: str, *args: Any, **kwargs: Any) -> TempFile:
+        called.append("cdn" if url == image.permanent_href else "api")
+        if called[-1] == "cdn":
+            main.blobs["page"] = page
+            url = href.rpartition("/")[0] + "/page"
+        return await original(url, *args, **kwargs)
+
+    main.download = download  # type: ignore[method-assign]
+    (got,) = await ImageFetcher(main, "main", workspace, PillowCheck()).fetch([ImageOutcome(image)])
+    assert isinstance(got.element, Upload)
+    assert called == asked
+    chunks = [chunk async for chunk in workspace.read(got.element.key)]
+    assert b"".join(chunks) == whole

@@ -1,6 +1,7 @@
 """What a command imports: the time it takes to start is that of its imports."""
 
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -89,3 +90,47 @@ def test_a_command_is_listed_as_what_it_is(listed: click.Command) -> None:
     for limit in (45, 60, 1000):
         assert listed.get_short_help_str(limit) == listed.loaded.get_short_help_str(limit)
     assert (listed.hidden, listed.deprecated) == (listed.loaded.hidden, listed.loaded.deprecated)
+
+
+@pytest.mark.process
+def test_as_many_files_may_be_open_as_the_system_lets_a_process_have() -> None:
+    """A shell's 1024 are too few for the tasks that are under way at once."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    script = (
+        "import resource\n"
+        "from imgsync.entrypoints.cli.runtime import allow_open_files\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (256, {hard}))\n"
+        "allow_open_files()\n"
+        "print(*resource.getrlimit(resource.RLIMIT_NOFILE))\n"
+    )
+    for most, expected in ((2000, 2000), (hard, min(hard, 65_536))):
+        done = subprocess.run(
+            [sys.executable, "-c", script.format(hard=most)],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout.split() == [str(expected), str(most)]
+
+
+@pytest.mark.process
+@pytest.mark.database
+def test_a_command_asks_for_more_open_files(tmp_path: Path) -> None:
+    script = (
+        "import resource, sys\n"
+        "from imgsync.entrypoints.cli.main import main\n"
+        "_, hard = resource.getrlimit(resource.RLIMIT_NOFILE)\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))\n"
+        "try:\n"
+        "    main(['worker', '--drain'], prog_name='imgsync')\n"
+        "finally:\n"
+        "    print(resource.getrlimit(resource.RLIMIT_NOFILE)[0])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"IMGSYNC_DATABASE_URL": f"sqlite:///{tmp_path / 'q.db'}"},
+    )
+    assert int(done.stdout.split()[-1]) > 256

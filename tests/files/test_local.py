@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import time
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -38,6 +39,11 @@ def left_over(root: Path, letter: str) -> Path:
     return folder
 
 
+def empty_files(root: Path) -> None:
+    for path in root.glob("task-*/0*"):
+        path.write_bytes(b"")
+
+
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
@@ -49,6 +55,28 @@ def only_in(folder: Path) -> Path:
 
 def mode(path: Path) -> int:
     return path.stat().st_mode & 0o777
+
+
+async def test_the_files_that_are_kept_in_memory_have_no_more_than_some_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of many workspaces together; what is left has room for others."""
+    monkeypatch.setattr("imgsync.adapters.files.local._ALL_KEPT_BYTES", 25_000)
+    storage, data = LocalContentStore(tmp_path), os.urandom(10_000)
+
+    async def on_disk(count: int) -> int:
+        """How many of as many files are read from the disk."""
+        async with AsyncExitStack() as left:
+            spaces = [await left.enter_async_context(storage.workspace()) for _ in range(count)]
+            files = [await written(space, data) for space in spaces]
+            for space, file in zip(spaces, files, strict=True):
+                assert await read(space, file) == data
+            empty_files(tmp_path)
+            found = [await read(s, f) for s, f in zip(spaces, files, strict=True)]
+            return found.count(b"")
+
+    assert await on_disk(4) == 2
+    assert await on_disk(2) == 0
 
 
 async def test_the_folder_is_private_and_foreign_files_stay(tmp_path: Path) -> None:

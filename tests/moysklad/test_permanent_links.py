@@ -1,5 +1,6 @@
 """Permanent links: whose host is trusted, and what becomes of one that does not work."""
 
+import asyncio
 from typing import Any
 
 import httpx
@@ -14,6 +15,7 @@ from imgsync.domain.errors import (
 )
 from imgsync.domain.model import Abilities
 from tests.moysklad.harness import ACCOUNT_ID, API, PRODUCT, SECRET, Harness
+from tests.support.gauge import ParallelGauge
 
 pytestmark = pytest.mark.anyio
 CDN = "https://cdn.example"
@@ -207,3 +209,40 @@ async def test_images_that_fail_by_themselves_do_not_stop_the_host(
     assert bad.call_count == 5
     with pytest.raises(ImageTooLargeError):
         await harness.download(LINK, max_bytes=4, is_permanent=True)
+
+
+async def test_few_are_downloaded_at_once_and_who_waits_spends_no_time(
+    network: respx.MockRouter, harness: Harness
+) -> None:
+    """Else a slow line would fail those that had not begun, and its host be left alone."""
+    harness.client.trust({"cdn.example"})
+    harness.client._downloader._seconds = 0.4
+    gauge = ParallelGauge()
+
+    async def answer(_: httpx.Request) -> httpx.Response:
+        with gauge.under_way():
+            await asyncio.sleep(0.2)
+        return httpx.Response(200, content=b"image")
+
+    network.get(LINK).mock(side_effect=answer)
+    downloads = [harness.download(LINK, is_permanent=True) for _ in range(30)]
+    assert await asyncio.gather(*downloads) == [b"image"] * 30
+    assert gauge.most == 10
+
+
+async def test_a_host_that_has_failed_meanwhile_is_not_asked_by_those_who_waited(
+    network: respx.MockRouter, harness: Harness
+) -> None:
+    harness.client.trust({"cdn.example"})
+    asked = 0
+
+    async def answer(_: httpx.Request) -> httpx.Response:
+        nonlocal asked
+        asked += 1
+        await asyncio.sleep(0.01)
+        return httpx.Response(503)
+
+    network.get(LINK).mock(side_effect=answer)
+    downloads = [harness.download(LINK, is_permanent=True) for _ in range(30)]
+    await asyncio.gather(*downloads, return_exceptions=True)
+    assert asked <= 13

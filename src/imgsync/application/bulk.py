@@ -66,6 +66,10 @@ _MOST_REFUSALS = 16
 """Requests of one list of entities that may fail whole; then each entity goes alone. One bad
 entity among a hundred costs seven."""
 
+_LEAST_BYTES = 1_000_000
+_SMALLER_SECONDS = 600.0
+"""How long requests of an account are smaller, after one that was too large or took too long."""
+
 _REFUSED = (ApiError, ImageRejectedError, NotFoundError, PermissionDeniedError)
 """Answers after which an entity may still go alone. Any other says that nothing would."""
 
@@ -82,6 +86,7 @@ class Bulk:
     patience_seconds: float = 5.0
     longest_wait_seconds: float = 60.0
     _trials: dict[str, asyncio.Lock] = field(default_factory=dict)
+    _smaller: dict[str, tuple[float, int]] = field(default_factory=dict)
     _unproved: "set[Batch]" = field(default_factory=set)
 
     def batch(self, tasks: Sequence[Task], at_first: int) -> "Batch":
@@ -108,6 +113,19 @@ class Bulk:
     def begun(self) -> int:
         """Tasks under way in batches of which none was ready."""
         return sum(batch.under_way for batch in self._unproved)
+
+    def most_bytes(self, account_id: str, room: BulkRoom) -> int:
+        """Of a request to the account."""
+        until, most = self._smaller.get(account_id, (0.0, 0))
+        if asyncio.get_running_loop().time() >= until:
+            return room.max_bytes
+        return min(most, room.max_bytes)
+
+    def was_too_large(self, account_id: str, size: int) -> None:
+        """A request of so many bytes was refused as too large, or did not go out in the time of
+        its permits: for a while none is more than half of it."""
+        until = asyncio.get_running_loop().time() + _SMALLER_SECONDS
+        self._smaller[account_id] = until, max(size // 2, _LEAST_BYTES)
 
     async def known(self, account_id: str) -> Abilities:
         try:
@@ -304,6 +322,8 @@ class _MemberLists:
         permit: WritePermit,
     ) -> None:
         await self.port.delete_images(entity_type, entity_id, hrefs, permit)
+        # An answer that shows what the deletion has left does not show that a list was set.
+        self.current = [image for image in self.current if image.href not in hrefs]
 
     async def set_images(
         self,
@@ -319,7 +339,11 @@ class _MemberLists:
         one = ImageSet(entity_id, elements, read, permit)
         if not self.joined and known.bulk is not False and self.port.limits.bulk.holds([one]):
             entry = _Entry(self, entity_type, one)
-            answer = await batch.join(entry)
+            try:
+                answer = await batch.join(entry)
+            except asyncio.CancelledError as left:
+                await entry.leave(left)
+                raise
             if not isinstance(answer, _Alone):
                 self.joined = True
                 return answer
@@ -398,6 +422,13 @@ class _Entry:
         if not self.future.done():
             self.future.set_result(outcome)
 
+    async def leave(self, error: BaseException) -> None:
+        """Whoever waits for how it goes alone is told that it will not."""
+        if self.future.done() and not self.future.cancelled() and not self.future.exception():
+            answer = self.future.result()
+            if isinstance(answer, _Alone) and answer.verdict is not None:
+                await answer.verdict.hear(error)
+
     def fail(self, error: BaseException) -> None:
         if self.future.done():
             return
@@ -417,9 +448,9 @@ def _packs(entries: Sequence[_Entry]) -> list[list[_Entry]]:
     packs: list[list[_Entry]] = [[]]
     size = 0
     for entry in entries:
-        if packs[-1] and (
-            len(packs[-1]) == entry.room.max_entities or size + entry.size > entry.room.max_bytes
-        ):
+        lists = entry.lists
+        most = lists.member.batch.bulk.most_bytes(lists.account_id, entry.room)
+        if packs[-1] and (len(packs[-1]) == entry.room.max_entities or size + entry.size > most):
             packs.append([])
             size = 0
         packs[-1].append(entry)
@@ -505,9 +536,10 @@ class _Delivery:
         """An entity stands in one request once, whatever the tasks say."""
         seen: set[str] = set()
         for entry in self._entries:
-            if entry.set.entity_id in seen:
+            entity_id = entry.set.entity_id.casefold()  # as the API compares them
+            if entity_id in seen:
                 entry.answer(_ALONE)
-            seen.add(entry.set.entity_id)
+            seen.add(entity_id)
 
     async def _known(self) -> Abilities:
         return await self._bulk.known(self._account_id)
@@ -625,17 +657,32 @@ class _Delivery:
                 refusals += 1
                 parts[:0] = [part[: len(part) // 2], part[len(part) // 2 :]]
                 continue
-            if len(answers) > 1 and all(
-                isinstance(given, list) and not entry.is_set(given) for entry, given in answers
-            ):
-                # It has changed its mind, as with another tariff.
-                self._doubt(part, Abilities(bulk=False))
+            await self._heed_change(answers)
             self._settle(answers)
+
+    async def _heed_change(self, answers: _Answers) -> None:
+        """What answers show that an account takes no more, as with another tariff."""
+        given_lists = [(entry, given) for entry, given in answers if isinstance(given, list)]
+        keeping = [(entry, given) for entry, given in given_lists if entry.kept]
+        # Of one alone, somebody else may have deleted it.
+        if len(keeping) > 1 and all(entry.lacks(given) for entry, given in keeping):
+            await self._bulk.learn(self._account_id, Abilities(bulk_keeps=False))
+        elif len(given_lists) == len(answers) > 1 and not any(
+            entry.is_set(given) for entry, given in given_lists
+        ):
+            self._doubt([entry for entry, _ in answers], Abilities(bulk=False))
+        if not any(entry.shows(given) for entry, given in given_lists):
+            # They may have looked so before, and nothing was set.
+            for entry, given in given_lists:
+                if not entry.lacks(given):
+                    entry.answer(_ALONE)
 
     def _settle(self, answers: _Answers) -> None:
         """Each entity by its own answer; what is not as it was sent goes alone."""
         for entry, given in answers:
-            if isinstance(given, list):
+            if isinstance(given, list) and entry.lacks(given):
+                entry.fail(ChildChangedError("the API did not keep an image that was to be kept"))
+            elif isinstance(given, list):
                 entry.answer(given if entry.is_set(given) else _ALONE)
             elif _ends(given):
                 entry.fail(given)
@@ -667,7 +714,11 @@ class _Delivery:
             if request.cancelled() or any(entry.future.done() for entry in left):
                 await asyncio.gather(request, return_exceptions=True)
                 continue
-            answers = request.result()
+            try:
+                answers = request.result()
+            except (LeaseLostError, RequestTooLargeError):
+                self._bulk.was_too_large(self._account_id, sum(entry.size for entry in left))
+                raise
             if len(answers) != len(left):
                 raise ApiError(f"{len(left)} lists were set, {len(answers)} came back")
             return list(zip(left, answers, strict=True))

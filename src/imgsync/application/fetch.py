@@ -135,11 +135,10 @@ class ImageFetcher:
         raise UnavailableError(f"the file is cut: {cut}")
 
     async def _download(self, image: SourceImage, size: int | None) -> TempFile:
-        if image.permanent_href is not None:
+        # Of no known size, nothing tells a host's error page or an old file from the image.
+        if image.permanent_href is not None and size:
             try:
                 return await self._from(image.permanent_href, image, size, is_permanent=True)
-            except ImageTooLargeError:
-                raise
             except (ImageError, UnavailableError):
                 pass  # the API's own address costs a request, and works where that one does not
         return await self._from(image.download_href, image, size)

@@ -36,6 +36,8 @@ _PIECE_BYTES = 192 * 1024
 _KEPT_BYTES = 64 * 1024
 """A file that is no larger is kept in memory too until its workspace is left: it is read three
 times, and a hop to a thread costs as much as to decode a picture of this size."""
+_ALL_KEPT_BYTES = 16_000_000
+"""Of all such files of a store: a thousand tasks may wait for their requests at once."""
 
 _BEAT_SECONDS = STILL_SECONDS / 6
 _LOCK_NAME = ".lock"
@@ -55,10 +57,13 @@ class LocalContentStore:
     def __init__(self, root: Path, max_bytes: int = 2_000_000_000) -> None:
         self._root = root
         self._shared = SharedFolder(root, max_bytes)
+        self._memory = _Memory(_ALL_KEPT_BYTES)
 
     @asynccontextmanager
     async def workspace(self) -> AsyncIterator["LocalWorkspace"]:
-        workspace = LocalWorkspace(self._root / f"task-{uuid.uuid4().hex}", self._shared)
+        workspace = LocalWorkspace(
+            self._root / f"task-{uuid.uuid4().hex}", self._shared, self._memory
+        )
         try:
             yield workspace
         finally:
@@ -153,13 +158,34 @@ def _freed(seen: os.stat_result) -> int:
     return seen.st_size if seen.st_nlink == 1 else 0
 
 
+class _Memory:
+    """Bytes that may yet be kept in memory."""
+
+    def __init__(self, size: int) -> None:
+        self._left = size
+        self._changing = threading.Lock()
+
+    def take(self, size: int) -> bool:
+        """Whether so many may be kept; they are counted then."""
+        with self._changing:
+            if size > self._left:
+                return False
+            self._left -= size
+            return True
+
+    def give_back(self, size: int) -> None:
+        with self._changing:
+            self._left += size
+
+
 class LocalWorkspace:
     """Implements the port `Workspace`: numbered files in a folder made with the first of them.
     Reading a file that is not closed is a ValueError."""
 
-    def __init__(self, folder: Path, shared: SharedFolder) -> None:
+    def __init__(self, folder: Path, shared: SharedFolder, memory: _Memory) -> None:
         self._folder = folder
         self._shared = shared
+        self._memory = memory
         self._files: dict[str, LocalTempFile | _HeldFile] = {}
         self._made = 0
         self._lock: int | None = None
@@ -213,7 +239,7 @@ class LocalWorkspace:
 
     def _new_file(self, key: str) -> "LocalTempFile":
         forget = partial(self._files.pop, key, None)
-        return LocalTempFile(key, self._folder / key, forget, self._shared)
+        return LocalTempFile(key, self._folder / key, forget, self._shared, self._memory)
 
     def _acquire(self, source: ContentKey, key: str) -> SharedFile | Turn:
         with self._change, _room_for(self._folder):
@@ -309,12 +335,18 @@ class LocalTempFile:
     """Implements the port `TempFile`."""
 
     def __init__(
-        self, key: str, path: Path, forget: Callable[[], object], shared: SharedFolder
+        self,
+        key: str,
+        path: Path,
+        forget: Callable[[], object],
+        shared: SharedFolder,
+        memory: _Memory,
     ) -> None:
         self._key = key
         self._path = path
         self._forget = forget
         self._shared = shared
+        self._memory = memory
         self._size = 0
         self._hash = hashlib.sha256()
         self._gathered: list[bytes] = []
@@ -353,7 +385,8 @@ class LocalTempFile:
             rest = self._take()
             await asyncio.to_thread(self._finish, rest)
             self._whole = True
-            if len(rest) == self._size <= _KEPT_BYTES:
+            small = len(rest) == self._size <= _KEPT_BYTES
+            if small and self._kept is None and self._memory.take(len(rest)):
                 self._kept = rest
 
     async def discard(self) -> None:
@@ -368,7 +401,9 @@ class LocalTempFile:
 
     def abandon(self) -> None:
         """Closes the file, whole or not."""
-        self._kept = None
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            self._memory.give_back(len(kept))
         with suppress(OSError), self._using:  # what a full disk says of it does not matter
             self._file.close()
 

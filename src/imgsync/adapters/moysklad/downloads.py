@@ -44,6 +44,9 @@ _MOST_REFUSED_HEADS = 3
 _MOST_FAILURES, _REST_SECONDS = 3, 60.0
 """Failures in a row after which a host of permanent links is left alone, and for how long: the
 API's own addresses cost a request each, and to wait for such a host at every image costs more."""
+_AT_ONCE = STORAGE_CONNECTIONS // 2
+"""Downloads at once, by permanent links and by the API's addresses each: more share the line and
+take longer, each of them with its own time running."""
 _REFUSALS = (ApiError, ImageRejectedError, NotFoundError, PermissionDeniedError)
 
 
@@ -64,12 +67,10 @@ class Downloader:
         self._storage = storage
         self._seconds = seconds
         self._monotonic = monotonic
-        # The pool of connections gives one that is free to all who wait, of whom one gets it: a
-        # crowd of waiters costs more than the downloads.
-        self._places = asyncio.Semaphore(STORAGE_CONNECTIONS)
         self._refused_heads = 0
         self.head: bool | None = None
         """Whether HEAD on the API's own download addresses tells sizes; None while unknown."""
+        self._permanent, self._others = asyncio.Semaphore(_AT_ONCE), asyncio.Semaphore(_AT_ONCE)
         self._trusted: set[str] = set()
         self._failures: dict[str, int] = {}
         self._rests: dict[str, float] = {}
@@ -96,7 +97,10 @@ class Downloader:
         if self._refused_heads >= _MOST_REFUSED_HEADS:
             return None  # each try would be a failing request
         try:
-            async with self._follow("HEAD", url, Allowance(self._seconds)) as response:
+            async with (
+                self._others,
+                self._follow("HEAD", url, Allowance(self._seconds)) as response,
+            ):
                 if response.status_code in _NO_HEAD and self._policy.may_authorise(url):
                     self._refused_heads = _MOST_REFUSED_HEADS
                     self.head = False
@@ -137,10 +141,17 @@ class Downloader:
                     raise
                 return file
 
+        async def in_turn() -> TempFile:
+            async with self._others:
+                return await once()
+
+        # Whoever waits for a turn has not asked yet: neither its own time runs, nor that of an
+        # address which the API gives for a minute.
         try:
             if is_permanent:
-                return await self._once(url, once)
-            return await self._transport.repeat(once, allowance)
+                async with self._permanent:
+                    return await self._once(url, once)
+            return await self._transport.repeat(in_turn, allowance)
         except _REFUSALS as error:
             raise ImageError(str(error)) from error
 
@@ -224,7 +235,6 @@ class Downloader:
         """A hop to a storage, without credentials."""
         headers = {"Accept": "*/*", "Accept-Encoding": "identity"}
         async with (
-            self._places,
             network_errors(),
             allowance.spend(),
             self._storage.stream(method, url, headers=headers, follow_redirects=False) as response,

@@ -22,8 +22,9 @@ import httpx
 
 from imgsync.domain.errors import ForbiddenUrlError
 
-STORAGE_CONNECTIONS = 10
-"""To storages at once, for the downloads of an account."""
+STORAGE_CONNECTIONS = 20
+"""To storages at once, for the downloads of an account; no more ask for one at once, as a crowd of
+waiters costs more than the downloads, and each would wait in its own time."""
 
 Resolve = Callable[[str, int], Awaitable[list[str]]]
 """IP addresses of a host name, or the address itself; OSError where there are none."""
@@ -85,8 +86,8 @@ class _PollingBackend(httpcore.AsyncNetworkBackend):
 
 
 class _PollingStream(httpcore.AsyncNetworkStream):
-    """A stream that tells at little cost whether bytes wait or it was closed; anyio would ask for the
-    peer's name each time. The pool is told of none (`give_up_unclean` asks)."""
+    """A stream that tells at little cost whether bytes wait or it was closed; anyio would ask for
+    the peer's name each time. The pool is told of none (`give_up_unclean` asks)."""
 
     def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
         self._stream = stream

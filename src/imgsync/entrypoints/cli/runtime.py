@@ -6,8 +6,10 @@ import inspect
 import io
 import logging
 import re
+import resource
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -221,11 +223,29 @@ def run_async(container: "Container", main: Callable[[], Awaitable[_T]]) -> _T:
             finally:
                 await close(container)
 
+    allow_open_files()
     with last_resort():
         try:
             return asyncio.run(run())
         except asyncio.CancelledError:
             raise KeyboardInterrupt from None
+
+
+_OPEN_FILES = (65_536, 10_240)
+"""Each task under way holds one, and a worker of sixteen batches has 1600; the second is the most
+that macOS takes."""
+
+
+def allow_open_files() -> None:
+    """As many as a worker may need, where the system lets a process have them: shells and systemd
+    begin with 1024, macOS with 256, and the rest is for the asking."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for most in _OPEN_FILES:
+        wanted = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        if soft != resource.RLIM_INFINITY and soft < wanted:
+            with suppress(ValueError, OSError):
+                resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+                return
 
 
 def close_container(container: "Container") -> None:
