@@ -14,6 +14,7 @@ LEASE = timedelta(minutes=2)
 DAYS = timedelta(days=30)
 
 
+@pytest.mark.slow
 async def test_failed_tasks_are_kept_three_times_as_long() -> None:
     clock = SetClock()
     queue = MemoryTaskQueue(MemoryStore(clock))

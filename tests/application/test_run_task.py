@@ -323,6 +323,7 @@ async def test_one_renewal_that_fails_is_made_good_by_the_next(world: World) -> 
     assert (await world.task(task_id)).status is TaskStatus.COMPLETED
 
 
+@pytest.mark.slow
 async def test_the_lease_is_renewed_well_before_it_lapses(world: World) -> None:
     world.pair(ONE)
     await world.enqueue()

@@ -76,6 +76,7 @@ async def shown(count: int = 250, **options: object) -> tuple[Changing, list[str
     return shops, ids
 
 
+@pytest.mark.slow
 async def test_only_what_changed_is_read_and_copied() -> None:
     shops, ids = await shown()
     shops.change(ids[7], 1)

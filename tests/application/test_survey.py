@@ -241,6 +241,7 @@ async def test_what_leaves_the_folder_keeps_its_images_and_is_not_called_equal()
     assert await shops.found(extras=True) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", [UnavailableError("503"), AuthorisationError("401")])
 @pytest.mark.parametrize("page", [1, 2])
 async def test_a_child_that_cannot_be_read_costs_itself_only(
@@ -275,6 +276,7 @@ async def test_a_child_that_cannot_be_read_costs_itself_only(
     assert shops.main.count("list_entities") == 3  # two pages of products, one of bundles
 
 
+@pytest.mark.slow
 async def test_no_child_is_called_equal_where_main_breaks_off() -> None:
     shops = Shops(3)
     for n in range(250):

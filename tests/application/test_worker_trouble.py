@@ -204,6 +204,7 @@ async def test_a_task_that_was_there_at_two_crashes_runs_alone(world: World) -> 
     assert {task.attempts for task in await world.queue.find(TaskStatus.COMPLETED)} == {1}
 
 
+@pytest.mark.slow
 async def test_a_task_that_was_there_at_one_crash_runs_beside_others(world: World) -> None:
     await queue_many(world, 3)
     await crash(world, (await world.queue.find())[0].id, 1)

@@ -1,5 +1,6 @@
 """Ids of many tasks."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,6 +18,7 @@ def test_ids_are_there_once_each_and_no_others(given: list[int | str]) -> None:
     assert [i for i in (0, 1, 10**30, "", "a", None) if (i in ids) != (i in given)] == []
 
 
+@pytest.mark.slow
 def test_three_million_ids_of_one_queue_take_less_than_a_megabyte() -> None:
     ids = TaskIds(range(7, 3_000_007))
     assert len(ids) == 3_000_000

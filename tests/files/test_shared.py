@@ -206,6 +206,7 @@ async def test_a_folder_that_vanishes_is_no_room_and_then_made_again(tmp_path: P
     assert await shared_in(store) == DATA
 
 
+@pytest.mark.slow
 async def test_whoever_has_a_turn_shows_that_it_lives(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

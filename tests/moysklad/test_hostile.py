@@ -157,6 +157,7 @@ async def test_a_byte_a_second_ends_with_the_time_of_the_exchange(server: RawSer
     assert time.monotonic() - started < 5
 
 
+@pytest.mark.slow
 async def test_a_file_at_a_byte_a_second_ends_with_the_time_of_the_download(
     server: RawServer,
 ) -> None:

@@ -211,6 +211,7 @@ async def test_images_that_fail_by_themselves_do_not_stop_the_host(
         await harness.download(LINK, max_bytes=4, is_permanent=True)
 
 
+@pytest.mark.slow
 async def test_few_are_downloaded_at_once_and_who_waits_spends_no_time(
     network: respx.MockRouter, harness: Harness
 ) -> None:

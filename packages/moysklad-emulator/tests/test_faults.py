@@ -180,6 +180,7 @@ def test_a_placeholder_is_a_whole_picture(service: Service) -> None:
     assert placeholder().startswith(PNG)
 
 
+@pytest.mark.slow
 def test_a_slow_answer_comes_byte_by_byte(service: Service) -> None:
     location, content = picture_location(service, 100)
     service.emulator.faults.add(where="storage", bytes_per_second=200)
@@ -236,6 +237,7 @@ def test_a_gzip_bomb_is_small_on_the_wire(service: Service) -> None:
     assert unpacked.eof
 
 
+@pytest.mark.slow
 def test_bodies_may_be_packed_twice(service: Service) -> None:
     service.product()
     whole = service.client.get("entity/product").json()
