@@ -230,3 +230,13 @@ async def test_a_process_that_was_stopped_does_not_finish_its_write(server: RawS
     assert stopped_at < int(server.requests[0].headers["content-length"])
     assert output.strip() == b"lost"
     assert not server.requests[0].complete
+
+
+async def test_small_pieces_of_a_body_are_written_together_and_the_last_alone() -> None:
+    """Each is a write to the connection; without the last the API does nothing."""
+    uploads = [Upload(str(n), f"{n}.png", 12_000) for n in range(10)]
+    body = image_array(uploads, content(bytes(12_000)))
+    chunks = [chunk async for chunk in body.chunks()]
+    assert sum(map(len, chunks)) == body.length
+    assert chunks[-1] == b"]"
+    assert len(chunks) <= 2 + body.length // 65_536

@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from imgsync.adapters.clock import SystemClock
+from imgsync.adapters.moysklad import network
 from imgsync.adapters.moysklad.client import HttpMoySkladFactory
 from imgsync.adapters.moysklad.network import CheckedTransport, ProxiedTransport, only_clean
 from tests.moysklad.harness import ACCOUNT, PRODUCT
@@ -80,3 +81,46 @@ async def test_a_connection_of_one_answer_each_is_kept() -> None:
             for _ in range(3):
                 assert (await client.get(f"{server.url}/a")).content == b"first"
         assert server.connections == 1
+
+
+async def test_a_connection_that_was_closed_meanwhile_is_not_used_again() -> None:
+    async def closing(_: Received) -> AsyncIterator[bytes]:
+        yield response(b"first")
+        raise ConnectionResetError  # the server ends the connection after its answer
+
+    async with raw_server() as server:
+        server.on("/a", closing)
+        server.on("/b", response(b"other"))
+        async with only_clean(httpx.AsyncClient(trust_env=False)) as client:
+            assert (await client.get(f"{server.url}/a")).content == b"first"
+            await asyncio.sleep(0.1)
+            assert (await client.get(f"{server.url}/b")).content == b"other"
+        assert server.connections == 2
+
+
+async def test_only_the_connection_that_is_to_be_used_is_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = 0
+    usual = network._is_unclean
+
+    def counted(connection: object) -> bool:
+        nonlocal asked
+        asked += 1
+        return usual(connection)
+
+    monkeypatch.setattr(network, "_is_unclean", counted)
+    async with raw_server() as server:
+
+        async def slow(_: Received) -> AsyncIterator[bytes]:
+            await asyncio.sleep(0.05)
+            yield response(b"first")
+
+        server.on("/a", slow)
+        async with only_clean(httpx.AsyncClient(trust_env=False)) as client:
+            await asyncio.gather(*(client.get(f"{server.url}/a") for _ in range(5)))
+            assert server.connections == 5
+            for _ in range(4):
+                await client.get(f"{server.url}/a")
+        assert server.connections == 5
+    assert asked == 4
