@@ -4,13 +4,15 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 VENV := .venv
 BIN := $(VENV)/bin
 TEST_PROCESSES ?= 2
+# Options of the demo, such as --serve.
+ARGS ?=
 # Parts of the benchmark and their options; all parts where none is named.
 BENCH ?=
 EMULATOR := packages/moysklad-emulator
 # Where no bytecode is kept, every process compiles the package anew and pytest rewrites every test.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo check test lint bench format clean
+.PHONY: demo check test lint bench soak docs screenshots format clean
 
 $(VENV)/.dev: pyproject.toml $(EMULATOR)/pyproject.toml
 	@test -n "$(PYTHON)" || { echo "imgsync needs Python 3.11 or newer on PATH" >&2; exit 1; }
@@ -25,7 +27,7 @@ $(VENV)/.demo: pyproject.toml $(EMULATOR)/pyproject.toml
 	@touch $@
 
 demo: $(VENV)/.demo
-	@$(BIN)/imgsync demo
+	@$(BIN)/imgsync demo $(ARGS)
 
 # The loop of one who writes code. The databases, the processes and what takes long are for `make test`.
 check: lint
@@ -41,12 +43,24 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Hours of faults in minutes: "--minutes 60", "--seed N" of an earlier one.
+soak: $(VENV)/.dev
+	@$(BIN)/python -m tests.soak $(ARGS)
+
 bench: $(VENV)/.dev
 	@$(BIN)/python -m benchmarks $(BENCH)
+
+# The documents as pages, in docs/_build/html; a warning is an error.
+docs: $(VENV)/.dev
+	$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build/html
+
+# The README's pictures of the dashboard; needs Chromium.
+screenshots: $(VENV)/.dev
+	@$(BIN)/python -m tests.browser.screenshot
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis docs/_build docs/reference

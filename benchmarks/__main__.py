@@ -9,9 +9,12 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-from benchmarks import calls, growth, pace, speed, startup
+from benchmarks import adopt, calls, growth, pace, pictures, reception, scale, speed, startup
 from benchmarks.catalogue import Catalogue
 from benchmarks.tables import Answer
+
+_ASKED_FOR = ("scale",)
+"""Parts that take long, and are run where they are named."""
 
 _FEW_CHILDREN = 2
 """Of the copy without permanent links, which change nothing for a child."""
@@ -22,15 +25,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     known: dict[str, Callable[[argparse.Namespace], Iterable[Answer]]] = {
         "startup": _startup,
         "calls": _calls,
+        "adopt": _adopt,
         "speed": _speed,
         "growth": _growth,
         "pace": _pace,
+        "pictures": _pictures,
+        "reception": _reception,
+        "scale": _scale,
     }
     if unknown := set(options.parts) - {*known, "queues"}:
         sys.exit(f"no part is named {', '.join(sorted(unknown))}; there are {', '.join(known)}")
     machine = f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.system()}"
     print(f"{machine}. A ratio is what was measured, divided by its limit or goal.\n", flush=True)
-    for name in options.parts or known:
+    for name in options.parts or [one for one in known if one not in _ASKED_FOR]:
         began = time.monotonic()
         if name == "queues":
             subprocess.run([sys.executable, "-m", "benchmarks.queues"], check=True)
@@ -38,6 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for answer in known[name](options):
             answer.show(markdown=options.markdown)
         print(f"{name}: {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+
+
+def _scale(options: argparse.Namespace) -> Iterable[Answer]:
+    yield scale.answer(full=options.full)
 
 
 def _startup(options: argparse.Namespace) -> Iterable[Answer]:
@@ -59,6 +70,11 @@ def _calls(options: argparse.Namespace) -> Iterable[Answer]:
     yield calls.answer(linked, unlinked, surveyed)
 
 
+def _adopt(options: argparse.Namespace) -> Iterable[Answer]:
+    entities = options.entities or (1000 if options.full else 500)
+    yield adopt.answer(Catalogue(entities, options.images or 2, options.image_bytes, copied=True))
+
+
 def _speed(options: argparse.Namespace) -> Iterable[Answer]:
     catalogue = Catalogue(60, 3, options.image_bytes)
     large = replace(catalogue, entities=200)
@@ -77,18 +93,27 @@ def _pace(options: argparse.Namespace) -> Iterable[Answer]:
         yield pace.answer()
 
 
+def _pictures(options: argparse.Namespace) -> Iterable[Answer]:
+    yield pictures.answer()
+
+
+def _reception(_: argparse.Namespace) -> Iterable[Answer]:
+    yield reception.answer()
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
-        description="Parts: startup, calls, speed, growth, pace; those by default, a dozen minutes "
-        "on two quiet cores. 'queues' sets the task queues beside one another.",
+        description="Parts: startup, calls, adopt, speed, growth, pace, pictures, reception; "
+        "those by default, some thirteen minutes on two quiet cores. 'queues' sets the task "
+        "queues beside one another.",
     )
     parser.add_argument("parts", nargs="*", metavar="PART")
     parser.add_argument("--runs", type=int, default=3, help="of each copy in the part speed")
     parser.add_argument("--full", action="store_true", help="large catalogues; an hour")
     parser.add_argument("--markdown", action="store_true", help="print tables in Markdown")
-    parser.add_argument("--image-bytes", type=int, default=12_000, help="in calls and speed")
-    of_calls = parser.add_argument_group("the part calls")
+    parser.add_argument("--image-bytes", type=int, default=12_000, help="in calls, adopt and speed")
+    of_calls = parser.add_argument_group("the parts calls and adopt")
     of_calls.add_argument("--entities", type=int, help="by default 500, in full 1000")
     of_calls.add_argument("--images", type=int, help="of each entity; by default 2, in full 3")
     of_calls.add_argument("--children", type=int, default=20)

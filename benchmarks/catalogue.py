@@ -121,6 +121,10 @@ class Shop:
             upload = {"filename": name, "content": content}
             self._ask("POST", f"{row['meta']['href']}/images", MAIN, json=[*body, upload])
 
+    def main_ids(self) -> list[str]:
+        """Ids of main's products."""
+        return [row["id"] for row in self._rows(MAIN)]
+
     def payloads(self) -> list[dict[str, Any]]:
         """A payload for main's first product, for each child."""
         source = self._rows(MAIN)[0]

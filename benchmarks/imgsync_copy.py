@@ -8,7 +8,7 @@ from pathlib import Path
 from benchmarks.catalogue import MAIN, account_id, child_name
 from benchmarks.report import serve
 from imgsync.application.work import Tally
-from imgsync.domain.model import Account, Link, LinkSettings, TokenKind
+from imgsync.domain.model import Account, Adopt, Link, LinkSettings, TokenKind
 from imgsync.domain.tasks import TaskStatus
 from imgsync.entrypoints.cli.runtime import run_async
 from imgsync.entrypoints.config import FixedConfig
@@ -39,9 +39,10 @@ class ImgsyncCopy:
             }
         )
 
-    async def enqueue(self, _: str) -> int:
-        """Tasks that wait then."""
-        await self._container.enqueue()(self._links)
+    async def enqueue(self, mode: str) -> int:
+        """Tasks that wait then. `mode`: how images that are there are adopted; none by
+        default, as children begin with other pictures of main's names and sizes."""
+        await self._container.enqueue()(self._links, adopt=Adopt(mode) if mode else Adopt.NONE)
         return await self._waiting()
 
     async def payloads(self, array: str) -> int:

@@ -17,8 +17,8 @@ BULK = "benchmarks.scripts bulk"
 entity by entity; and one of permanent links and requests for many entities."""
 
 ENQUEUE, WORK = "enqueue", "work"
-"""Steps: lists both accounts and finds what is to be done (count: entities that differ); does it
-(count: images uploaded)."""
+"""Steps: lists both accounts and finds what is to be done (count: entities that differ; imgsync may
+be told how it adopts the images that are there); does it (count: images uploaded)."""
 SURVEY, PAYLOADS = "survey", "payloads"
 """Steps of imgsync alone: lists only (count: entities); queues an array of payloads (count: tasks
 that wait then)."""

@@ -1,4 +1,5 @@
-"""`python -m benchmarks.queues [URL]`: the task queues beside one another.
+"""`python -m benchmarks.queues [URL]`: the task queues beside one another, and how long a page of
+tasks takes to list (`--listing`: that alone).
 
 The PostgreSQL server of the URL is used, or one that is started for it; each queue has a database
 of its own there. Every round takes each queue once, so that all of them meet the same machine.
@@ -22,11 +23,12 @@ from procrastinate import App, PsycopgConnector
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
-from sqlalchemy import make_url
+from sqlalchemy import make_url, text
 
 from imgsync.adapters.procrastinate.queue import ProcrastinateTaskQueue
 from imgsync.adapters.sql.database import Database
 from imgsync.adapters.sql.queue import SqlTaskQueue
+from imgsync.adapters.sql.tasklist import SqlTaskList
 from imgsync.application.work import RunTask, TaskReport, Worker
 from imgsync.domain.ports.moysklad import WritePermit
 from imgsync.domain.ports.queue import NewTask, TaskQueue
@@ -45,6 +47,15 @@ ROUNDS = 3
 CHILDREN = 30
 PENDING = 100_000
 FILL = 500
+LISTED = 1_000_000
+_ROWS = """
+    WITH RECURSIVE n (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM n WHERE n < :rows - 1)
+    INSERT INTO sync_queue (payload, account_id, dedupe_key, status)
+    SELECT CAST('{}' AS JSON), 'child' || (n % :children), 'key' || n,
+        CASE WHEN n < 100 THEN 'failed' WHEN n < :rows / 2 THEN 'completed' ELSE 'pending' END
+    FROM n
+"""
+_ONLY_LISTING = "--listing" in sys.argv[1:]
 _LEASE = timedelta(minutes=2)
 _SQL = "sync_queue on PostgreSQL"
 _ENGINE_S = "procrastinate's own worker"
@@ -61,8 +72,10 @@ Measured = dict[str, list[float]]
 
 def main() -> None:
     with _server() as server:
-        for measured in (measure, measure_no_ops):
-            Console(markup=False).print(_table(asyncio.run(measured(server))))
+        if not _ONLY_LISTING:
+            for measured in (measure, measure_no_ops):
+                Console(markup=False).print(_table(asyncio.run(measured(server))))
+        Console(markup=False).print(_listing_table(asyncio.run(measure_listing(server))))
 
 
 async def measure(server: str) -> dict[str, Measured]:
@@ -89,6 +102,45 @@ async def measure_no_ops(server: str) -> dict[str, Measured]:
                 for what, rate in rates.items():
                     found.setdefault(name, {}).setdefault(what, []).append(rate)
     return {_ENGINE_S: found[_ENGINE_S], **found}
+
+
+async def measure_listing(server: str) -> dict[str, Measured]:
+    """Milliseconds for a page of tasks of a table of LISTED, by filter, on each database, before
+    and after statistics are gathered. All completed ones are older than all that wait."""
+    found: dict[str, Measured] = {}
+    with _database(server) as url, tempfile.TemporaryDirectory() as folder:
+        for where in (url, f"sqlite:///{Path(folder) / 'queue.db'}"):
+            database = Database.open(where)
+            with database.engine.begin() as connection:
+                statement = _ROWS if database.dialect != "sqlite" else _ROWS.replace("JSON", "TEXT")
+                connection.execute(text(statement), {"rows": LISTED, "children": CHILDREN})
+            found[f"{database.dialect}, as filled"] = await _pages(SqlTaskList(database))
+            with database.engine.connect() as connection:
+                lone = connection.execution_options(isolation_level="AUTOCOMMIT")
+                lone.exec_driver_sql("ANALYZE")
+            found[f"{database.dialect}, analysed"] = await _pages(SqlTaskList(database))
+            database.close()
+    return found
+
+
+async def _pages(tasks: SqlTaskList) -> dict[str, list[float]]:
+    asked: dict[str, dict[str, Any]] = {
+        "all": {},
+        "child": {"child": "child7"},
+        "failed": {"status": TaskStatus.FAILED},
+        "completed": {"status": TaskStatus.COMPLETED},
+        "completed, later page": {"status": TaskStatus.COMPLETED, "before": LISTED // 4},
+        "child, completed": {"status": TaskStatus.COMPLETED, "child": "child7"},
+        "child, waiting": {"status": TaskStatus.PENDING, "child": "child7"},
+    }
+    found: dict[str, list[float]] = {}
+    for name, by in asked.items():
+        for _ in range(10):
+            began = time.perf_counter()
+            if not (await tasks.find(**by)).tasks:
+                raise RuntimeError(f"no task is listed for {name}")
+            found.setdefault(name, []).append((time.perf_counter() - began) * 1000)
+    return found
 
 
 def _at_once(concurrency: int) -> str:
@@ -240,8 +292,8 @@ _QUEUES = {
 
 @contextmanager
 def _server() -> Iterator[str]:
-    if len(sys.argv) > 1:
-        yield sys.argv[1]
+    if urls := [one for one in sys.argv[1:] if not one.startswith("--")]:
+        yield urls[0]
         return
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a missing XDG_RUNTIME_DIR
@@ -273,6 +325,20 @@ def _table(found: dict[str, Measured]) -> Table:
         for what, rates in measured.items():
             rate, base = statistics.median(rates), statistics.median(first[what])
             cells.append(f"  {min(rates):,.0f}/{rate:,.0f}/{max(rates):,.0f} ({rate / base:.2f})")
+        table.add_row(name, *cells)
+    return table
+
+
+def _listing_table(found: dict[str, Measured]) -> Table:
+    """Least and median of each page, in milliseconds."""
+    names = list(next(iter(found.values())))
+    table = Table(f"ms of {LISTED:,} tasks", *found, box=SIMPLE, padding=0)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for name in names:
+        cells = (
+            f"  {min(one[name]):.1f}/{statistics.median(one[name]):.1f}" for one in found.values()
+        )
         table.add_row(name, *cells)
     return table
 

@@ -20,10 +20,14 @@ for _name in list(os.environ):
     if _own or _name.lower().endswith("_proxy"):
         del os.environ[_name]  # the tests, and what they start, touch nothing of the user's
 
+_CONFIG_HOME = tempfile.TemporaryDirectory(prefix="imgsync-config-")
+os.environ["XDG_CONFIG_HOME"] = _CONFIG_HOME.name  # with a key of all tests
+
 _DATABASES = {"database_url", "postgresql_url", "sqlite_url"}
 _PROCESSES = {"installed_sample", "run_imgsync", "start_host"}
 _FOLDERS = {
     "benchmarks": ("process", "database"),
+    "browser": ("process", "database", "slow"),
     "e2e": ("process", "database"),
     "sql": ("database",),
 }
@@ -102,8 +106,19 @@ def postgresql_server() -> Iterator[str]:
     # pytest would shut out of it.
     with tempfile.TemporaryDirectory(prefix="imgsync-postgresql-") as data:
         server = get_server(data, cleanup_mode="stop")
+        _need_no_disk(server.get_uri())
         yield server.get_uri()
         server.cleanup()
+
+
+def _need_no_disk(url: str) -> None:
+    """Nobody kills this server, and nothing of it is kept: to wait for the disk tests nothing."""
+    engine = create_engine_for(url).execution_options(isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        for name in ("fsync", "full_page_writes"):
+            connection.execute(text(f"ALTER SYSTEM SET {name} = off"))
+        connection.execute(text("SELECT pg_reload_conf()"))
+    engine.dispose()
 
 
 @pytest.fixture

@@ -1,13 +1,19 @@
 """Judges by the pictures: what the queue says of an entity is held against the child's bytes.
 
 It reads the tables by plain SQL and the pictures from the emulator: no code of imgsync has a say.
+What is a copy of a picture, `tests/likeness.py` tells.
 """
 
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Connection, create_engine, text
+from sqlalchemy import create_engine, text
 
-from moysklad_emulator import EmulatedEntity, Emulator
+from moysklad_emulator import Dialect, EmulatedEntity, Emulator
+from moysklad_emulator.encoded import recoded
+from tests.likeness import Taken, unlike
 
 _GOOD = ("completed", "unchanged")
 _LAST_TASKS = text(
@@ -15,7 +21,7 @@ _LAST_TASKS = text(
     " WHERE dedupe_key IS NOT NULL AND id = "
     "(SELECT max(id) FROM sync_queue WHERE dedupe_key = last.dedupe_key)"
 )
-_SETTINGS = text("SELECT account_id, sync_images FROM sync_settings")
+_SETTINGS = text("SELECT account_id, sync_images, pictures FROM sync_settings")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +38,7 @@ def judge(emulator: Emulator, pairs: list[Pair], database_url: str) -> None:
     engine = create_engine(database_url.replace("postgresql://", "postgresql+psycopg://"))
     try:
         with engine.connect() as connection:
-            first_only = _first_only(connection)
+            settings = {row.account_id: row for row in connection.execute(_SETTINGS)}
             rows = connection.execute(_LAST_TASKS).all()
     finally:
         engine.dispose()
@@ -41,14 +47,46 @@ def judge(emulator: Emulator, pairs: list[Pair], database_url: str) -> None:
         pair = by_child.get(entity_id)
         if pair is None or status != "completed" or result not in _GOOD:
             continue
+        row = settings.get(account_id)
+        taken = taken_by(emulator.dialect, row.pictures if row else None)
         wanted = [image.content for image in emulator.images_of(pair.main)]
-        limit = 1 if account_id in first_only else len(wanted)
+        if row and row.sync_images:
+            wanted = first_of(wanted, taken)
         there = [image.content for image in emulator.images_of(pair.child)]
-        assert there == wanted[:limit], (
+        problem = problem_of(there, wanted, taken, recodes=emulator.dialect.recodes)
+        assert problem is None, (
             f"the queue says '{result}' of '{pair.child.name}', but its pictures differ: "
-            f"{[len(c) for c in there]} bytes in place of {[len(c) for c in wanted[:limit]]}"
+            f"{problem}; "
+            f"{[len(c) for c in there]} bytes in place of {[len(c) for c in wanted]}"
         )
 
 
-def _first_only(connection: Connection) -> set[str]:
-    return {account for account, first in connection.execute(_SETTINGS) if first}
+def taken_by(dialect: Dialect, pictures: str | Mapping[str, Any] | None) -> Taken:
+    """What an account of a dialect takes; `pictures`: the settings of its link, as stored."""
+    given = json.loads(pictures) if isinstance(pictures, str) else pictures or {}
+    return Taken(
+        dialect.image_megabytes * 1024**2,
+        changes=bool(given.get("max_side") or given.get("quality")),
+        converts=given.get("convert", True),
+        fits=given.get("fit", True),
+    )
+
+
+def first_of(wanted: Sequence[bytes], taken: Taken) -> list[bytes]:
+    """The first that can be copied; the first of all where none can."""
+    return [c for c in wanted if taken.can_be_copied(c)][:1] or list(wanted[:1])
+
+
+def problem_of(
+    there: Sequence[bytes], wanted: Sequence[bytes], taken: Taken, *, recodes: bool = False
+) -> str | None:
+    """What makes a child's list no copy of main's; None where it is one. `recodes`: of a storage
+    that encodes anew, a file need not come back as it was sent."""
+    if len(there) != len(wanted):
+        return f"there are {len(there)} pictures in place of {len(wanted)}"
+    for number, (child, main) in enumerate(zip(there, wanted, strict=True), 1):
+        if recodes and child == recoded(main):
+            continue
+        if problem := unlike(main, child, taken):
+            return f"picture {number}: {problem}"
+    return None

@@ -87,4 +87,5 @@ class Shop:
             "IMGSYNC_API_URL": self.server.api_url,
             "IMGSYNC_DATABASE_URL": database_url,
             "IMGSYNC_TEMP_DIR": temp_dir,
+            "IMGSYNC_MINIATURES_DIR": f"{temp_dir}-miniatures",
         }

@@ -1,6 +1,7 @@
 """What the documents say of one another."""
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -8,9 +9,13 @@ import pytest
 ROOT = Path(__file__).parents[1]
 ADRS = sorted((ROOT / "docs" / "adr").glob("[0-9]*.md"))
 DOCUMENTS = [
-    ROOT / "README.md",
+    *sorted(ROOT.glob("*.md")),
     ROOT / "packages" / "moysklad-emulator" / "README.md",
-    *sorted((ROOT / "docs").rglob("*.md")),
+    *(
+        path
+        for path in sorted((ROOT / "docs").rglob("*.md"))
+        if not {"_build", "reference"} & set(path.relative_to(ROOT / "docs").parts)
+    ),
 ]
 
 
@@ -55,3 +60,22 @@ def test_the_files_of_the_path_of_a_task_are_there() -> None:
     named = re.findall(rf"`((?:{rooms})/[\w/]+(?:\.py)?)`", development)
     assert len(named) > 10
     assert [name for name in named if not (ROOT / "src" / "imgsync" / name).exists()] == []
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("end", ["", "\n"])
+def test_the_loop_over_a_table_of_franchises_reads_its_last_line(end: str, tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "thirty-children.md").read_text(encoding="utf-8")
+    found = re.search(r"^while .*?^done < franchises\.tsv$", text, re.MULTILINE | re.DOTALL)
+    assert found
+    (tmp_path / "franchises.tsv").write_text(f"Omsk\tone\nNew Perm\ttwo{end}")
+    instead = 'imgsync() { echo "$IMGSYNC_TOKEN|$*"; }'
+    said = subprocess.run(
+        ["bash", "-c", f"{instead}\n{found[0]}"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert said.stdout == "one|account add --name Omsk\ntwo|account add --name New Perm\n"

@@ -16,6 +16,7 @@ from imgsync import (
     Imgsync,
     SyncIsOffError,
     TokenKind,
+    UndoError,
     UnknownAccountError,
     WrongAccountError,
 )
@@ -31,10 +32,12 @@ NAMES = [
     "AccountRole",
     "ApiError",
     "AuthorisationError",
+    "BackupError",
     "ClearLimitError",
     "ConfigError",
     "EnqueueOutcome",
     "EntityType",
+    "FailedImage",
     "Imgsync",
     "ImgsyncError",
     "MatchField",
@@ -43,6 +46,7 @@ NAMES = [
     "ParkingError",
     "PayloadError",
     "PermissionDeniedError",
+    "PictureSettings",
     "PluginError",
     "StorageFullError",
     "StoreError",
@@ -55,6 +59,7 @@ NAMES = [
     "TaskReport",
     "TokenKind",
     "UnavailableError",
+    "UndoError",
     "UnknownAccountError",
     "UnknownEntityTypeError",
     "WrongAccountError",
@@ -160,6 +165,28 @@ async def test_a_link_may_take_the_first_image_only(shop: Shop, settings: dict[s
         with pytest.raises(SyncIsOffError):
             await sync.enqueue(main, child)
         await sync.link(main, child, images="first")  # for the judge
+
+
+async def test_a_run_and_an_entity_are_undone(
+    shop: Shop, settings: dict[str, Any], tmp_path: Path
+) -> None:
+    shop.unjudged = "what is put back is not main's"
+    own = pictures(5)[3:]
+    child_entity = shop.pair("Lamp", pictures(3), old=own)
+    async with Imgsync(**settings, backup_dir=tmp_path / "backup") as sync:
+        main, child = await sync.add_account(MAIN_TOKEN), await sync.add_account(CHILD_TOKEN)
+        await sync.link(main, child)
+        report = await sync.sync(main, child)
+        assert shop.images(child_entity) == pictures(3)
+        tally = await sync.undo(run=report.run)
+        assert (tally.uploaded, tally.errors, shop.images(child_entity)) == (2, [], own)
+        await sync.undo(child=child, entity="Lamp")  # the last change is the undo
+        assert shop.images(child_entity) == pictures(3)
+        with pytest.raises(UndoError, match="known"):
+            await sync.undo(run="nonsense")
+        for wrong in ({}, {"child": child}, {"run": report.run, "child": child}):
+            with pytest.raises(ValueError, match="name a run, or"):
+                await sync.undo(**wrong)
 
 
 async def test_what_goes_wrong_is_one_line(shop: Shop, settings: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from imgsync.application.enqueue import EnqueueOutcome
     from imgsync.application.survey import Surveyed
     from imgsync.application.work import Tally, TaskEnd, TaskReport
+    from imgsync.domain.changes import BackupError, UndoError
     from imgsync.domain.errors import (
         AccountParkedError,
         ApiError,
@@ -32,7 +33,9 @@ if TYPE_CHECKING:
         UnknownEntityTypeError,
         WrongAccountError,
     )
+    from imgsync.domain.failures import FailedImage
     from imgsync.domain.model import Account, AccountRole, MatchField, TokenKind
+    from imgsync.domain.pictures import PictureSettings
     from imgsync.entrypoints.api import Imgsync, SyncReport
     from imgsync.entrypoints.config import ConfigError
     from imgsync.plugins import EntityType, SyncRequest, hookimpl
@@ -43,6 +46,7 @@ _HOMES = {
     "imgsync.application.enqueue": ("EnqueueOutcome",),
     "imgsync.application.survey": ("Surveyed",),
     "imgsync.application.work": ("Tally", "TaskEnd", "TaskReport"),
+    "imgsync.domain.changes": ("BackupError", "UndoError"),
     "imgsync.domain.errors": (
         "AccountParkedError",
         "ApiError",
@@ -63,7 +67,9 @@ _HOMES = {
         "UnknownEntityTypeError",
         "WrongAccountError",
     ),
+    "imgsync.domain.failures": ("FailedImage",),
     "imgsync.domain.model": ("Account", "AccountRole", "MatchField", "TokenKind"),
+    "imgsync.domain.pictures": ("PictureSettings",),
     "imgsync.entrypoints.api": ("Imgsync", "SyncReport"),
     "imgsync.entrypoints.config": ("ConfigError",),
     "imgsync.plugins": ("EntityType", "SyncRequest", "hookimpl"),
@@ -76,10 +82,12 @@ __all__ = [
     "AccountRole",
     "ApiError",
     "AuthorisationError",
+    "BackupError",
     "ClearLimitError",
     "ConfigError",
     "EnqueueOutcome",
     "EntityType",
+    "FailedImage",
     "Imgsync",
     "ImgsyncError",
     "MatchField",
@@ -88,6 +96,7 @@ __all__ = [
     "ParkingError",
     "PayloadError",
     "PermissionDeniedError",
+    "PictureSettings",
     "PluginError",
     "StorageFullError",
     "StoreError",
@@ -100,6 +109,7 @@ __all__ = [
     "TaskReport",
     "TokenKind",
     "UnavailableError",
+    "UndoError",
     "UnknownAccountError",
     "UnknownEntityTypeError",
     "WrongAccountError",

@@ -20,7 +20,7 @@ from imgsync.domain.errors import (
     StoreError,
     UnavailableError,
 )
-from imgsync.domain.model import Abilities, RemoteImage
+from imgsync.domain.model import Abilities, Adopt, RemoteImage
 from imgsync.domain.ports.moysklad import ImageSet, WritePermit
 from imgsync.domain.ports.queue import NewTask
 from imgsync.domain.ports.storage import TempFile
@@ -52,8 +52,8 @@ class Chain:
                 (main, self.world.child.add(kind, f"P{n}", own, external_code=f"x{n}"))
             )
 
-    async def enqueue(self) -> None:
-        async for planned in self.world.plan("main", "child"):
+    async def enqueue(self, adopt: Adopt = Adopt.SIZE) -> None:
+        async for planned in self.world.plan("main", "child", adopt=adopt):
             if planned.request is not None:
                 await self.world.queue.enqueue(
                     [NewTask(stored_payload(planned.request), planned.request.dedupe_key, "child")]
@@ -65,9 +65,9 @@ class Chain:
             await self.world.worker(concurrency).run(drain=True, report=reports.append)
         return reports
 
-    async def sync(self) -> list[TaskReport]:
+    async def sync(self, adopt: Adopt = Adopt.SIZE) -> list[TaskReport]:
         """What the drain reports; the calls of the child count from here."""
-        await self.enqueue()
+        await self.enqueue(adopt)
         self.world.child.calls.clear()
         return await self.drain()
 
@@ -200,7 +200,7 @@ async def test_an_ignored_list_that_looks_like_the_one_that_was_sent_is_not_take
         main = world.main.add("product", f"P{n}", [("a.png", png(n))], external_code=f"x{n}")
         old = [("a.png", png(900 + n))]
         chain.pairs.append((main, world.child.add("product", f"P{n}", old, external_code=f"x{n}")))
-    assert all_completed(await chain.sync())
+    assert all_completed(await chain.sync(Adopt.NONE))
     chain.judge()
     assert (await chain.abilities()).bulk is not True
 
@@ -226,7 +226,7 @@ async def test_an_account_that_takes_lists_no_more_keeps_no_old_image_that_looks
         main = world.main.add("product", f"P{n}", [("a.png", png(n))], external_code=f"x{n}")
         old = [("a.png", png(900 + n))]
         chain.pairs.append((main, world.child.add("product", f"P{n}", old, external_code=f"x{n}")))
-    assert all_completed(await chain.sync())
+    assert all_completed(await chain.sync(Adopt.NONE))
     chain.judge()
 
 
@@ -592,6 +592,7 @@ async def test_the_images_under_way_have_no_more_than_some_bytes(
 
 async def test_a_lost_lease_costs_its_own_task_alone(chain: Chain) -> None:
     world = chain.world
+    world.bulk.patience_seconds = 30  # on a busy machine, too, all are in one request
     await chain.show(bulk=True)
     chain.add(6)
     await chain.enqueue()

@@ -2,11 +2,12 @@
 
 import asyncio
 import logging
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
+from imgsync.application.parking import PAUSED, Pause, RecentAccounts, park
 from imgsync.application.payloads import batch_payload
 from imgsync.application.work import Tally, TaskEnd, TaskReport
 from imgsync.domain.errors import (
@@ -16,9 +17,19 @@ from imgsync.domain.errors import (
     NotFoundError,
     StorageFullError,
 )
-from imgsync.domain.model import Account, Parking, TokenKind
+from imgsync.domain.model import (
+    NO_END,
+    NO_TOKEN,
+    TOKEN_ENDED,
+    Account,
+    AccountName,
+    Parking,
+    TokenKind,
+)
 from imgsync.domain.ports.queue import NewTask
+from imgsync.domain.ports.runner import NoListeners
 from imgsync.domain.tasks import TaskStatus
+from imgsync.testing import MemoryStore, MemoryStoreClock
 from tests.application.world import World, png
 
 pytestmark = pytest.mark.anyio
@@ -100,6 +111,21 @@ async def test_a_token_refused_that_was_replaced_meanwhile_parks_nothing(world: 
     assert [r.end for r in await drain(world)] == [TaskEnd.GIVEN_BACK, TaskEnd.COMPLETED]
     assert await world.accounts.parking("child") is None
     assert (await world.queue.find())[0].attempts == 1
+
+
+async def test_what_was_under_way_does_not_end_a_pause_by_being_refused(world: World) -> None:
+    """Its parking would be over in an hour, and the tasks go on by themselves."""
+    accounts, clock = world.accounts, MemoryStoreClock(MemoryStore())
+    child = await accounts.get("child")
+    assert await Pause(accounts)("child")
+    assert not await Pause(accounts)("child")
+    refused = AuthorisationError("401", account_id="child")
+    parking = await park(accounts, clock, "child", refused, child)
+    assert parking is not None
+    assert (parking.reason, parking.until) == (PAUSED, NO_END)
+    known = await accounts.parking("child")
+    assert known is not None
+    assert known.reason == PAUSED
 
 
 async def test_after_the_parking_one_task_tries_for_all(world: World) -> None:
@@ -227,3 +253,61 @@ async def test_who_waits_for_an_account_calls_it_by_its_name(
     await drain(world)
     assert (await world.queue.find())[0].error == "waits for account 'Corner shop': 401"
     assert "account 'Corner shop': 401; its tasks wait until" in caplog.text
+
+
+class Hearing(NoListeners):
+    def __init__(self) -> None:
+        self.heard: list[tuple[str, str]] = []
+
+    async def account_parked(self, account: AccountName, reason: str, until: datetime) -> None:
+        assert until.tzinfo is not None
+        self.heard.append((account.id, reason))
+
+
+async def test_listeners_hear_once_of_an_account_that_a_person_must_see_to(world: World) -> None:
+    listening = Hearing()
+    world.accounts = RecentAccounts(world.accounts, listeners=listening)
+    await queue_many(world, 12)
+    refuse(world, "child", AuthorisationError("401", "child"))
+    await drain(world, concurrency=4)
+    assert listening.heard == [("child", "401")]
+    world.clock.moment += HOUR
+    await drain(world, concurrency=4)
+    assert listening.heard == [("child", "401")] * 2
+    world.clock.moment += HOUR
+    refuse(world, "child", AccountParkedError("too many failing requests", "child"))
+    await drain(world)
+    assert len(listening.heard) == 2
+
+
+@pytest.mark.parametrize("side", ["main", "child"])
+async def test_an_account_without_a_token_is_asked_nothing_until_it_has_one(
+    world: World, side: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    await queue_many(world, 3)
+    stored = world.store.accounts[side]
+    ended = Account(side, side, stored.token_kind, NO_TOKEN)
+    await world.accounts.add(ended)
+    for parking in (Parking(TOKEN_ENDED, NO_END), Parking("the solution was removed", NO_END)):
+        assert {report.end for report in await drain(world)} == {TaskEnd.PARKED}
+        assert await world.queue.parked() == 3
+        assert await world.accounts.parking(side) == parking
+        assert parking.reason in ((await world.queue.find())[0].error or "")
+        await world.accounts.park(side, Parking("the solution was removed", NO_END))
+        await world.queue.unpark(side)
+    assert world.main.calls + world.child.calls == []
+    assert "wait until it is stored anew" in caplog.text
+    assert "9999" not in caplog.text
+    await world.accounts.add(Account(side, side, stored.token_kind, "new-token"))
+    await world.queue.unpark(side)
+    assert {report.end for report in await drain(world)} == {TaskEnd.COMPLETED}
+
+
+async def test_that_an_account_was_not_parked_is_forgotten_with_its_token(world: World) -> None:
+    recent = RecentAccounts(world.accounts)
+    assert await recent.parking("child") is None
+    stored = world.store.accounts["child"]
+    await world.accounts.add(Account("child", "child", stored.token_kind, NO_TOKEN))
+    await world.accounts.park("child", Parking("removed", NO_END))
+    assert not (await recent.get("child")).has_token
+    assert await recent.parking("child") == Parking("removed", NO_END)

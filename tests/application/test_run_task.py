@@ -2,15 +2,17 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from imgsync.application.payloads import batch_payload
-from imgsync.application.work import TaskEnd, TaskReport
+from imgsync.application.work import TaskEnd, TaskReport, Worker
 from imgsync.domain.errors import AuthorisationError, UnavailableError
 from imgsync.domain.model import LinkSettings
+from imgsync.domain.ports.runs import NoMeter
 from imgsync.domain.ports.storage import TempFile
 from imgsync.domain.tasks import Task, TaskStatus
 from tests.application.world import LEASE, World, png
@@ -464,3 +466,23 @@ async def test_an_abort_before_a_task_has_begun_gives_it_back_too(world: World) 
         await worker.run()
     task = await world.task(task_id)
     assert (task.status, task.attempts) == (TaskStatus.PENDING, 0)
+
+
+async def test_how_long_an_attempt_takes_is_measured_by_how_it_ends(world: World) -> None:
+    measured: list[tuple[str, str, float]] = []
+
+    class Meter(NoMeter):
+        def task(self, kind: str, end: str, seconds: float) -> None:
+            measured.append((kind, end, seconds))
+
+    world.pair(ONE)
+    await world.enqueue()
+    await world.put({"images": 7})
+    moments = iter(range(100))
+    run_task = replace(world.run_task(), meter=Meter(), elapsed=lambda: float(next(moments)))
+    await Worker(world.queue, run_task, LEASE, 1, 0.01).run(drain=True)
+    assert sorted((kind, end) for kind, end, _ in measured) == [
+        ("image_sync", "completed"),
+        ("image_sync", "failed"),
+    ]
+    assert all(seconds >= 1 for _, _, seconds in measured)

@@ -194,17 +194,6 @@ async def test_what_is_no_picture_is_downloaded_once_and_refused_each_time() -> 
     assert main.downloads == 1
 
 
-async def test_transformed_files_are_one_task_s_own() -> None:
-    """The transformation is given the request: what it makes for one child is not another's."""
-    main = Main(png(1, 500))
-    made = [png(number, 500) for number in (7, 8)]
-    for transformed in made:
-        got = await main.fetch(transform=lambda _content, _name, file=transformed: file)
-        assert got == [transformed]
-    assert await main.fetch() == [png(1, 500)]
-    assert main.downloads == 1
-
-
 async def test_damage_is_downloaded_anew() -> None:
     main = Main(png(1))
     await main.fetch()

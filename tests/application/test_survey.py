@@ -138,7 +138,8 @@ async def test_of_several_with_one_code_the_same_wins_in_every_order(archived: b
     shops = Shops(1)
     shops.product("one", images=[("one.png", png(1))])
     for name in ("two", "three"):
-        shops.main.add("product", name, [(f"{name}.png", png(2))], external_code="one")
+        image = (f"{name}.png", png(len(name)))
+        shops.main.add("product", name, [image], external_code="one")
     of_main = shops.main.entities["product"]
     mine = min(of_main)
     others = [shops.main.add("product", name, external_code="one") for name in ("none", "other")]

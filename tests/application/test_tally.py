@@ -1,5 +1,6 @@
 """Totals of tasks, and the words that say what each message is about."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -51,3 +52,27 @@ def test_messages_name_the_task_and_its_entity() -> None:
     assert tally.warnings == ["Task 7 (product 'Lamp'): a.gif: no picture"]
     assert tally.errors == ["Task 7 (product 'Lamp'): the storage is full"]
     assert (tally.uploaded, tally.kept, tally.downloaded_bytes) == (2, 1, 300)
+
+
+def test_notes_are_told_and_are_no_warnings() -> None:
+    tally = Tally()
+    result = SyncResult(SyncOutcome.COMPLETED, notes=("a.gif: converted from GIF to JPEG",))
+    tally.add(TaskReport(task(LAMP), TaskEnd.COMPLETED, result))
+    told = tally.as_dict()
+    assert told["notes"] == ["Task 7 (product 'Lamp'): a.gif: converted from GIF to JPEG"]
+    assert (told["warnings"], told["outcomes"]) == ([], {"completed": 1})
+
+
+def test_of_several_children_each_message_names_its_own() -> None:
+    tally = Tally(names={"c1": "Omsk"})
+    lamp = replace(task(LAMP), account_id="c1")
+    result = SyncResult(SyncOutcome.COMPLETED_WITH_WARNINGS, ("b: x",), notes=("a: y",))
+    tally.add(TaskReport(lamp, TaskEnd.COMPLETED, result))
+    tally.add(TaskReport(lamp, TaskEnd.FAILED, error="z"))
+    tally.add(TaskReport(replace(lamp, account_id="c2"), TaskEnd.FAILED, error="z"))
+    assert tally.notes == ["Task 7 (product 'Lamp' of 'Omsk'): a: y"]
+    assert tally.warnings == ["Task 7 (product 'Lamp' of 'Omsk'): b: x"]
+    assert tally.errors == [
+        "Task 7 (product 'Lamp' of 'Omsk'): z",
+        "Task 7 (product 'Lamp'): z",
+    ]

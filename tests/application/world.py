@@ -25,6 +25,7 @@ from imgsync.domain.model import (
 )
 from imgsync.domain.packing import RequestRoom
 from imgsync.domain.ports.queue import NewTask
+from imgsync.domain.ports.repositories import AccountRepository
 from imgsync.domain.ports.storage import TempFile
 from imgsync.domain.replace import STRATEGIES
 from imgsync.domain.tasks import TASK_ENTITY_TYPE, SyncResult, Task, TaskId
@@ -70,7 +71,7 @@ class World:
             self.store.accounts[name] = Account(name, name, TokenKind.SOLUTION, "token")
         self.store.settings["child"] = LinkSettings(sync_images_all=True)
         self.queue = MemoryTaskQueue(self.store)
-        self.accounts = MemoryAccounts(self.store)
+        self.accounts: AccountRepository = MemoryAccounts(self.store)
         self.settings = MemorySettings(self.store)
         self.records = MemoryRecords(self.store)
         self.abilities = MemoryAbilities(self.store)

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from imgsync.application.log_lines import COPY_LOG
 from imgsync.entrypoints.cli.main import main
 from moysklad_emulator import Emulator, EmulatorLimits, EmulatorServer
 from tests.shop import CHILD_TOKEN, MAIN_TOKEN, Shop
+from tests.support.keys import key_file
 
 
 class Cli:
@@ -47,10 +49,15 @@ class Cli:
         return document
 
 
+def key_of(cli: Cli) -> Path:
+    """The file of the key that its commands make."""
+    return key_file(cli.env["XDG_CONFIG_HOME"])
+
+
 @pytest.fixture(autouse=True)
 def _own_log_levels(caplog: pytest.LogCaptureFixture) -> None:
     """The command sets levels of the whole process; they end with the test."""
-    for name in ("httpx", "httpcore", "alembic", None):
+    for name in ("httpx", "httpcore", "alembic", COPY_LOG, None):
         caplog.set_level(logging.WARNING, logger=name)
 
 

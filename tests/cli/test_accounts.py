@@ -14,8 +14,9 @@ from imgsync.adapters.sql.repositories import SqlAbilityRepository, SqlAccountRe
 from imgsync.domain.errors import AuthorisationError, ImgsyncError, StoreError, UnavailableError
 from imgsync.domain.model import Abilities, Account, AccountRole, Identity, Parking, TokenKind
 from imgsync.domain.ports.queue import NewTask
-from tests.cli.conftest import Cli, store
+from tests.cli.conftest import Cli, key_of, store
 from tests.shop import Shop, pictures
+from tests.support.keys import accounts_of
 
 SECRET = "hush-hush-token"
 ID = "0a1b2c3d-0000-11ee-0a80-000000000001"
@@ -78,6 +79,24 @@ def test_a_token_is_read_without_being_an_argument(cli: Cli, way: str) -> None:
     }
 
 
+def test_a_name_that_another_account_has_already_is_told(cli: Cli, api: Api) -> None:
+    other = "5f1b8d1e-0000-0000-0000-00000000000a"
+    api.answers["other", None] = Identity(other, "Shop", TokenKind.USER)
+    first = cli.run("account", "add", IMGSYNC_TOKEN=SECRET)
+    assert "called" not in first.stderr
+    second = cli.run("account", "add", IMGSYNC_TOKEN="other")
+    assert second.exit_code == 0
+    (line,) = second.stderr.splitlines()
+    assert f"account {ID} is called 'Shop' too" in line
+    assert f"'imgsync account rename {other} NAME'" in line
+    assert "Account 'Shop' is stored." in second.stdout
+    assert [one["name"] for one in cli.json("account", "list")] == ["Shop", "Shop"]
+    cli.ok("account", "rename", other, "Two")
+    again = cli.run("account", "add", IMGSYNC_TOKEN="other")
+    assert "called" not in again.stderr
+    assert {one["name"] for one in cli.json("account", "list")} == {"Shop", "Two"}
+
+
 def test_the_list_shows_no_token(cli: Cli) -> None:
     assert "No accounts yet" in cli.ok("account", "list")
     cli.ok("account", "add", "--name", "[bold]Shop", "--login", "admin@shop", IMGSYNC_TOKEN=SECRET)
@@ -126,7 +145,7 @@ def test_credentials_of_someone_else_are_not_stored(
 def test_refused_credentials_do_not_replace_good_ones(cli: Cli, sqlite_database: Database) -> None:
     cli.ok("account", "add", IMGSYNC_TOKEN=SECRET)
     cli.fail("account", "add", ID, IMGSYNC_TOKEN="revoked")
-    assert asyncio.run(SqlAccountRepository(sqlite_database).get(ID)).secret == SECRET
+    assert asyncio.run(accounts_of(sqlite_database, key_of(cli)).get(ID)).secret == SECRET
 
 
 def test_behind_an_outage_an_account_is_stored_unchecked_on_demand(cli: Cli, api: Api) -> None:
@@ -256,10 +275,76 @@ def child(cli: Cli) -> Cli:
     return cli
 
 
+USUAL = {"sweep": "03:30", "survey_minutes": 15, "copies": True}
+AS_BY_DEFAULT = {
+    "fit": True,
+    "convert": True,
+    "max_side": None,
+    "quality": None,
+    "drop_metadata": True,
+}
+
+
 def test_settings_are_off_by_default(child: Cli) -> None:
     assert child.json("settings", "show") == [
-        {"account": "c1", "sync_images": False, "sync_images_all": False, "limit": 0}
+        {
+            "account": "c1",
+            "sync_images": False,
+            "sync_images_all": False,
+            "limit": 0,
+            "pictures": AS_BY_DEFAULT,
+            "schedule": USUAL,
+            "guard": False,
+        }
     ]
+
+
+def test_what_becomes_of_pictures_is_changed_one_by_one(child: Cli) -> None:
+    def set_(*options: str) -> object:
+        return child.json("settings", "set", "--child", "c1", *options)["pictures"]
+
+    assert set_("--no-fit") == AS_BY_DEFAULT | {"fit": False}
+    assert set_("--no-convert", "--max-side", "1600") == AS_BY_DEFAULT | {
+        "fit": False,
+        "convert": False,
+        "max_side": 1600,
+    }
+    changed = {"fit": True, "convert": False, "max_side": 1600, "quality": 80}
+    assert set_("--fit", "--quality", "80", "--keep-metadata") == changed | {"drop_metadata": False}
+    shown = child.ok("settings", "show")
+    assert "made to fit, not converted, 1600 pixels at most, quality 80, metadata kept" in shown
+    assert child.json("settings", "set", "--child", "c1", "--sync-images")["pictures"] == (
+        changed | {"drop_metadata": False}
+    )
+    told = child.ok(
+        *("settings", "set", "--child", "c1", "--convert", "--max-side", "none"),
+        *("--quality", "none", "--drop-metadata"),
+    )
+    assert told.strip() == "'Branch' now receives the first image (made to fit, converted)."
+    assert child.json("settings", "show")[0]["pictures"] == AS_BY_DEFAULT
+
+
+@pytest.mark.parametrize("command", [["settings", "set", "--child", "c1"], ["link", "m", "c1"]])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--max-side", "0"], "'0' is neither a whole number from 64 to 100000 nor 'none'"),
+        (["--max-side", "-5"], "'-5' is neither a whole number"),
+        (["--max-side", "1e3"], "'1e3' is neither a whole number"),
+        (["--max-side", "9" * 5000], "is neither a whole number"),
+        (["--quality", "200"], "'200' is neither a whole number from 20 to 95 nor 'none'"),
+        (["--quality", "19"], "'19' is neither a whole number"),
+        (["--quality", "٨٠"], "is neither a whole number"),
+        (["--quality", ""], "'' is neither a whole number"),
+    ],
+)
+def test_what_pictures_cannot_be_made_by_is_one_line(
+    child: Cli, command: list[str], options: list[str], message: str
+) -> None:
+    said = child.fail(*command, *options, status=2)
+    assert message in said
+    assert len([line for line in said.splitlines() if line.startswith("Error: ")]) == 1
+    assert child.json("settings", "show")[0]["pictures"] == AS_BY_DEFAULT
 
 
 def test_one_setting_clears_the_other(child: Cli) -> None:
@@ -271,6 +356,9 @@ def test_one_setting_clears_the_other(child: Cli) -> None:
         "sync_images": True,
         "sync_images_all": False,
         "limit": 1,
+        "pictures": AS_BY_DEFAULT,
+        "schedule": USUAL,
+        "guard": False,
     }
     shown = child.ok("settings", "show")
     assert "Branch" in shown
@@ -305,7 +393,7 @@ def test_the_database_is_private(child: Cli, tmp_path: Path) -> None:
 def test_standard_input_wins_over_the_environment(cli: Cli, sqlite_database: Database) -> None:
     add = ("account", "add", "m1", "--offline", "--token-stdin")
     cli.ok(*add, stdin="given\n", IMGSYNC_TOKEN="other")
-    assert asyncio.run(SqlAccountRepository(sqlite_database).get("m1")).secret == "given"
+    assert asyncio.run(accounts_of(sqlite_database, key_of(cli)).get("m1")).secret == "given"
 
 
 @pytest.mark.parametrize(
@@ -368,7 +456,7 @@ def test_an_unknown_name_is_answered_with_the_nearest(child: Cli) -> None:
 
 
 def test_a_main_account_never_receives_images(child: Cli, sqlite_database: Database) -> None:
-    asyncio.run(SqlAccountRepository(sqlite_database).set_role("c1", AccountRole.MAIN))
+    asyncio.run(accounts_of(sqlite_database, key_of(child)).set_role("c1", AccountRole.MAIN))
     said = child.fail("settings", "set", "--child", "c1", "--sync-images")
     assert "account 'Branch' (c1) is a main account and cannot be the child account" in said
     assert child.json("settings", "show")[0]["limit"] == 0
@@ -376,7 +464,7 @@ def test_a_main_account_never_receives_images(child: Cli, sqlite_database: Datab
 
 
 def test_a_wrong_side_is_refused_with_the_way_out(child: Cli, sqlite_database: Database) -> None:
-    asyncio.run(SqlAccountRepository(sqlite_database).set_role("c1", AccountRole.MAIN))
+    asyncio.run(accounts_of(sqlite_database, key_of(child)).set_role("c1", AccountRole.MAIN))
     store(child, "m1", "Main", SECRET)
     said = child.fail("sync", "--main", "m1", "--child", "c1")
     assert "'Branch' (c1) is a main account" in said
@@ -392,7 +480,7 @@ def test_settings_make_an_account_a_child(child: Cli, sqlite_database: Database)
     said = child.fail(*add, IMGSYNC_TOKEN=SECRET)
     assert "'Branch' receives images, so it cannot be a main account" in said
     assert child.json("account", "list")[0]["role"] == "child"
-    stored: Account = asyncio.run(SqlAccountRepository(sqlite_database).get("c1"))
+    stored: Account = asyncio.run(accounts_of(sqlite_database, key_of(child)).get("c1"))
     assert stored.role is AccountRole.CHILD
 
 
@@ -459,8 +547,8 @@ def test_an_account_is_shown_with_what_it_has_shown(cli: Cli, sqlite_database: D
         "not kept",
         "given, on cdn.moysklad.ru, cdn.two",
         "stays",
-        "3,000,000 bytes",
-        "3,200,001 bytes",
+        "3.0 MB (3,000,000 bytes)",
+        "3.2 MB (3,200,001 bytes)",
         "GIF, WEBP",
         "told",
     ]

@@ -9,6 +9,7 @@ import pytest
 
 from imgsync.adapters.files.local import LocalContentStore
 from imgsync.domain.ports.storage import StaleFile
+from imgsync.entrypoints.cli import cleanup
 from tests.cli.conftest import Cli
 
 
@@ -25,13 +26,17 @@ def left_over(tmp_path: Path) -> Path:
 
 
 def test_old_files_are_deleted_and_counted(cli: Cli, left_over: Path) -> None:
-    assert "1 files deleted, 1.5 MB freed." in cli.ok("cleanup-temp")
+    assert "1 file deleted, 1.5 MB freed." in cli.ok("cleanup-temp")
     assert [f.name for f in left_over.iterdir()] == ["0001.png"]
-    assert "0 files deleted, 0.0 MB freed." in cli.ok("cleanup-temp")
+    assert "0 files deleted, 0 bytes freed." in cli.ok("cleanup-temp")
 
 
-def test_a_progress_bar_is_shown(cli: Cli, left_over: Path) -> None:
-    assert "Deleting" in cli.ok("cleanup-temp", "--hours", "24")
+@pytest.mark.parametrize("watched", [True, False])
+def test_a_progress_bar_is_shown_at_a_terminal(
+    cli: Cli, left_over: Path, monkeypatch: pytest.MonkeyPatch, watched: bool
+) -> None:
+    monkeypatch.setattr(cleanup, "is_watched", lambda: watched)
+    assert ("Deleting" in cli.ok("cleanup-temp", "--hours", "24")) is watched
 
 
 def test_the_age_is_an_option(cli: Cli, left_over: Path) -> None:
@@ -42,7 +47,7 @@ def test_the_age_is_an_option(cli: Cli, left_over: Path) -> None:
 
 def test_a_dry_run_deletes_nothing(cli: Cli, left_over: Path) -> None:
     said = cli.ok("cleanup-temp", "--hours", "24", "--dry-run")
-    assert "1 files would be deleted, 1.5 MB to free." in said
+    assert "1 file would be deleted, 1.5 MB to free." in said
     assert len(list(left_over.iterdir())) == 2
 
 

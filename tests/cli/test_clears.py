@@ -12,6 +12,7 @@ from imgsync.application.payloads import BATCH, PayloadFormats, RawPayload
 from imgsync.application.work import RunTask, TaskEnd
 from imgsync.domain.model import AccountRole
 from imgsync.domain.tasks import TASK_ENTITY_TYPE, TaskStatus
+from imgsync.entrypoints.cli import surveys
 from imgsync.entrypoints.cli.surveys import print_skipped
 from imgsync.entrypoints.config import Config
 from imgsync.entrypoints.container import Container
@@ -137,6 +138,7 @@ async def test_a_dry_run_tells_the_clears_and_changes_nothing(
         "entities": 1,
         "images": 1,
         "unchanged": 0,
+        "adopted": 0,
         "clears": 2,
         "clears_refused": 0,
         "created": 0,
@@ -179,10 +181,14 @@ async def test_a_plan_notes_which_account_is_which(world: World, container: Cont
 
 
 async def test_rows_that_cannot_be_read_are_told(
-    world: World, container: Container, capsys: pytest.CaptureFixture[str]
+    world: World,
+    container: Container,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     await shop_with_emptied(world, 0)
     world.main.unreadable_rows = ["product 'Bad': id: missing"]
+    monkeypatch.setattr(surveys, "is_watched", lambda: True)
     print_skipped(await plan(container))
     told = "Skipped product for 'child': main account: product 'Bad': id: missing\n"
     assert capsys.readouterr().err == told

@@ -44,7 +44,7 @@ def test_a_webhook_prefix_is_an_address(monkeypatch: pytest.MonkeyPatch, wrong: 
     monkeypatch.setenv("IMGSYNC_WEBHOOK_PREFIXES", "https://a.example/hook, https://b.example")
     assert load_config().webhook_prefixes == ("https://a.example/hook", "https://b.example")
     monkeypatch.setenv("IMGSYNC_WEBHOOK_PREFIXES", f"https://a.example,{wrong}")
-    with pytest.raises(ConfigError, match="webhook_prefixes"):
+    with pytest.raises(ConfigError, match="IMGSYNC_WEBHOOK_PREFIXES: a prefix"):
         load_config()
 
 
@@ -64,8 +64,6 @@ def test_files_are_looked_for_in_order(tmp_path: Path, monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("concurency = 4", "concurency: nothing is configured by this name (in "),
-        ("concurrency = 0", "concurrency: "),
         ('replace_strategy = "magic"', "replace_strategy: "),
         ('api_url = "ftp://x"', "api_url: "),
         ('api_url = "http://api.moysklad.ru"', "plain http is allowed for loopback only"),
@@ -80,12 +78,6 @@ def test_a_wrong_setting_is_named(cli: Cli, tmp_path: Path, content: str, messag
 def test_a_named_file_must_exist(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"missing\.toml"):
         load_config(tmp_path / "missing.toml")
-
-
-def test_a_wrong_variable_is_named_without_its_value(cli: Cli) -> None:
-    said = cli.fail("queue", "status", IMGSYNC_LEASE_SECONDS="hush")
-    assert "lease_seconds" in said
-    assert "hush" not in said
 
 
 def test_the_database_password_is_in_no_repr() -> None:
@@ -120,17 +112,27 @@ def test_every_command_has_help_in_english(cli: Cli) -> None:
     names = commands(main)
     assert {n[0] for n in names} == {
         "account",
+        "api-key",
         "check",
         "cleanup-temp",
         "demo",
+        "doctor",
         "enqueue",
+        "images",
         "link",
         "links",
+        "notify-test",
         "plugins",
         "queue",
+        "runs",
+        "serve",
+        "serve-password",
         "settings",
+        "solution",
         "sync",
+        "undo",
         "unlink",
+        "webhooks",
         "worker",
     }
     for name in [(), *names]:
@@ -146,7 +148,7 @@ def test_every_command_has_help_in_english(cli: Cli) -> None:
 )
 def test_numbers_that_no_date_can_hold_are_refused(cli: Cli, name: str, value: str) -> None:
     cli.env[f"IMGSYNC_{name}"] = value
-    assert name.lower() in cli.fail("queue", "status")
+    assert cli.fail("queue", "status").startswith(f"Error: IMGSYNC_{name} is a number ")
 
 
 @pytest.mark.parametrize(
@@ -162,16 +164,7 @@ def test_a_wrong_url_is_told_by_the_setting_that_holds_it(
 ) -> None:
     variable = f"IMGSYNC_{name.upper()}"
     cli.env[variable] = url
-    assert cli.fail("queue", "status").strip() == (
-        f"Error: Bad configuration: {name}: {problem}; it is set by the variable {variable}"
-    )
-
-
-def test_a_variable_of_no_setting_is_warned_of(cli: Cli, caplog: pytest.LogCaptureFixture) -> None:
-    cli.ok("queue", "status", IMGSYNC_CONCURENCY="9", IMGSYNC_LOG_LEVEL="INFO")
-    assert [r.getMessage() for r in caplog.records] == [
-        "the variable IMGSYNC_CONCURENCY configures nothing in imgsync"
-    ]
+    assert cli.fail("queue", "status").strip() == (f"Error: {variable}: {problem}")
 
 
 def test_the_home_folder_may_be_written_as_a_tilde(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,6 +33,15 @@ def test_accounts_are_linked_by_id_or_name_and_listed(shops: Cli) -> None:
         "match_by": "code",
         "types": ["product", "bundle"],
         "folders": ["Lamps", "A/B"],
+        "pictures": {
+            "fit": True,
+            "convert": True,
+            "max_side": None,
+            "quality": None,
+            "drop_metadata": True,
+        },
+        "schedule": {"sweep": "03:30", "survey_minutes": 15, "copies": True},
+        "guard": False,
         "damage": None,
     }
     table = shops.ok("links")
@@ -44,6 +53,29 @@ def test_accounts_are_linked_by_id_or_name_and_listed(shops: Cli) -> None:
     assert shops.json("unlink", "a", "Tomsk")["unlinked"] == ["a", "b"]
     assert shops.json("links")["links"] == []
     assert not shops.json("settings", "show", "--child", "a")[0]["sync_images"]
+
+
+def test_what_becomes_of_pictures_is_said_once_and_kept(shops: Cli) -> None:
+    options = ("--no-convert", "--max-side", "1600", "--keep-metadata")
+    said = shops.ok("link", "m", "a", "b", *options)
+    assert (
+        "it receives all images (made to fit, not converted, 1600 pixels at most, metadata kept)"
+        in said
+    )
+    kept = {
+        "fit": True,
+        "convert": False,
+        "max_side": 1600,
+        "quality": None,
+        "drop_metadata": False,
+    }
+    assert [one["pictures"] for one in shops.json("links")["links"]] == [kept, kept]
+    shops.ok("link", "m", "a", "--sync-images")  # which says nothing of pictures
+    shops.ok("link", "m", "b", "--quality", "80", "--max-side", "none")
+    told = shops.json("links")["links"]
+    assert told[0]["pictures"] == kept
+    assert told[1]["pictures"] == kept | {"max_side": None, "quality": 80}
+    assert "made to fit, not converted, quality 80, metadata kept" in shops.ok("links")
 
 
 @pytest.mark.parametrize(
@@ -81,6 +113,14 @@ def test_what_cannot_be_linked_is_one_line_and_changes_nothing(
         ("folders", "'[1]'", "folders is no JSON array of texts"),
         ("folders", "x'ff00'", "folders is no JSON array of texts"),
         ("match_by", "'colour'", "match_by is"),
+        ("pictures", "'{damaged'", "pictures is no JSON object of fit, convert"),
+        ("pictures", "'[]'", "pictures is no JSON object of fit, convert"),
+        ("pictures", "'{\"blur\": 1}'", "pictures is no JSON object of fit, convert"),
+        ("pictures", "x'ff00'", "pictures is no JSON object of fit, convert"),
+        ("pictures", "'{\"max_side\": 0}'", "pictures.max_side is no whole number from 64"),
+        ("pictures", "'{\"quality\": 200}'", "pictures.quality is no whole number from 20"),
+        ("pictures", "'{\"quality\": true}'", "pictures.quality is no whole number from 20"),
+        ("pictures", '\'{"fit": "no"}\'', "pictures.fit is neither true nor false"),
         ("types", "'[\"\"]'", "no name of an entity type"),
     ],
 )
@@ -102,3 +142,14 @@ def test_a_link_that_another_program_has_damaged_is_named_and_linked_anew(
     assert "damaged" in shops.fail("settings", "set", "--child", "b", "--sync-images")
     shops.ok("link", "m", "b")
     assert json.dumps(shops.json("links")).count('"damage": null') == 2
+
+
+def test_names_are_listed_as_people_count(cli: Cli) -> None:
+    names = ["Child 10", "child 1", "Child 2", "Main"]
+    for number, name in enumerate(names):
+        store(cli, f"id-{number}", name, "t")
+    cli.ok("link", "Main", *names[:3])
+    wanted = ["child 1", "Child 2", "Child 10"]
+    assert [one["child_name"] for one in cli.json("links")["links"]] == wanted
+    listed = [one["name"] for one in cli.json("account", "list")]
+    assert listed == [*wanted, "Main"]

@@ -15,14 +15,17 @@ _HEAVY = frozenset(
     {
         "PIL",
         "alembic",
+        "apprise",
         "dependency_injector",
         "httpcore",
         "httpx",
+        "prometheus_client",
         "pydantic",
         "pydantic_settings",
         "rich",
         "sqlalchemy",
         "starlette",
+        "structlog",
     }
 )
 _RUN = """

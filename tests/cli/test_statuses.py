@@ -309,7 +309,8 @@ def test_a_signal_to_a_short_command_is_one_line(
 
 
 def test_a_configuration_that_is_wrong_is_a_document_too(cli: Cli) -> None:
-    assert "lease_seconds" in cli.failed_json("queue", "status", IMGSYNC_LEASE_SECONDS="x")["error"]
+    told = cli.failed_json("queue", "status", IMGSYNC_LEASE_SECONDS="x")
+    assert "IMGSYNC_LEASE_SECONDS" in told["error"]
 
 
 def test_every_status_has_a_text_of_its_own() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from imgsync.application.work import Worker
-from imgsync.entrypoints.cli import worker
+from imgsync.entrypoints.cli import working
 from tests.cli.conftest import Cli
 from tests.shop import Shop, pictures
 
@@ -44,23 +44,33 @@ def test_the_daily_cleanup_deletes_old_temp_files_at_three(
         await job()
         cleaned.set()
 
-    monkeypatch.setattr(worker, "run_daily", at_once)
+    monkeypatch.setattr(working, "run_daily", at_once)
     caplog.set_level(logging.INFO)
     cli.ok("worker", "--drain")
     assert times == [time(3, 0)]
     assert [f.name for f in folder.iterdir()] == ["new.png"]
     assert "cleanup: 1 files, 5 bytes freed" in caplog.text
     assert "cleanup: 0 tasks that ended long ago" in caplog.text
+    assert "cleanup: 0 runs that were long ago" in caplog.text
 
 
 def test_every_end_of_a_task_is_logged(
     ready: Cli, shop: Shop, caplog: pytest.LogCaptureFixture
 ) -> None:
-    shop.pair("Good", [*pictures(2), ("a.gif", b"GIF89a")])
-    shop.pair("Bad", [("b.gif", b"GIF89a")])
+    shop.pair("Good", [*pictures(2), ("a.gif", b"no picture")])
+    shop.pair("Bad", [("b.gif", b"no picture")])
     ready.ok("enqueue", "--main", "Main", "--child", "Child")
     caplog.set_level(logging.INFO)
     assert ready.failed_json("worker", "--drain", status=3)["status"] == "part"
-    assert "Task 1 (product 'Good'): completed with warnings, 2 uploaded, 0 kept" in caplog.text
-    assert "Task 1 (product 'Good'): a.gif: it is neither a JPEG nor a PNG file" in caplog.text
-    assert "Task 2 (product 'Bad'), attempt 1: failed: No image was uploaded: b.gif" in caplog.text
+    assert (
+        "Task 1 (product 'Good' of 'Child'): completed with warnings, 2 uploaded, 0 kept"
+        in caplog.text
+    )
+    assert (
+        "Task 1 (product 'Good' of 'Child'): a.gif: it is neither a JPEG nor a PNG file"
+        in caplog.text
+    )
+    assert (
+        "Task 2 (product 'Bad' of 'Child'), attempt 1: failed: No image was uploaded: b.gif"
+        in caplog.text
+    )

@@ -6,6 +6,7 @@ import pytest
 from sqlalchemy import Connection, update
 
 from imgsync.adapters.sql.database import Database
+from imgsync.adapters.sql.failures import SqlFailedImages
 from imgsync.adapters.sql.repositories import (
     SqlAbilityRepository,
     SqlAccountRepository,
@@ -23,6 +24,7 @@ from imgsync.domain.ports.repositories import (
 from imgsync.testing import (
     AbilityRepositoryContract,
     AccountRepositoryContract,
+    FailedImagesContract,
     SettingsRepositoryContract,
     SurveyRepositoryContract,
     SyncRecordRepositoryContract,
@@ -83,6 +85,19 @@ class TestSqlSettings(SettingsRepositoryContract):
 
     async def disable(self, settings: SettingsRepository) -> None:
         await self.database.run(drop("sync_settings"))
+
+
+class TestSqlFailedImages(SetTime, FailedImagesContract[SqlStore]):
+    @pytest.fixture
+    def store(self, database_url: str) -> Iterator[SqlStore]:
+        with sql_store(database_url) as store:
+            yield store
+
+    def failures(self, store: SqlStore) -> SqlFailedImages:
+        return SqlFailedImages(store.another_host(), store.clock)
+
+    async def disable(self, store: SqlStore) -> None:
+        store.drop("failed_images")
 
 
 class TestSqlRecords(SyncRecordRepositoryContract):

@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 from imgsync.application.clean import DailySchedule
 from imgsync.domain.diff import CopiedImage, SetTo, SyncRecord, diff
 from imgsync.domain.errors import PluginError, UnknownEntityTypeError, WrongAccountError
-from imgsync.domain.formats import image_format, safe_suffix, upload_name
+from imgsync.domain.formats import (
+    CONVERTIBLE,
+    SENDABLE,
+    image_format,
+    is_sendable,
+    safe_suffix,
+    upload_name,
+)
 from imgsync.domain.matching import CounterpartIndex, FieldMatcher, in_folder
 from imgsync.domain.model import (
     Account,
@@ -166,8 +173,38 @@ def test_suffixes_are_plain(name: str) -> None:
 def test_image_format() -> None:
     assert image_format(b"\xff\xd8\xff\xe0rest") == "jpg"
     assert image_format(b"\x89PNG\r\n\x1a\n") == "png"
-    assert image_format(b"GIF89a") is None
-    assert image_format(b"") is None
+    assert image_format(b"GIF89a") == image_format(b"GIF87a") == "gif"
+    assert image_format(b"BM\x36\x10\0\0\0\0\0\0\x36\0") == "bmp"
+    assert image_format(b"RIFF\x10\0\0\0WEBPVP8 ") == "webp"
+    assert image_format(b"II*\0\x08\0\0\0") == image_format(b"MM\0*\0\0\0\x08") == "tiff"
+    assert image_format(b"\0\0\0\x18ftypheic") == "heic"
+    assert image_format(b"\0\0\0\x18ftypmif1") == "heic"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"",
+        b"B",
+        b"BM",
+        b"BMW is no bitmap",
+        b"RIFF\x10\0\0\0WAVEfmt ",
+        b"\0\0\0\x18ftypisom",
+        b"\0\0\0\x18ftypavif",
+        b"GIF88a",
+        b"<?xml version",
+    ],
+)
+def test_what_is_no_picture_has_no_format(head: bytes) -> None:
+    assert image_format(head) is None
+    assert not is_sendable(head)
+
+
+def test_what_is_sent_is_jpeg_or_png() -> None:
+    assert is_sendable(b"\xff\xd8\xff\xe0rest")
+    assert is_sendable(b"\x89PNG\r\n\x1a\n")
+    assert not is_sendable(b"GIF89a")
+    assert SENDABLE.isdisjoint(CONVERTIBLE)
 
 
 def test_a_daily_job_is_due_once_a_day() -> None:
@@ -300,9 +337,9 @@ def test_an_entity_type_name_must_be_plain(name: str) -> None:
 def test_a_reordered_child_list_is_not_current() -> None:
     seen = ImageFingerprint("i", 1, "t")
     record = SyncRecord((seen,), (), ("a", "b"), settled=True)
-    assert record.is_current([seen], ["a", "b"])
-    assert not record.is_current([seen], ["b", "a"])
-    assert not record.is_current([None], ["a", "b"])
+    assert record.is_current([seen], ["a", "b"], 10)
+    assert not record.is_current([seen], ["b", "a"], 10)
+    assert not record.is_current([None], ["a", "b"], 10)
 
 
 @pytest.mark.parametrize("secret", ["a\x00b", "\x00", "a\nb", "a\x1bb", "a\ud800"])

@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imgsync.domain.errors import ImgsyncError, StoreError
-from imgsync.domain.text import counted, shown, shown_json, shown_lines
+from imgsync.domain.text import (
+    counted,
+    file_size,
+    file_sizes,
+    natural_key,
+    shown,
+    shown_json,
+    shown_lines,
+)
 
 
 @pytest.mark.parametrize(
@@ -77,3 +85,52 @@ def test_one_is_not_many() -> None:
 def test_an_error_that_says_nothing_is_told_by_its_name(error: ImgsyncError) -> None:
     assert str(error) == "StoreError, without a reason"
     assert str(StoreError("the database is away")) == "the database is away"
+
+
+def test_names_are_sorted_as_people_count() -> None:
+    wanted = ["2", "10", "child 1", "Child 02", "Child 2", "Child 2 b", "Child 10", "Shop", "Ёлка"]
+    for names in (list(reversed(wanted)), sorted(wanted)):
+        assert sorted(names, key=natural_key) == wanted
+
+
+@pytest.mark.parametrize("name", ["", "²", "٣", "1" * 10_000, "a1" * 1000, "\ud800", "½"])
+def test_every_name_can_be_sorted_beside_every_other(name: str) -> None:
+    others = ["", "a", "1", "1a", "a1", "Ж 2", name]
+    backwards = list(reversed(others))
+    assert sorted(others, key=natural_key) == sorted(backwards, key=natural_key)
+
+
+@pytest.mark.parametrize(
+    ("size", "said"),
+    [
+        (0, "0 bytes"),
+        (1, "1 byte"),
+        (999, "999 bytes"),
+        (1_000, "1 kB"),
+        (45_000, "45 kB"),
+        (999_499, "999 kB"),
+        (999_500, "1.0 MB"),
+        (11_240_000, "11.2 MB"),
+        (999_949_999, "999.9 MB"),
+        (999_950_000, "1.0 GB"),
+        (3_400_000_000, "3.4 GB"),
+    ],
+)
+def test_a_size_is_as_people_write_it(size: int, said: str) -> None:
+    assert file_size(size) == said
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        (11_900_000, 9_500_000, "from 11.9 to 9.5 MB"),
+        (12_000_000, 8_000, "from 12.0 MB to 8 kB"),
+        (80_000, 40_400, "from 80 to 40 kB"),
+        (80_120, 80_110, "from 80.12 to 80.11 kB"),
+        (10_485_761, 10_485_760, "from 10.485761 to 10.485760 MB"),
+        (500, 300, "from 500 to 300 bytes"),
+        (500, 500, "from 500 to 500 bytes"),
+    ],
+)
+def test_sizes_that_differ_never_look_alike(before: int, after: int, said: str) -> None:
+    assert file_sizes(before, after) == said

@@ -39,6 +39,7 @@ class Host:
         process = subprocess.Popen(
             [sys.executable, *program],
             env=self._env | env,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

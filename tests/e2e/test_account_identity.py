@@ -73,7 +73,7 @@ def test_tokens_under_each_other_s_id_are_refused(cli: AccountsOf, shop: Shop) -
 @pytest.mark.parametrize(
     ("options", "token", "message"),
     [
-        ([], "revoked-token", "refuses these credentials, so nothing is stored"),
+        ([], "revoked-token", "refuses these credentials, so nothing is stored: 401"),
         (["--kind", "user"], MAIN_TOKEN, "the token of a solution (--kind solution), not"),
     ],
 )

@@ -2,18 +2,26 @@
 
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 from imgsync.entrypoints.cli.main import main
 from imgsync.entrypoints.config import FixedConfig
 from imgsync.entrypoints.container import Container
+from imgsync.entrypoints.demo.likeness import are_copies
+from imgsync.entrypoints.demo.photographs import gif, oversized, photographs
 from imgsync.entrypoints.demo.run import Demo, started
+from tests.e2e.conftest import wait_until
 
 
 def test_the_demo_copies_photographs_and_verifies_them(tmp_path: Path) -> None:
@@ -36,19 +44,17 @@ def test_the_demo_copies_photographs_and_verifies_them(tmp_path: Path) -> None:
     assert (told["exit_status"], told["status"]) == (0, "done")
     first, unchanged, added = told["rounds"]
     assert all(r["verified"] and not r["errors"] and not r["throttled"] for r in told["rounds"])
-    assert first["uploaded"] == sum((1, 2, 3, 4, 5, 6, 8, 10, 2, 5, 1, 3))
-    assert (
-        first["uploaded_bytes"] > first["downloaded_bytes"] > 4_000_000
-    )  # each distinct photograph once
-    assert [w.partition(": ")[2] for w in first["warnings"]] == [
-        "no_time_for_that_tiny.gif: it is neither a JPEG nor a PNG file"
-    ]
-    assert [w.partition(": ")[2] for w in unchanged["warnings"]] == [
-        "no_time_for_that_tiny.gif: it is neither a JPEG nor a PNG file"
-    ]
+    photographs = sum((1, 2, 3, 4, 5, 6, 8, 10, 2, 5, 1, 3))
+    assert first["uploaded"] == photographs + 2
+    assert first["uploaded_bytes"] > first["downloaded_bytes"] > 16_000_000  # each distinct once
+    converted, scaled = (note.partition(": ")[2] for note in first["notes"])
+    assert converted == "no_time_for_that_tiny.gif: converted from GIF to JPEG"
+    assert re.fullmatch(r"large-rocket.jpg: scaled from 1\d\.\d to (10|\d)\.\d MB", scaled)
+    assert not any(told["notes"] for told in (unchanged, added))
+    assert not any(told["warnings"] for told in told["rounds"])
     # Of each type a page of either account; permanent links cost none. Lists of all entities
-    # of a type are set in one request.
-    assert [r["api_calls"] for r in told["rounds"]] == [6 + 3, 6, 6 + 1]
+    # of a type are set in one request, and the large photograph fills one of its own.
+    assert [r["api_calls"] for r in told["rounds"]] == [6 + 4, 6, 6 + 1]
     assert (unchanged["uploaded"], unchanged["kept"]) == (0, 0)
     assert unchanged["downloaded_bytes"] < 100_000
     assert (added["uploaded"], added["kept"]) == (1, 2)
@@ -74,14 +80,92 @@ def test_the_table_is_printed() -> None:
         "Warnings",
         "Seconds",
         "Verified",
+        "make demo ARGS=--serve",
     ):
         assert word in done.stdout
+
+
+def test_serve_ends_with_the_dashboard_until_it_is_told_to_stop() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "imgsync", "demo", "--serve", "--port", "0"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            told = next(line for line in process.stdout if line.startswith("The dashboard is at"))
+            address = told.split()[-1]
+
+            def page(path: str = "") -> str:
+                with urllib.request.urlopen(address + path, timeout=30) as answer:  # noqa: S310
+                    return str(answer.read().decode())
+
+            def has_states(shown: str) -> bool:
+                """Two equal, one that fails, one that differs, one that nobody looked at."""
+                said = ("Equal<", "1 image is missing<", "12 differ<", "Never compared<")
+                return [shown.count(one) for one in said] == [2, 1, 1, 1]
+
+            for name in ("", " Omsk", " Tomsk", " Perm", " Kazan"):
+                assert f">Franchise{name}</a>" in page()
+            wait_until(lambda: has_states(page()))
+            assert "Webhooks are set up; none has arrived yet." in page()
+            assert "Press Enter" in process.stdout.readline()
+            process.stdin.write("\n\n")
+            process.stdin.flush()
+            added = [process.stdout.readline() for _ in range(2)]
+            assert added == [
+                f"Product {number}: a new photograph in the main shop\n" for number in (2, 3)
+            ]
+            # MoySklad tells of them, and they are copied, by nobody's doing.
+            wait_until(lambda: "Webhooks arrive; the last" in page())
+            wait_until(lambda: "Copy what MoySklad told of" in page("runs"))
+            wait_until(lambda: "Being copied" not in page() and has_states(page()))
+            assert page("queue?text=Product+3").count('class="badge good"') >= 2
+            process.send_signal(signal.SIGINT)
+            _, stderr = process.communicate(timeout=30)
+            assert process.returncode == 0, stderr
+        finally:
+            process.kill()
+
+
+def test_a_demo_that_serves_has_no_document_at_its_end() -> None:
+    result = CliRunner().invoke(main, ["demo", "--serve", "--json"])
+    assert result.exit_code == 2
+    assert "--json" in result.stderr
 
 
 @pytest.fixture
 def running() -> Iterator[Demo]:
     with started(Container(config=FixedConfig())) as demo:
         yield demo
+
+
+def test_wrong_pictures_are_told_from_right_ones() -> None:
+    most, (name, large), (gif_name, moving) = 10 * 1024**2, oversized(), gif()
+    assert len(large) > most
+
+    def jpeg(content: bytes) -> bytes:
+        data = BytesIO()
+        with Image.open(BytesIO(content)) as picture:
+            small = picture.convert("RGB")
+        small.thumbnail((300, 300))
+        small.save(data, "JPEG", quality=92)
+        return data.getvalue()
+
+    photo = photographs()[0]
+    for original, right in (
+        (photo, photo),
+        ((name, large), (name, jpeg(large))),
+        ((gif_name, moving), (gif_name.replace(".gif", ".jpg"), jpeg(moving))),
+    ):
+        assert are_copies([right], [original], most)
+        assert not are_copies([], [original], most)
+        assert not are_copies([original], [right], most) or original == right
+        for wrong in ((right[0], jpeg(photo[1])), (f"x{right[0]}", right[1]), (name, large)):
+            assert not are_copies([wrong], [original], most)
 
 
 def test_the_demo_tells_wrong_images_from_right_ones(running: Demo) -> None:

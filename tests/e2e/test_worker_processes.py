@@ -106,6 +106,9 @@ def test_several_workers_share_the_queue(
     workers = [host.start("worker", "--concurrency", "2") for _ in range(3)]
     wait_until(lambda: queue.counts()[TaskStatus.COMPLETED] == 12)
     for worker in workers:
+        # The others may have done all before it was there.
+        assert worker.stderr is not None
+        assert "worker started" in worker.stderr.readline()
         terminate(worker)
     assert {task.attempts for task in queue.find()} == {1}
     assert shop.writes <= 12  # none was written twice

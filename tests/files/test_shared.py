@@ -331,3 +331,37 @@ async def test_cleanups_beside_workers_take_nothing_from_them(tmp_path: Path) ->
         ended.set()
         await cleaner
     assert files(tmp_path, "turns") == []
+
+
+@pytest.mark.parametrize(
+    "note", ["", "jpg 4000 3000", "jpg 1 converted from GIF to JPEG", "a\nb", "\x00%20 %", "жук"]
+)
+def test_an_entry_of_the_index_is_one_line_whatever_is_told(note: str) -> None:
+    entry = shared.Entry("0" * 64, 5, True, note)
+    text = str(entry)
+    assert text.isascii()
+    assert text.count("\n") == 1
+    assert shared.Entry.parsed(text) == entry
+
+
+async def test_an_entry_of_an_earlier_version_has_no_note_and_is_read(tmp_path: Path) -> None:
+    store = LocalContentStore(tmp_path)
+    async with store.workspace() as workspace:
+        assert await workspace.acquire(source()) is Turn.OURS
+        file = await written(workspace, DATA)
+        await workspace.share(source(), file.key, is_picture=True, note="jpg 1 1")
+    (index,) = files(tmp_path, "index")
+    index.write_text(" ".join(index.read_text().split()[:3]) + "\n")
+    async with store.workspace() as workspace:
+        found = await workspace.acquire(source())
+        assert isinstance(found, SharedFile)
+        assert (found.is_picture, found.note) == (True, "")
+
+
+@pytest.mark.parametrize("text", ["a b", "é", " "])
+async def test_a_note_that_was_damaged_is_no_entry(tmp_path: Path, text: str) -> None:
+    async with LocalContentStore(tmp_path).workspace() as workspace:
+        await share(workspace)
+    (index,) = files(tmp_path, "index")
+    index.write_text(index.read_text().strip() + f" {text}\n", "utf-8")
+    assert await shared_in(LocalContentStore(tmp_path)) is Turn.OURS

@@ -53,6 +53,23 @@ def test_a_full_bucket_waits_for_the_first_units_to_come_back() -> None:
     assert delay(ledger, 13.0, 3) == 0.0
 
 
+def test_units_in_use_are_those_of_the_last_interval() -> None:
+    ledger = Ledger()
+    assert ledger.in_use(10.0) == 0
+    spend(ledger, 10.0, 4, times=3)
+    (grant,) = ask(ledger, 11.0, 4)  # under way
+    assert ledger.in_use(11.0) == 16
+    assert ledger.in_use(13.5) == 4  # the three are over
+    end(ledger, grant, 14.0)
+    assert ledger.in_use(16.5) == 4
+    assert ledger.in_use(17.5) == 0
+    spend(ledger, 20.0, 4, times=11)
+    observe(ledger, 20.0, 4, limit=45, remaining=0, interval=3.0)
+    assert ledger.in_use(20.1) == 45  # others' too
+    ledger.spend_all(20.1)
+    assert ledger.in_use(20.2) == 45
+
+
 def test_requests_under_way_count_until_their_answer_is_an_interval_old() -> None:
     ledger = Ledger(limit=2)
     first, _ = ask(ledger, 90.0, wanted=2)

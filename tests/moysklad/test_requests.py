@@ -14,7 +14,6 @@ import respx
 
 from imgsync.adapters.clock import SystemClock
 from imgsync.adapters.moysklad.addresses import DownloadPolicy
-from imgsync.adapters.moysklad.answers import LargeImageError, NoImageError
 from imgsync.adapters.moysklad.client import HttpMoySkladFactory
 from imgsync.adapters.moysklad.pace import Pacer
 from imgsync.adapters.moysklad.requests import small_body
@@ -24,13 +23,15 @@ from imgsync.domain.errors import (
     AuthorisationError,
     ImageRejectedError,
     ImgsyncError,
+    LargeImageError,
+    NoImageError,
     NotFoundError,
     PermissionDeniedError,
     RequestTooLargeError,
     StorageFullError,
     UnavailableError,
 )
-from imgsync.domain.model import Account, Element, Keep, TokenKind, Upload
+from imgsync.domain.model import NO_TOKEN, Account, Element, Keep, TokenKind, Upload
 from imgsync.testing import UNLIMITED
 from tests.moysklad.harness import (
     ACCOUNT,
@@ -422,9 +423,22 @@ async def test_writes_and_nothing_else_name_the_webhooks_that_stay_silent(
     read, write = network.get(IMAGES).respond(json=EMPTY), network.post(IMAGES).respond(json=[])
     async with http_client() as api:
         policy = DownloadPolicy.create(API, [])
-        transport = ApiTransport(ACCOUNT, policy, api, Pacer(lambda: 1), webhook_prefixes=prefixes)
+
+        async def known() -> tuple[str, ...]:
+            return prefixes
+
+        transport = ApiTransport(ACCOUNT, policy, api, Pacer(lambda: 1), webhook_prefixes=known)
         await transport.json("GET", IMAGES.removeprefix(f"{API}/"))
         await transport.json("POST", IMAGES.removeprefix(f"{API}/"), body=small_body([]))
     name = "X-Lognex-WebHook-DisableByPrefix"
     assert read.calls.last.request.headers.get_list(name) == []
     assert write.calls.last.request.headers.get_list(name) == list(prefixes)
+
+
+@respx.mock
+async def test_without_a_token_nothing_is_sent() -> None:
+    account = Account(ACCOUNT.id, "Main shop", TokenKind.SOLUTION, NO_TOKEN)
+    async with http_client() as api, http_client() as storage:
+        with pytest.raises(AuthorisationError, match=r"'Main shop': MoySklad has ended its token"):
+            await build(account, api, storage).client.list_images(PRODUCT, "p1")
+    assert not respx.calls

@@ -10,12 +10,19 @@ from collections.abc import Awaitable
 
 import httpx
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from imgsync.adapters.moysklad.ledger import LEASE_SECONDS, End, Ledger, Seen
-from imgsync.adapters.moysklad.pace import Pacer, ProcessPaces, RoundTrips, learnt_weight
+from imgsync.adapters.moysklad.pace import (
+    Pacer,
+    ProcessPaces,
+    RoundTrips,
+    learnt_weight,
+    rate_in_use,
+)
 from imgsync.domain.errors import StoreError
+from imgsync.domain.ports.moysklad import RateInUse
 from imgsync.domain.ports.pace import Step, T
 
 pytestmark = pytest.mark.anyio
@@ -102,6 +109,7 @@ def test_together_they_use_the_limit_and_never_pass_it(processes: int, weight: i
 
 
 @pytest.mark.slow
+@example(8, 4, 0.25, 4064)  # of the first round trips none was nearly as short as one can be
 @settings(deadline=None)
 @given(st.integers(1, 12), st.sampled_from([1, 2, 3, 4]), st.floats(0.0001, 0.4), st.integers())
 def test_whatever_the_network_is_like_nothing_is_refused(
@@ -247,3 +255,7 @@ async def test_the_store_learns_no_secret_and_tells_the_weight() -> None:
     assert "secret" not in str(store.inner._texts)
     assert await learnt_weight(store, "very-secret") == 4
     assert await learnt_weight(store, "another") is None
+    rate = await rate_in_use(store, "very-secret")
+    assert rate == RateInUse(rate.units if rate else 0, 45, 3.0, 4)
+    assert rate.units in (4, 0)  # where more than the interval has passed
+    assert await rate_in_use(store, "another") is None

@@ -7,14 +7,19 @@ import struct
 import threading
 import tracemalloc
 import zlib
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image, ImageFile
 from PIL.PngImagePlugin import PngImageFile
 
 from imgsync.adapters.pictures.pillow import PillowCheck
+from imgsync.adapters.pictures.workers import Workers
+from imgsync.domain.errors import EditError
 from imgsync.domain.formats import PictureReport, PictureState
+from imgsync.domain.pictures import PictureFacts
 
 pytestmark = pytest.mark.anyio
 WHOLE, UNENDED = PictureState.WHOLE, PictureState.UNENDED
@@ -28,7 +33,7 @@ def photograph(width: int = 160, height: int = 120) -> Image.Image:
     return Image.merge("RGB", (gradient, noise, gradient.rotate(90).resize((width, height))))
 
 
-def saved(kind: str, mode: str = "RGB", **options: object) -> bytes:
+def saved(kind: str, mode: str = "RGB", **options: Any) -> bytes:
     out = io.BytesIO()
     photograph().convert(mode).save(out, kind, **options)
     return out.getvalue()
@@ -58,13 +63,15 @@ def cut(data: bytes, size: int) -> Iterable[bytes]:
     return (data[i : i + size] for i in range(0, len(data), size))
 
 
-async def look(data: bytes, **bounds: int) -> PictureReport:
+async def look(data: bytes, **bounds: Any) -> PictureReport:
     return await PillowCheck(**bounds).check(lambda: pieces(cut(data, 1000)))
 
 
 @pytest.mark.parametrize("name", PICTURES)
 async def test_a_whole_picture(name: str) -> None:
-    assert await look(PICTURES[name]) == PictureReport(WHOLE)
+    kind = "png" if name.startswith("png") else "jpg"
+    facts = PictureFacts(kind, 160, 120, len(PICTURES[name]))
+    assert await look(PICTURES[name]) == PictureReport(WHOLE, facts=facts)
 
 
 @pytest.mark.parametrize("name", PICTURES)
@@ -79,7 +86,10 @@ async def test_a_picture_that_is_cut_anywhere_is_not_whole(name: str) -> None:
 
 @pytest.mark.parametrize("name", JPEGS)
 async def test_a_jpeg_with_something_after_its_end_decodes_but_may_be_cut(name: str) -> None:
-    assert (await look(PICTURES[name] + b"MotionPhoto")).state is UNENDED
+    data = PICTURES[name] + b"MotionPhoto"
+    report = await look(data)
+    assert report.state is UNENDED
+    assert report.facts == PictureFacts("jpg", 160, 120, len(data))
 
 
 async def test_a_png_that_lacks_but_a_byte_of_its_end_decodes_but_is_cut() -> None:
@@ -123,7 +133,7 @@ def chunk(kind: bytes, data: bytes) -> bytes:
 async def test_long_notes_in_a_png_are_no_harm(start: bytes, place: int) -> None:
     notes = chunk(start[:4], start[4:] + zlib.compress(b"a step of its editor" * 150_000))
     png = PICTURES["png"]
-    assert await look(png[:place] + notes + png[place:]) == PictureReport(WHOLE)
+    assert (await look(png[:place] + notes + png[place:])).state is WHOLE
     bomb = chunk(start[:4], start[4:] + zlib.compress(bytes(50_000_000)))
     assert (await look(png[:place] + bomb + png[place:])).state is BROKEN
 
@@ -262,6 +272,92 @@ async def test_a_chunk_that_says_to_be_longer_than_its_file_takes_no_memory() ->
         assert tracemalloc.get_traced_memory()[1] < 2_000_000
     finally:
         tracemalloc.stop()
+
+
+def frames(count: int) -> dict[str, Any]:
+    return {"save_all": True, "append_images": [photograph().rotate(n) for n in range(1, count)]}
+
+
+OTHERS = {
+    "gif": saved("GIF"),
+    "gif-moving": saved("GIF", **frames(3)),
+    "bmp": saved("BMP"),
+    "bmp-palette": saved("BMP", "P"),
+    "webp": saved("WEBP"),
+    "webp-lossless": saved("WEBP", lossless=True),
+    "webp-moving": saved("WEBP", **frames(3)),
+    "tiff": saved("TIFF"),
+    "tiff-lzw": saved("TIFF", compression="tiff_lzw"),
+    "tiff-jpeg": saved("TIFF", compression="jpeg"),
+    "tiff-pages": saved("TIFF", **frames(3)),
+    "heic": (Path(__file__).parent / "upright.heic").read_bytes(),
+}
+
+
+@pytest.fixture(scope="module")
+def workers() -> Iterator[Workers]:
+    workers = Workers(processes=1)
+    yield workers
+    workers.close()
+
+
+async def looked(workers: Workers, data: bytes) -> PictureReport:
+    return await PillowCheck(workers=workers).check(lambda: pieces(cut(data, 1000)))
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("name", OTHERS)
+async def test_a_whole_picture_that_is_to_be_converted(workers: Workers, name: str) -> None:
+    size = (64, 48) if name == "heic" else (160, 120)
+    facts = PictureFacts(name.partition("-")[0], *size, len(OTHERS[name]))
+    assert await looked(workers, OTHERS[name]) == PictureReport(WHOLE, facts=facts)
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("name", OTHERS)
+async def test_one_that_is_to_be_converted_and_is_cut_anywhere_is_not_whole(
+    workers: Workers, name: str
+) -> None:
+    data = OTHERS[name]
+    for length in [*range(30, len(data), len(data) // 40), *range(len(data) - 6, len(data))]:
+        if name == "tiff-pages" and length > len(OTHERS["tiff"]):
+            continue  # the first page, which is the one that is converted, is there
+        report = await looked(workers, data[:length])
+        assert report.state is not WHOLE, f"{length} of {len(data)}"
+        assert (report.facts is None) is (report.state is BROKEN)
+        assert report.detail
+
+
+@pytest.mark.process
+async def test_a_moving_gif_whose_first_frame_is_there_decodes_but_is_cut(
+    workers: Workers,
+) -> None:
+    data = OTHERS["gif-moving"]
+    report = await looked(workers, data[: len(data) * 2 // 3])
+    assert report.state is UNENDED
+    assert report.facts is not None
+    assert (report.facts.width, report.facts.height) == Image.open(io.BytesIO(data)).size
+    assert (await looked(workers, data[: len(data) // 5])).state is BROKEN
+    assert (await looked(workers, data + b"\0\0\r\n")).state is WHOLE
+
+
+@pytest.mark.process
+async def test_a_bomb_that_is_to_be_converted(workers: Workers) -> None:
+    data = bytearray(OTHERS["gif"])
+    data[6:10] = struct.pack("<HH", 50_000, 50_000)
+    report = await looked(workers, bytes(data))
+    assert report.state is HUGE
+    assert report.detail == "it has 50000 × 50000 pixels, over the limit of 100000000"
+
+
+@pytest.mark.process
+async def test_where_the_process_fails_nothing_is_known_of_the_picture(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text("raise SystemExit")
+    check = PillowCheck(workers=Workers(program=program))
+    with pytest.raises(EditError, match="ended before"):
+        await check.check(lambda: pieces([OTHERS["gif"]]))
+    assert (await check.check(lambda: pieces([PICTURES["png"]]))).state is WHOLE
 
 
 def test_pillow_stays_strict() -> None:

@@ -5,6 +5,7 @@ import re
 import runpy
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -16,7 +17,7 @@ from PIL import Image
 from imgsync import plugins
 from imgsync.application.work import Worker
 from imgsync.domain.errors import PayloadError
-from imgsync.domain.model import Entity, SourceImage
+from imgsync.domain.model import AccountName, Entity, SourceImage
 from imgsync.domain.ports.queue import NewTask
 from imgsync.domain.ports.storage import ContentKey, SharedFile, Turn
 from imgsync.entrypoints.cli.runtime import ImgsyncGroup
@@ -98,7 +99,7 @@ def test_what_a_signature_names_is_in_imgsync_plugins() -> None:
     for name, text in sections().items():
         signature = re.search(rf"`{name}\(.*?\) -> (.*?)`", text)
         named = set(re.findall(r"(?<![.\w])[A-Z]\w+", signature[1])) if signature else set()
-        assert named - {"Iterable", "Mapping"} <= set(plugins.__all__), name
+        assert named - {"Iterable", "Mapping", "None"} <= set(plugins.__all__), name
 
 
 async def test_entity_types(load: Load) -> None:
@@ -174,16 +175,39 @@ async def test_replace_strategies(load: Load, world: World) -> None:
     assert "delete_images" in str(world.child.calls)
 
 
-async def test_image_transformations(load: Load, world: World) -> None:
+def blue(kind: str) -> bytes:
     out = io.BytesIO()
-    Image.new("RGB", (8, 8), "red").save(out, "PNG")
-    _, child_id = world.pair([("red.png", out.getvalue())])
+    Image.new("RGB", (8, 8), "blue").save(out, kind)
+    return out.getvalue()
+
+
+async def copied(world: World, registry: PluginRegistry) -> list[tuple[str, Image.Image]]:
+    """What a child gets of two pictures, with the plugin's transformation."""
+    _, child_id = world.pair([("a.png", blue("PNG")), ("b.jpg", blue("JPEG"))])
     await world.enqueue()
-    transform = load("imgsync_image_transformations").transform
-    await worker(world, transform=transform).run(drain=True)
-    ((name, content),) = world.child.images("product", child_id)
-    with Image.open(io.BytesIO(content)) as picture:
-        assert (name, picture.mode, picture.size) == ("red.png", "L", (8, 8))
+    await worker(world, transform=registry.transform).run(drain=True)
+    images = world.child.images("product", child_id)
+    return [(name, Image.open(io.BytesIO(content))) for name, content in images]
+
+
+async def test_transform_image(load: Load, world: World) -> None:
+    made = await copied(world, load("imgsync_transform_image"))
+    assert [(name, picture.mode, picture.format) for name, picture in made] == [
+        ("a.png", "L", "PNG"),
+        ("b.jpg", "L", "JPEG"),
+    ]
+
+
+async def test_transform_version(load: Load, world: World) -> None:
+    registry = load("imgsync_transform_version")
+    version = registry.transform.versions.removeprefix("example ")
+    assert re.fullmatch("[0-9a-f]{12}", version)
+    made = await copied(world, registry)
+    assert [name for name, _ in made] == ["a.png", "b.jpg"]
+    for _, picture in made:
+        red_part, _, blue_part = picture.convert("RGB").getpixel((0, 0))  # type: ignore[misc]
+        assert red_part > 200 > 100 > blue_part
+    assert made[0][1].convert("RGB").getpixel((7, 7)) == (0, 0, 255)
 
 
 @pytest.mark.parametrize(
@@ -201,6 +225,25 @@ async def test_listeners(
     listeners = load(hook).listeners
     assert len(await copy(world, listeners=listeners)) == 2
     assert capsys.readouterr().out == said
+
+
+async def test_listeners_of_sweeps_and_accounts(
+    load: Load, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shop = AccountName("1", "Shop")
+    swept = load("imgsync_sweep_ended").listeners
+    await swept.sweep_ended(shop, {"missing": 2, "different": 1}, False, None)
+    await swept.sweep_ended(shop, {"equal": 1}, True, None)
+    await swept.sweep_ended(shop, {}, False, "no answer")
+    parked = load("imgsync_account_parked").listeners
+    await parked.account_parked(shop, "refused", datetime(2026, 11, 28, 3, 30, tzinfo=UTC))
+    await load("imgsync_webhooks_off").listeners.webhooks_off(shop, 21)
+    assert capsys.readouterr().out.splitlines() == [
+        "Shop: 3 differ",
+        "Shop could not be compared: no answer",
+        "Shop waits until 03:30: refused",
+        "Shop: 21 webhooks were off; is the server reachable?",
+    ]
 
 
 async def test_a_listener_hears_of_a_failure(

@@ -33,11 +33,11 @@ def test_plugins_shows_who_brings_what(run_imgsync: RunImgsync, installed_runner
         "task_queues": ["journal"],
         "content_stores": [],
         "replace_strategies": [],
-        "transformations": ["frame"],
+        "transformations": ["example-runner"],
         "listeners": ["after_task", "image_copied", "run_ended"],
         "commands": [],
     }
-    assert shown["builtin"]["task_handlers"] == ["image_sync"]
+    assert shown["builtin"]["task_handlers"] == ["image_sync", "image_retry", "undo"]
     assert shown["builtin"]["task_queues"] == [
         "sqlite",
         "postgresql",
@@ -119,9 +119,8 @@ def test_a_name_that_no_plugin_brings_is_one_line(
     done = run_imgsync("account", "list", **{f"IMGSYNC_{variable}": value})
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
-    assert line.startswith(f"Error: Bad configuration: {variable.lower()}: unknown ")
-    assert f"(known: {known})" in line
-    assert line.endswith(f"it is set by the variable IMGSYNC_{variable}")
+    assert line.startswith(f"Error: IMGSYNC_{variable}: unknown ")
+    assert line.endswith(f"(known: {known})")
     assert "bucket" not in line
 
 
@@ -131,4 +130,4 @@ def test_the_file_that_configures_a_wrong_name_is_named(
     file = tmp_path / "wrong.toml"
     file.write_text('replace_strategy = "fast"\n')
     done = run_imgsync("--config", str(file), "queue", "status")
-    assert done.stderr.strip().endswith(f"it is set by the file {file}")
+    assert done.stderr.startswith(f"Error: {file}: replace_strategy: unknown ")

@@ -16,7 +16,6 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from imgsync.application.fetch import ImageFetcher
 from imgsync.application.work import TaskEnd, TaskReport, Worker
 from imgsync.domain.errors import LeaseLostError, PluginError, StoreError
 from imgsync.domain.model import ImageFingerprint, SyncRequest, Upload
@@ -28,8 +27,6 @@ from imgsync.domain.tasks import TASK_ENTITY_TYPE, SyncResult, Task, TaskId, Tas
 from imgsync.plugins import guarded, hookimpl, manager
 from imgsync.plugins.guard import PluginGuard
 from imgsync.plugins.guarded import (
-    GuardedTransformation,
-    TransformChain,
     guarded_handler,
     guarded_queue,
     guarded_store,
@@ -251,8 +248,8 @@ class OddSpace:
     async def acquire(self, source: Any) -> Any:
         return await self._inner.acquire(source)
 
-    async def share(self, source: Any, key: str, *, is_picture: bool) -> None:
-        await self._inner.share(source, key, is_picture=is_picture)
+    async def share(self, source: Any, key: str, *, is_picture: bool, note: str = "") -> None:
+        await self._inner.share(source, key, is_picture=is_picture, note=note)
 
     async def pass_turn(self, source: Any) -> None:
         await self._inner.pass_turn(source)
@@ -374,76 +371,6 @@ def test_a_sound_strategy_sets_what_it_is_given() -> None:
     )
 
 
-def transformation(inner: Any, seconds: float = 5.0) -> GuardedTransformation:
-    return GuardedTransformation(PluginGuard("shop", seconds), "odd", inner)
-
-
-@pytest.mark.parametrize(
-    ("inner", "problem"),
-    [
-        *((raising(error), type(error).__name__) for error in FAILURES),
-        (lambda *_: "picture", "in place of bytes or None"),
-        (lambda *_: b"GIF89a", "neither JPEG nor PNG"),
-        (lambda *_: png(1) + bytes(11_000_000), "over the limit"),
-        (lambda *_: time.sleep(2), "no answer within 0.1 seconds"),
-    ],
-)
-async def test_an_image_that_a_plugin_spoils_is_a_warning_and_the_other_is_copied(
-    world: World, inner: Any, problem: str
-) -> None:
-    def spoil(content: bytes, filename: str, request: SyncRequest) -> Any:
-        assert threading.current_thread() is not threading.main_thread()
-        return inner(content) if filename == "b.png" else None
-
-    _, child_id = world.pair([("a.png", png(1)), ("b.png", png(2))])
-    chain = TransformChain((transformation(spoil, seconds=0.1 if "within" in problem else 5.0),))
-    world.sync_entity = replace(world.sync_entity, transform=chain)
-    result = await world.sync(await world.request())
-    assert [name for name, _ in world.child.images("product", child_id)] == ["a.png"]
-    (warning,) = result.warnings
-    assert "b.png: plugin 'shop' failed in image transformation 'odd': " in warning
-    assert problem in warning
-
-
-async def test_transformations_follow_one_another_and_a_changed_format_changes_the_suffix(
-    world: World,
-) -> None:
-    seen = []
-
-    def first(content: bytes, *_: Any) -> bytes:
-        return png(7, 300)
-
-    def second(content: bytes, *_: Any) -> None:
-        seen.append(content)
-
-    _, child_id = world.pair([("a.jpg", png(1))])
-    chain = TransformChain((transformation(first), transformation(second)))
-    world.sync_entity = replace(world.sync_entity, transform=chain)
-    await world.sync(await world.request())
-    assert seen == [png(7, 300)]
-    assert world.child.images("product", child_id) == [("a.png", png(7, 300))]
-
-
-async def test_a_transformation_that_gives_half_a_picture_is_not_copied(world: World) -> None:
-    world.pair([("a.png", png(1)), ("b.png", png(2))])
-
-    def half(content: bytes, filename: str, _: SyncRequest) -> bytes:
-        return content[:-20] if filename == "b.png" else content
-
-    chain = TransformChain((transformation(half),))
-    world.sync_entity = replace(world.sync_entity, transform=chain)
-    result = await world.sync(await world.request())
-    assert "its transformation is no whole picture" in result.warnings[0]
-
-
-async def test_without_a_transformation_nothing_is_read_twice(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(ImageFetcher, "_changed", raising(AssertionError("read again")))
-    world.pair([("a.png", png(1))])
-    assert (await world.sync(await world.request())).uploaded == 1
-
-
 @pytest.mark.parametrize(
     ("inner", "problem"),
     [
@@ -547,7 +474,7 @@ def plugin(monkeypatch: pytest.MonkeyPatch, **hooks: Callable[..., Any]) -> None
         ("imgsync_content_stores", ["file"], "is not a mapping of names to functions"),
         ("imgsync_task_queues", {"a": 7}, "'a' is a value of type int, which cannot be called"),
         ("imgsync_task_handlers", {"x" * 51: print}, "is no name"),
-        ("imgsync_image_transformations", {"\x1b[31m": print}, "is no name"),
+        ("imgsync_replace_strategies", {"\x1b[31m": print}, "is no name"),
         ("imgsync_commands", [print], "is no command of click"),
     ],
 )

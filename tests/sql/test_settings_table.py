@@ -70,7 +70,8 @@ async def test_the_switch_that_is_turned_on_turns_the_other_off(
 async def test_both_at_once_are_all(engine: Engine, settings: SqlSettingsRepository) -> None:
     switch(engine, "sync_images = true, sync_images_all = true")
     assert await settings.get("c") == ALL
-    run(engine, "INSERT INTO sync_settings VALUES ('d', true, true, NULL, NULL, NULL, NULL)")
+    columns = "account_id, sync_images, sync_images_all"
+    run(engine, f"INSERT INTO sync_settings ({columns}) VALUES ('d', true, true)")  # noqa: S608
     assert await settings.get("d") == ALL
 
 

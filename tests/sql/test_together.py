@@ -228,3 +228,24 @@ async def test_hosts_whose_transactions_wait_for_each_other_both_succeed(
     assert await one.run(lambda c: c.execute(turns).scalars().all(), reads=True) == [3, 3]
     one.close()
     other.close()
+
+
+async def test_a_connection_in_use_when_the_database_is_closed_is_closed_later(
+    database_url: str,
+) -> None:
+    database = Database.open(database_url)
+    began, goes_on, closed = threading.Event(), threading.Event(), threading.Event()
+    event.listen(database.engine, "close", lambda *_: closed.set())
+
+    def waits(connection: Connection) -> None:
+        connection.execute(text("SELECT 1"))
+        began.set()
+        goes_on.wait(10)
+
+    call = asyncio.create_task(database.run(waits, reads=True))
+    await asyncio.to_thread(began.wait, 10)
+    database.close()
+    assert not closed.is_set()
+    goes_on.set()
+    await call
+    assert await asyncio.to_thread(closed.wait, 10)

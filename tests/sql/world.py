@@ -33,7 +33,7 @@ class SqlWorld(World):
         for account_id, switches in world.store.settings.items():
             await settings.put(account_id, switches)
         world.queue = SqlTaskQueue(database, world.clock)  # type: ignore[assignment]
-        world.accounts = accounts  # type: ignore[assignment]
+        world.accounts = accounts
         world.settings = settings  # type: ignore[assignment]
         world.records = records  # type: ignore[assignment]
         world.abilities = abilities  # type: ignore[assignment]

@@ -53,10 +53,14 @@ class Relay:
             writer.transport.abort()
             return
         host, port = self._target.query.get("host"), self._target.port or 5432
-        if isinstance(host, str) and host.startswith("/"):
-            server = await asyncio.open_unix_connection(f"{host}/.s.PGSQL.{port}")
-        else:
-            server = await asyncio.open_connection(self._target.host, port)
+        try:
+            if isinstance(host, str) and host.startswith("/"):
+                server = await asyncio.open_unix_connection(f"{host}/.s.PGSQL.{port}")
+            else:
+                server = await asyncio.open_connection(self._target.host, port)
+        except OSError:  # the server is down
+            writer.transport.abort()
+            return
         ends = {writer, server[1]}
         self._writers |= ends
         try:

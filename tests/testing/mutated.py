@@ -9,7 +9,10 @@ import pytest
 from imgsync.testing import (
     MemoryAbilities,
     MemoryAccounts,
+    MemoryBackups,
+    MemoryChanges,
     MemoryContentStore,
+    MemoryFailedImages,
     MemoryMoySklad,
     MemoryRecords,
     MemorySettings,
@@ -36,6 +39,36 @@ def _accounts(adapter: Any) -> type:
         def accounts(self, store: MemoryStore) -> MemoryAccounts:
             accounts: MemoryAccounts = adapter(store)
             return accounts
+
+    return Proof
+
+
+def _failures(adapter: Any) -> type:
+    class Proof(proofs.TestMemoryFailedImages):
+        def failures(self, store: MemoryStore) -> MemoryFailedImages:
+            failures: MemoryFailedImages = adapter(store)
+            return failures
+
+    return Proof
+
+
+def _changes(adapter: Any) -> type:
+    class Proof(proofs.TestMemoryChanges):
+        def changes(self, store: MemoryStore) -> MemoryChanges:
+            changes: MemoryChanges = adapter(store)
+            return changes
+
+    return Proof
+
+
+def _backups(adapter: Any) -> type:
+    class Proof(proofs.TestMemoryBackups):
+        @pytest.fixture
+        def backups(self) -> Any:
+            return adapter()
+
+        def off(self, backups: Any) -> Any:
+            return adapter(backups.saved, is_on=False)
 
     return Proof
 
@@ -109,7 +142,10 @@ def _moysklad(adapter: Any) -> type:
 _PROOFS = {
     MemoryTaskQueue: _queue,
     MemoryAccounts: _accounts,
+    MemoryBackups: _backups,
+    MemoryChanges: _changes,
     MemoryAbilities: _abilities,
+    MemoryFailedImages: _failures,
     MemorySurveys: _surveys,
     MemorySettings: _settings,
     MemoryRecords: _records,

@@ -6,8 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from imgsync.domain.changes import SavedImage
 from imgsync.domain.errors import StoreError
 from imgsync.domain.model import Account, Identity, TokenKind
+from imgsync.domain.ports.changes import BackupStore
 from imgsync.domain.ports.repositories import (
     AbilityRepository,
     SettingsRepository,
@@ -19,10 +21,16 @@ from imgsync.domain.tasks import TaskId
 from imgsync.testing import (
     AbilityRepositoryContract,
     AccountRepositoryContract,
+    BackupStoreContract,
+    ChangeLogContract,
     ContentStoreContract,
+    FailedImagesContract,
     MemoryAbilities,
     MemoryAccounts,
+    MemoryBackups,
+    MemoryChanges,
     MemoryContentStore,
+    MemoryFailedImages,
     MemoryMoySklad,
     MemoryMoySkladFactory,
     MemoryRecords,
@@ -94,6 +102,59 @@ class TestMemoryAccountsInRealTime(AccountRepositoryContract[MemoryStore]):
 
     def accounts(self, store: MemoryStore) -> MemoryAccounts:
         return MemoryAccounts(store)
+
+
+class TestMemoryFailedImages(FailedImagesContract[MemoryStore]):
+    @pytest.fixture
+    def store(self) -> MemoryStore:
+        return MemoryStore(SetClock())
+
+    def failures(self, store: MemoryStore) -> MemoryFailedImages:
+        return MemoryFailedImages(store)
+
+    async def advance(self, store: MemoryStore, by: timedelta) -> None:
+        assert isinstance(store.clock, SetClock)
+        store.clock.advance(by)
+
+    async def disable(self, store: MemoryStore) -> None:
+        store.fault = GONE
+
+
+class TestMemoryChanges(ChangeLogContract[MemoryStore]):
+    @pytest.fixture
+    def store(self) -> MemoryStore:
+        return MemoryStore(SetClock())
+
+    def changes(self, store: MemoryStore) -> MemoryChanges:
+        return MemoryChanges(store)
+
+    async def now(self, store: MemoryStore) -> datetime:
+        return store.clock.now()
+
+    async def advance(self, store: MemoryStore, by: timedelta) -> None:
+        assert isinstance(store.clock, SetClock)
+        store.clock.advance(by)
+
+    async def disable(self, store: MemoryStore) -> None:
+        store.fault = GONE
+
+
+class TestMemoryBackups(BackupStoreContract):
+    @pytest.fixture
+    def backups(self) -> MemoryBackups:
+        return MemoryBackups()
+
+    def off(self, backups: BackupStore) -> MemoryBackups:
+        assert isinstance(backups, MemoryBackups)
+        return MemoryBackups(backups.saved, is_on=False)
+
+    async def damage(self, backups: BackupStore, place: str, image: SavedImage) -> None:
+        assert isinstance(backups, MemoryBackups)
+        backups.saved[place][2][image.file] += b"x"
+
+    async def fill(self, backups: BackupStore) -> None:
+        assert isinstance(backups, MemoryBackups)
+        backups.full = True
 
 
 class TestMemorySurveys(SurveyRepositoryContract):

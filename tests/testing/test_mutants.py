@@ -29,7 +29,9 @@ class Failures(Outcome):
             self.found.add((proof, test.partition("[")[0]))
 
 
-@pytest.mark.parametrize("of", ["queue", "repositories", "storage", "moysklad"])
+@pytest.mark.parametrize(
+    "of", ["changes", "queue", "repositories", "failures", "storage", "moysklad"]
+)
 def test_each_mutant_fails_the_test_of_its_sentence(of: str) -> None:
     mutants = {m: test for m, test in MUTANTS.items() if m.__module__.endswith(f".{of}")}
     proofs = {(f"Test{adapter.__name__}", test) for adapter, test in mutants.items()}

@@ -21,10 +21,8 @@ from imgsync.plugins import (
     NewTask,
     OpenQueue,
     QueueSetup,
-    SyncRequest,
     Task,
     TaskQueue,
-    Transformation,
     hookimpl,
 )
 
@@ -56,14 +54,6 @@ def open_journal_queue(setup: QueueSetup) -> TaskQueue:
     return cast("TaskQueue", JournalQueue(setup.open_queue(setup.url.removeprefix("journal+"))))
 
 
-def frame(content: bytes, filename: str, request: SyncRequest) -> bytes:
-    """A black frame around the picture."""
-    with Image.open(BytesIO(content)) as picture:
-        out = BytesIO()
-        ImageOps.expand(picture.convert("RGB"), FRAME_PIXELS, "black").save(out, picture.format)
-    return out.getvalue()
-
-
 class ByName:
     """Cards are counterparts where their names are equal."""
 
@@ -79,8 +69,17 @@ def imgsync_task_queues() -> Mapping[str, OpenQueue]:
 
 
 @hookimpl
-def imgsync_image_transformations() -> Mapping[str, Transformation]:
-    return {"frame": frame}
+def imgsync_transform_image(content: bytes) -> bytes:
+    """A black frame around the picture."""
+    with Image.open(BytesIO(content)) as picture:
+        out = BytesIO()
+        ImageOps.expand(picture.convert("RGB"), FRAME_PIXELS, "black").save(out, picture.format)
+    return out.getvalue()
+
+
+@hookimpl
+def imgsync_transform_version() -> str:
+    return f"{FRAME_PIXELS} pixels"
 
 
 @hookimpl

@@ -9,9 +9,12 @@ import pytest
 
 from moysklad_emulator import SWITCHES, Dialect, EmulatorLimits, pairwise_dialects
 from moysklad_emulator.dialect import parse_switch
+from moysklad_emulator.encoded import is_whole
 from moysklad_emulator.pairwise import pairwise
+from moysklad_emulator.pictures import padded_png
 from service import (
     JPEG,
+    PNG,
     Service,
     StartService,
     codes,
@@ -151,6 +154,80 @@ def test_more_formats(service: Service, content: bytes, media_type: str) -> None
     assert codes(service.client.post(images_path(entity), json=upload(content=b"text"))) == [51002]
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"II*\x00\x08\x00\x00\x00" + bytes(20),
+        b"MM\x00*\x00\x00\x00\x08" + bytes(20),
+        b"\x00\x00\x00\x18ftypheic" + bytes(20),
+        b"\x00\x00\x00\x1cftypavif" + bytes(20),
+        b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+        b"\x00" + JPEG,
+    ],
+    ids=["tiff", "tiff of the other order", "heic", "avif", "svg", "jpeg behind a byte"],
+)
+@pytest.mark.parametrize("more", [False, True])
+def test_formats_that_no_dialect_takes(service: Service, more: bool, content: bytes) -> None:
+    """By what the file is, whatever its name says."""
+    play(service, more_formats=more)
+    entity = service.product()
+    body = upload("photo.jpg", content)
+    assert codes(service.client.post(images_path(entity), json=body)) == [51002]
+    assert codes(service.client.post(images_path(entity), json=[body])) == [51002]
+    assert service.names(entity) == []
+
+
+WHOLE_PNG = padded_png(1, 300)
+WHOLE_JPEG = JPEG + b"\x00\x04ab" + b"\xff\xff\xda\x00\x04cd" + b"scan \xff\x00 scan" + b"\xff\xd9"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        PNG + b"garbage behind the header",
+        WHOLE_PNG[:-12],
+        WHOLE_PNG[:200],
+        WHOLE_PNG[:100] + b"?" + WHOLE_PNG[101:],
+        PNG + WHOLE_PNG[-12:],
+        JPEG + b"garbage",
+        WHOLE_JPEG[:-2],
+        WHOLE_JPEG[:7],
+        JPEG[:2] + b"\xff\xd9",
+        JPEG,
+    ],
+)
+def test_how_closely_a_file_is_looked_at(service: Service, content: bytes) -> None:
+    entity = service.product()
+    assert service.client.post(images_path(entity), json=upload(content=content)).is_success
+    play(service, whole_pictures=True)
+    assert codes(service.client.post(images_path(entity), json=upload(content=content))) == [51002]
+    for whole in (WHOLE_PNG, WHOLE_JPEG):
+        assert service.client.post(images_path(entity), json=upload(content=whole)).is_success
+
+
+@pytest.mark.parametrize("content", [WHOLE_PNG, WHOLE_JPEG])
+def test_a_storage_that_encodes_anew(service: Service, content: bytes) -> None:
+    entity, other = service.product(), service.product()
+    play(service, recodes=True, whole_pictures=True)
+    (row,) = service.client.post(images_path(entity), json=upload(content=content)).json()
+    stored = plain.get(service.download_location(entity)).content
+    assert stored != content
+    assert is_whole(stored)
+    assert row["size"] == len(stored) == entity.images[0].size
+    (same,) = service.client.post(images_path(other), json=[upload(content=content)]).json()
+    assert (other.images[0].id, same["size"]) == (entity.images[0].id, len(stored))
+
+
+def test_a_storage_encodes_anew_what_is_sent_only(service: Service) -> None:
+    play(service, recodes=True)
+    entity = service.product(("a.png", WHOLE_PNG))
+    rows = service.client.post(images_path(entity), json=[service.meta(entity, 0)]).json()
+    assert rows[0]["size"] == len(WHOLE_PNG)
+    play(service, more_formats=True)
+    gif = upload("a.gif", b"GIF89a...")
+    assert service.client.post(images_path(entity), json=gif).json()[1]["size"] == 9
+
+
 @pytest.mark.parametrize("status", [400, 403, 412, 413])
 def test_errors_of_images_have_one_status(service: Service, status: int) -> None:
     play(service, image_error_status=status)
@@ -276,7 +353,7 @@ def test_every_two_values_of_two_switches_meet_in_a_dialect() -> None:
     for one, other in combinations(SWITCHES, 2):
         met = {(getattr(d, one), getattr(d, other)) for d in dialects}
         assert met == set(product(SWITCHES[one], SWITCHES[other]))
-    assert len(dialects) < 20
+    assert len(dialects) <= 22
     assert dialects == pairwise_dialects()
 
 

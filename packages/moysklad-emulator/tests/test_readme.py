@@ -66,7 +66,7 @@ def moved(text: str, ports: dict[str, str]) -> str:
 @pytest.mark.skipif(shutil.which("curl") is None, reason="no curl")
 def test_the_commands_answer_what_the_readme_shows(ports: dict[str, str]) -> None:
     _, *commands = told()
-    assert len(commands) == 7
+    assert len(commands) == 9
     for command, answer in commands:
         # --fail: curl's status tells of an answer 400.
         script = moved(command, ports).replace("curl ", "curl --fail --noproxy '*' ")

@@ -33,6 +33,9 @@ def test_requests_and_bytes_are_counted(service: Service) -> None:
     assert stats.bytes_in == len(body) + 2
     assert stats.bytes_out > 1000 + int(added.headers["content-length"])
     assert stats.max_parallel == {service.user.id: 1}
+    use = stats.accounts[service.account.id]
+    assert (use.bytes_in, use.requests) == (stats.bytes_in, 5)
+    assert use.bytes_out == stats.bytes_out  # those of the file too
 
 
 def test_requests_and_units_are_counted_by_account(start_service: StartService) -> None:
@@ -45,12 +48,16 @@ def test_requests_and_units_are_counted_by_account(start_service: StartService) 
     service.client.get("entity/nothing")
     plain.get(f"{service.server.api_url}/entity/product")  # whose account nobody knows
     stats = service.emulator.stats
+    answered = sum(int(answer.headers["content-length"]) for answer in answers)
+    own = stats.accounts[service.account.id].bytes_out
+    assert own > 0
     assert stats.accounts == {
-        other.id: AccountUse(requests=4, units=9, throttled=1),
-        service.account.id: AccountUse(requests=1, units=1),
+        other.id: AccountUse(requests=4, units=9, throttled=1, bytes_out=answered),
+        service.account.id: AccountUse(requests=1, units=1, bytes_out=own),
     }
-    shown = stats.as_json()["accounts"]
-    assert shown[other.id] == {"requests": 4, "units": 9, "throttled": 1}
+    shown = stats.as_json()["accounts"][other.id]
+    assert shown["bytes_out"] == answered
+    assert (shown["requests"], shown["units"], shown["throttled"]) == (4, 9, 1)
 
 
 def test_a_snapshot_does_not_change(service: Service) -> None:

@@ -70,3 +70,14 @@ async def trust_learnt(
         return
     with contextlib.suppress(ImgsyncError):
         main.trust((await abilities.get(account_id)).permanent_hosts)
+
+
+async def known_of(
+    abilities: AbilityRepository | None, account: MoySkladPort, account_id: str
+) -> Abilities:
+    """What an account has shown, to this port and to any process. Where that cannot be read, what
+    is learnt is learnt again, which is no error."""
+    if abilities is not None:
+        with contextlib.suppress(ImgsyncError):
+            return (await abilities.get(account_id)).with_shown(account.shown)
+    return account.shown

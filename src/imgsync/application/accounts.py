@@ -1,9 +1,10 @@
 """Adding, finding and linking accounts."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
+from typing import Any
 
 from imgsync.domain.errors import (
     AuthorisationError,
@@ -30,9 +31,12 @@ from imgsync.domain.model import (
     check_role,
     check_roles,
 )
+from imgsync.domain.ports.differences import Differences
+from imgsync.domain.ports.failures import FailedImages
 from imgsync.domain.ports.moysklad import MoySkladFactory
 from imgsync.domain.ports.queue import TaskQueue
 from imgsync.domain.ports.repositories import AccountRepository, SettingsRepository
+from imgsync.domain.ports.runs import Proofs
 from imgsync.domain.text import shown
 
 _log = logging.getLogger(__name__)
@@ -87,11 +91,13 @@ class GivenAccount:
 @dataclass(frozen=True, slots=True)
 class AddedAccount:
     """A stored account; `woken`: tasks that waited for it and run again; `stays_draft`: it was
-    known to be a solution in draft, which the API does not tell, and is still taken for one."""
+    known to be a solution in draft, which the API does not tell, and is still taken for one;
+    `namesake`: the id of another account of the name that this one got without being given one."""
 
     account: Account
     woken: int
     stays_draft: bool = False
+    namesake: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +125,7 @@ class AddAccount:
                 f"These are the credentials of account '{identity.account_id}' ({identity.name}), "
                 f"not of '{wanted}'; nothing is stored"
             )
-        if given.kind is not None and not _same_kind(given.kind, identity.token_kind):
+        if given.kind is not None and not same_kind(given.kind, identity.token_kind):
             raise WrongKindError(given.kind, identity.token_kind)
         known = await self._known(identity.account_id)
         name = given.name or (known.name if known and known.name != known.id else None)
@@ -133,12 +139,14 @@ class AddAccount:
             and identity.token_kind in _SOLUTION_KINDS
         )
         kind = TokenKind.DRAFT if stays_draft else given.kind or identity.token_kind
-        name = name or _printable(identity.name) or account_id
+        name = name or printable_name(identity.name) or account_id
         try:
             account = given.account(account_id, name, kind)
         except ValueError as error:  # the API names an account as none can be named
             raise ImgsyncError(f"Nothing is stored: {error}") from error
-        return AddedAccount(account, await self._store(account), stays_draft)
+        woken = await self._store(account)
+        namesake = await self._namesake(account) if given.name is None else None
+        return AddedAccount(account, woken, stays_draft, namesake)
 
     async def unchecked(self, given: GivenAccount) -> AddedAccount:
         """As given, without asking MoySklad; that is done before the first write. ValueError
@@ -177,6 +185,16 @@ class AddAccount:
         except (DamagedRowError, UnknownAccountError):
             return None
 
+    async def _namesake(self, account: Account) -> str | None:
+        """None also where it cannot be told: the account is stored."""
+        try:
+            stored = await self.accounts.all()
+        except StoreError as error:
+            _log.warning("whether another account has the name cannot be told: %s", error)
+            return None
+        named = (one.id for one in stored if one.name == account.name and one.id != account.id)
+        return next(named, None)
+
     async def _store(self, account: Account) -> int:
         """Stores the account, which ends its parking; the number of its tasks that are woken."""
         if account.role is AccountRole.MAIN:
@@ -203,6 +221,7 @@ class LinkAccounts:
     accounts: AccountRepository
     settings: SettingsRepository
     entity_types: EntityTypes
+    proofs: Proofs | None = None
 
     async def __call__(
         self,
@@ -211,21 +230,28 @@ class LinkAccounts:
         settings: LinkSettings,
         *,
         keep_switches: bool = False,
+        picture_changes: Mapping[str, Any] | None = None,
     ) -> list[Link]:
         """From now on each child receives what `settings` say; linked already, by these from now
         on. `keep_switches`: a child goes on receiving what it does; all images where that is none.
-        Noted are the sides of all, too.
+        `picture_changes`: what becomes of a child's pictures stays as it is, but for these fields
+        of `PictureSettings`; None where `settings` say it. Its schedule and its guard stay as they
+        are. Noted are the sides of all, too.
 
         Nothing is done where two of these cannot be linked: WrongAccountError where one of them
         stands on the other side already, has another main account or is named twice,
-        UnknownEntityTypeError for a type in the settings.
+        UnknownEntityTypeError for a type in the settings, ValueError for a change that is none.
         """
         for name in settings.types:
             self.entity_types.get(name)
-        links = [
-            Link(main, child, await self._kept(child, settings) if keep_switches else settings)
-            for child in children
-        ]
+        links = []
+        for child in children:
+            before = await self._before(child)
+            made = _with_switches_of(before, settings) if keep_switches else settings
+            if picture_changes is not None:
+                made = replace(made, pictures=replace(before.pictures, **picture_changes))
+            made = replace(made, schedule=before.schedule, guard=before.guard)
+            links.append(Link(main, child, made))
         twice = next((c for n, c in enumerate(children) if c in children[:n]), None)
         if twice is not None:
             raise WrongAccountError(f"account '{twice.name}' ({twice.id}) is named twice")
@@ -233,8 +259,12 @@ class LinkAccounts:
         for child in children:
             # The store checks it too, one by one, when others may be linked already.
             check_links(main.id, child.id, known)
+        before_by = {one.child_id: one for one in known if one.damage is None}
         for link in links:
             await self.settings.link(main.id, link.child.id, link.settings)
+            was = before_by.get(link.child.id)
+            if was is None or was.settings.received != link.settings.received:
+                await _forget(self.proofs, link.child.id)
         for account, role in (
             (main, AccountRole.MAIN),
             *((child, AccountRole.CHILD) for child in children),
@@ -243,20 +273,35 @@ class LinkAccounts:
                 await self.accounts.set_role(account.id, role)
         return links
 
-    async def _kept(self, child: Account, settings: LinkSettings) -> LinkSettings:
+    async def _before(self, child: Account) -> LinkSettings:
         try:
-            before = await self.settings.get(child.id)
+            return await self.settings.get(child.id)
         except DamagedLinkError:  # which is about to be mended
-            before = LinkSettings()
-        return settings.with_first_only(True) if before.sync_images else settings.with_all(True)
+            return LinkSettings()
+
+
+async def _forget(proofs: Proofs | None, child_id: str) -> None:
+    """What was compared is not what the child should show from now on; and tasks of what it should
+    have shown may have ended without having copied anything."""
+    if proofs is not None:
+        await proofs.forget(child_id)
+
+
+def _with_switches_of(before: LinkSettings, settings: LinkSettings) -> LinkSettings:
+    return settings.with_first_only(True) if before.sync_images else settings.with_all(True)
 
 
 @dataclass(frozen=True, slots=True)
 class UnlinkAccounts:
-    """Ends links."""
+    """Ends links, and forgets which images failed on their children, how these stood, and what
+    differed: nothing is missing there. `ended` is called at last, and does not fail."""
 
     accounts: AccountRepository
     settings: SettingsRepository
+    failed: FailedImages | None = None
+    proofs: Proofs | None = None
+    differences: Differences | None = None
+    ended: Callable[[], Awaitable[None]] | None = None
 
     async def __call__(self, children: Sequence[str]) -> list[Account]:
         """The children, each given by its id or name, which receive nothing from now on; tasks
@@ -272,7 +317,19 @@ class UnlinkAccounts:
                 raise ImgsyncError(f"Account '{child.name}' ({child.id}) is not linked")
         for child in found:
             await self.settings.unlink(child.id)
+            if self.failed is not None:
+                await self.failed.forget(child.id)
+            if self.proofs is not None:
+                await self.proofs.forget(child.id)
+            if self.differences is not None:
+                await self.differences.forget(child.id)
+        if self.ended is not None:
+            await self.ended()
         return found
+
+
+Switches = Callable[[LinkSettings], tuple[bool | None, bool | None]]
+"""Whether the first image only is received, and whether all; None leaves a switch as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,26 +338,56 @@ class ChangeSettings:
 
     accounts: AccountRepository
     settings: SettingsRepository
+    proofs: Proofs | None = None
 
     async def __call__(
-        self, child: str, *, first_only: bool | None = None, all_images: bool | None = None
+        self,
+        child: str,
+        *,
+        first_only: bool | None = None,
+        all_images: bool | None = None,
+        picture_changes: Mapping[str, Any] | None = None,
+        schedule_changes: Mapping[str, Any] | None = None,
+        guard: bool | None = None,
+        link_changes: Mapping[str, Any] | None = None,
+        switches: Switches | None = None,
     ) -> tuple[Account, LinkSettings]:
         """The account of that id or name, and its settings from now on. None leaves a switch as it
-        is; turning one on clears the other, and notes that it is a child.
+        is; turning one on clears the other, and notes that it is a child. `picture_changes`,
+        `schedule_changes` and `link_changes`: fields of `PictureSettings`, of `LinkSchedule` and
+        of `LinkSettings` itself that are other ones from now on; ValueError for what they cannot
+        be. `switches`, in place of both switches, tells them by the settings that there are. Of
+        those who change settings at the same time, none undoes what another one does.
 
-        WrongRoleError where a main account would receive images; what `find_account` raises.
+        WrongRoleError where a main account would receive images, or be told how to make them;
+        what `find_account` raises.
         """
         account = await find_account(self.accounts, child)
-        changed = await self.settings.get(account.id)
-        if first_only is not None:
-            changed = changed.with_first_only(first_only)
-        if all_images is not None:
-            changed = changed.with_all(all_images)
-        if changed.enabled:
-            check_role(account, AccountRole.CHILD)
-            if account.role is None:
-                await self.accounts.set_role(account.id, AccountRole.CHILD)
-        await self.settings.put(account.id, changed)
+
+        def change(changed: LinkSettings) -> LinkSettings:
+            first, every = switches(changed) if switches else (first_only, all_images)
+            if first is not None:
+                changed = changed.with_first_only(first)
+            if every is not None:
+                changed = changed.with_all(every)
+            if picture_changes:
+                changed = replace(changed, pictures=replace(changed.pictures, **picture_changes))
+            if schedule_changes:
+                changed = replace(changed, schedule=replace(changed.schedule, **schedule_changes))
+            if guard is not None:
+                changed = replace(changed, guard=guard)
+            if link_changes:
+                changed = replace(changed, **link_changes)
+            if changed.enabled or picture_changes:
+                check_role(account, AccountRole.CHILD)
+            return changed
+
+        before = await self.settings.get(account.id)
+        if change(before).enabled and account.role is None:
+            await self.accounts.set_role(account.id, AccountRole.CHILD)
+        changed = await self.settings.change(account.id, change)
+        if changed.received != before.received:
+            await _forget(self.proofs, account.id)
         return account, changed
 
 
@@ -424,11 +511,11 @@ async def find_account(accounts: AccountRepository, given: str) -> Account:
     raise UnknownAccountError(given, list(dict.fromkeys(near)))
 
 
-def _same_kind(given: TokenKind, learnt: TokenKind) -> bool:
+def same_kind(given: TokenKind, learnt: TokenKind) -> bool:
     return given is learnt or (given in _SOLUTION_KINDS and learnt in _SOLUTION_KINDS)
 
 
-def _printable(name: str) -> str:
+def printable_name(name: str) -> str:
     """A name from the API as one that an account may have."""
     spelled = (c if c.isprintable() else " " if c.isspace() else shown(c) for c in name)
     return "".join(c for c in "".join(spelled) if c.isprintable()).strip()

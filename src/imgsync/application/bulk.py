@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
+from imgsync.application.log_lines import about_no_task
 from imgsync.domain.errors import (
     ApiError,
     ChildChangedError,
@@ -271,7 +272,8 @@ class Batch:
 
     def _send(self, entries: "list[_Entry]") -> None:
         self._ready = [entry for entry in self._ready if entry not in entries]
-        sending = asyncio.create_task(_Delivery(self.bulk, entries).run())
+        with about_no_task():
+            sending = asyncio.create_task(_Delivery(self.bulk, entries).run())
         self._sending.add(sending)
         sending.add_done_callback(self._sending.discard)
 

@@ -1,41 +1,57 @@
 """Copies the images of one entity to its counterpart in a child account."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from imgsync.application.abilities import learn_shown, trust_learnt
+from imgsync.application.abilities import known_of, learn_shown, trust_learnt
 from imgsync.application.bulk import Batch, Bulk, Member
+from imgsync.application.changes import Changes, Scene, Watched
 from imgsync.application.daemon_thread import in_daemon_thread
+from imgsync.application.failures import NoteFailures, failures_of
 from imgsync.application.fetch import ImageFetcher
+from imgsync.application.fill import Filling, lost_any, wanted_now
+from imgsync.application.log_lines import COPY_LOG, about, note
 from imgsync.application.parking import AccountGate
 from imgsync.application.payloads import PayloadFormats, stored_request
+from imgsync.application.retry import NOTHING_FAILED, Retry
+from imgsync.domain.changes import BackupError, ChangeAction
 from imgsync.domain.diff import (
     NOTHING_LEFT,
+    Change,
     EntityKey,
     ImageOutcome,
+    Making,
     SetTo,
     SyncRecord,
+    Unchanged,
     conclude,
     diff,
+    none_copied,
     wanted_elements,
 )
 from imgsync.domain.errors import (
     ApiError,
     ChildChangedError,
+    FailureCause,
     ImageRejectedError,
     ImgsyncError,
+    LargeImageError,
     LeaseLostError,
+    NoImageError,
     NoImageUploadedError,
     NotFoundError,
     ParkingError,
     PayloadError,
     PermissionDeniedError,
+    RequestTooLargeError,
     UnknownEntityTypeError,
     WrongAccountError,
 )
 from imgsync.domain.model import (
+    Account,
     Element,
     EntityType,
     EntityTypes,
@@ -47,6 +63,7 @@ from imgsync.domain.model import (
     check_links,
     check_roles,
 )
+from imgsync.domain.pictures import PictureSettings
 from imgsync.domain.ports.clock import StoreClock
 from imgsync.domain.ports.moysklad import (
     ImageLists,
@@ -63,7 +80,8 @@ from imgsync.domain.ports.repositories import (
     SyncRecordRepository,
 )
 from imgsync.domain.ports.runner import ImageTransform, Listeners, NoListeners, SyncRequests
-from imgsync.domain.ports.storage import ContentStore
+from imgsync.domain.ports.runs import Meter, NoMeter
+from imgsync.domain.ports.storage import ContentStore, Workspace
 from imgsync.domain.replace import (
     Action,
     DeleteImages,
@@ -78,6 +96,9 @@ from imgsync.domain.replace import (
     places,
 )
 from imgsync.domain.tasks import SyncOutcome, SyncResult, Task
+from imgsync.domain.text import counted, file_size
+
+_log = logging.getLogger(COPY_LOG)
 
 
 @dataclass(slots=True)
@@ -166,6 +187,7 @@ class _OldSurveyError(Exception):
 _DELETIONS = 2
 
 _REFUSALS = (
+    BackupError,
     ImageRejectedError,
     NoImageUploadedError,
     NotFoundError,
@@ -192,12 +214,21 @@ class SyncEntity:
     listeners: Listeners = field(default_factory=NoListeners)
     bulk: Bulk | None = None
     abilities: AbilityRepository | None = None
+    changes: Changes = field(default_factory=Changes)
+    failures: NoteFailures | None = None
+    meter: Meter = field(default_factory=NoMeter)
 
     async def __call__(
-        self, request: SyncRequest, permit: WritePermit, member: Member | None = None
+        self,
+        request: SyncRequest,
+        permit: WritePermit,
+        member: Member | None = None,
+        *,
+        retry: Retry | None = None,
     ) -> SyncResult:
         """What was done. Images that could not be copied are warnings. `member`: of a batch whose
-        lists are set together.
+        lists are set together. `retry`: main's list is read, and of what differs the failed images
+        alone are copied; LeftToSyncError, BrokenOffError where that cannot be.
 
         A request without images clears those that imgsync left on the child; the main account is
         asked anew right before, and where it has images by then, those are copied.
@@ -211,8 +242,34 @@ class SyncEntity:
         main_account = await self.accounts.get(request.main_account_id)
         child_account = await self.accounts.get(request.child_account_id)
         check_roles(main_account, child_account)
+        with about(
+            child=child_account.name,
+            entity_type=entity_type.name,
+            entity=request.name,
+            entity_id=request.main_entity_id,
+            code=request.code,
+        ):
+            return await self._sync(
+                request, entity_type, main_account, child_account, permit, member, retry
+            )
+
+    async def _sync(
+        self,
+        request: SyncRequest,
+        entity_type: EntityType,
+        main_account: Account,
+        child_account: Account,
+        permit: WritePermit,
+        member: Member | None,
+        retry: Retry | None,
+    ) -> SyncResult:
         settings = await self.settings.get(request.child_account_id)
         if not settings.limit_for(entity_type):
+            if retry is not None and self.failures is not None:
+                # A sync that was under way when the link was ended has noted what failed since.
+                linked = {link.child_id for link in await self.settings.links()}
+                if request.child_account_id not in linked:
+                    await self.failures(request, (), permit)
             return SyncResult(SyncOutcome.DISABLED)
         # They may have been linked to others since the task was queued.
         links = await self.settings.links()
@@ -226,23 +283,33 @@ class SyncEntity:
             request,
             permit,
             member,
+            child_account.name,
+            self._making(settings.pictures),
+            settings.limit_for(entity_type),
+            retry,
         )
         images = request.images
+        if retry is not None:
+            listed = await copy.main.list_images(entity_type, request.main_entity_id)
+            images = SourceImage.all_listed(listed)
+            if not images and not retry.whole:
+                await self._note(copy, ())
+                return SyncResult(NOTHING_FAILED)
         if not images:
             cleared, images = await self._clear(copy)
             if cleared is not None:
+                await self._note(copy, ())
                 return cleared
-        limit = settings.limit_for(entity_type)
         left_out = _left_out(len(images), entity_type) if settings.sync_images_all else ()
         try:
-            result = await self._copy(copy, images[:limit], request.child_images)
+            result = await self._copy(copy, images, request.child_images)
         except ChildChangedError:
             # At once from what is there now: the child may lack images meanwhile.
-            result = await self._copy(copy, images[:limit])
+            result = await self._copy(copy, images)
         except _OldSurveyError:
             listed = await copy.main.list_images(entity_type, request.main_entity_id)
             images = SourceImage.all_listed(listed) or images
-            result = await self._copy(copy, images[:limit])
+            result = await self._copy(copy, images)
         await learn_shown(self.abilities, self.moysklad, (main_account, child_account))
         return result.with_warnings(left_out)
 
@@ -260,7 +327,13 @@ class SyncEntity:
             return None, images
         outcome = SyncOutcome.UNCHANGED
         if record.left_any(image.id for image in current):
-            await copy.delete(current)
+            lists = copy.watched(self.changes, ChangeAction.CLEAR, copy.child, current, record)
+            try:
+                entity_id = copy.request.child_entity_id
+                await empty(lists, copy.entity_type, entity_id, current, copy.permit)
+            finally:
+                await lists.ended()
+            _note_deleted(len(current))
             outcome = SyncOutcome.CLEARED
         await self._remember(copy, NOTHING_LEFT)
         return SyncResult(outcome), ()
@@ -280,59 +353,77 @@ class SyncEntity:
         )
         fingerprints = tuple(image.fingerprint for image in images)
         is_old = surveyed is not None and not as_surveyed and None not in fingerprints
-        if is_old and record is not None and record.selected != fingerprints:
+        if is_old and record is not None and not record.saw(fingerprints, copy.most):
             raise _OldSurveyError
         current = surveyed if as_surveyed and surveyed is not None else await copy.child_images()
-        change = diff(images, record, current, len(images))
+        change = copy.diff(images, record, current)
         if as_surveyed and not isinstance(change, SetTo):
             # Of a list that was read a while ago nobody may say that it is as it should be.
             as_surveyed, current = False, await copy.child_images()
-            change = diff(images, record, current, len(images))
+            change = copy.diff(images, record, current)
         if not isinstance(change, SetTo):
+            if isinstance(change, Unchanged) and change.adopted is not None:
+                await self._remember(copy, change.adopted)
             warnings = record.warnings if record else ()
+            if record is not None and record.has_none and change == Unchanged(warnings):
+                # Nothing is there, whatever is asked for again.
+                raise NoImageUploadedError(list(warnings), retryable=False)
+            if not warnings:
+                # All are there, whatever failed before this list was as it is.
+                await self._note(copy, ())
             return SyncResult(SyncOutcome.UNCHANGED, warnings, kept=len(current))
-        outcomes: Sequence[ImageOutcome] = change.outcomes
 
         async with self.storage.workspace() as workspace:
-            fetcher = ImageFetcher(
-                copy.main,
-                copy.request.main_account_id,
-                workspace,
-                self.pictures,
-                transform=self._transform(copy),
-            )
-            outcomes = await fetcher.fetch(outcomes)
+            filling = await self._filling(copy, workspace, change, record, current)
+            _note_begun(images, current)
+            outcomes: Sequence[ImageOutcome] = await filling.begin()
             try:
                 wanted_list = wanted_elements(outcomes)
-            except NoImageUploadedError:
+            except NoImageUploadedError as error:
+                await self._note(copy, outcomes, error=error, record=record)
                 if as_surveyed:
                     # Of accounts whose credentials are exchanged the child's says so.
-                    await copy.child_images()
+                    current = await copy.child_images()
+                hrefs = tuple(image.href for image in current)
+                after = copy.none_copied(outcomes, record or NOTHING_LEFT, hrefs)
+                if after != (record or NOTHING_LEFT):
+                    await self._remember(copy, after)
                 raise
             there = [Keep(image.href) for image in current]
             if as_surveyed and wanted_list == there:
                 await self._confirm_unchanged(copy, current)
-            steps = self.strategy(
-                wanted_list, [image.href for image in there], copy.child.limits.request
-            )
+            child_lists = copy.child_lists(current, outcomes)
+            lists = copy.watched(self.changes, ChangeAction.SET, child_lists, current, record)
             driver = ReplaceDriver(
-                copy.child_lists(current, outcomes),
+                lists,
                 copy.entity_type,
                 copy.request.child_entity_id,
                 workspace.read,
                 copy.permit,
+                filling.may_shrink,
             )
             before = record or NOTHING_LEFT
             # Should this process end before the conclusion, the images are still known for ours.
-            await self._remember(copy, before.begun([image.id for image in current]))
+            begun = self._remember(copy, before.begun([image.id for image in current]))
+            await (begun if wanted_list == there else lists.begin(begun))
             try:
-                replacement = await driver.run(steps)
-                result, after = conclude(outcomes, replacement)
+                outcomes, replacement = await self._set(copy, driver, filling, outcomes)
+                result, after = conclude(outcomes, replacement, copy.making.fingerprint)
             except _REFUSALS as error:
-                await self._remember(copy, before)
+                after = before
+                if isinstance(error, NoImageUploadedError):
+                    await self._note(copy, outcomes, replacement, error, record)
+                    hrefs = replacement.final_hrefs
+                    after = copy.none_copied(outcomes, before, hrefs, replacement)
+                await self._remember(copy, after)
                 if as_surveyed and isinstance(error, NotFoundError):
                     raise ChildChangedError("an image is gone that was surveyed") from error
                 raise
+            finally:
+                await lists.ended()
+        _note_set(current, outcomes, replacement)
+        is_parked = driver.parked_by is not None
+        await self._note(copy, outcomes, replacement, record=record, is_parked=is_parked)
         await self._remember(copy, after)
         await self._tell(copy.request, outcomes, replacement.placed)
         if driver.parked_by is not None:
@@ -351,19 +442,113 @@ class SyncEntity:
         await copy.permit.confirm()
         await self.records.put(copy.key, record)
 
-    def _transform(self, copy: "_Copy") -> Callable[[bytes, str], bytes] | None:
-        transform, most = self.transform, copy.child.limits.image_bytes
-        if transform is None:
-            return None
-        return lambda content, filename: transform(content, filename, copy.request, most)
+    async def _note(
+        self,
+        copy: "_Copy",
+        outcomes: Sequence[ImageOutcome],
+        replacement: Replacement | None = None,
+        error: NoImageUploadedError | None = None,
+        record: SyncRecord | None = None,
+        *,
+        is_parked: bool = False,
+    ) -> None:
+        """Keeps what could not be copied. `error`: why nothing was; where it passes, and where the
+        task `is_parked`, that task tries them again."""
+        if self.failures is None:
+            return
+        retry = copy.trying(record)
+        await self.failures(
+            copy.request,
+            failures_of(outcomes, replacement),
+            copy.permit,
+            untried=retry.untried if retry is not None else (),
+            alone=not is_parked and (retry is not None or error is None or not error.retryable),
+        )
+
+    def _making(self, settings: PictureSettings) -> Making:
+        return Making(settings, self.transform.versions if self.transform else "")
+
+    async def _filling(
+        self,
+        copy: "_Copy",
+        workspace: Workspace,
+        change: SetTo,
+        record: SyncRecord | None,
+        current: Sequence[RemoteImage],
+    ) -> Filling:
+        fetcher = ImageFetcher(
+            copy.main,
+            copy.request.main_account_id,
+            workspace,
+            self.pictures,
+            self.transform,
+            copy.making.settings,
+            copy.child.limits.image_bytes,
+            copy.request,
+        )
+        known = await known_of(self.abilities, copy.child, copy.request.child_account_id)
+        return Filling(
+            copy.child,
+            fetcher,
+            workspace,
+            change,
+            record,
+            current,
+            copy.request.adopt,
+            self.transform is not None and copy.making.settings.fit,
+            known,
+        )
+
+    async def _set(
+        self,
+        copy: "_Copy",
+        driver: "ReplaceDriver",
+        filling: Filling,
+        outcomes: Sequence[ImageOutcome],
+    ) -> tuple[Sequence[ImageOutcome], Replacement]:
+        """Sets the list; the outcomes in the end, and what became of them.
+
+        Where the account takes no file as large as one of these, they are made smaller and sent
+        again, once for each smaller limit; where it refuses an image and the list is not full
+        without it, the next ones of main are taken.
+        """
+        total = Replacement(final_hrefs=tuple(image.href for image in filling.current))
+        while True:
+            wanted = wanted_now(outcomes, total, copy.most)
+            steps = self.strategy(wanted, total.final_hrefs, copy.child.limits.request)
+            try:
+                total.add(await driver.run(steps))
+            except (ChildChangedError, LeaseLostError, NotFoundError, WrongAccountError):
+                raise
+            except ImgsyncError as error:
+                if not total.placed:
+                    raise
+                # What was placed is to be recorded, whatever stopped the rest.
+                total.stopped = {e.key: str(error) for e in wanted if isinstance(e, Upload)}
+                driver.parked_by = error if isinstance(error, ParkingError) else None
+                return outcomes, total
+            if driver.large is not None:
+                large, driver.large = driver.large, None
+                total.stopped = {}
+                total.lose(large.listed)
+                if lost_any(outcomes, large.listed):
+                    raise ChildChangedError("a refused request removed an image to keep")
+                outcomes = await filling.shrink(outcomes, large.size, total.placed)
+                if any(outcome.problem is None for outcome in outcomes):
+                    continue
+            more = None if total.stopped else await filling.go_on(outcomes, total)
+            if more is None:
+                return outcomes, total
+            outcomes = more
 
     async def _tell(
         self, request: SyncRequest, outcomes: Sequence[ImageOutcome], placed: Mapping[str, str]
     ) -> None:
-        """Tells of each image that was uploaded and stands on the child."""
+        """Counts and tells of each image that was uploaded and stands on the child."""
         for outcome in outcomes:
             element = outcome.element
             if isinstance(element, Upload) and element.key in placed:
+                self.meter.image(request.child_account_id, element.size)
                 await self.listeners.image_copied(
                     request, outcome.image.filename, element.size, placed[element.key]
                 )
@@ -385,11 +570,51 @@ class _Copy:
     request: SyncRequest
     permit: WritePermit
     member: Member | None
+    child_name: str
+    making: Making
+    most: int
+    """Images that the child gets."""
+    retry: Retry | None = None
+
+    def diff(
+        self,
+        images: Sequence[SourceImage],
+        record: SyncRecord | None,
+        current: Sequence[RemoteImage],
+    ) -> Change:
+        """What is to change; of a retry, no more than it may."""
+        retry = self.trying(record)
+        if retry is None:
+            return diff(images, record, current, self.most, self.making, self.request.adopt)
+        opened = retry.reopened(record)
+        change = diff(images, opened, current, self.most, self.making, self.request.adopt)
+        return retry.narrowed(change, record, current)
+
+    def trying(self, record: SyncRecord | None) -> Retry | None:
+        """Which images are tried again; where the settings are not those of the record, all that
+        failed: they may do away with what is settled."""
+        if self.retry is None or record is None:
+            return self.retry
+        return self.retry.anew(everything=record.made_with != self.making.fingerprint)
 
     @property
     def key(self) -> EntityKey:
         request = self.request
         return EntityKey(request.child_account_id, request.entity_type, request.child_entity_id)
+
+    def none_copied(
+        self,
+        outcomes: Sequence[ImageOutcome],
+        before: SyncRecord,
+        hrefs: Sequence[str],
+        replacement: Replacement | None = None,
+    ) -> SyncRecord:
+        """The record where nothing was copied: the next sync is not to try again what cannot be
+        while main's images stay as they are."""
+        after = none_copied(outcomes, before, hrefs, self.making.fingerprint, replacement)
+        if after is None:
+            return replace(before, settled=False) if before.has_none else before
+        return after
 
     def child_lists(
         self, current: Sequence[RemoteImage], outcomes: Sequence[ImageOutcome]
@@ -409,19 +634,74 @@ class _Copy:
     async def child_images(self) -> list[RemoteImage]:
         return await self.child.list_images(self.entity_type, self.request.child_entity_id)
 
-    async def delete(self, images: Sequence[RemoteImage]) -> None:
-        """Empties the child's list; ChildChangedError where images stay."""
-        for _ in range(_DELETIONS):
-            await self.child.delete_images(
-                self.entity_type,
-                self.request.child_entity_id,
-                [image.href for image in images],
-                self.permit,
-            )
-            images = await self.child_images()
-            if not images:
-                return
-        raise ChildChangedError(f"{len(images)} images are there after all were deleted")
+    def watched(
+        self,
+        changes: Changes,
+        action: ChangeAction,
+        lists: ImageLists,
+        current: Sequence[RemoteImage],
+        record: SyncRecord | None,
+    ) -> Watched:
+        """The lists, through which what is written is noted, and saved what it removes."""
+        request = self.request
+        scene = Scene(
+            action,
+            request.main_account_id,
+            self.child_name,
+            self.key,
+            request.main_entity_id,
+            request.name,
+        )
+        own = () if record is None else record.child_image_ids
+        return changes.watched(scene, self.child, lists, current, own)
+
+
+def _note_begun(images: Sequence[SourceImage], current: Sequence[RemoteImage]) -> None:
+    text = f"{counted(len(images), 'image')} of main, {len(current)} on the child"
+    note(_log, "batch started", text, main_images=len(images), child_images=len(current))
+
+
+def _note_deleted(images: int) -> None:
+    if images:
+        note(_log, "images deleted", str(images), images=images)
+
+
+def _note_set(
+    current: Sequence[RemoteImage], outcomes: Sequence[ImageOutcome], replacement: Replacement
+) -> None:
+    _note_deleted(len({image.href for image in current} - set(replacement.final_hrefs)))
+    placed = [
+        outcome.element
+        for outcome in outcomes
+        if isinstance(outcome.element, Upload) and outcome.element.key in replacement.placed
+    ]
+    if placed:
+        size = sum(element.size for element in placed)
+        text = f"{counted(len(placed), 'image')}, {file_size(size)}"
+        note(_log, "batch uploaded", text, images=len(placed), bytes=size)
+
+
+async def empty(
+    lists: ImageLists,
+    entity_type: EntityType,
+    entity_id: str,
+    images: Sequence[RemoteImage],
+    permit: WritePermit,
+) -> None:
+    """Empties the list, which is `images` now; ChildChangedError where images stay."""
+    for _ in range(_DELETIONS):
+        hrefs = [image.href for image in images]
+        await lists.delete_images(entity_type, entity_id, hrefs, permit)
+        images = await lists.list_images(entity_type, entity_id)
+        if not images:
+            return
+    raise ChildChangedError(f"{len(images)} images are there after all were deleted")
+
+
+def _cause(error: ImageRejectedError) -> FailureCause:
+    if isinstance(error, LargeImageError | RequestTooLargeError):
+        return FailureCause.TOO_LARGE
+    return FailureCause.NO_PICTURE if isinstance(error, NoImageError) else FailureCause.REFUSED
 
 
 def _left_out(images: int, entity_type: EntityType) -> tuple[str, ...]:
@@ -458,6 +738,15 @@ async def _described(
     ]
 
 
+@dataclass(frozen=True, slots=True)
+class LargeRefused:
+    """A request was refused as one of its images is too large: bytes of the largest, and the
+    child's list after that."""
+
+    size: int
+    listed: tuple[str, ...]
+
+
 @dataclass(slots=True)
 class ReplaceDriver:
     """Performs the actions of a strategy on one child entity."""
@@ -467,6 +756,10 @@ class ReplaceDriver:
     entity_id: str
     read: ReadContent
     permit: WritePermit
+    may_shrink: Callable[[int], bool] = lambda _: False
+    """An image of so many bytes that is too large ends the run, as it can be made smaller."""
+    large: LargeRefused | None = None
+    """What ended the last run so."""
     parked_by: ParkingError | None = None
     """What stopped a run after some images were placed, where every further request of the account
     would meet it too."""
@@ -512,7 +805,7 @@ class ReplaceDriver:
                 raise
             return Stopped(str(error)), error
 
-    async def _set(self, elements: Sequence[Element]) -> Done | Rejected:
+    async def _set(self, elements: Sequence[Element]) -> Done | Rejected | Stopped:
         try:
             answered = await self.child.set_images(
                 self.entity_type, self.entity_id, elements, self.read, self.permit
@@ -520,7 +813,12 @@ class ReplaceDriver:
         except ImageRejectedError as error:
             if not any(isinstance(e, Upload) for e in elements):
                 raise
-            return Rejected(str(error), tuple(image.href for image in await self._list()))
+            left = tuple(image.href for image in await self._list())
+            largest = max(e.size for e in elements if isinstance(e, Upload))
+            if isinstance(error, LargeImageError) and self.may_shrink(largest):
+                self.large = LargeRefused(largest, left)
+                return Stopped(str(error))
+            return Rejected(str(error), left, _cause(error))
         # An answer about another entity says nothing of this one, however alike its images look.
         about_this = all(image.is_of(self.entity_id) for image in answered)
         if about_this and in_order(elements, answered):

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import contextvars
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -17,6 +18,7 @@ async def in_daemon_thread(function: Callable[[], _T]) -> _T:
     nor the end of the loop nor that of the process.
     """
     loop = asyncio.get_running_loop()
+    context = contextvars.copy_context()
     result: asyncio.Future[_T] = loop.create_future()
 
     def settle(set_outcome: Callable[[], None]) -> None:
@@ -25,7 +27,7 @@ async def in_daemon_thread(function: Callable[[], _T]) -> _T:
 
     def run() -> None:
         try:
-            set_outcome = partial(result.set_result, function())
+            set_outcome = partial(result.set_result, context.run(function))
         except Exception as error:
             set_outcome = partial(result.set_exception, error)
         with contextlib.suppress(RuntimeError):  # the loop is closed by now

@@ -1,7 +1,7 @@
 """Puts work into the queue: what a survey finds, or what another program asks for by payload."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -10,6 +10,7 @@ from imgsync.application.payloads import PayloadFormats, stored_payload
 from imgsync.application.survey import (
     MOST_SAMPLED,
     MOST_UNASKED_CLEARS,
+    Chosen,
     Difference,
     NotSurveyed,
     Sample,
@@ -19,8 +20,9 @@ from imgsync.application.survey import (
     allowed_clears,
     nothing_waits,
 )
-from imgsync.domain.diff import Clear, Skip, Unchanged
+from imgsync.domain.diff import Adopt, Clear, Skip, Unchanged
 from imgsync.domain.errors import AlreadyLinkedError, ClearLimitError, ImgsyncError
+from imgsync.domain.failures import IMAGE_RETRY
 from imgsync.domain.model import Account, EntityTypes, Link, MatchField, SyncRequest, check_links
 from imgsync.domain.ports.queue import Enqueued, NewTask, TaskQueue
 from imgsync.domain.ports.repositories import AccountRepository, SettingsRepository
@@ -38,9 +40,11 @@ class EnqueueOutcome:
     """What a survey found, and the ids of the tasks that were queued for it. It does not grow with
     the catalogue: of what it names, it keeps a sample.
 
-    `entities`: those whose images are copied; `unchanged`: those that are as they should be;
+    `entities`: those whose images are copied; `unchanged`: those that are as they should be,
+    `adopted` of them without a record till now;
     `clears`: those whose counterparts lose theirs; `clears_refused`: those that would, were they
-    not more than `clears_allowed`, of which `clears_examples` names some. `off`: children that
+    not more than `clears_allowed`, of which `clears_examples` names some, and `refused` tells
+    how many they are by the ids of the children. `off`: children that
     receive no images; `failed`: links that could not be surveyed to their end; `differences`: in a
     dry run, what differs; `log`: whether the survey was incremental.
     """
@@ -48,10 +52,12 @@ class EnqueueOutcome:
     entities: int = 0
     images: int = 0
     unchanged: int = 0
+    adopted: int = 0
     clears: int = 0
     clears_refused: int = 0
     clears_allowed: int = 0
     clears_examples: list[str] = field(default_factory=list)
+    refused: dict[str, int] = field(default_factory=dict)
     created: int = 0
     updated: int = 0
     task_ids: TaskIds = field(default_factory=TaskIds)
@@ -101,6 +107,7 @@ class EnqueueOutcome:
             "entities": self.entities,
             "images": self.images,
             "unchanged": self.unchanged,
+            "adopted": self.adopted,
             "clears": self.clears,
             "clears_refused": self.clears_refused,
             "created": self.created,
@@ -132,7 +139,6 @@ class _Clears:
     count: int = 0
     requests: list[SyncRequest] = field(default_factory=list)
     examples: list[str] = field(default_factory=list)
-    refused: bool = False
 
     def add(self, request: SyncRequest) -> None:
         self.count += 1
@@ -153,12 +159,14 @@ class _Clears:
 class Enqueue:
     """Surveys links and queues a task for each entity that differs.
 
-    `match_field` finds the counterparts where neither a link nor a call names another.
+    `match_field` finds the counterparts where neither a link nor a call names another, `adopt` says
+    what becomes of images without a record where a call does not.
     """
 
     survey: Survey
     queue: TaskQueue
     match_field: MatchField = MatchField.EXTERNAL_CODE
+    adopt: Adopt = Adopt.SIZE
 
     async def __call__(
         self,
@@ -169,17 +177,19 @@ class Enqueue:
         dry_run: bool = False,
         max_clear: int | None = None,
         since: Since | None = None,
+        adopt: Adopt | None = None,
+        chosen: Chosen | None = None,
         progress: Callable[[Surveyed], None] = lambda _: None,
         outcome: EnqueueOutcome | None = None,
     ) -> EnqueueOutcome:
-        """What was found and queued; in a dry run, nothing is queued.
+        """What was found and queued; in a dry run, nothing is queued, nor recorded.
 
         What clears a child's images comes last, once all of the child is compared: none where it is
         more than `max_clear`, or than `allowed_clears`, and none of a child whose survey broke off.
-        `outcome` is filled as the survey goes on, so that it tells what was queued where that ends
-        early; all that was found by then is. A link that cannot be surveyed costs itself only; its
-        error is raised where no other is left. SyncIsOffError where no child receives images. The
-        errors of the queue are raised.
+        `chosen`: what alone is surveyed. `outcome` is filled as the survey goes on, so that it
+        tells what was queued where that ends early; all that was found by then is. A link that
+        cannot be surveyed costs itself only; its error is raised where no other is left.
+        SyncIsOffError where no child receives images. The errors of the queue are raised.
         """
         outcome = EnqueueOutcome() if outcome is None else outcome
         outcome.off += [link.child for link in links if not link.settings.enabled]
@@ -197,8 +207,11 @@ class Enqueue:
             waiting=nothing_waits if dry_run else self.queue.waiting,
             extras=dry_run,
             since=since,
+            adopt=self.adopt if adopt is None else adopt,
+            chosen=chosen,
             log=outcome.log,
         )
+        adopted: list[Surveyed] = []
         try:
             async for found in survey:
                 if isinstance(found, NotSurveyed):
@@ -208,6 +221,11 @@ class Enqueue:
                 self._note(found, outcome, clears[found.link.child.id])
                 if dry_run and found.difference is not Difference.EQUAL:
                     outcome.differences.add(found)
+                if found.adopted is not None:
+                    adopted.append(found)
+                if len(adopted) >= _BATCH and not dry_run:
+                    of_batch, adopted = adopted, []
+                    await self.survey.adopt(of_batch)
                 if found.request is not None and not found.clears:
                     copies.append(_task_of_request(found.request))
                 if len(copies) >= _BATCH and not dry_run:
@@ -216,20 +234,22 @@ class Enqueue:
         finally:
             if not dry_run:
                 await put_tasks(self.queue, copies, outcome.queued)
+        if not dry_run:
+            await self.survey.adopt(adopted)
         failed = {found.link.child.id for found in outcome.failed}
         if on and len(failed) == len(clears):
             raise outcome.failed[0].error
         for child_id in failed:
             clears[child_id].drop()
-        chosen = _allowed(clears.values(), max_clear, outcome)
+        allowed = _allowed(clears, max_clear, outcome)
         if dry_run:
             return outcome
-        await put_tasks(self.queue, [_task_of_request(r) for r in chosen], outcome.queued)
+        await put_tasks(self.queue, [_task_of_request(r) for r in allowed], outcome.queued)
         for link in on:
             if link.child.id not in failed:
                 await self.survey.note_roles(link)
         # The next survey looks at what was refused once more.
-        done = {child_id for child_id, held in clears.items() if not held.refused} - failed
+        done = clears.keys() - outcome.refused.keys() - failed
         await self.survey.note(outcome.log, done)
         return outcome
 
@@ -243,6 +263,7 @@ class Enqueue:
                 clears.add(found.request)
             case Unchanged():
                 outcome.unchanged += bool(found.listed)
+                outcome.adopted += found.adopted is not None
                 about = f"{found.entity_type} '{found.name}' of '{found.link.child.name}'"
                 for text in found.change.warnings:
                     outcome.warnings.add(f"{about}: {text}")
@@ -253,16 +274,16 @@ class Enqueue:
 
 
 def _allowed(
-    clears: Iterable[_Clears], max_clear: int | None, outcome: EnqueueOutcome
+    clears: Mapping[str, _Clears], max_clear: int | None, outcome: EnqueueOutcome
 ) -> list[SyncRequest]:
     """The clears that may be done, child by child; the outcome tells of those that may not."""
     chosen: list[SyncRequest] = []
-    for of_child in clears:
+    for child_id, of_child in clears.items():
         allowed = allowed_clears(of_child.compared) if max_clear is None else max_clear
         if of_child.count <= allowed:
             chosen += of_child.requests
             continue
-        of_child.refused = True
+        outcome.refused[child_id] = of_child.count
         outcome.clears_allowed = allowed
         outcome.clears_refused += of_child.count
         outcome.clears_examples = (outcome.clears_examples + of_child.examples)[:_EXAMPLES]
@@ -282,6 +303,9 @@ def task_of(payload: Any, request: SyncRequest) -> NewTask:
         dedupe_key=request.dedupe_key,
         account_id=request.child_account_id,
         entity_id=request.main_entity_id,
+        takes_over=(IMAGE_RETRY,),
+        # Of a task that puts a list back, somebody asked for it: it is not lost.
+        yields=True,
     )
 
 

@@ -22,7 +22,10 @@ from imgsync.domain.errors import (
     UnknownAccountError,
 )
 from imgsync.domain.model import (
+    NO_END,
+    TOKEN_ENDED,
     Account,
+    AccountName,
     AccountRole,
     LinkSettings,
     Parking,
@@ -30,7 +33,9 @@ from imgsync.domain.model import (
     SyncRequest,
 )
 from imgsync.domain.ports.clock import StoreClock
+from imgsync.domain.ports.queue import TaskQueue
 from imgsync.domain.ports.repositories import AccountRepository, SettingsRepository
+from imgsync.domain.ports.runner import Listeners, NoListeners
 from imgsync.uptime import uptime
 
 _log = logging.getLogger(__name__)
@@ -62,11 +67,13 @@ class RecentAccounts:
 
     A parking is never remembered, only that there was none. What is changed through this object is
     heeded at once; what other processes change, a second later. Credentials that were replaced
-    within it are refused to `park` by the store itself, and then forgotten here.
+    within it are refused to `park` by the store itself, and then forgotten here. `listeners` hear
+    of a parking that is noted and is not brief.
     """
 
     accounts: AccountRepository
     elapsed: Callable[[], float] = uptime
+    listeners: Listeners = field(default_factory=NoListeners)
     _known: dict[str, tuple[float, Account]] = field(default_factory=dict)
     _free: dict[str, float] = field(default_factory=dict)
 
@@ -83,6 +90,8 @@ class RecentAccounts:
             return account
         account = await self.accounts.get(account_id)
         self._known[account_id] = asked, account
+        if not account.has_token:  # it was parked since
+            self._free.pop(account_id, None)
         return account
 
     async def all(self) -> list[Account]:
@@ -96,9 +105,13 @@ class RecentAccounts:
 
     async def park(self, account_id: str, parking: Parking, used: Account | None = None) -> bool:
         try:
-            return await self.accounts.park(account_id, parking, used)
+            noted = await self.accounts.park(account_id, parking, used)
         finally:
             self._forget(account_id)
+        if noted and not parking.is_brief:
+            told = AccountName(account_id, used.name if used else account_id)
+            await self.listeners.account_parked(told, parking.reason, parking.until)
+        return noted
 
     async def parking(self, account_id: str) -> Parking | None:
         asked = self.elapsed()
@@ -139,6 +152,14 @@ class RecentSettings:
         finally:
             self._forget(child_account_id)
 
+    async def change(
+        self, child_account_id: str, change: Callable[[LinkSettings], LinkSettings]
+    ) -> LinkSettings:
+        try:
+            return await self.settings.change(child_account_id, change)
+        finally:
+            self._forget(child_account_id)
+
     async def link(self, main_id: str, child_id: str, settings: LinkSettings) -> None:
         try:
             await self.settings.link(main_id, child_id, settings)
@@ -164,8 +185,88 @@ class RecentSettings:
         self._links = None
 
 
+@dataclass(frozen=True, slots=True)
+class TryAgain:
+    """Ends the parking of an account at once, for a person who has mended what was wrong.
+
+    `clock` is that of the accounts' store.
+    """
+
+    accounts: AccountRepository
+    queue: TaskQueue
+    clock: StoreClock
+
+    async def __call__(self, account_id: str) -> int:
+        """How many tasks waited for it and are due now. UnknownAccountError.
+
+        Credentials that are stored meanwhile stay, and are parked no more than they were.
+        """
+        account = await self.accounts.get(account_id)
+        parking = await self.accounts.parking(account_id)
+        if parking is not None:
+            over = Parking(parking.reason, await self.clock.now(), is_brief=True)
+            await self.accounts.park(account_id, over, account)
+        return await self.queue.unpark(account_id)
+
+
+PAUSED = "paused by hand"
+"""Reason of the parking of an account whose tasks somebody lets wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Lets the tasks of an account wait until somebody resumes them, or stores its credentials
+    anew. Those under way end. Surveys go on, so that what differs is known."""
+
+    accounts: AccountRepository
+
+    async def __call__(self, account_id: str) -> bool:
+        """False where it is paused already. UnknownAccountError."""
+        account = await self.accounts.get(account_id)
+        known = await self.accounts.parking(account_id)
+        if known is not None and known.reason == PAUSED:
+            return False
+        return await self.accounts.park(account_id, Parking(PAUSED, NO_END), account)
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """Ends a pause."""
+
+    accounts: AccountRepository
+    try_again: TryAgain
+
+    async def __call__(self, account_id: str) -> bool:
+        """False where it is not paused; nothing is done then. UnknownAccountError."""
+        await self.accounts.get(account_id)
+        known = await self.accounts.parking(account_id)
+        if known is None or known.reason != PAUSED:
+            return False
+        await self.try_again(account_id)
+        return True
+
+
 class CredentialsReplacedError(ImgsyncError):
     """Credentials were refused that have been replaced meanwhile."""
+
+
+async def park(
+    accounts: AccountRepository,
+    clock: StoreClock,
+    account_id: str,
+    error: ParkingError,
+    used: Account | None,
+) -> Parking | None:
+    """The account's parking, for what it answered to these credentials; None where they have been
+    replaced meanwhile."""
+    known = await accounts.parking(account_id)
+    busy = isinstance(error, AccountParkedError)
+    if known is not None and (busy or known.reason in (PAUSED, str(error))):
+        return known  # what was under way when somebody paused it does not end the pause
+    until = await clock.now() + (BUSY_FOR if busy else REFUSED_FOR)
+    parking = Parking(str(error), until, is_brief=busy)
+    noted = await accounts.park(account_id, parking, used)
+    return parking if noted or used is None else None
 
 
 @dataclass(slots=True)
@@ -193,6 +294,8 @@ class AccountGate:
                 if await self._enter(account_id):
                     trying.append(account_id)
                 if account := await self._account(account_id):
+                    if not account.has_token:
+                        raise await self._parked_error(account_id, await self._ended(account))
                     credentials[account_id] = account
             try:
                 yield
@@ -235,6 +338,14 @@ class AccountGate:
         except UnknownAccountError:
             return None  # the task itself says so
 
+    async def _ended(self, account: Account) -> Parking:
+        """The parking of an account whose token is gone, which is noted where it is not."""
+        known = await self.accounts.parking(account.id)
+        if known is None:
+            known = Parking(TOKEN_ENDED, NO_END)
+            await self.accounts.park(account.id, known, account)
+        return known
+
     async def _refusal(
         self, error: ParkingError, request: SyncRequest, credentials: dict[str, Account]
     ) -> ImgsyncError:
@@ -247,7 +358,7 @@ class AccountGate:
             used = credentials.get(account_id)
             if await self._account(account_id) != used:
                 return CredentialsReplacedError(str(error))
-            parking = await self._park(account_id, error, used)
+            parking = await park(self.accounts, self.clock, account_id, error, used)
         if parking is None:
             return CredentialsReplacedError(str(error))
         return await self._parked_error(account_id, parking)
@@ -258,26 +369,13 @@ class AccountGate:
         self._note(account_id, name, parking)
         return TaskParkedError(account_id, name, parking)
 
-    async def _park(
-        self, account_id: str, error: ParkingError, used: Account | None
-    ) -> Parking | None:
-        """The account's parking; None where its credentials have been replaced meanwhile."""
-        known = await self.accounts.parking(account_id)
-        busy = isinstance(error, AccountParkedError)
-        if known is not None and (busy or known.reason == str(error)):
-            return known
-        now = await self.clock.now()
-        until = now + (BUSY_FOR if busy else REFUSED_FOR)
-        parking = Parking(str(error), until)
-        noted = await self.accounts.park(account_id, parking, used)
-        return parking if noted or used is None else None
-
     def _note(self, account_id: str, name: str, parking: Parking) -> None:
         if self._parked.get(account_id) != parking:
+            until = f"until {parking.until:%Y-%m-%d %H:%M:%S} UTC, or "
             _log.error(
-                "account '%s': %s; its tasks wait until %s, or until it is stored anew",
+                "account '%s': %s; its tasks wait %suntil it is stored anew",
                 name,
                 parking.reason,
-                parking.until.strftime("%Y-%m-%d %H:%M:%S UTC"),
+                "" if parking.until == NO_END else until,
             )
         self._parked[account_id] = parking

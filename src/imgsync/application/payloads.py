@@ -15,7 +15,14 @@ from pydantic import (
 )
 
 from imgsync.domain.errors import PayloadError, PluginError
-from imgsync.domain.model import ENTITY_ID, RemoteImage, SourceImage, SyncRequest, is_http_address
+from imgsync.domain.model import (
+    ENTITY_ID,
+    Adopt,
+    RemoteImage,
+    SourceImage,
+    SyncRequest,
+    is_http_address,
+)
 
 EntityId = Annotated[str, StringConstraints(strip_whitespace=True, pattern=ENTITY_ID)]
 
@@ -260,7 +267,11 @@ def stored_payload(request: SyncRequest) -> dict[str, Any]:
     """
     child = request.child_images
     listed = None if child is None else [[getattr(i, n) for n in _CHILD_IMAGE] for i in child]
-    return {_STORED: _STORED_VERSIONS[-1], **batch_payload(request), "child_images": listed}
+    stored = {_STORED: _STORED_VERSIONS[-1], **batch_payload(request), "child_images": listed}
+    if request.code:
+        stored["code"] = request.code
+    # Where it is the usual one, the row stays as small as it is.
+    return stored if request.adopt is Adopt.SIZE else stored | {"adopt": request.adopt.value}
 
 
 def stored_request(payload: object) -> SyncRequest | None:
@@ -290,8 +301,10 @@ def stored_request(payload: object) -> SyncRequest | None:
             ),
             payload["name"],
             _child_images(payload.get("child_images")),
+            Adopt(payload.get("adopt", Adopt.SIZE)),
+            code=_text_or_nothing(payload.get("code")),
         )
-    except (AttributeError, KeyError, TypeError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise PayloadError("sync_request", f"is not whole ({error})") from None
 
 

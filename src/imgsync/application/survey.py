@@ -10,6 +10,7 @@ from collections.abc import (
     Collection,
     Iterable,
     Iterator,
+    Mapping,
     Sequence,
 )
 from dataclasses import dataclass, field, replace
@@ -19,7 +20,18 @@ from itertools import groupby
 from typing import Generic, TypeVar
 
 from imgsync.application.abilities import learn_shown
-from imgsync.domain.diff import Change, Clear, SetTo, Skip, SyncRecord, Unchanged, diff
+from imgsync.domain.diff import (
+    Adopt,
+    Change,
+    Clear,
+    EntityKey,
+    Making,
+    SetTo,
+    Skip,
+    SyncRecord,
+    Unchanged,
+    diff,
+)
 from imgsync.domain.errors import ImgsyncError, PayloadError, UnknownEntityTypeError
 from imgsync.domain.matching import CounterpartIndex, FieldMatcher, in_folder
 from imgsync.domain.model import (
@@ -105,6 +117,7 @@ class Surveyed:
     `request` is what a task of it would do; without one nothing is to be done, or can be, and
     `reason` says why. `listed` are main's images, `child_images` the child's list, None where it is
     not known. `name` is empty where a row of a list could not be read, and `reason` names it then.
+    `main_id` and `key` are of the two entities, where both are there.
     """
 
     link: Link
@@ -115,6 +128,13 @@ class Surveyed:
     listed: tuple[SourceImage, ...] = ()
     child_images: tuple[RemoteImage, ...] | None = None
     request: SyncRequest | None = None
+    main_id: str = ""
+    key: EntityKey | None = None
+
+    @property
+    def adopted(self) -> SyncRecord | None:
+        """What is to be recorded, where the child has main's images without a record."""
+        return self.change.adopted if isinstance(self.change, Unchanged) else None
 
     @property
     def images(self) -> int:
@@ -136,12 +156,19 @@ class Surveyed:
                 return ""
 
     @property
+    def is_unsure(self) -> bool:
+        """Whether nobody can tell how the two stand, though there are two, or may be."""
+        if isinstance(self.change, Skip):
+            return not self.change.lone
+        return self.difference is Difference.UNMATCHED
+
+    @property
     def difference(self) -> Difference:
         match self.change:
             case Skip():
                 return Difference.UNMATCHED
-            case Unchanged() if self.listed:
-                return Difference.DIFFERENT if self.change.warnings else Difference.EQUAL
+            case Unchanged() if self.listed and not self.change.warnings:
+                return Difference.EQUAL
             case SetTo() | Clear() if self.child_images is None:
                 return Difference.UNMATCHED
             case _ if self.listed:
@@ -188,6 +215,15 @@ class SurveyLog:
             self.in_full.append(line)
 
 
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Entities that alone are surveyed: their ids by type, of main, or `of_child`, of the only
+    child. A type with a matcher of its own cannot be asked for by its keys: all of it is read."""
+
+    ids: Mapping[str, Collection[str]]
+    of_child: bool = False
+
+
 Found = Surveyed | NotSurveyed
 Waiting = Callable[[Collection[str]], Awaitable[Collection[str]]]
 """Which of some keys of requests, 500 at most, a task has that waits or runs."""
@@ -200,7 +236,8 @@ async def nothing_waits(keys: Collection[str]) -> Collection[str]:
 @dataclass(frozen=True, slots=True)
 class Survey:
     """Surveys links. The catalogue of a main account is read once for all its children, and each
-    child's once; they are held type by type, packed."""
+    child's once; they are held type by type, packed. `others`: the names and versions of the
+    transformations that plugins bring."""
 
     accounts: AccountRepository
     records: SyncRecordRepository
@@ -208,6 +245,7 @@ class Survey:
     entity_types: EntityTypes
     abilities: AbilityRepository | None = None
     memory: SurveyMemory | None = None
+    others: str = ""
 
     async def __call__(
         self,
@@ -219,6 +257,8 @@ class Survey:
         waiting: Waiting = nothing_waits,
         extras: bool = False,
         since: Since | None = None,
+        adopt: Adopt = Adopt.SIZE,
+        chosen: Chosen | None = None,
         log: SurveyLog | None = None,
     ) -> AsyncIterator[Found]:
         """Every main entity that has images, type by type and child by child; after those of a
@@ -231,7 +271,10 @@ class Survey:
         images and imgsync left none.
 
         `since`: only of entities that have changed since then, where the main account has shown
-        that it can be asked for them; `log` tells where it was not.
+        that it can be asked for them; `log` tells where it was not. `adopt`: what becomes of
+        images that a child has without a record; nothing is recorded here (see `adopted`).
+        `chosen`: only of these entities, and `since` is not heeded; no later survey goes on from
+        such a one.
 
         Raises UnknownEntityTypeError; an error of the API or of an account costs the links that it
         is about.
@@ -241,7 +284,7 @@ class Survey:
             self.entity_types.get(name)
         for _, group in groupby(links, key=lambda link: link.main.id):
             of_main = [link for link in group if link.settings.enabled]
-            folders = _Folders(self.moysklad, of_main, self.entity_types)
+            folders = _Folders(self.moysklad, of_main, self.entity_types, chosen is not None)
             failed: set[str] = set()
             for link in of_main:
                 if error := self._unknown_type(link):
@@ -249,27 +292,30 @@ class Survey:
                     yield NotSurveyed(link, error)
             for entity_type in self.entity_types:
                 name = entity_type.name
-                chosen = [
+                if chosen is not None and not chosen.ids.get(name):
+                    continue
+                concerned = [
                     link
                     for link in of_main
                     if (not only_types or name in only_types)
                     and (not link.settings.types or name in link.settings.types)
                     and link.child.id not in failed
                 ]
-                if not chosen:
+                if not concerned:
                     continue
                 survey = _TypeSurvey(
-                    self, chosen, entity_type, folders, match_field, match_by, waiting,
-                    extras, log,
+                    self, concerned, entity_type, folders, match_field, match_by, waiting,
+                    extras, log, adopt, chosen,
                 )  # fmt: skip
-                if since is not None:
+                if since is not None and chosen is None:
                     await survey.begin_with(since)
                 async for batch in survey.run():
                     for found in batch:
                         if isinstance(found, NotSurveyed):
                             failed.add(found.link.child.id)
                         yield found
-            log.empty_folders += folders.empty(failed)
+            if chosen is None:
+                log.empty_folders += folders.empty(failed)
             accounts = {a.id: a for link in of_main for a in (link.main, link.child)}
             await learn_shown(self.abilities, self.moysklad, accounts.values())
 
@@ -292,6 +338,16 @@ class Survey:
             if key.child_account_id in child_ids:
                 await self.memory.surveys.put(key, survey)
 
+    async def adopt(self, found: Sequence[Surveyed]) -> None:
+        """Records what these have adopted, but for entities that have a record by now."""
+        for (child_id, name), group in groupby(found, key=_of_type):
+            adopted = {f.key.child_entity_id: f.adopted for f in group if f.key and f.adopted}
+            there = await self.records.get_many(child_id, name, list(adopted))
+            for entity_id, record in adopted.items():
+                # One that broke off before anything was placed is as good as none.
+                if (known := there.get(entity_id)) is None or not known.has_copies:
+                    await self.records.put(EntityKey(child_id, name, entity_id), record)
+
     async def note_roles(self, link: Link) -> None:
         """Notes which of two accounts is the main one and which the child, where that is new."""
         for given, role in ((link.main, AccountRole.MAIN), (link.child, AccountRole.CHILD)):
@@ -300,13 +356,22 @@ class Survey:
                 await self.accounts.set_role(account.id, role)
 
 
+def _of_type(found: Surveyed) -> tuple[str, str]:
+    return found.link.child.id, found.entity_type
+
+
 class _Folders:
     """In which product folder each main entity is, as far as a link asks for that."""
 
     def __init__(
-        self, moysklad: MoySkladFactory, links: Sequence[Link], entity_types: EntityTypes
+        self,
+        moysklad: MoySkladFactory,
+        links: Sequence[Link],
+        entity_types: EntityTypes,
+        by_ids: bool = False,
     ) -> None:
         self._moysklad = moysklad
+        self._by_ids = by_ids
         self._links = links
         self._types = entity_types
         self.count = any(link.settings.folders for link in links)
@@ -345,16 +410,28 @@ class _Folders:
         if entity.folder or entity.parent is None or not self.count:
             return entity.folder
         parent_type = entity.parent[0]
-        if parent_type not in self._read:
+        if parent_type not in self._read and not self._by_ids:
             self._read.add(parent_type)
-            try:
-                parents = self._types.get(parent_type)
-            except UnknownEntityTypeError:
-                return ""
-            main = self._moysklad.for_account(self._links[0].main)
-            async for page in main.list_entities(parents, with_images=False):
-                self.note(parent_type, page.entities)
+            await self._read_parents(parent_type, None)
         return self._paths.get(entity.parent, "")
+
+    async def note_parents(self, entities: Iterable[Entity]) -> None:
+        """Those of these entities, where not all are read."""
+        wanted: dict[str, set[str]] = {}
+        for entity in entities:
+            if self.count and self._by_ids and entity.parent and not entity.folder:
+                wanted.setdefault(entity.parent[0], set()).add(entity.parent[1])
+        for parent_type, ids in wanted.items():
+            await self._read_parents(parent_type, ids)
+
+    async def _read_parents(self, parent_type: str, ids: Collection[str] | None) -> None:
+        try:
+            parents = self._types.get(parent_type)
+        except UnknownEntityTypeError:
+            return
+        main = self._moysklad.for_account(self._links[0].main)
+        async for page in main.list_entities(parents, with_images=False, ids=ids):
+            self.note(parent_type, page.entities)
 
 
 @dataclass(slots=True)
@@ -401,8 +478,14 @@ class _TypeSurvey:
         waiting: Waiting,
         extras: bool,
         log: SurveyLog,
+        adopt: Adopt,
+        chosen: Chosen | None,
     ) -> None:
         self.survey = survey
+        self.chosen = chosen
+        ids = chosen.ids[entity_type.name] if chosen else None
+        self.ids = None if entity_type.matcher else ids
+        self.adopt = adopt
         self.links = links
         self.type = entity_type
         self.folders = folders
@@ -445,9 +528,16 @@ class _TypeSurvey:
     def _main_key(self) -> SurveyKey:
         return SurveyKey(self.links[0].main.id, "", self.type.name)
 
+    @property
+    def is_partial(self) -> bool:
+        """Whether only some of main's entities are read."""
+        return self.since is not None or self.ids is not None
+
     async def ended(self, link: Link) -> None:
         """All of the child has been compared."""
         catalogue = self.catalogue
+        if self.chosen is not None:
+            return
         if catalogue.began is None or catalogue.shrank or catalogue.unreadable:
             return
         if self.since is not None:
@@ -467,7 +557,7 @@ class _TypeSurvey:
         return None if past is None or past.settings != self._settings_of(link) else past
 
     def _settings_of(self, link: Link) -> str:
-        return f"{link.settings!r} {self.matcher(link).name}"
+        return f"{link.settings!r} {self.matcher(link).name} {self.survey.others}".rstrip()
 
     async def begin_with(self, since: Since) -> None:
         """Surveys only what has changed since then, unless something speaks against it."""
@@ -527,6 +617,9 @@ class _TypeSurvey:
         """Fills the catalogue. A type with a matcher of its own has its key in place of the fields,
         as whole rows would take too much memory."""
         try:
+            if self.ids is not None:
+                await self._read_chosen(self.ids)
+                return
             if self.since is None or not await self._read_changed(self.since):
                 self.since = None
                 await self._read_all()
@@ -536,8 +629,39 @@ class _TypeSurvey:
         finally:
             self.catalogue.begun.set()
 
+    async def _read_chosen(self, ids: Collection[str]) -> None:
+        catalogue = self.catalogue
+        found: list[Entity] = []
+        of_child = self.chosen is not None and self.chosen.of_child
+        if of_child:
+            # Of one link, which has one matcher.
+            field, keys = await self._keys_of_child(ids)
+            async for page in self._pages_of_main(None, having=(field, sorted(keys))):
+                found += [one for one in page.entities if one.key(field) in keys]
+        else:
+            async for page in self._pages_of_main(None, ids=ids):
+                found += page.entities
+        self.folders.note(self.type.name, found)
+        await self.folders.note_parents(found)
+        for entity in found:
+            await self._add(entity)
+        for match_field in self._match_fields:
+            catalogue.shared[match_field.value] = await self._shared(
+                match_field, found, are_all=of_child
+            )
+
+    async def _keys_of_child(self, ids: Collection[str]) -> tuple[MatchField, set[str]]:
+        """By which field, and by which values of it, main's entities are found."""
+        (field,) = self._match_fields
+        child = self.survey.moysklad.for_account(self.links[0].child)
+        keys: set[str] = set()
+        async for page in child.list_entities(self.type, with_images=False, ids=ids):
+            keys |= {key for one in page.entities if (key := one.key(field)) is not None}
+        return field, keys
+
     async def _read_all(self) -> None:
-        catalogue, memory = self.catalogue, self.survey.memory
+        catalogue = self.catalogue
+        memory = self.survey.memory if self.chosen is None else None
         past = await memory.surveys.get(self._main_key) if memory else None
         shown = Catalogue(past.seen, past.moved) if past else Catalogue()
         async for page in self._pages_of_main(None):
@@ -575,28 +699,39 @@ class _TypeSurvey:
                 return False
         for entity in changed:
             await self._add(entity)
-        matchers = map(self.matcher, self.links)
-        for match_field in {m.field for m in matchers if isinstance(m, FieldMatcher)}:
+        for match_field in self._match_fields:
             catalogue.shared[match_field.value] = await self._shared(match_field, changed)
         return True
 
-    async def _shared(self, match_field: MatchField, changed: Sequence[Entity]) -> set[str]:
+    @property
+    def _match_fields(self) -> set[MatchField]:
+        return {m.field for m in map(self.matcher, self.links) if isinstance(m, FieldMatcher)}
+
+    async def _shared(
+        self, match_field: MatchField, changed: Sequence[Entity], *, are_all: bool = False
+    ) -> set[str]:
         """Of the keys of these entities, those that others of main have too: a full survey alone
-        tells whose the counterpart is."""
+        tells whose the counterpart is. `are_all`: there are no others with their keys."""
         owners: dict[str, set[str]] = {}
         for entity in changed:
             if (key := entity.key(match_field)) is not None:
                 owners.setdefault(key, set()).add(entity.id)
         main = self.survey.moysklad.for_account(self.links[0].main)
         having = (match_field, list(owners))
-        if owners:
+        if owners and not are_all:
             async for page in main.list_entities(self.type, with_images=False, having=having):
                 for entity in page.entities:
                     if (key := entity.key(match_field)) in owners:
                         owners[key].add(entity.id)
         return {key for key, ids in owners.items() if len(ids) > 1}
 
-    async def _pages_of_main(self, since: datetime | None) -> AsyncIterator[EntityPage]:
+    async def _pages_of_main(
+        self,
+        since: datetime | None,
+        *,
+        having: tuple[MatchField, Sequence[str]] | None = None,
+        ids: Collection[str] | None = None,
+    ) -> AsyncIterator[EntityPage]:
         catalogue, memory = self.catalogue, self.survey.memory
         account = self.links[0].main
         main = self.survey.moysklad.for_account(account)
@@ -604,7 +739,12 @@ class _TypeSurvey:
         catalogue.began, is_told = asked, False
         # Permanent links are asked for although none came before: it costs nothing.
         async for page in main.list_entities(
-            self.type, with_images=True, permanent_links=True, updated_since=since
+            self.type,
+            with_images=True,
+            permanent_links=True,
+            updated_since=since,
+            having=having,
+            ids=ids,
         ):
             # Before a task is made: whoever runs it needs to know the hosts of its links.
             await learn_shown(self.survey.abilities, self.survey.moysklad, [account])
@@ -700,7 +840,7 @@ class _ChildSurvey:
                 await self._of.ended(self._link)
                 return
         child = self._of.survey.moysklad.for_account(self._link.child)
-        if self._of.since is not None:
+        if self._of.is_partial:
             await self._of.main_is_read()
         await self._read(child)
         if catalogue.has_images:
@@ -715,7 +855,7 @@ class _ChildSurvey:
 
     async def _read(self, child: MoySkladPort) -> None:
         having = None
-        if self._of.since is not None and isinstance(self._matcher, FieldMatcher):
+        if self._of.is_partial and isinstance(self._matcher, FieldMatcher):
             keys = (self._matcher.key(_unpacked(packed)[0]) for packed in self._of.catalogue)
             having = self._matcher.field, [key for key in keys if key is not None]
         async for page in child.list_entities(self._type, with_images=True, having=having):
@@ -790,7 +930,7 @@ class _ChildSurvey:
                 continue
             counterpart, reason = self._index.assign(self._key(entity, own_key), entity.id)
             if counterpart is None:
-                self._skip(reason, entity)
+                self._add(entity, Skip(reason, lone=True), SourceImage.all_listed(entity.images))
             else:
                 pairs.append(_pair(entity, counterpart))
             if len(pairs) >= _BATCH:
@@ -842,7 +982,8 @@ class _ChildSurvey:
     def _judge(self, pair: _Pair, record: SyncRecord | None, most: int, is_waiting: bool) -> None:
         entity = pair.entity
         listed = SourceImage.all_listed(entity.images)
-        change = diff(listed, record, pair.child_images, most)
+        making = Making(self._link.settings.pictures, self._of.survey.others)
+        change = diff(listed, record, pair.child_images, most, making, self._of.adopt)
         if isinstance(change, Unchanged) and is_waiting:
             change = SetTo(())
         if isinstance(change, Unchanged) and not listed and not entity.images_known:
@@ -860,10 +1001,12 @@ class _ChildSurvey:
                     listed,
                     entity.name,
                     pair.child_images,
+                    self._of.adopt,
+                    code=entity.code or "",
                 )
             except PayloadError as error:  # the API gave it an id or address that is none
                 change = Skip(f"{error.field}: {error.problem}")
-        self._add(entity, change, listed, pair.child_images, request)
+        self._add(entity, change, listed, pair, request)
 
     async def _waiting(self, pairs: Sequence[_Pair]) -> set[str]:
         """Ids of the child's entities for which a task waits, which would copy what main had when
@@ -888,19 +1031,22 @@ class _ChildSurvey:
         entity: Entity,
         change: Change,
         listed: tuple[SourceImage, ...],
-        child_images: tuple[RemoteImage, ...] | None = None,
+        pair: _Pair | None = None,
         request: SyncRequest | None = None,
     ) -> None:
+        child_id, name = self._link.child.id, self._type.name
         self._found.append(
             Surveyed(
                 self._link,
-                self._type.name,
+                name,
                 entity.name,
                 entity.code,
                 change,
                 listed,
-                child_images,
+                pair.child_images if pair else None,
                 request,
+                entity.id,
+                EntityKey(child_id, name, pair.child_id) if pair else None,
             )
         )
 

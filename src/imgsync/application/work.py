@@ -15,12 +15,15 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from enum import StrEnum
 from typing import Any
 
+from imgsync.application.log_lines import about, about_task, label_of
+from imgsync.application.log_lines import entity_label as label_of_entity
 from imgsync.application.parking import CredentialsReplacedError, TaskParkedError
+from imgsync.application.pulse import beat
 from imgsync.domain.errors import ImgsyncError, LeaseLostError, NoRoomError
 from imgsync.domain.ports.queue import TaskQueue
 from imgsync.domain.ports.runner import (
@@ -30,6 +33,7 @@ from imgsync.domain.ports.runner import (
     TaskHandler,
     Together,
 )
+from imgsync.domain.ports.runs import Meter, NoMeter
 from imgsync.domain.tasks import ALONE_FROM_CRASHES, SyncResult, Task, TaskId, TaskIds, retry_delay
 from imgsync.uptime import uptime
 
@@ -98,7 +102,8 @@ class LeasePermit:
 class TaskReport:
     """How a run of a task ended; `result` where it completed, `error` where it did not.
 
-    `parked_along`: other tasks, never begun, that were parked with this one.
+    `parked_along`: other tasks, never begun, that were parked with this one. `child`: the child's
+    name, where it is known.
     """
 
     task: Task
@@ -106,6 +111,7 @@ class TaskReport:
     result: SyncResult | None = None
     error: str | None = None
     parked_along: int = 0
+    child: str = ""
 
 
 @dataclass(slots=True)
@@ -176,19 +182,34 @@ class RunTask:
     lease: timedelta
     elapsed: Callable[[], float] = uptime
     listeners: Listeners = field(default_factory=NoListeners)
+    run: str = ""
+    name_of: Callable[[str], Awaitable[str]] | None = None
+    """The name of an account by its id, '' where it has none: for the log."""
+    meter: Meter = field(default_factory=NoMeter)
 
     async def __call__(self, task: Task, place: Place | None = None) -> TaskReport:
         """`place`: in its group, which says when it begins; withdrawn from there, it is left to
         the group."""
-        try:
-            report = await self._run(task, place)
-        finally:
-            if place is not None:
-                place.ended()
-        # It is settled: told to stop now, it still says how it ended.
-        with contextlib.suppress(asyncio.CancelledError):
-            await self.listeners.after_task(task, report.end.value, report.result, report.error)
-        return report
+        with about(run=self.run, **about_task(task)):
+            begun = self.elapsed()
+            try:
+                report = await self._run(task, place)
+                self.meter.task(task.kind, report.end.value, self.elapsed() - begun)
+            finally:
+                if place is not None:
+                    place.ended()
+            # It is settled: told to stop now, it still says how it ended.
+            with contextlib.suppress(asyncio.CancelledError):
+                await self.listeners.after_task(task, report.end.value, report.result, report.error)
+            return replace(report, child=await self._child(task))
+
+    async def _child(self, task: Task) -> str:
+        if self.name_of is None or not task.account_id:
+            return ""
+        # A name is no reason to lose what the task did.
+        with contextlib.suppress(Exception, asyncio.CancelledError):
+            return await self.name_of(task.account_id)
+        return ""
 
     async def _run(self, task: Task, place: Place | None) -> TaskReport:
         permit = LeasePermit(self.queue, task, self.lease, self.elapsed)
@@ -416,6 +437,7 @@ class Worker:
     ) -> None:
         try:
             while not self._stop.is_set():
+                beat()
                 if await self._start_next(only, must_work=drain):
                     continue
                 if self._running:
@@ -430,6 +452,7 @@ class Worker:
                     await self._pause(self.poll_seconds)
             await self._withdraw()
             while self._running:
+                beat()
                 await self._next_end(report)
             await self._settle_debts()
         finally:
@@ -697,16 +720,18 @@ def _compact(ids: Collection[TaskId]) -> Sequence[TaskId]:
 
 @dataclass(slots=True)
 class Tally:
-    """Counts task ends and outcomes, images and bytes; keeps each warning and error, with the id
-    of its task and what that is about."""
+    """Counts task ends and outcomes, images and bytes; keeps each note, warning and error, with the
+    id of its task and what that is about. `names`: of children by id, where they are to be told."""
 
     ends: Counter[TaskEnd] = field(default_factory=Counter)
     outcomes: Counter[str] = field(default_factory=Counter)
     uploaded: int = 0
     kept: int = 0
     downloaded_bytes: int = 0
+    notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
+    names: Mapping[str, str] = field(default_factory=dict)
 
     def add(self, report: TaskReport) -> None:
         self.ends[report.end] += 1 + report.parked_along
@@ -716,10 +741,11 @@ class Tally:
             self.uploaded += result.uploaded
             self.kept += result.kept
             self.downloaded_bytes += result.downloaded_bytes
-            label = task_label(report.task)
+            label = task_label(report.task, self.names)
+            self.notes += [f"{label}: {text}" for text in result.notes]
             self.warnings += [f"{label}: {text}" for text in result.warnings]
         elif report.error is not None:
-            self.errors.append(f"{task_label(report.task)}: {report.error}")
+            self.errors.append(f"{task_label(report.task, self.names)}: {report.error}")
 
     @property
     def failed(self) -> int:
@@ -737,24 +763,27 @@ class Tally:
             "uploaded": self.uploaded,
             "kept": self.kept,
             "downloaded_bytes": self.downloaded_bytes,
+            "notes": self.notes,
             "warnings": self.warnings,
             "errors": self.errors,
         }
 
 
-def task_label(task: Task) -> str:
-    """Such as ``Task 7 (product 'Lamp')``, as far as its payload tells."""
-    entity = entity_label(task)
-    return f"Task {task.id} ({entity})" if entity else f"Task {task.id}"
+def task_label(task: Task, names: Mapping[str, str] | None = None) -> str:
+    """Such as ``Task 7 (product 'Lamp' (L-1))``, as far as its payload tells, or with the `names`
+    of children by id ``Task 7 (product 'Lamp' (L-1) of 'Omsk')``."""
+    child = (names or {}).get(task.account_id or "")
+    return label_of({**_told(task), "child": child})
 
 
 def entity_label(task: Task) -> str:
-    """Such as ``product 'Lamp'``, or by id where a payload has no name; '' where it tells none."""
+    """Such as ``product 'Lamp' (L-1)``, or by id where a payload has no name; '' where it tells
+    none."""
+    return label_of_entity(_told(task))
+
+
+def _told(task: Task) -> dict[str, Any]:
+    """The id of a row is told by whoever queued it; the label is of what the payload says."""
     payload = task.payload if isinstance(task.payload, Mapping) else {}
-    kind = payload.get("parent_entity_type") or payload.get("entity_type")
-    name, entity_id = payload.get("name"), payload.get("parent_entity_id")
-    if not isinstance(kind, str):
-        return ""
-    if isinstance(name, str) and name:
-        return f"{kind} '{name}'"
-    return f"{kind} {entity_id}" if isinstance(entity_id, str) else ""
+    entity_id = payload.get("parent_entity_id")
+    return about_task(task) | {"entity_id": entity_id if isinstance(entity_id, str) else ""}

@@ -1,6 +1,21 @@
 """Errors of the domain. Each says whether another attempt may help."""
 
 from collections.abc import Sequence
+from enum import StrEnum
+
+from imgsync.domain.text import file_size
+
+
+class FailureCause(StrEnum):
+    """Why an image is not on the child, as people sort such images."""
+
+    TOO_LARGE = "too large"
+    NO_PICTURE = "no picture"
+    NOT_MADE = "not made"
+    NOT_DOWNLOADED = "not downloaded"
+    REFUSED = "refused"
+    NOT_SENT = "not sent"
+    PLUGIN = "plugin"
 
 
 class ImgsyncError(Exception):
@@ -107,6 +122,14 @@ class PermissionDeniedError(ImgsyncError):
     """403 without such a code: the credentials are good, but not for this request."""
 
 
+class NoWebhookRightError(PermissionDeniedError):
+    """The credentials may not manage webhooks."""
+
+
+class NoWebhooksError(PermissionDeniedError):
+    """The account's tariff has no webhooks."""
+
+
 class NotFoundError(ImgsyncError):
     """404, code 1021: the entity or image does not exist."""
 
@@ -115,12 +138,28 @@ class ApiError(ImgsyncError):
     """The API refused a request for good, for a reason other than the ones above."""
 
 
+class WebhookExistsError(ApiError):
+    """There is a webhook of this address, type and action already."""
+
+
+class WebhookLimitError(ApiError):
+    """As many others on this type and action exist as there may be."""
+
+
 class StorageFullError(ParkingError):
     """Code 51003: the child account has no file storage left."""
 
 
 class ImageRejectedError(ImgsyncError):
     """The API refused an image (codes 51001, 51002, 51004, 51005, 51006)."""
+
+
+class LargeImageError(ImageRejectedError):
+    """Code 51004: an image is larger than the account takes."""
+
+
+class NoImageError(ImageRejectedError):
+    """Code 51002: an image is none to the account."""
 
 
 class RequestTooLargeError(ImageRejectedError):
@@ -155,8 +194,8 @@ class ImageTooLargeError(ImageError):
     settled = True
 
     def __init__(self, size: int | None, limit: int) -> None:
-        amount = f"{size} bytes is" if size is not None else "it is"
-        super().__init__(f"{amount} over the limit of {limit} bytes")
+        amount = f"{file_size(size, limit)} is" if size is not None else "it is"
+        super().__init__(f"{amount} over the limit of {file_size(limit, size)}")
 
 
 class NotAnImageError(ImageError):
@@ -170,6 +209,17 @@ class NotAnImageError(ImageError):
 
 class TooManyPixelsError(ImageError):
     """A picture has more pixels than are decoded: a decompression bomb, or a giant."""
+
+    settled = True
+
+
+class EditError(ImageError):
+    """A picture could not be made another one: it took more time or memory than it may, or cannot
+    be done. Not settled: a quieter or larger machine may do it."""
+
+
+class ImpossibleEditError(EditError):
+    """No machine can make the picture what is asked."""
 
     settled = True
 
@@ -224,8 +274,31 @@ class StoreUrlError(StoreError):
     retryable = False
 
 
+class UnlistedQueueError(StoreError):
+    """The tasks of a queue of this kind cannot be listed, cancelled or deleted."""
+
+    retryable = False
+
+
 class DamagedRowError(StoreError):
     """What is stored cannot be read, as another program wrote it, or as it was damaged."""
+
+    retryable = False
+
+
+class MissingKeyError(StoreError):
+    """Secrets are encrypted by a key that is not here: `fingerprint`. Nothing is changed."""
+
+    def __init__(self, fingerprint: str, here: str) -> None:
+        super().__init__(
+            f"The tokens in the database are encrypted with key {fingerprint}, and {here}; "
+            "give that key back, and nothing is lost (IMGSYNC_KEY_FILE, IMGSYNC_KEY)"
+        )
+        self.fingerprint = fingerprint
+
+
+class KeyStoreError(StoreError):
+    """The place of the keys cannot be read or written, or holds something else."""
 
     retryable = False
 

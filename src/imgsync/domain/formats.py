@@ -1,18 +1,52 @@
-"""Image files: the formats that MoySklad accepts, what a look into a picture finds, and names."""
+"""Image files: the formats that MoySklad accepts, those that can be converted to one, what a look
+into a picture finds, and names."""
 
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
-_SIGNATURES = {b"\xff\xd8\xff": "jpg", b"\x89PNG\r\n\x1a\n": "png"}
+if TYPE_CHECKING:  # `pictures` plans by the formats that stand here
+    from imgsync.domain.pictures import PictureFacts
 
-SIGNATURE_BYTES = max(len(signature) for signature in _SIGNATURES)
+SENDABLE = frozenset({"jpg", "png"})
+"""Formats that the API documents; anything else is its error 51002."""
+
+CONVERTIBLE = frozenset({"gif", "bmp", "webp", "tiff", "heic"})
+"""Formats that can be made one of those."""
+
+_SIGNATURES = {
+    b"\xff\xd8\xff": "jpg",
+    b"\x89PNG\r\n\x1a\n": "png",
+    b"GIF87a": "gif",
+    b"GIF89a": "gif",
+    b"II*\0": "tiff",
+    b"MM\0*": "tiff",
+}
+# Of a container that has other things too: what stands at its eighth byte. A brand that such a file
+# shares with AVIF (mif1) is HEIC here, and broken where it turns out to be none.
+_HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+
+SIGNATURE_BYTES = 12
 """Bytes from the start of a file that `image_format` needs."""
 
 
 def image_format(head: bytes) -> str | None:
-    """'jpg' or 'png' by the file's signature, None for anything else (error 51002)."""
-    return next((name for sig, name in _SIGNATURES.items() if head.startswith(sig)), None)
+    """The format by the file's signature, of SENDABLE or CONVERTIBLE; None for anything else."""
+    known = next((name for sig, name in _SIGNATURES.items() if head.startswith(sig)), None)
+    if known is not None:
+        return known
+    if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
+        return "webp"
+    if head[4:8] == b"ftyp" and head[8:12] in _HEIC_BRANDS:
+        return "heic"
+    # Two letters would be the start of many a text.
+    return "bmp" if head.startswith(b"BM") and head[6:10] == bytes(4) else None
+
+
+def is_sendable(head: bytes) -> bool:
+    """Whether the file's signature is that of a format which the API documents."""
+    return image_format(head) in SENDABLE
 
 
 class PictureState(StrEnum):
@@ -30,10 +64,12 @@ class PictureState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PictureReport:
-    """What was found; `detail` says it in words where the picture is not whole."""
+    """What was found; `detail` says it in words where the picture is not whole, `facts` tells of
+    the picture where it decodes."""
 
     state: PictureState
     detail: str = ""
+    facts: "PictureFacts | None" = None
 
 
 MAX_FILENAME_LENGTH = 255

@@ -4,7 +4,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Protocol
@@ -18,6 +18,8 @@ from imgsync.domain.errors import (
     WrongAccountError,
     WrongRoleError,
 )
+from imgsync.domain.pictures import AS_BY_DEFAULT, PictureSettings
+from imgsync.domain.schedule import BY_DEFAULT, LinkSchedule
 
 
 class TokenKind(StrEnum):
@@ -30,6 +32,18 @@ class TokenKind(StrEnum):
     DRAFT = "draft"
     USER = "user"
     PASSWORD = "password"  # noqa: S105 (a kind, not a secret)
+
+
+class Adopt(StrEnum):
+    """When images that are on a child without a record of imgsync's count as copies of main's.
+
+    SIZE: where number, order, names and sizes are the same; HASH: where the content is, for which
+    both are downloaded; NONE: never.
+    """
+
+    SIZE = "size"
+    HASH = "hash"
+    NONE = "none"
 
 
 class AccountRole(StrEnum):
@@ -51,12 +65,25 @@ class Identity:
     token_kind: TokenKind
 
 
+NO_END = datetime(9999, 1, 1, tzinfo=UTC)
+"""`until` of a parking that ends once the account is stored anew, and not by itself."""
+
+NO_TOKEN = "-"  # noqa: S105 (the want of one)
+"""What is stored in place of a token that MoySklad has ended, and that is forgotten."""
+
+TOKEN_ENDED = "MoySklad has ended its token: the solution was removed or suspended there"  # noqa: S105
+
+
 @dataclass(frozen=True, slots=True)
 class Parking:
-    """An account takes no requests until the aware moment `until`; `reason` is for the user."""
+    """An account takes no requests until the aware moment `until`; `reason` is for the user.
+
+    `is_brief`: it ends by itself, and nobody need be told; not kept with it.
+    """
 
     reason: str
     until: datetime
+    is_brief: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +178,22 @@ class Account:
             raise ValueError("the password has control characters")
         if is_password != (self.login is not None):
             raise ValueError("a login goes with a password, and only with a password")
+
+    @property
+    def has_token(self) -> bool:
+        """Whether there is anything to authorise a request with."""
+        return self.secret != NO_TOKEN
+
+
+@dataclass(frozen=True, slots=True)
+class AccountName:
+    """An account as one may tell of it: without its credentials."""
+
+    id: str
+    name: str
+
+    def __str__(self) -> str:
+        return self.name
 
 
 def check_roles(main: Account, child: Account) -> None:
@@ -457,7 +500,8 @@ class LinkSettings:
     The two switches exclude each other; use `with_first_only` and `with_all` to change them.
     `match_by`: the field that finds counterparts, None for the one that configuration names.
     `types`: those entity types alone; `folders`: the entities in those product folders alone, and
-    in the folders below; where they are empty, all.
+    in the folders below; where they are empty, all. `guard`: whether a change in the child's own
+    images is noticed by its webhooks, and undone.
     """
 
     sync_images: bool = False
@@ -465,6 +509,10 @@ class LinkSettings:
     match_by: MatchField | None = None
     types: tuple[str, ...] = ()
     folders: tuple[str, ...] = ()
+    pictures: PictureSettings = AS_BY_DEFAULT
+    # No part of what a survey remembers the settings by: neither changes what it finds.
+    schedule: LinkSchedule = field(default=BY_DEFAULT, repr=False)
+    guard: bool = field(default=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.sync_images and self.sync_images_all:
@@ -485,6 +533,11 @@ class LinkSettings:
     @property
     def enabled(self) -> bool:
         return self.sync_images or self.sync_images_all
+
+    @property
+    def received(self) -> "LinkSettings":
+        """What tells which pictures the child should show, and nothing else."""
+        return replace(self, schedule=BY_DEFAULT, guard=False)
 
     def with_first_only(self, on: bool) -> "LinkSettings":
         """Sets `sync_images`; turning it on clears `sync_images_all`."""
@@ -555,9 +608,10 @@ ENTITY_ID = r"^[0-9A-Za-z-]{1,64}$"
 class SyncRequest:
     """What a payload asks for: copy `images`, in order, from the main entity to the child's.
 
-    No images: the child's are to be cleared, as far as they are imgsync's. `name` is the main
-    entity's, for messages; empty where it is not known. `child_images`: the child's list when both
-    sides were surveyed; None where nobody looked, or where it may have changed since.
+    No images: the child's are to be cleared, as far as they are imgsync's. `name` and `code` are
+    the main entity's, for messages; empty where they are not known. `child_images`: the child's
+    list when both sides were surveyed; None where nobody looked, or where it may have changed
+    since. `adopt`: what becomes of a child that has images and no record.
 
     None can be made that would lead elsewhere: PayloadError for an id that is no id (``../x``), an
     address that is not of http or https, a value of another type.
@@ -571,6 +625,8 @@ class SyncRequest:
     images: tuple[SourceImage, ...]
     name: str = field(default="", compare=False)
     child_images: tuple[RemoteImage, ...] | None = field(default=None, compare=False)
+    adopt: Adopt = field(default=Adopt.SIZE, compare=False)
+    code: str = field(default="", compare=False, kw_only=True)
 
     def __post_init__(self) -> None:
         for account in ("main_account_id", "child_account_id"):
@@ -588,6 +644,8 @@ class SyncRequest:
             _check_image(f"images.{position}", image)
         if not isinstance(self.name, str):
             raise PayloadError("name", "must be a text")
+        if not isinstance(self.adopt, Adopt):
+            raise PayloadError("adopt", "must be one of Adopt")
 
     @property
     def dedupe_key(self) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from imgsync.domain.errors import ChildChangedError
+from imgsync.domain.errors import ChildChangedError, FailureCause
 from imgsync.domain.model import Element, Keep, RemoteImage, Upload, last_segment
 from imgsync.domain.packing import RequestRoom, next_batch
 
@@ -46,10 +46,11 @@ class Done:
 @dataclass(frozen=True, slots=True)
 class Rejected:
     """The API refused an image of the request. `listed`: the child's list after that, as no
-    document says that it stays as it was."""
+    document says that it stays as it was. `cause`: what is wrong with the image."""
 
     reason: str
     listed: tuple[str, ...]
+    cause: FailureCause = FailureCause.REFUSED
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ Outcome = Done | Rejected | Stopped
 class Replacement:
     """Result of a strategy: hrefs by upload key, the final list, and what failed and why.
 
-    `dropped`: hrefs that refused requests took off the list.
+    `dropped`: hrefs that refused requests took off the list. `causes`: of those rejected.
     """
 
     placed: dict[str, str] = field(default_factory=dict)
@@ -74,6 +75,23 @@ class Replacement:
     rejected: dict[str, str] = field(default_factory=dict)
     stopped: dict[str, str] = field(default_factory=dict)
     dropped: frozenset[str] = frozenset()
+    causes: dict[str, FailureCause] = field(default_factory=dict)
+
+    def add(self, later: "Replacement") -> None:
+        """With what a later run on the list that this one left did."""
+        self.placed |= later.placed
+        self.rejected |= later.rejected
+        self.causes |= later.causes
+        self.stopped = later.stopped
+        self.final_hrefs = later.final_hrefs
+        self.dropped |= later.dropped
+
+    def lose(self, left: Sequence[str]) -> None:
+        """A refused request left these on the list; what was placed and is gone is to be placed
+        anew."""
+        self.dropped |= set(self.final_hrefs) - set(left)
+        self.final_hrefs = tuple(left)
+        self.placed = {key: href for key, href in self.placed.items() if href in left}
 
 
 Steps = Generator[Action, Outcome, Replacement]
@@ -109,6 +127,7 @@ def atomic(wanted: Sequence[Element], current: Sequence[str], room: RequestRoom)
         batch = next_batch(slots.elements, room, max_uploads)
         uploads = [e for e in batch if isinstance(e, Upload)]
         if pending and not uploads:
+            result.causes[pending[0].key] = FailureCause.TOO_LARGE
             result.rejected[pending[0].key] = f"it does not fit a request of {room.max_bytes} bytes"
             slots.give_up(pending[0].key)
             continue
@@ -118,12 +137,13 @@ def atomic(wanted: Sequence[Element], current: Sequence[str], room: RequestRoom)
                 slots.place(dict(zip(batch, hrefs, strict=True)))
                 if not uploads and result.final_hrefs != slots.kept:
                     raise ChildChangedError("the child does not keep the order that was set")
-            case Rejected(reason, listed):
+            case Rejected(reason, listed, cause):
                 result.dropped |= set(result.final_hrefs) - set(listed)
                 result.final_hrefs = listed
                 slots.survive(listed)
                 if len(uploads) == 1:
                     result.rejected[uploads[0].key] = reason
+                    result.causes[uploads[0].key] = cause
                     slots.give_up(uploads[0].key)
                 else:
                     max_uploads = len(uploads) // 2

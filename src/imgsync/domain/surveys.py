@@ -1,6 +1,7 @@
 """What surveys leave behind for later ones, and what two of one catalogue show together."""
 
 import hashlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -52,6 +53,26 @@ class Since:
 
     moment: datetime | None = None
     span: timedelta | None = None
+
+
+_SPAN = re.compile(r"([0-9]{1,4})([mhd])")
+_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
+
+
+def since_of(text: str) -> Since:
+    """What ``last``, a span (``30m``, ``2h``, ``1d``) or a time in ISO 8601 stands for, which may
+    be without a zone. ValueError for anything else."""
+    if text == "last":
+        return Since()
+    if found := _SPAN.fullmatch(text):
+        return Since(span=timedelta(**{_UNITS[found[2]]: int(found[1])}))
+    try:
+        return Since(moment=datetime.fromisoformat(text))
+    except ValueError:
+        raise ValueError(
+            f"{text!r} is neither a time such as 2026-01-31T12:00, nor a span such as 30m, 2h "
+            "or 1d, nor 'last'"
+        ) from None
 
 
 class Catalogue:

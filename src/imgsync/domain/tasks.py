@@ -124,13 +124,14 @@ class SyncOutcome(StrEnum):
 @dataclass(frozen=True, slots=True)
 class SyncResult:
     """What a task did, such as the sync of one entity. `downloaded_bytes` counts image files before
-    encoding."""
+    encoding. `notes`: what was done to images on their way, which is no cause for concern."""
 
     outcome: str
     warnings: tuple[str, ...] = ()
     uploaded: int = 0
     kept: int = 0
     downloaded_bytes: int = 0
+    notes: tuple[str, ...] = ()
 
     def with_warnings(self, warnings: Sequence[str]) -> "SyncResult":
         """With these in front."""

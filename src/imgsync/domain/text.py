@@ -1,5 +1,6 @@
 """Text from outside (names, answers, payloads), made harmless for terminals and logs."""
 
+import re
 import unicodedata
 from collections.abc import Callable
 
@@ -7,6 +8,48 @@ from collections.abc import Callable
 def counted(number: int, one: str, many: str = "") -> str:
     """Such as ``1 task`` and ``2 tasks``; `many` for what takes more than an s."""
     return f"{number} {one if number == 1 else many or one + 's'}"
+
+
+_DIGITS = re.compile(r"([0-9]+)")
+
+
+def natural_key(name: str) -> tuple[tuple[str | tuple[int, str], ...], str]:
+    """Sorts names as people count: ``Child 2`` before ``Child 10``, whatever the case of letters.
+    Names that differ at all have different keys."""
+    parts = _DIGITS.split(unicodedata.normalize("NFKC", name).casefold())
+    # Not int: thousands of digits are no number that Python reads.
+    keys = ((len(n := part.lstrip("0")), n) if at % 2 else part for at, part in enumerate(parts))
+    return tuple(keys), name
+
+
+def file_size(size: int, beside: int | None = None) -> str:
+    """As people write it, in decimal units: ``512 bytes``, ``12 kB``, ``1.2 MB``, ``3.4 GB``; with
+    as many digits as tell it from another size that stands `beside` it."""
+    more = 0
+    while _is_alike(size, beside, more) and more < 6:
+        more += 1
+    return _sized(size, more)
+
+
+def file_sizes(before: int, after: int) -> str:
+    """Such as ``from 11.9 to 9.5 MB`` and ``from 1.2 MB to 640 kB``."""
+    was, now = file_size(before, after), file_size(after, before)
+    number, _, unit = was.partition(" ")
+    return f"from {number if now.endswith(' ' + unit) else was} to {now}"
+
+
+def _is_alike(size: int, beside: int | None, more: int) -> bool:
+    return beside is not None and beside != size and _sized(size, more) == _sized(beside, more)
+
+
+def _sized(size: int, more: int) -> str:
+    if size < 1000:
+        return counted(size, "byte")
+    if size < 999_500:
+        return f"{size / 1e3:.{more}f} kB"
+    if size < 999_950_000:
+        return f"{size / 1e6:.{more + 1}f} MB"
+    return f"{size / 1e9:.{more + 1}f} GB"
 
 
 _ZERO_WIDTH_JOINER = "\u200d"

@@ -12,7 +12,9 @@ from imgsync.application.check import CheckReport
 from imgsync.application.enqueue import EnqueueOutcome
 from imgsync.application.survey import NotSurveyed, Surveyed
 from imgsync.application.work import Tally, TaskReport
-from imgsync.domain.model import Account, LinkSettings, MatchField, TokenKind
+from imgsync.domain.failures import FailedImage
+from imgsync.domain.model import Account, Adopt, LinkSettings, MatchField, TokenKind
+from imgsync.domain.pictures import AS_BY_DEFAULT, PictureSettings
 from imgsync.domain.surveys import Since
 from imgsync.entrypoints.config import Config, fixed_config, load_config
 from imgsync.entrypoints.container import Container, close
@@ -25,10 +27,12 @@ When = datetime | timedelta | Literal["last"] | None
 
 @dataclass(frozen=True, slots=True)
 class SyncReport:
-    """What a sync found and queued (`enqueued`), and what became of it (`tally`)."""
+    """What a sync found and queued (`enqueued`), and what became of it (`tally`), in which `run`,
+    by which it can be undone."""
 
     enqueued: EnqueueOutcome = field(default_factory=EnqueueOutcome)
     tally: Tally = field(default_factory=Tally)
+    run: str = ""
 
 
 class Imgsync:
@@ -101,17 +105,29 @@ class Imgsync:
         match_by: MatchField | None = None,
         types: Sequence[str] = (),
         folders: Sequence[str] = (),
+        pictures: PictureSettings | None = None,
     ) -> None:
         """From now on `child` receives all images of an entity, the first only, or none; of all
-        entity types and product folders, or of these only.
+        entity types and product folders, or of these only. `pictures`: what becomes of them on
+        their way; None leaves that as it is.
 
         WrongAccountError where one of them stands on the other side of a link already.
         """
         settings = LinkSettings(
-            images == "first", images == "all", match_by, tuple(types), tuple(folders)
+            images == "first",
+            images == "all",
+            match_by,
+            tuple(types),
+            tuple(folders),
+            pictures or AS_BY_DEFAULT,
         )
         link_accounts = self._container.link_accounts()
-        await link_accounts(await self._account(main), [await self._account(child)], settings)
+        await link_accounts(
+            await self._account(main),
+            [await self._account(child)],
+            settings,
+            picture_changes={} if pictures is None else None,
+        )
 
     async def survey(
         self,
@@ -139,14 +155,18 @@ class Imgsync:
         types: Sequence[str] = (),
         match_by: MatchField | None = None,
         since: When = None,
+        by_content: bool = False,
     ) -> CheckReport:
         """What differs, of the links of `main`, of these children or, without both, of all. Nothing
-        is changed. `since`: of what has changed since then alone, as in `enqueue`."""
+        is changed. `since`: of what has changed since then alone, as in `enqueue`. `by_content`:
+        what seems equal is downloaded from both accounts and compared."""
         find_links, check = self._container.find_links(), self._container.check()
         links = await find_links(
             None if main is None else _id(main), [_id(child) for child in children]
         )
-        return await check(links, match_by=match_by, types=types, since=_since(since))
+        return await check(
+            links, match_by=match_by, types=types, since=_since(since), by_content=by_content
+        )
 
     async def enqueue(
         self,
@@ -156,6 +176,7 @@ class Imgsync:
         match_by: MatchField | None = None,
         max_clear: int | None = None,
         since: When = None,
+        adopt: Literal["size", "hash", "none"] | None = None,
     ) -> EnqueueOutcome:
         """Queues a task for each entity that differs, of these children, of all that are linked to
         `main` or, without both, of all links, for `work` or ``imgsync worker``, here or elsewhere.
@@ -163,15 +184,21 @@ class Imgsync:
         `max_clear`: of how many entities of each child the images may be cleared; by default 20, or
         1 % of those compared, and 2,500 at most. `since`: only what has changed since that moment,
         in that span, or since the ``"last"`` survey of the same link; a survey is a full one while
-        the main account has not shown that it can be asked for that (`log`). SyncIsOffError where
-        the child receives no images.
+        the main account has not shown that it can be asked for that (`log`). `adopt`: when images
+        that a child has without a record count as main's; by default as configured.
+        SyncIsOffError where the child receives no images.
         """
         find_links, enqueue = self._container.find_links(), self._container.enqueue()
         links = await find_links(
             None if main is None else _id(main), [_id(child) for child in children]
         )
         return await enqueue(
-            links, match_by=match_by, types=types, max_clear=max_clear, since=_since(since)
+            links,
+            match_by=match_by,
+            types=types,
+            max_clear=max_clear,
+            since=_since(since),
+            adopt=Adopt(adopt) if adopt else None,
         )
 
     async def sync(
@@ -182,16 +209,23 @@ class Imgsync:
         match_by: MatchField | None = None,
         max_clear: int | None = None,
         since: When = None,
+        adopt: Literal["size", "hash", "none"] | None = None,
     ) -> SyncReport:
         """As `enqueue`, and runs what it has queued. A task that fails for a passing reason stays
         in the queue."""
         enqueued = await self.enqueue(
-            main, *children, types=types, match_by=match_by, max_clear=max_clear, since=since
+            main,
+            *children,
+            types=types,
+            match_by=match_by,
+            max_clear=max_clear,
+            since=since,
+            adopt=adopt,
         )
         tally = Tally()
         worker = self._container.worker()
         await worker.run(drain=True, only=enqueued.task_ids, report=tally.add)
-        return SyncReport(enqueued, tally)
+        return SyncReport(enqueued, tally, self._container.run())
 
     async def work(self, report: Callable[[TaskReport], None] = lambda _: None) -> Tally:
         """Runs every task that is due, whoever has queued it; `report` hears of each that ended.
@@ -207,6 +241,56 @@ class Imgsync:
         worker = self._container.worker()
         await worker.run(drain=True, report=both)
         return tally
+
+    async def undo(
+        self,
+        *,
+        run: str | None = None,
+        child: AccountOrName | None = None,
+        entity: str | None = None,
+        force: bool = False,
+    ) -> Tally:
+        """Puts back what children had before a `run`, or an entity of `child` (its name, code or
+        id) before its last change, as far as its images are there or saved (`backup_dir`); what
+        cannot be put back is a warning of the tally, what is left as it is an error.
+
+        `force`: even where somebody has changed the images since, or a backup is gone. UndoError
+        where no such change is known. The next sync makes the entities equal to main again, unless
+        the child receives no images by then.
+        """
+        if (run is None) == (child is None) or (child is None) != (entity is None):
+            raise ValueError("name a run, or a child and an entity")
+        undo = self._container.undo()
+        if run is not None:
+            found = await undo.of_run(run)
+        else:
+            found = await undo.of_entity(_id(child or ""), entity or "")
+        task_ids = await undo.put(found, force=force)
+        tally = Tally()
+        worker = self._container.worker()
+        await worker.run(drain=True, only=task_ids, report=tally.add)
+        return tally
+
+    async def failed_images(
+        self,
+        *children: AccountOrName,
+        reason: str = "",
+        settled: bool | None = None,
+    ) -> list[FailedImage]:
+        """The images that could not be copied to these children, or to any, oldest first.
+
+        `reason`: a text in their reason, file name, or entity's name or code. `settled`: only those
+        that no attempt can copy while they stay as they are, or only the others.
+        """
+        retry = self._container.retry_failed()
+        chosen = [(await self._account(child)).id for child in children]
+        return await retry.all(chosen, text=reason, settled=settled)
+
+    async def retry_images(self, images: Sequence[FailedImage]) -> int:
+        """Queues these failed images for another attempt at once, by `work` or ``imgsync worker``;
+        of how many entities they are."""
+        retry = self._container.retry_failed()
+        return await retry(images)
 
     @property
     def _container(self) -> Container:

@@ -5,11 +5,21 @@ import os
 import re
 import tomllib
 from datetime import time
+from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import platformdirs
-from pydantic import Field, PrivateAttr, ValidationError, field_validator
+from pydantic import (
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -19,10 +29,25 @@ from pydantic_settings import (
 
 from imgsync.adapters.moysklad.addresses import is_loopback, origin
 from imgsync.domain.errors import ForbiddenUrlError, ImgsyncError
-from imgsync.domain.model import MatchField
+from imgsync.domain.model import Adopt, MatchField
+from imgsync.entrypoints.config_errors import (
+    PREFIX,
+    FieldError,
+    meant,
+    nearest,
+    place_of,
+    problems,
+    shown_path,
+)
+from imgsync.plugins.notify import EVENTS, NotifyEvent
 
 _log = logging.getLogger(__name__)
-_OTHER_VARIABLES = {"IMGSYNC_CONFIG", "IMGSYNC_TOKEN", "IMGSYNC_TEST_POSTGRESQL_URL"}
+_OTHER_VARIABLES = {
+    "IMGSYNC_CONFIG",
+    "IMGSYNC_PASSPHRASE",
+    "IMGSYNC_TOKEN",
+    "IMGSYNC_TEST_POSTGRESQL_URL",
+}
 
 DEFAULT_API_URL = "https://api.moysklad.ru/api/remap/1.2"
 DEFAULT_DOWNLOAD_HOSTS = ("*.moysklad.ru", "*.selcdn.ru")
@@ -32,6 +57,8 @@ MAX_HOURS = 24 * 365 * 100
 _DAY_SECONDS = 86_400
 _PREFIX = re.compile(r"https?://[!-~]+")
 _LONGEST_WEBHOOK_URL = 255
+_BETWEEN_URLS = re.compile(r"[\s,]+(?=[A-Za-z][A-Za-z0-9+.-]*://)")
+_HOST = re.compile(r"[A-Za-z0-9_.-]+")
 
 
 class ConfigError(ImgsyncError):
@@ -42,8 +69,16 @@ def _default_database_url() -> str:
     return f"sqlite:///{platformdirs.user_data_path('imgsync') / 'imgsync.db'}"
 
 
+def _default_key_file() -> Path:
+    return platformdirs.user_config_path("imgsync") / "imgsync.key"
+
+
 def _default_temp_dir() -> Path:
     return platformdirs.user_cache_path("imgsync") / "temp"
+
+
+def _default_miniatures_dir() -> Path:
+    return platformdirs.user_cache_path("imgsync") / "miniatures"
 
 
 class Config(BaseSettings):
@@ -63,14 +98,22 @@ class Config(BaseSettings):
 
     api_url: str = DEFAULT_API_URL
     database_url: str = Field(default_factory=_default_database_url, repr=False)
+    key: SecretStr | None = None
+    key_file: Path = Field(default_factory=_default_key_file)
+    key_keyring: bool = False
     temp_dir: Path = Field(default_factory=_default_temp_dir)
+    miniatures_dir: Path = Field(default_factory=_default_miniatures_dir)
     download_hosts: Annotated[tuple[str, ...], NoDecode] = DEFAULT_DOWNLOAD_HOSTS
     webhook_prefixes: Annotated[tuple[str, ...], NoDecode] = ()
+    web_hosts: Annotated[tuple[str, ...], NoDecode] = ()
+    web_https: bool = False
+    web_proxies: Annotated[tuple[str, ...], NoDecode] = ()
     queue_url: str | None = Field(default=None, repr=False)
     content_url: str | None = Field(default=None, repr=False)
     content_bytes: int = Field(default=2_000_000_000, ge=0)
     replace_strategy: str = "atomic"
     match_by: MatchField = MatchField.EXTERNAL_CODE
+    adopt: Adopt = Adopt.SIZE
     concurrency: int = Field(default=4, ge=1, le=64)
     lease_seconds: float = Field(default=120, gt=0, le=_DAY_SECONDS)
     poll_seconds: float = Field(default=1, gt=0, le=_DAY_SECONDS)
@@ -78,9 +121,33 @@ class Config(BaseSettings):
     cleanup_at: time = time(3, 0)
     cleanup_hours: float = Field(default=24, ge=0, le=MAX_HOURS)
     keep_days: float = Field(default=30, ge=1, le=MAX_HOURS / 24)
+    backup_dir: Path | None = None
+    changes_days: float = Field(default=90, ge=1, le=MAX_HOURS / 24)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["text", "json"] = "text"
+    metrics_token: SecretStr | None = None
+    notify_urls: Annotated[tuple[SecretStr, ...], NoDecode] = ()
+    notify_language: Literal["en", "ru"] = "en"
+    notify_events: Annotated[tuple[NotifyEvent, ...], NoDecode] = EVENTS
 
-    @field_validator("download_hosts", "webhook_prefixes", mode="before")
+    @field_validator("notify_urls", mode="before")
+    @classmethod
+    def _split_urls(cls, value: Any) -> Any:
+        # Apprise's addresses may have commas within.
+        if isinstance(value, str):
+            return [url.strip() for url in _BETWEEN_URLS.split(value) if url.strip()]
+        return value
+
+    @field_validator("notify_events", mode="before")
+    @classmethod
+    def _split_events(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return [event.strip() for event in value.split(",") if event.strip()]
+        return value
+
+    @field_validator(
+        "download_hosts", "webhook_prefixes", "web_hosts", "web_proxies", mode="before"
+    )
     @classmethod
     def _split(cls, value: Any) -> Any:
         return [p for p in value.split(",") if p.strip()] if isinstance(value, str) else value
@@ -94,18 +161,60 @@ class Config(BaseSettings):
                 raise ValueError("a prefix is an address such as https://sync.example/hook")
         return prefixes
 
-    @field_validator("temp_dir")
+    @field_validator("web_hosts")
     @classmethod
-    def _expand_home(cls, value: Path) -> Path:
-        return value.expanduser()
+    def _check_hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        hosts = tuple(host.strip() for host in value)
+        if not all(_HOST.fullmatch(host) for host in hosts):
+            raise ValueError("a host is a name such as sync.example, without a port")
+        return hosts
+
+    @field_validator("web_proxies")
+    @classmethod
+    def _check_proxies(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        proxies = tuple(proxy.strip() for proxy in value)
+        for proxy in proxies:
+            try:
+                ip_network(proxy)
+            except ValueError:
+                raise ValueError("a proxy is an IP address or a network") from None
+        return proxies
+
+    @field_validator("backup_dir", mode="before")
+    @classmethod
+    def _none_of_nothing(cls, value: Any) -> Any:
+        return None if value == "" else value
+
+    @field_validator("key", mode="before")
+    @classmethod
+    def _no_empty_key(cls, value: Any) -> Any:
+        return None if isinstance(value, str) and not value.strip() else value
+
+    @field_validator("temp_dir", "backup_dir", "miniatures_dir", "key_file")
+    @classmethod
+    def _expand_home(cls, value: Path | None) -> Path | None:
+        if value is None:
+            return None
+        if "\0" in str(value):
+            raise ValueError("a path has no NUL in it")
+        try:
+            return value.expanduser()
+        except RuntimeError:
+            raise ValueError(f"there is no home folder '{value.parts[0]}'") from None
+
+    @model_validator(mode="after")
+    def _check_backups(self) -> Self:
+        if self.backup_dir is not None:
+            self.check_backup_dir(self.backup_dir)
+        return self
 
     @field_validator("api_url")
     @classmethod
     def _check_api_url(cls, value: str) -> str:
         try:
             scheme, host, _ = origin(value)
-        except ForbiddenUrlError as error:
-            raise ValueError(str(error)) from None
+        except ForbiddenUrlError:
+            raise ValueError(f"it is an address such as {DEFAULT_API_URL}") from None
         if scheme == "http" and not is_loopback(host):
             raise ValueError("plain http is allowed for loopback only")
         return value.rstrip("/")
@@ -117,6 +226,23 @@ class Config(BaseSettings):
     @property
     def content_store_url(self) -> str:
         return self.content_url or self.temp_dir.absolute().as_uri()
+
+    def check_backup_dir(self, folder: Path) -> None:
+        """ValueError for a folder within one that is cleaned up."""
+        cleaned = {self.temp_dir.expanduser().resolve()}
+        content = urlsplit(self.content_store_url)
+        if content.scheme == "file":
+            cleaned.add(Path(url2pathname(content.path)).resolve())
+        here = folder.expanduser().resolve()
+        for temp in cleaned & {here, *here.parents}:
+            raise FieldError(
+                "backup_dir", f"the folder for backups must not lie in that for temp files, {temp}"
+            )
+
+    def wrong(self, name: str, text: object) -> ConfigError:
+        """The error of a value that only its user finds wrong, with the place where it stands."""
+        where, called = place_of(name, self._file, heeds_environment=self.heeds_environment)
+        return ConfigError(f"{where}{called}: {text}")
 
     def origin_of(self, name: str) -> str:
         """Where a value was given, in words, such as ``the variable IMGSYNC_QUEUE_URL``."""
@@ -169,23 +295,26 @@ def _checked(kind: type[Config], values: dict[str, Any], file: Path | None = Non
     try:
         return kind(**values)
     except ValidationError as error:
-        problems = []
-        for e in error.errors(include_url=False, include_input=False):
-            name, said = ".".join(map(str, e["loc"])), e["msg"]
-            if e["type"] == "extra_forbidden":
-                said = "nothing is configured by this name"
-            is_of_file = e["loc"] and e["loc"][0] in values
-            if file is not None and is_of_file and f"IMGSYNC_{name.upper()}" not in os.environ:
-                said += f" (in {file})"
-            problems.append(f"{name}: {said}")
-        raise ConfigError("Bad configuration: " + "; ".join(problems)) from None
+        said = problems(error, kind.model_fields, file, heeds_environment=kind.heeds_environment)
+        raise ConfigError("; ".join(said)) from None
+
+
+def unknown_variables() -> list[str]:
+    """Variables of the environment that look like configuration, and are none."""
+    known = {f"IMGSYNC_{name.upper()}" for name in Config.model_fields} | _OTHER_VARIABLES
+    ours = (name for name in sorted(os.environ) if name.upper().startswith("IMGSYNC_"))
+    return [name for name in ours if name.upper() not in known]
+
+
+def meant_variable(name: str) -> str:
+    """What ends a line about a variable that configures nothing: the nearest that does, if any."""
+    near = nearest(name, Config.model_fields)
+    return meant(near and f"{PREFIX}{near.upper()}")
 
 
 def _warn_of_unknown_variables() -> None:
-    known = {f"IMGSYNC_{name.upper()}" for name in Config.model_fields} | _OTHER_VARIABLES
-    for name in sorted(os.environ):
-        if name.upper().startswith("IMGSYNC_") and name.upper() not in known:
-            _log.warning("the variable %s configures nothing in imgsync", name)
+    for name in unknown_variables():
+        _log.warning("the variable %s configures nothing in imgsync%s", name, meant_variable(name))
 
 
 def _config_file(path: Path | None) -> Path | None:
@@ -199,5 +328,12 @@ def _config_file(path: Path | None) -> Path | None:
 def _read_toml(file: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"Cannot read the configuration file {file}: {error}") from error
+    except OSError as error:
+        why = error.strerror or "it cannot be read"
+    except UnicodeDecodeError:
+        why = "it is not text in UTF-8"
+    except tomllib.TOMLDecodeError as error:
+        why = f"it is not TOML: {error}"
+        if why.startswith("it is not TOML: Invalid value"):
+            why += "; texts stand in quotes"
+    raise ConfigError(f"Cannot read the configuration file {shown_path(file)}: {why}")

@@ -5,15 +5,29 @@ What most commands do without, the HTTP client and the pictures, is imported onc
 
 import asyncio
 import logging
+import secrets
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
 from dependency_injector import containers, providers
 
-from imgsync.adapters.clock import SystemClock
+from imgsync.adapters.clock import SystemClock, SystemZone
+from imgsync.adapters.files.backup import FolderBackups
+from imgsync.adapters.files.miniatures import FolderMiniatures
+from imgsync.adapters.secrets.box import FernetBox
+from imgsync.adapters.secrets.keys import GivenKeys, KeyFile, KeyringKeys, Keys
+from imgsync.adapters.sql.apikeys import SqlApiKeys
+from imgsync.adapters.sql.changes import SqlChangeLog
 from imgsync.adapters.sql.database import Database, DatabaseClock
+from imgsync.adapters.sql.differences import SqlDifferences
+from imgsync.adapters.sql.events import SqlEndedEntities, SqlEventStore, SqlWebhookStates
+from imgsync.adapters.sql.failures import SqlFailedImages
+from imgsync.adapters.sql.figures import SqlFigures
+from imgsync.adapters.sql.overview import SqlOverview
 from imgsync.adapters.sql.pace import pace_store
+from imgsync.adapters.sql.proofs import SqlProofs
+from imgsync.adapters.sql.repeats import SqlRepeats
 from imgsync.adapters.sql.repositories import (
     SqlAbilityRepository,
     SqlAccountRepository,
@@ -21,6 +35,15 @@ from imgsync.adapters.sql.repositories import (
     SqlSurveyRepository,
     SqlSyncRecordRepository,
 )
+from imgsync.adapters.sql.runs import SqlRunHistory
+from imgsync.adapters.sql.schedule import SqlSchedule
+from imgsync.adapters.sql.secrets import SqlSecrets
+from imgsync.adapters.sql.shelf import SqlAccountShelf
+from imgsync.adapters.sql.shown import SqlShownPictures
+from imgsync.adapters.sql.solutions import SqlSolutions
+from imgsync.adapters.sql.tasklist import SqlTaskList
+from imgsync.adapters.sql.usage import SqlUsage
+from imgsync.adapters.sql.web import SqlAudit, SqlLoginAttempts, SqlWebSecrets
 from imgsync.application.abilities import KnownAbilities
 from imgsync.application.accounts import (
     AddAccount,
@@ -29,31 +52,64 @@ from imgsync.application.accounts import (
     LinkAccounts,
     UnlinkAccounts,
 )
+from imgsync.application.apikeys import AddApiKey
 from imgsync.application.bulk import Bulk
+from imgsync.application.changes import Changes, PruneChanges
 from imgsync.application.check import Check
 from imgsync.application.clean import CleanupTemp, PruneQueue
+from imgsync.application.compare import Compare
 from imgsync.application.copy import SyncEntity
 from imgsync.application.enqueue import Enqueue, EnqueuePayloads
-from imgsync.application.parking import RecentAccounts, RecentSettings
+from imgsync.application.failures import NoteFailures, RetryFailed
+from imgsync.application.miniatures import Miniatures
+from imgsync.application.moving import ExportAccounts, ImportAccounts
+from imgsync.application.parking import Pause, RecentAccounts, RecentSettings, Resume, TryAgain
+from imgsync.application.probe import Probe
+from imgsync.application.prove import Prove
+from imgsync.application.pulse import Pulses
+from imgsync.application.react import React
+from imgsync.application.runs import NoteRuns, PruneRuns
+from imgsync.application.schedule import ClockJob, Scheduler
+from imgsync.application.shelf import RemoveAccount, RenameAccount, RotateAccount, TestAccounts
+from imgsync.application.solutions import AddSolution, TakeCall
 from imgsync.application.survey import Survey, SurveyMemory
+from imgsync.application.syncing import Syncing
+from imgsync.application.undo import Undo, UndoEntity
+from imgsync.application.usage import GatherUsage
+from imgsync.application.webhooks import (
+    CheckWebhooks,
+    DropWebhooks,
+    InstallWebhooks,
+    KeepWebhooks,
+    OwnPrefixes,
+    RemoveWebhooks,
+)
 from imgsync.application.work import RunTask, Worker
-from imgsync.domain.errors import ImgsyncError, StoreUrlError
+from imgsync.domain.changes import run_id
+from imgsync.domain.errors import ImgsyncError, StoreUrlError, UnlistedQueueError
+from imgsync.domain.model import EntityTypes
 from imgsync.domain.ports.clock import Clock
+from imgsync.domain.ports.miniatures import MiniatureStore
 from imgsync.domain.ports.moysklad import MoySkladFactory
 from imgsync.domain.ports.pace import PaceStore
-from imgsync.domain.ports.pictures import PictureCheck
+from imgsync.domain.ports.pictures import PictureCheck, PictureEditor
 from imgsync.domain.ports.queue import TaskQueue
+from imgsync.domain.ports.repositories import AccountRepository, SettingsRepository
 from imgsync.domain.ports.runner import TaskHandler
+from imgsync.domain.ports.runs import Meter, UsageRepository
 from imgsync.domain.ports.storage import ContentStore
+from imgsync.domain.ports.tasks import TaskList
 from imgsync.domain.replace import STRATEGIES, ReplaceStrategy
-from imgsync.entrypoints.config import Config, ConfigError
+from imgsync.entrypoints.config import Config
 from imgsync.plugins import builtin
 from imgsync.plugins.manager import PluginRegistry, load_plugins
+from imgsync.plugins.notify import Notify
 from imgsync.plugins.parts import QueueSetup, Services, StoreSetup, UnknownPartError, scheme_of
 
 _log = logging.getLogger(__name__)
 _OWN_STORES = tuple(builtin.imgsync_content_stores())
 _OWN_QUEUES = tuple(builtin.imgsync_task_queues())
+_LISTED_QUEUES = ("sqlite", "postgresql", "postgres")
 
 
 class _Opened:
@@ -101,17 +157,44 @@ def _database(databases: _Databases, config: Config) -> Database:
         return databases(config.database_url)
 
 
+def _secrets(database: Database, config: Config) -> SqlSecrets:
+    """What is plain is encrypted by now, and the key is here."""
+    keys: Keys
+    if config.key is not None:
+        keys = GivenKeys(config.key.get_secret_value(), config.origin_of("key"))
+    elif config.key_keyring:
+        keys = KeyringKeys()
+    else:
+        keys = KeyFile(config.key_file.absolute())
+    stored = SqlSecrets(database, FernetBox(keys))
+    stored.prepare()
+    return stored
+
+
 def _paces(database: Database, opened: _Opened) -> PaceStore:
     store = pace_store(database)
     opened.add("the store of the pace", store.close)
     return store
 
 
-def _moysklad(config: Config, clock: Clock, paces: PaceStore, opened: _Opened) -> MoySkladFactory:
+def _meter(usage: UsageRepository, opened: _Opened) -> GatherUsage:
+    meter = GatherUsage(usage)
+    opened.add("the account of what was taken", meter.close)
+    return meter
+
+
+def _moysklad(
+    config: Config,
+    clock: Clock,
+    paces: PaceStore,
+    meter: Meter,
+    own_prefixes: OwnPrefixes,
+    opened: _Opened,
+) -> MoySkladFactory:
     from imgsync.adapters.moysklad.client import HttpMoySkladFactory
 
     factory = HttpMoySkladFactory(
-        config.api_url, config.download_hosts, clock, paces, config.webhook_prefixes
+        config.api_url, config.download_hosts, clock, paces, own_prefixes, meter
     )
     opened.add("the connections to MoySklad", factory.close)
     return factory
@@ -123,10 +206,59 @@ def _pictures() -> PictureCheck:
     return PillowCheck()
 
 
-def _load_plugins() -> PluginRegistry:
+def _miniatures(
+    accounts: AccountRepository,
+    settings: SettingsRepository,
+    moysklad: MoySkladFactory,
+    entity_types: EntityTypes,
+    storage: ContentStore,
+    pictures: PictureCheck,
+    made_before: MiniatureStore,
+    clock: Clock,
+    opened: _Opened,
+) -> Miniatures:
+    from imgsync.adapters.moysklad.miniatures import miniature_address
+
+    made: list[PictureEditor] = []
+
+    def editor() -> PictureEditor:
+        if not made:
+            from imgsync.adapters.pictures.editing import PillowEditor
+            from imgsync.adapters.pictures.workers import Workers
+
+            made.append(PillowEditor(Workers(processes=1)))  # others are for copies
+        return made[0]
+
+    miniatures = Miniatures(
+        accounts,
+        settings,
+        moysklad,
+        entity_types,
+        storage,
+        pictures,
+        editor,
+        made_before,
+        clock,
+        miniature_address,
+    )
+    opened.add("the miniatures under way", miniatures.close)
+    return miniatures
+
+
+def _notify(config: Config, opened: _Opened) -> Notify | None:
+    """What sends notifications; None where none are wanted."""
+    if not config.notify_urls:
+        return None
+    urls = [url.get_secret_value() for url in config.notify_urls]
+    notify = Notify(urls, config.notify_language, config.notify_events)
+    opened.add("the notifications under way", notify.close)
+    return notify
+
+
+def _load_plugins(pictures: Callable[[], PictureCheck], notify: Notify | None) -> PluginRegistry:
     from imgsync.entrypoints.cli import commands  # which come with a container of their own
 
-    return load_plugins(commands)
+    return load_plugins(commands, pictures=pictures, notify=notify)
 
 
 def _queue(
@@ -143,6 +275,18 @@ def _queue(
         queue = open_queue(url)
     opened.add("the task queue", queue.close)
     return queue
+
+
+def _task_list(config: Config, plugins: PluginRegistry, databases: _Databases) -> TaskList:
+    url = config.task_queue_url
+    scheme = scheme_of(url)
+    if scheme not in _LISTED_QUEUES:
+        raise UnlistedQueueError(
+            f"Tasks of a queue on {scheme} cannot be listed, cancelled or deleted here; that is "
+            "done by its own tools"
+        )
+    with _configured(config, "queue_url" if config.queue_url else "database_url"):
+        return SqlTaskList(databases(url), kinds=plugins.kinds)
 
 
 def _storage(config: Config, plugins: PluginRegistry) -> ContentStore:
@@ -162,8 +306,7 @@ def _configured(config: Config, name: str) -> Iterator[None]:
     try:
         yield
     except (StoreUrlError, UnknownPartError) as error:
-        origin = config.origin_of(name)
-        raise ConfigError(f"Bad configuration: {name}: {error}; it is set by {origin}") from error
+        raise config.wrong(name, error) from error
 
 
 def check_names(container: "Container") -> None:
@@ -182,6 +325,14 @@ def check_names(container: "Container") -> None:
             container.plugins().task_queues.get(scheme_of(config.queue_url))
 
 
+def _new_run(clock: Clock) -> str:
+    return run_id(clock.now(), secrets.randbits(16))
+
+
+def _new_runs(clock: Clock) -> Callable[[], str]:
+    return lambda: _new_run(clock)
+
+
 def _spare(config: Config, moysklad: MoySkladFactory) -> Callable[[], bool]:
     """Whether a worker may run more tasks than by default; never where a number was configured."""
     given = "concurrency" in config.model_fields_set
@@ -192,36 +343,112 @@ def _handlers(plugins: PluginRegistry, services: Services) -> dict[str, TaskHand
     return {kind: make(services) for kind, make in plugins.task_handlers.items()}
 
 
+def _name_of(accounts: AccountRepository) -> Callable[[str], Awaitable[str]]:
+    async def name_of(account_id: str) -> str:
+        return (await accounts.get(account_id)).name
+
+    return name_of
+
+
+def _job(make: Callable[[], Callable[[], Awaitable[object]]]) -> Callable[[], Awaitable[None]]:
+    """Of a use case that is made anew each time."""
+
+    async def call() -> None:
+        await make()()
+
+    return call
+
+
+def _others(plugins: PluginRegistry) -> str:
+    transform = plugins.transform
+    return transform.versions if transform else ""
+
+
 class Container(containers.DeclarativeContainer):
     """The application's objects; override a provider to change an adapter."""
 
     config = providers.Dependency(instance_of=Config)
 
     clock = providers.Singleton(SystemClock)
-    plugins = providers.Singleton(_load_plugins)
+    pictures = providers.Singleton(_pictures)
     opened = providers.Singleton(_Opened)
+    notify = providers.Singleton(_notify, config, opened)
+    plugins = providers.Singleton(_load_plugins, pictures.provider, notify)
     databases = providers.Singleton(_Databases, opened)
     database = providers.Callable(_database, databases, config)
     shared_clock = providers.Singleton(DatabaseClock, database)
     queue = providers.Singleton(_queue, config, plugins, databases, opened)
-    accounts = providers.Singleton(SqlAccountRepository, database)
+    task_list = providers.Singleton(_task_list, config, plugins, databases)
+    api_keys = providers.Singleton(SqlApiKeys, database)
+    add_api_key = providers.Factory(AddApiKey, api_keys)
+    repeats = providers.Singleton(SqlRepeats, database)
+    stored_secrets = providers.Singleton(_secrets, database, config)
+    accounts = providers.Singleton(SqlAccountRepository, database, secrets=stored_secrets)
     settings = providers.Singleton(SqlSettingsRepository, database)
     abilities = providers.Singleton(SqlAbilityRepository, database)
     known_abilities = providers.Singleton(KnownAbilities, abilities)
     records = providers.Singleton(SqlSyncRecordRepository, database)
+    figures = providers.Singleton(SqlFigures, database)
+    failed_images = providers.Singleton(SqlFailedImages, database)
+    note_failures = providers.Singleton(NoteFailures, failed_images, queue)
+    retry_failed = providers.Factory(RetryFailed, failed_images, queue)
     storage = providers.Singleton(_storage, config, plugins)
     paces = providers.Singleton(_paces, database, opened)
-    moysklad = providers.Singleton(_moysklad, config, clock, paces, opened)
+    usage = providers.Singleton(SqlUsage, database)
+    meter = providers.Singleton(_meter, usage, opened)
+    webhook_states = providers.Singleton(SqlWebhookStates, database)
+    own_prefixes = providers.Singleton(
+        OwnPrefixes, webhook_states, config.provided.webhook_prefixes
+    )
+    moysklad = providers.Singleton(_moysklad, config, clock, paces, meter, own_prefixes, opened)
+    run_history = providers.Singleton(SqlRunHistory, database)
+    proofs = providers.Singleton(SqlProofs, database)
     strategy = providers.Singleton(_strategy, config, plugins)
-    pictures = providers.Singleton(_pictures)
     lease = providers.Singleton(timedelta, seconds=config.provided.lease_seconds)
+    run = providers.Singleton(_new_run, clock)
+    change_log = providers.Singleton(SqlChangeLog, database)
+    backups = providers.Singleton(FolderBackups, config.provided.backup_dir)
+    changes = providers.Singleton(Changes, run, change_log, backups, pictures)
 
     add_account = providers.Factory(AddAccount, accounts, settings, queue, moysklad)
     link_accounts = providers.Factory(
-        LinkAccounts, accounts, settings, plugins.provided.entity_types
+        LinkAccounts, accounts, settings, plugins.provided.entity_types, proofs
     )
-    unlink_accounts = providers.Factory(UnlinkAccounts, accounts, settings)
-    change_settings = providers.Factory(ChangeSettings, accounts, settings)
+    differences = providers.Singleton(SqlDifferences, database)
+    web_secrets = providers.Singleton(SqlWebSecrets, database)
+    webhooks = providers.Singleton(
+        KeepWebhooks,
+        accounts,
+        settings,
+        webhook_states,
+        web_secrets,
+        moysklad,
+        plugins.provided.entity_types,
+    )
+    install_webhooks = providers.Factory(InstallWebhooks, webhooks)
+    check_webhooks = providers.Factory(
+        CheckWebhooks, webhooks, listeners=plugins.provided.listeners
+    )
+    remove_webhooks = providers.Factory(RemoveWebhooks, webhooks)
+    unlink_accounts = providers.Factory(
+        UnlinkAccounts,
+        accounts,
+        settings,
+        failed_images,
+        proofs,
+        differences,
+        ended=providers.Factory(DropWebhooks, webhooks),
+    )
+    export_accounts = providers.Factory(ExportAccounts, accounts, settings)
+    import_accounts = providers.Factory(ImportAccounts, accounts, settings, queue)
+    shelf = providers.Singleton(SqlAccountShelf, database)
+    test_accounts = providers.Factory(TestAccounts, accounts, moysklad)
+    rename_account = providers.Factory(RenameAccount, accounts, shelf)
+    rotate_account = providers.Factory(RotateAccount, accounts, add_account)
+    remove_account = providers.Factory(
+        RemoveAccount, accounts, shelf, unlink_accounts, remove_webhooks
+    )
+    change_settings = providers.Factory(ChangeSettings, accounts, settings, proofs)
     find_links = providers.Factory(FindLinks, accounts, settings)
     surveys = providers.Singleton(SqlSurveyRepository, database)
     survey_memory = providers.Factory(SurveyMemory, surveys, known_abilities, shared_clock)
@@ -233,9 +460,46 @@ class Container(containers.DeclarativeContainer):
         plugins.provided.entity_types,
         known_abilities,
         survey_memory,
+        providers.Callable(_others, plugins),
     )
-    enqueue = providers.Factory(Enqueue, survey, queue, config.provided.match_by)
-    check = providers.Factory(Check, survey, config.provided.match_by)
+    enqueue = providers.Factory(
+        Enqueue, survey, queue, config.provided.match_by, config.provided.adopt
+    )
+    prove = providers.Factory(
+        Prove,
+        records,
+        moysklad,
+        storage,
+        pictures,
+        plugins.provided.transform,
+        known_abilities,
+    )
+    check = providers.Factory(Check, survey, config.provided.match_by, config.provided.adopt, prove)
+    shown_pictures = providers.Singleton(SqlShownPictures, database)
+    miniature_store = providers.Singleton(FolderMiniatures, config.provided.miniatures_dir)
+    compare = providers.Factory(Compare, check, differences)
+    miniatures = providers.Singleton(
+        _miniatures,
+        accounts,
+        settings,
+        moysklad,
+        plugins.provided.entity_types,
+        storage,
+        pictures,
+        miniature_store,
+        clock,
+        opened,
+    )
+    note_runs = providers.Factory(
+        NoteRuns,
+        run_history,
+        proofs,
+        queue,
+        failed_images,
+        shared_clock,
+        providers.Callable(_new_runs, clock),
+        settings,
+    )
     enqueue_payloads = providers.Factory(
         EnqueuePayloads,
         accounts,
@@ -245,7 +509,9 @@ class Container(containers.DeclarativeContainer):
         plugins.provided.entity_types,
     )
     # What tasks read again and again; whoever lists or changes them reads the store.
-    recent_accounts = providers.Singleton(RecentAccounts, accounts)
+    recent_accounts = providers.Singleton(
+        RecentAccounts, accounts, listeners=plugins.provided.listeners
+    )
     recent_settings = providers.Singleton(RecentSettings, settings)
     bulk = providers.Singleton(Bulk, known_abilities)
     sync_entity = providers.Factory(
@@ -262,7 +528,24 @@ class Container(containers.DeclarativeContainer):
         listeners=plugins.provided.listeners,
         bulk=bulk,
         abilities=known_abilities,
+        changes=changes,
+        failures=note_failures,
+        meter=meter,
     )
+    undo_entity = providers.Singleton(
+        UndoEntity,
+        recent_accounts,
+        records,
+        moysklad,
+        storage,
+        plugins.provided.entity_types,
+        change_log,
+        backups,
+        changes,
+        failed_images,
+        proofs,
+    )
+    undo = providers.Factory(Undo, change_log, queue, undo_entity)
     services = providers.Singleton(
         Services,
         accounts=recent_accounts,
@@ -273,10 +556,19 @@ class Container(containers.DeclarativeContainer):
         payload_formats=plugins.provided.payload_formats,
         copy_images=sync_entity,
         clock=shared_clock,
+        undo=undo_entity,
+        failed_images=failed_images,
     )
     handlers = providers.Factory(_handlers, plugins, services)
     run_task = providers.Factory(
-        RunTask, queue, handlers, lease, listeners=plugins.provided.listeners
+        RunTask,
+        queue,
+        handlers,
+        lease,
+        listeners=plugins.provided.listeners,
+        run=run,
+        name_of=providers.Callable(_name_of, recent_accounts),
+        meter=meter,
     )
     worker = providers.Factory(
         Worker,
@@ -291,6 +583,66 @@ class Container(containers.DeclarativeContainer):
     cleanup = providers.Factory(CleanupTemp, storage, clock)
     keep = providers.Singleton(timedelta, days=config.provided.keep_days)
     prune_queue = providers.Factory(PruneQueue, queue, keep)
+    keep_changes = providers.Singleton(timedelta, days=config.provided.changes_days)
+    prune_changes = providers.Factory(PruneChanges, change_log, keep_changes)
+
+    prune_runs = providers.Factory(PruneRuns, run_history, usage, keep)
+    schedule = providers.Singleton(SqlSchedule, database)
+    zone = providers.Singleton(SystemZone)
+    # Instances of `ClockJob`: what else is done by the clock, once for all hosts.
+    clock_jobs = providers.List(
+        providers.Factory(
+            ClockJob,
+            "webhooks",
+            timedelta(hours=1),
+            providers.Callable(_job, check_webhooks.provider),
+        ),
+    )
+    scheduler = providers.Factory(
+        Scheduler,
+        schedule,
+        settings,
+        find_links,
+        enqueue.provider,
+        check.provider,
+        note_runs,
+        shared_clock,
+        zone,
+        listeners=plugins.provided.listeners,
+        jobs=clock_jobs,
+    )
+
+    event_store = providers.Singleton(SqlEventStore, database)
+    ended_entities = providers.Singleton(SqlEndedEntities, database)
+    react = providers.Factory(
+        React,
+        event_store,
+        recent_accounts,
+        recent_settings,
+        find_links,
+        enqueue.provider,
+        note_runs,
+        run_history,
+        proofs,
+        ended_entities,
+        shared_clock,
+        lease=providers.Callable(min, lease, timedelta(seconds=60)),
+    )
+
+    pulses = providers.Singleton(Pulses)
+    login_attempts = providers.Singleton(SqlLoginAttempts, database)
+    overview = providers.Singleton(SqlOverview, database)
+    syncing = providers.Singleton(
+        Syncing, find_links, enqueue.provider, note_runs.provider, clock, compare.provider
+    )
+    probe = providers.Factory(Probe, accounts, known_abilities, moysklad, clock)
+    try_again = providers.Factory(TryAgain, accounts, queue, shared_clock)
+    pause = providers.Factory(Pause, accounts)
+    resume = providers.Factory(Resume, accounts, try_again)
+    audit_log = providers.Singleton(SqlAudit, database)
+    solutions = providers.Singleton(SqlSolutions, database, secrets=stored_secrets)
+    add_solution = providers.Factory(AddSolution, solutions)
+    take_call = providers.Factory(TakeCall, solutions, queue, plugins.provided.listeners)
 
 
 async def close(container: Container) -> None:

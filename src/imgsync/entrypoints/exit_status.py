@@ -17,7 +17,11 @@ class ExitStatus(IntEnum):
         return status
 
     DONE = 0, "done", "all done"
-    ERROR = 1, "error", "an error; of check, that something differs"
+    ERROR = (
+        1,
+        "error",
+        "an error; of check, that something differs; of doctor, that something is wrong",
+    )
     USAGE = 2, "usage", "wrong usage"
     PART = (
         3,

@@ -7,7 +7,7 @@ def imgsync_entity_types():
     return [EntityType("service", max_images=10)]
 
 docs/plugins.md has a whole example of each hook. Each call into a plugin has 10 seconds (an opened
-queue or store 60); whatever it raises is an error that names the plugin.
+queue or store, and a transformation, 60); whatever it raises is an error that names the plugin.
 """
 
 from imgsync.application.payloads import PayloadFormat, RawPayload
@@ -20,6 +20,7 @@ from imgsync.domain.errors import (
     UnavailableError,
 )
 from imgsync.domain.model import (
+    AccountName,
     Element,
     Entity,
     EntityMatcher,
@@ -30,6 +31,7 @@ from imgsync.domain.model import (
     Upload,
 )
 from imgsync.domain.packing import RequestRoom
+from imgsync.domain.pictures import PictureFacts, PictureSettings
 from imgsync.domain.ports.moysklad import WritePermit
 from imgsync.domain.ports.queue import Enqueued, NewTask, TaskQueue
 from imgsync.domain.ports.runner import TaskHandler
@@ -69,12 +71,12 @@ from imgsync.plugins.parts import (
     QueueSetup,
     Services,
     StoreSetup,
-    Transformation,
 )
 
 __all__ = [
     "CHECK_AGAIN_DELAY",
     "MAX_CRASHES",
+    "AccountName",
     "ContentKey",
     "ContentStore",
     "DeleteImages",
@@ -94,6 +96,8 @@ __all__ = [
     "OpenStore",
     "PayloadError",
     "PayloadFormat",
+    "PictureFacts",
+    "PictureSettings",
     "QueueSetup",
     "RawPayload",
     "Rejected",
@@ -117,7 +121,6 @@ __all__ = [
     "TaskQueue",
     "TaskStatus",
     "TempFile",
-    "Transformation",
     "Turn",
     "UnavailableError",
     "Upload",

@@ -13,8 +13,13 @@ from imgsync.adapters.files.local import LocalContentStore
 from imgsync.adapters.sql.queue import SqlTaskQueue
 from imgsync.application.copy import CopyImagesHandler
 from imgsync.application.payloads import BATCH, LEGACY, PayloadFormat
+from imgsync.application.retry import RetryImagesHandler
+from imgsync.application.undo import UndoHandler
+from imgsync.domain.changes import KIND_OF_UNDO
 from imgsync.domain.errors import StoreError
+from imgsync.domain.failures import IMAGE_RETRY
 from imgsync.domain.model import EntityType
+from imgsync.domain.ports.pictures import PictureCheck, PictureEditor
 from imgsync.domain.ports.queue import TaskQueue
 from imgsync.domain.ports.runner import TaskHandler
 from imgsync.domain.replace import STRATEGIES, ReplaceStrategy
@@ -42,7 +47,7 @@ def imgsync_payload_formats() -> Iterable[PayloadFormat]:
 
 @hookimpl
 def imgsync_task_handlers() -> Mapping[str, MakeHandler]:
-    return {TASK_ENTITY_TYPE: _image_sync}
+    return {TASK_ENTITY_TYPE: _image_sync, IMAGE_RETRY: _image_retry, KIND_OF_UNDO: _undo}
 
 
 @hookimpl
@@ -65,9 +70,36 @@ def imgsync_replace_strategies() -> Mapping[str, ReplaceStrategy]:
     return STRATEGIES
 
 
+def picture_editor() -> PictureEditor:
+    """Made once it is needed: most commands need none, nor its library."""
+    from imgsync.adapters.pictures.editing import PillowEditor
+
+    return PillowEditor()
+
+
+def picture_check() -> PictureCheck:
+    from imgsync.adapters.pictures.pillow import PillowCheck
+
+    return PillowCheck()
+
+
 def _image_sync(services: Services) -> TaskHandler:
     return CopyImagesHandler(
         services.accounts, services.payload_formats, services.copy_images, services.clock
+    )
+
+
+def _undo(services: Services) -> TaskHandler:
+    return UndoHandler(services.undo, services.clock)
+
+
+def _image_retry(services: Services) -> TaskHandler:
+    return RetryImagesHandler(
+        services.accounts,
+        services.failed_images,
+        services.copy_images,
+        services.clock,
+        _image_sync(services),
     )
 
 

@@ -78,7 +78,7 @@ class PluginGuard:
     ) -> _T:
         if self._late is not None and self._late.is_alive():
             raise self._late_error(what, "it is asked no more, as it does not end an earlier call")
-        answer: _Answer[_T] = _Answer(passes)
+        answer: Answer[_T] = Answer(passes)
         run = threading.Thread(target=answer.find, args=(function,), daemon=True)
         run.name = f"plugin {self.plugin}"
         run.start()
@@ -99,7 +99,7 @@ class PluginGuard:
 
 
 @dataclass(slots=True)
-class _Answer(Generic[_T]):
+class Answer(Generic[_T]):
     """What a call came to; complete once `there` is set."""
 
     passes: tuple[type[ImgsyncError], ...]

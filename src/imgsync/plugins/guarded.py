@@ -21,8 +21,7 @@ from typing import Any, NoReturn, TypeVar, cast, get_args, get_origin, get_type_
 import click
 
 from imgsync.domain.errors import ImgsyncError, PluginError
-from imgsync.domain.formats import SIGNATURE_BYTES, image_format
-from imgsync.domain.model import Element, Keep, SyncRequest, Upload
+from imgsync.domain.model import Element, Keep, Upload
 from imgsync.domain.ports.moysklad import WritePermit
 from imgsync.domain.ports.queue import Enqueued, TaskQueue
 from imgsync.domain.ports.runner import TaskHandler
@@ -44,7 +43,6 @@ from imgsync.plugins.parts import (
     QueueSetup,
     Services,
     StoreSetup,
-    Transformation,
 )
 
 _T = TypeVar("_T")
@@ -166,7 +164,9 @@ def _is_async(method: Any) -> bool:
 
 
 _ID = (int, str)
-_TEMP_FILE = _Port(TempFile, {"key": _Answer((str,)), "size": _Answer((int,))})
+_TEMP_FILE = _Port(
+    TempFile, {"key": _Answer((str,)), "size": _Answer((int,)), "digest": _Answer((str,))}
+)
 _WORKSPACE = _Port(
     Workspace,
     {
@@ -392,49 +392,6 @@ def _check_action(guard: PluginGuard, where: str, action: Any, wanted: Sequence[
         known = isinstance(element, Keep) or (isinstance(element, Upload) and element.key in files)
         if not known:
             raise guard.error(where, "sets an image that is neither kept nor fetched")
-
-
-# --- transformations
-
-
-@dataclass(frozen=True, slots=True)
-class GuardedTransformation:
-    """One transformation of a plugin."""
-
-    guard: PluginGuard
-    name: str
-    inner: Transformation
-
-    def __call__(
-        self, content: bytes, filename: str, request: SyncRequest, max_bytes: int
-    ) -> bytes:
-        """The changed file, or `content` itself. PluginError for what no account accepts."""
-        where = f"image transformation '{self.name}'"
-        made: Any = self.guard.call(where, lambda: self.inner(content, filename, request), ())
-        if made is None:
-            return content
-        if not isinstance(made, bytes):
-            raise self.guard.error(where, f"gave {kind_of(made)} in place of bytes or None")
-        if image_format(made[:SIGNATURE_BYTES]) is None:
-            raise self.guard.error(where, "gave a file that is neither JPEG nor PNG")
-        if len(made) > max_bytes:
-            problem = f"gave {len(made)} bytes, over the limit of {max_bytes}"
-            raise self.guard.error(where, problem)
-        return made
-
-
-@dataclass(frozen=True, slots=True)
-class TransformChain:
-    """Every transformation in turn; implements `ImageTransform`."""
-
-    steps: tuple[GuardedTransformation, ...]
-
-    def __call__(
-        self, content: bytes, filename: str, request: SyncRequest, max_bytes: int
-    ) -> bytes:
-        for step in self.steps:
-            content = step(content, filename, request, max_bytes)
-        return content
 
 
 # --- handlers

@@ -5,15 +5,17 @@ docs/plugins.md shows a whole example of each.
 """
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import pluggy
 
 from imgsync.application.payloads import PayloadFormat
-from imgsync.domain.model import EntityType, SyncRequest
+from imgsync.domain.model import AccountName, EntityType, SyncRequest
+from imgsync.domain.pictures import PictureFacts, PictureSettings
 from imgsync.domain.replace import ReplaceStrategy
 from imgsync.domain.tasks import SyncResult, Task
-from imgsync.plugins.parts import MakeHandler, OpenQueue, OpenStore, Transformation
+from imgsync.plugins.parts import MakeHandler, OpenQueue, OpenStore
 
 if TYPE_CHECKING:
     import click
@@ -85,12 +87,36 @@ def imgsync_replace_strategies() -> Mapping[str, ReplaceStrategy]:
 
 
 @hookspec
-def imgsync_image_transformations() -> Mapping[str, Transformation]:
-    """Changes to images between download and upload. All of them are applied, in the order of the
-    plugins' names and then that of the mapping.
+def imgsync_transform_image(
+    content: bytes,
+    filename: str,
+    facts: PictureFacts,
+    settings: PictureSettings,
+    max_bytes: int,
+    request: SyncRequest,
+) -> bytes | None:
+    """Changes a picture between its download and its upload. The functions of all plugins are
+    called in turn, each with what the one before made: imgsync's own ``convert`` first, those of
+    the plugins by their names, its ``optimise`` and ``fit`` last. It is called beside the event
+    loop, several at once, and has 60 seconds.
 
-    :returns: by name: a function of the file's bytes, its file name and the `SyncRequest`, which
-        returns the changed JPEG or PNG file, or None to leave it as it is
+    :param content: the whole file, a picture to its end
+    :param filename: its name, whose suffix follows the format
+    :param facts: format, pixels and bytes of `content`
+    :param settings: what becomes of the pictures of this link
+    :param max_bytes: what the account takes; `fit` sees to it where the settings say so
+    :param request: which entity of which accounts
+    :returns: the changed JPEG or PNG file, or None to leave it as it is
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def imgsync_transform_version() -> str:
+    """Changes whenever `imgsync_transform_image` would make another picture of the same one: what
+    was copied is then made anew. It is asked once, when the plugin is loaded.
+
+    :returns: a short text; '' is as good as not to implement it
     """
     raise NotImplementedError
 
@@ -131,6 +157,45 @@ def imgsync_run_ended(ends: Mapping[str, int]) -> None:
     """A worker ended, or `imgsync sync` has run its tasks.
 
     :param ends: attempts by how they ended, as in `imgsync_after_task`
+    """
+
+
+@hookspec
+def imgsync_sweep_ended(
+    child: AccountName, numbers: Mapping[str, int], equal: bool, error: str | None
+) -> None:
+    """A full survey of a child that the schedule asked for has ended; what differs is queued by
+    now, or only told where the link is one that is only checked.
+
+    :param child: the child account
+    :param numbers: its entities by how they stand (``equal``, ``missing``, ``different``,
+        ``extra``, ``unmatched``); of what differs the ``images`` to copy, the lists to be cleared
+        (``clears``) and those that are not as they are too many (``clears_refused``)
+    :param equal: whether it shows what it should, and nothing of it waits or has failed
+    :param error: why it could not be surveyed to its end
+    """
+
+
+@hookspec
+def imgsync_account_parked(account: AccountName, reason: str, until: datetime) -> None:
+    """An account takes no requests, so that its tasks wait. It is told once by the process that
+    notes it, and again where it is still so after that time.
+
+    :param account: a main account or a child
+    :param reason: what MoySklad said, such as that its credentials are refused
+    :param until: when it is tried again, unless it is stored anew before; in the year 9999 where
+        only that ends it
+    """
+
+
+@hookspec
+def imgsync_webhooks_off(account: AccountName, count: int) -> None:
+    """MoySklad had switched webhooks of an account off, as it does where they could not be
+    delivered for days. They are on again by now where that could be done. The hourly check tells
+    it, once for each time, and `imgsync webhooks check`.
+
+    :param account: a main account, or a child whose own changes are guarded
+    :param count: how many
     """
 
 

@@ -1,14 +1,15 @@
-"""Tells the plugins' listeners of tasks; whatever they do, nothing changes."""
+"""Tells the plugins' listeners of tasks and accounts; whatever they do, nothing changes."""
 
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from typing import Any
 
 from imgsync.application.daemon_thread import in_daemon_thread
 from imgsync.domain.errors import PluginError
-from imgsync.domain.model import SyncRequest
+from imgsync.domain.model import AccountName, SyncRequest
 from imgsync.domain.tasks import SyncResult, Task
 from imgsync.plugins.guard import PluginGuard
 
@@ -17,6 +18,9 @@ LISTENER_HOOKS = (
     "imgsync_after_task",
     "imgsync_image_copied",
     "imgsync_run_ended",
+    "imgsync_sweep_ended",
+    "imgsync_account_parked",
+    "imgsync_webhooks_off",
 )
 
 
@@ -62,6 +66,19 @@ class PluginListeners:
 
     async def run_ended(self, ends: Mapping[str, int]) -> None:
         await self._tell("imgsync_run_ended", ends=ends)
+
+    async def sweep_ended(
+        self, child: AccountName, numbers: Mapping[str, int], equal: bool, error: str | None
+    ) -> None:
+        await self._tell(
+            "imgsync_sweep_ended", child=child, numbers=dict(numbers), equal=equal, error=error
+        )
+
+    async def account_parked(self, account: AccountName, reason: str, until: datetime) -> None:
+        await self._tell("imgsync_account_parked", account=account, reason=reason, until=until)
+
+    async def webhooks_off(self, account: AccountName, count: int) -> None:
+        await self._tell("imgsync_webhooks_off", account=account, count=count)
 
     async def _tell(self, hook_name: str, **told: Any) -> None:
         for listener in self.listeners:

@@ -5,9 +5,12 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from imgsync.application.payloads import PayloadFormats
+from imgsync.application.retry import SyncsAgain
+from imgsync.application.undo import UndoEntity
 from imgsync.domain.errors import ImgsyncError, PluginError
-from imgsync.domain.model import EntityTypes, SyncRequest
+from imgsync.domain.model import EntityTypes
 from imgsync.domain.ports.clock import StoreClock
+from imgsync.domain.ports.failures import FailedImages
 from imgsync.domain.ports.moysklad import MoySkladFactory
 from imgsync.domain.ports.queue import TaskQueue
 from imgsync.domain.ports.repositories import (
@@ -15,7 +18,7 @@ from imgsync.domain.ports.repositories import (
     SettingsRepository,
     SyncRecordRepository,
 )
-from imgsync.domain.ports.runner import SyncRequests, TaskHandler
+from imgsync.domain.ports.runner import TaskHandler
 from imgsync.domain.ports.storage import ContentStore
 
 _T = TypeVar("_T")
@@ -25,7 +28,8 @@ _T = TypeVar("_T")
 class Services:
     """What the program gives to the handlers of tasks.
 
-    `copy_images` copies by a `SyncRequest`; `clock` is that of the queue's store.
+    `copy_images` copies by a `SyncRequest`; `clock` is that of the queue's store; `failed_images`
+    are those that could not be copied; `undo` puts a child's list back.
     """
 
     accounts: AccountRepository
@@ -34,8 +38,10 @@ class Services:
     moysklad: MoySkladFactory
     entity_types: EntityTypes
     payload_formats: PayloadFormats
-    copy_images: SyncRequests
+    copy_images: SyncsAgain
     clock: StoreClock
+    undo: UndoEntity
+    failed_images: FailedImages
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +71,6 @@ class StoreSetup:
 MakeHandler = Callable[[Services], TaskHandler]
 OpenQueue = Callable[[QueueSetup], TaskQueue]
 OpenStore = Callable[[StoreSetup], ContentStore]
-Transformation = Callable[[bytes, str, SyncRequest], bytes | None]
 
 
 class UnknownPartError(ImgsyncError):

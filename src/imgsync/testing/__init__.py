@@ -5,7 +5,9 @@ import pytest
 pytest.register_assert_rewrite("imgsync.testing.contracts")  # before they are imported
 
 # ruff: noqa: E402
+from imgsync.testing.contracts.changes import BackupStoreContract, ChangeLogContract
 from imgsync.testing.contracts.clock import StoreClockContract
+from imgsync.testing.contracts.failures import FailedImagesContract
 from imgsync.testing.contracts.moysklad import Backend, MoySkladContract
 from imgsync.testing.contracts.pace import PaceStoreContract
 from imgsync.testing.contracts.queue import TaskQueueContract
@@ -20,7 +22,10 @@ from imgsync.testing.contracts.storage import ContentStoreContract
 from imgsync.testing.memory import (
     MemoryAbilities,
     MemoryAccounts,
+    MemoryBackups,
+    MemoryChanges,
     MemoryContentStore,
+    MemoryFailedImages,
     MemoryPaceStore,
     MemoryRecords,
     MemorySettings,
@@ -46,10 +51,16 @@ __all__ = [
     "AbilityRepositoryContract",
     "AccountRepositoryContract",
     "Backend",
+    "BackupStoreContract",
+    "ChangeLogContract",
     "ContentStoreContract",
+    "FailedImagesContract",
     "MemoryAbilities",
     "MemoryAccounts",
+    "MemoryBackups",
+    "MemoryChanges",
     "MemoryContentStore",
+    "MemoryFailedImages",
     "MemoryMoySklad",
     "MemoryMoySkladFactory",
     "MemoryPaceStore",

@@ -8,13 +8,21 @@ import asyncio
 import hashlib
 import json
 import uuid
-from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from imgsync.adapters.clock import SystemClock
+from imgsync.domain.changes import (
+    BackedUp,
+    BackupError,
+    Change,
+    ListedImage,
+    NoBackupError,
+    SavedImage,
+)
 from imgsync.domain.diff import EntityKey, SyncRecord
 from imgsync.domain.errors import (
     AlreadyLinkedError,
@@ -23,6 +31,14 @@ from imgsync.domain.errors import (
     StoreError,
     UnknownAccountError,
     UnsafePathError,
+)
+from imgsync.domain.failures import (
+    FailedCount,
+    FailedEntity,
+    FailedImage,
+    Failure,
+    first_attempt,
+    noted,
 )
 from imgsync.domain.formats import safe_suffix
 from imgsync.domain.model import (
@@ -46,6 +62,7 @@ from imgsync.domain.tasks import (
     TaskId,
     TaskStatus,
 )
+from imgsync.domain.text import natural_key
 
 _LONGEST_LEASE = timedelta(days=1)
 _READ_BYTES = 64 * 1024
@@ -82,7 +99,9 @@ class MemoryStore:
     settings: dict[str, LinkSettings] = field(default_factory=dict)
     mains: dict[str, str] = field(default_factory=dict)
     records: dict[EntityKey, SyncRecord] = field(default_factory=dict)
+    failures: dict[int, FailedImage] = field(default_factory=dict)
     paces: dict[str, str] = field(default_factory=dict)
+    changes: dict[int, Change] = field(default_factory=dict)
     fault: Exception | None = None
     last_id: int = 0
     turns: dict[str | None, int] = field(default_factory=dict)
@@ -340,12 +359,17 @@ class MemoryTaskQueue:
         pending = self._of_key(new.dedupe_key, TaskStatus.PENDING)
         if pending is None:
             return Enqueued(self._add(new, payload, now), created=True)
-        if pending.kind != new.kind:
+        if pending.kind != new.kind and pending.kind not in self._kinds.intersection(
+            new.takes_over
+        ):
+            if new.yields and pending.kind in self._kinds:
+                return Enqueued(pending.id, created=False)
             raise StoreError(
                 f"The key '{new.dedupe_key}' is that of a pending task of the kind '{pending.kind}'"
             )
         self._store(
             pending,
+            kind=new.kind,
             payload=payload,
             account_id=new.account_id,
             entity_id=new.entity_id,
@@ -453,7 +477,7 @@ class MemoryTaskQueue:
         error = values.get("error", task.error) or "given back"
         reason = f"{error}; superseded by the newer task {newer.id}"
         self._end(task, now, TaskStatus.FAILED, error=reason)
-        if check_again:
+        if check_again or newer.kind != task.kind:
             self._store(newer, check_again=True)
 
     def _is_past(self, task: Task, completed: datetime, failed: datetime) -> bool:
@@ -533,7 +557,10 @@ class MemoryAccounts:
 
     async def all(self) -> list[Account]:
         await self.store.now()
-        return sorted(self.store.accounts.values(), key=lambda account: (account.name, account.id))
+        return sorted(
+            self.store.accounts.values(),
+            key=lambda account: (natural_key(account.name), account.id),
+        )
 
     async def set_role(self, account_id: str, role: AccountRole) -> None:
         await self.store.now()
@@ -607,6 +634,14 @@ class MemorySettings:
         await self.store.now()
         self.store.settings[child_account_id] = settings
 
+    async def change(
+        self, child_account_id: str, change: Callable[[LinkSettings], LinkSettings]
+    ) -> LinkSettings:
+        await self.store.now()
+        changed = change(self.store.settings.get(child_account_id, LinkSettings()))
+        self.store.settings[child_account_id] = changed
+        return changed
+
     async def link(self, main_id: str, child_id: str, settings: LinkSettings) -> None:
         await self.store.now()
         mains = self.store.mains
@@ -662,6 +697,275 @@ class MemoryRecords:
         }
 
 
+class MemoryFailedImages:
+    """Implements `FailedImages`: what is shared is `store.failures`, by id."""
+
+    def __init__(self, store: MemoryStore | None = None) -> None:
+        self.store = MemoryStore() if store is None else store
+
+    async def note(
+        self,
+        entity: FailedEntity,
+        failures: Sequence[Failure],
+        *,
+        untried: Collection[str] = (),
+        alone: bool = True,
+    ) -> list[FailedImage]:
+        now = await self.store.now()
+        known = {row.failure.image_id: row for row in self._of(entity.key)}
+        tried = [failure for failure in failures if failure.image_id not in untried]
+        rows = noted(entity, tried, known, now, alone=alone)
+        kept = {row.failure.image_id for row in rows}.union(untried)
+        for image_id, row in known.items():
+            if image_id not in kept:
+                del self.store.failures[row.id]
+        for row in rows:
+            if not row.id:
+                self.store.last_id += 1
+                row = replace(row, id=self.store.last_id)
+            self.store.failures[row.id] = row
+        return self._of(entity.key)
+
+    async def of(self, key: EntityKey) -> list[FailedImage]:
+        await self.store.now()
+        return self._of(key)
+
+    async def leave(self, key: EntityKey) -> None:
+        await self.store.now()
+        for row in self._of(key):
+            self.store.failures[row.id] = replace(row, next_attempt_at=None)
+
+    async def ask(self, ids: Collection[int]) -> None:
+        now = await self.store.now()
+        for row in self._all():
+            if row.id in ids:
+                self.store.failures[row.id] = replace(row, next_attempt_at=now)
+
+    async def find(
+        self,
+        *,
+        child_ids: Collection[str] = (),
+        cause: str | None = None,
+        text: str = "",
+        settled: bool | None = None,
+        limit: int = 100,
+        after: int = 0,
+    ) -> list[FailedImage]:
+        await self.store.now()
+        found = [
+            row
+            for row in self._all(child_ids)
+            if row.id > after
+            and cause in (None, row.failure.cause)
+            and settled in (None, row.failure.settled)
+            and any(_folded(text) in _folded(value) for value in _searched(row))
+        ]
+        return found[:limit]
+
+    async def get_many(self, ids: Collection[int]) -> list[FailedImage]:
+        await self.store.now()
+        return [row for row in self._all() if row.id in ids]
+
+    async def counts(self, child_ids: Collection[str] = ()) -> list[FailedCount]:
+        await self.store.now()
+        groups: dict[tuple[str, str], list[FailedImage]] = {}
+        for row in self._all(child_ids):
+            key = row.entity.child_account_id, row.failure.cause
+            groups.setdefault(key, []).append(row)
+        return [
+            FailedCount(
+                *key,
+                len(rows),
+                sum(row.next_attempt_at is not None for row in rows),
+                first_attempt(rows),
+            )
+            for key, rows in sorted(groups.items())
+        ]
+
+    async def forget(self, child_account_id: str) -> int:
+        await self.store.now()
+        gone = self._all([child_account_id])
+        for row in gone:
+            del self.store.failures[row.id]
+        return len(gone)
+
+    def _all(self, child_ids: Collection[str] = ()) -> list[FailedImage]:
+        rows = sorted(self.store.failures.items())
+        return [row for _, row in rows if not child_ids or row.entity.child_account_id in child_ids]
+
+    def _of(self, key: EntityKey) -> list[FailedImage]:
+        return [row for row in self._all() if row.entity.key == key]
+
+
+def _searched(row: FailedImage) -> tuple[str, ...]:
+    failure, entity = row.failure, row.entity
+    return failure.reason, failure.cause, failure.filename, entity.name, entity.code
+
+
+def _folded(text: str) -> str:
+    """In lower case, ASCII letters alone."""
+    return "".join(letter.lower() if letter.isascii() else letter for letter in text)
+
+
+class MemoryChanges:
+    """Implements `ChangeLog`."""
+
+    def __init__(self, store: MemoryStore | None = None) -> None:
+        self.store = MemoryStore() if store is None else store
+
+    async def begin(self, change: Change) -> int:
+        now = await self.store.now()
+        self.store.last_id += 1
+        change_id = self.store.last_id
+        self.store.changes[change_id] = replace(change, after=None, id=change_id, changed_at=now)
+        return change_id
+
+    async def finish(self, change_id: int, after: Sequence[ListedImage]) -> None:
+        await self.store.now()
+        if change_id in self.store.changes:
+            change = self.store.changes[change_id]
+            self.store.changes[change_id] = replace(change, after=tuple(after))
+
+    async def get(self, change_id: int) -> Change | None:
+        await self.store.now()
+        return self.store.changes.get(change_id)
+
+    async def find(
+        self,
+        *,
+        run: str | None = None,
+        child_account_id: str | None = None,
+        entity: str | None = None,
+        before: int | None = None,
+        limit: int = 100,
+    ) -> list[Change]:
+        await self.store.now()
+        found = [
+            change
+            for change in self.store.changes.values()
+            if run in (None, change.run)
+            and child_account_id in (None, change.key.child_account_id)
+            and entity
+            in (None, change.entity_name, change.main_entity_id, change.key.child_entity_id)
+            and (before is None or change.id < before)
+        ]
+        return found[::-1][:limit]
+
+    async def prune(self, older: timedelta, limit: int = 500) -> int:
+        until = await self.store.now() - older
+        old = [i for i, c in self.store.changes.items() if c.changed_at and c.changed_at < until]
+        for change_id in old[:limit]:
+            del self.store.changes[change_id]
+        return len(old[:limit])
+
+
+class _SavedFile:
+    """Implements `TempFile`."""
+
+    def __init__(self, key: str, backups: "MemoryBackups") -> None:
+        self.key = key
+        self.data = bytearray()
+        self.closed = False
+        self._backups = backups
+
+    @property
+    def size(self) -> int:
+        return len(self.data)
+
+    @property
+    def digest(self) -> str:
+        if not self.closed:
+            raise ValueError("the file is not closed")
+        return hashlib.sha256(self.data).hexdigest()
+
+    async def write(self, chunk: bytes) -> None:
+        await asyncio.sleep(0)
+        self._backups.check_room()
+        self.data += chunk
+
+    async def close(self) -> None:
+        await asyncio.sleep(0)
+        self._backups.check_room()
+        self.closed = True
+
+    async def discard(self) -> None:
+        await asyncio.sleep(0)
+
+
+class MemoryBackup:
+    """Implements `Backup`."""
+
+    def __init__(self, place: str, entity: BackedUp, backups: "MemoryBackups") -> None:
+        self._place = place
+        self._entity = entity
+        self._backups = backups
+        self._files: dict[str, _SavedFile] = {}
+
+    async def create(self, filename: str) -> _SavedFile:
+        await asyncio.sleep(0)
+        self._backups.check_room()
+        key = f"file-{len(self._files)}"
+        file = self._files[key] = _SavedFile(key, self._backups)
+        return file
+
+    async def read(self, key: str) -> AsyncIterator[bytes]:
+        await asyncio.sleep(0)
+        yield bytes(self._files[key].data)
+
+    async def finish(self, images: Sequence[SavedImage]) -> str:
+        await asyncio.sleep(0)
+        self._backups.check_room()
+        files = {image.file: bytes(self._files[image.file].data) for image in images}
+        self._backups.saved[self._place] = (self._entity, list(images), files)
+        return self._place
+
+
+class MemoryBackups:
+    """Implements `BackupStore`. `saved`: whose images, which, and their files, by place; what
+    several stores share. `full`: nothing can be written."""
+
+    def __init__(
+        self,
+        saved: dict[str, tuple[BackedUp, list[SavedImage], dict[str, bytes]]] | None = None,
+        *,
+        is_on: bool = True,
+    ) -> None:
+        self.saved = {} if saved is None else saved
+        self.full = False
+        self._is_on = is_on
+
+    @property
+    def is_on(self) -> bool:
+        return self._is_on
+
+    def check_room(self) -> None:
+        if self.full:
+            raise BackupError("The backup cannot be written; nothing was removed")
+
+    @asynccontextmanager
+    async def begin(
+        self, entity: BackedUp, beside: str | None = None
+    ) -> AsyncIterator[MemoryBackup]:
+        await asyncio.sleep(0)
+        if not self._is_on and beside is None:
+            raise BackupError("no place for backups is configured")
+        self.check_room()
+        yield MemoryBackup(f"{entity.run}/{uuid.uuid4().hex}", entity, self)
+
+    async def images(self, place: str) -> list[SavedImage]:
+        await asyncio.sleep(0)
+        if place not in self.saved:
+            raise NoBackupError(f"there is no backup in {place}")
+        return list(self.saved[place][1])
+
+    async def read(self, place: str, image: SavedImage) -> AsyncIterator[bytes]:
+        await self.images(place)
+        data = self.saved[place][2].get(image.file, b"")
+        yield data
+        if hashlib.sha256(data).hexdigest() != image.sha256:
+            raise NoBackupError(f"{image.file} is not the one that was saved")
+
+
 class MemoryTempFile:
     """Implements `TempFile`. Writing to one that is closed or discarded is a ValueError."""
 
@@ -675,6 +979,12 @@ class MemoryTempFile:
     @property
     def size(self) -> int:
         return len(self.data)
+
+    @property
+    def digest(self) -> str:
+        if not self.closed:
+            raise ValueError("the file is not closed yet")
+        return _digest(self.data).hex()
 
     async def write(self, chunk: bytes) -> None:
         await asyncio.sleep(0)
@@ -752,18 +1062,22 @@ class MemoryWorkspace:
         if content is not None:
             key = self._next_key("")
             self.held[key] = held = _Held(content, self.storage.clock)
-            return SharedFile(key, held.size, content.is_picture)
+            note = self.storage.notes.get(source, "")
+            return SharedFile(key, held.size, content.is_picture, note, content.digest.hex())
         if source in self.storage.turns:
             return Turn.THEIRS
         self.storage.turns[source] = self
         return Turn.OURS
 
-    async def share(self, source: ContentKey, key: str, *, is_picture: bool) -> None:
+    async def share(
+        self, source: ContentKey, key: str, *, is_picture: bool, note: str = ""
+    ) -> None:
         await asyncio.sleep(0)
         file = self._file(key)
         if key in self.files:
             del self.files[key]
             content = self.storage.put(source, bytes(file.data), is_picture)
+            self.storage.notes[source] = note
             self.held[key] = _Held(content, self.storage.clock)
             self.storage.evict()
         self.storage.end_turn(source, self)
@@ -798,7 +1112,7 @@ class MemoryContentStore:
     """Implements `ContentStore`. `workspaces` are those whose worker lives, `left_over` those of
     the dead; `made` counts all that ever were. `room`: bytes that all files together may have, None
     for any number; past it, or where it is 0, a write is a NoRoomError. `max_bytes`: of the shared
-    files, `contents`; `turns` are those that are out."""
+    files, `contents`, of which `notes` tell; `turns` are those that are out."""
 
     clock: Clock = field(default_factory=SystemClock)
     room: int | None = None
@@ -806,6 +1120,7 @@ class MemoryContentStore:
     workspaces: dict[str, MemoryWorkspace] = field(default_factory=dict)
     left_over: dict[str, MemoryWorkspace] = field(default_factory=dict)
     contents: dict[ContentKey, _Content] = field(default_factory=dict)
+    notes: dict[ContentKey, str] = field(default_factory=dict)
     turns: dict[ContentKey, MemoryWorkspace] = field(default_factory=dict)
     made: int = 0
 
@@ -878,7 +1193,7 @@ class MemoryContentStore:
         if content is None:
             return None
         is_same = _digest(content.data) == content.digest
-        if is_same and len(content.data) == source.version.size:
+        if is_same and (source.made or len(content.data) == source.version.size):
             return content
         del self.contents[source]
         return None

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapp
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from typing import Literal, TypeVar
+from urllib.parse import urlsplit
 
 from imgsync.domain.errors import (
     ApiError,
@@ -20,12 +21,18 @@ from imgsync.domain.errors import (
     ImageRejectedError,
     ImageTooLargeError,
     ImgsyncError,
+    LargeImageError,
     LeaseLostError,
+    NoImageError,
     NotFoundError,
+    NoWebhookRightError,
+    NoWebhooksError,
     RequestTooLargeError,
     UnavailableError,
+    WebhookExistsError,
+    WebhookLimitError,
 )
-from imgsync.domain.formats import image_format
+from imgsync.domain.formats import is_sendable
 from imgsync.domain.model import (
     Abilities,
     Account,
@@ -44,10 +51,12 @@ from imgsync.domain.ports.moysklad import (
     ApiLimits,
     BulkRoom,
     ImageSet,
+    RateInUse,
     ReadContent,
     WritePermit,
 )
 from imgsync.domain.ports.storage import TempFile
+from imgsync.domain.webhooks import Webhook
 
 _T = TypeVar("_T")
 HOST = "https://memory.example"
@@ -167,6 +176,12 @@ class MemoryMoySklad:
     """The API's own; without it, no answer tells the time and nothing has a new `updated`."""
     images_move_updated: bool = True
     """Whether a change of images alone moves `updated`."""
+    hooks: dict[str, Webhook] = field(default_factory=dict)
+    """Its webhooks by id; nothing is sent to them."""
+    webhook_plan: Literal["webhooks", "none", "no right"] = "webhooks"
+    """Whether its tariff has webhooks, and its credentials may manage them."""
+    most_webhooks: int = 5
+    """On one type and action; of a solution it is one."""
     _updates: int = 0
 
     def add(
@@ -216,6 +231,7 @@ class MemoryMoySklad:
         permanent_links: bool = False,
         updated_since: datetime | None = None,
         having: tuple[MatchField, Sequence[str]] | None = None,
+        ids: Collection[str] | None = None,
     ) -> AsyncIterator[EntityPage]:
         size = self.page_sizes[with_images]
         entities = list(self.entities.get(entity_type.name, {}).values())
@@ -227,6 +243,10 @@ class MemoryMoySklad:
         if having is not None:
             field, values = having
             entities = [entity for entity in entities if entity.key(field) in values]
+        if ids is not None:
+            entities = [entity for entity in entities if entity.id in ids]
+            if ids and not entities:
+                await self._begin("list_entities")
         for start in range(0, len(entities), size):
             await self._begin("list_entities")
             page = entities[start : start + size]
@@ -337,6 +357,53 @@ class MemoryMoySklad:
 
         await self._permitted(permit, write)
 
+    async def create_entity(self, entity_type: EntityType, name: str, external_code: str) -> str:
+        await self._begin("create_entity")
+        return self.add(entity_type.name, name, external_code=external_code)
+
+    async def delete_entity(self, entity_type: EntityType, entity_id: str) -> None:
+        await self._begin("delete_entity")
+        self.entities.get(entity_type.name, {}).pop(entity_id, None)
+
+    async def webhooks(self) -> list[Webhook]:
+        await self._begin("webhooks")
+        self._check_webhooks(changes=False)
+        return list(self.hooks.values())
+
+    async def save_webhooks(self, webhooks: Sequence[Webhook]) -> list[ImgsyncError | None]:
+        await self._begin("save_webhooks")
+        self._check_webhooks(changes=True)
+        return [self._save_webhook(webhook) for webhook in webhooks]
+
+    async def delete_webhooks(self, webhook_ids: Sequence[str]) -> None:
+        await self._begin("delete_webhooks")
+        self._check_webhooks(changes=False)
+        for webhook_id in webhook_ids:
+            self.hooks.pop(webhook_id, None)
+
+    def _check_webhooks(self, *, changes: bool) -> None:
+        if self.webhook_plan == "no right":
+            raise NoWebhookRightError("30004: the rights of an administrator are needed")
+        if changes and self.webhook_plan == "none":
+            raise NoWebhooksError("30006: the tariff does not allow it")
+
+    def _save_webhook(self, webhook: Webhook) -> ImgsyncError | None:
+        if webhook.id:
+            known = self.hooks.get(webhook.id)
+            if known is None:
+                return NotFoundError("1021")
+            webhook = replace(webhook, entity_type=known.entity_type, action=known.action)
+        else:
+            webhook = replace(webhook, id=str(uuid.uuid4()), enabled=True)
+        alike = [h for h in self.hooks.values() if h.subject == webhook.subject]
+        others = [hook for hook in alike if hook.id != webhook.id]
+        if any(other.url == webhook.url for other in others):
+            return WebhookExistsError("30003: there is one with these parameters")
+        if len(others) >= self.most_webhooks:
+            return WebhookLimitError(f"30007: not more than {self.most_webhooks}")
+        self.hooks[webhook.id] = webhook
+        return None
+
     def trust(self, hosts: Collection[str]) -> None:
         self.trusted.update(hosts)
 
@@ -347,6 +414,12 @@ class MemoryMoySklad:
             return None
         self._show(Abilities(head=self.knows_lengths))
         return len(content) if self.knows_lengths else None
+
+    async def storage_of(self, url: str) -> str:
+        await self._begin(f"storage_of {url}")
+        if self._blob(url) is None:
+            raise ImageError("404")
+        return urlsplit(url).netloc
 
     async def download(
         self,
@@ -402,11 +475,11 @@ class MemoryMoySklad:
                 images.append(self._kept(current[element.href]))
                 continue
             content = b"".join([chunk async for chunk in read(element.key)])
-            if image_format(content) is None:
-                raise ImageRejectedError("51002")
+            if not is_sendable(content):
+                raise NoImageError("51002")
             if len(content) > self.takes_image_bytes:
                 self._show(Abilities(refused_image_bytes=len(content)))
-                raise ImageRejectedError("51004")
+                raise LargeImageError("51004")
             images.append(self._store(entity_type.name, entity.id, element.filename, content))
         uploaded = [e.size for e in elements if not isinstance(e, Keep)]
         self._show(Abilities(accepted_image_bytes=max(uploaded, default=None)))
@@ -503,6 +576,9 @@ class MemoryMoySkladFactory:
         return True
 
     async def weight(self, account: Account) -> int | None:
+        return None
+
+    async def rate(self, account: Account) -> RateInUse | None:
         return None
 
     async def close(self) -> None:

@@ -16,6 +16,7 @@ from imgsync.domain.model import (
 )
 from imgsync.domain.ports.moysklad import ImageSet, WritePermit
 from imgsync.domain.ports.storage import TempFile
+from imgsync.domain.webhooks import Webhook
 from imgsync.testing import UNLIMITED, MemoryMoySklad
 from tests.testing.mutants.registry import mutant
 
@@ -325,6 +326,27 @@ class ShowsWhatWasSent(_ManyMutant):
         return await super().many(entity_type, sets)
 
 
+@mutant("test_an_entity_is_made_and_deleted")
+class DeletesNothing(MemoryMoySklad):
+    async def delete_entity(self, entity_type: EntityType, entity_id: str) -> None:
+        return
+
+
+@mutant("test_an_entity_is_made_and_deleted")
+class ForgetsTheExternalCode(MemoryMoySklad):
+    async def create_entity(self, entity_type: EntityType, name: str, external_code: str) -> str:
+        return await super().create_entity(entity_type, name, "")
+
+
+@mutant("test_the_host_of_an_image_is_told")
+class HostOfNoImage(MemoryMoySklad):
+    async def storage_of(self, url: str) -> str:
+        try:
+            return await super().storage_of(url)
+        except ImageError:
+            return "memory.example"
+
+
 @mutant("test_lengths_that_are_told_are_shown")
 class ShowsThatSomethingIsGone(MemoryMoySklad):
     async def content_length(self, url: str) -> int | None:
@@ -340,6 +362,15 @@ class OnlyTheFirstValue(MemoryMoySklad):
     ) -> AsyncIterator[EntityPage]:
         if having := options.get("having"):
             options["having"] = (having[0], having[1][:1])
+        return super().list_entities(entity_type, with_images=with_images, **options)
+
+
+@mutant("test_entities_can_be_asked_for_by_their_ids")
+class WhateverIdTheyHave(MemoryMoySklad):
+    def list_entities(
+        self, entity_type: EntityType, *, with_images: bool, **options: Any
+    ) -> AsyncIterator[EntityPage]:
+        options.pop("ids", None)
         return super().list_entities(entity_type, with_images=with_images, **options)
 
 
@@ -360,3 +391,45 @@ class ChangesInTheWrongZone(MemoryMoySklad):
         if since := options.get("updated_since"):
             options["updated_since"] = since + timedelta(hours=3)
         return super().list_entities(entity_type, with_images=with_images, **options)
+
+
+@mutant("test_webhooks_are_made_and_listed")
+class MakesPlainWebhooks(MemoryMoySklad):
+    async def save_webhooks(self, webhooks: Sequence[Webhook]) -> list[ImgsyncError | None]:
+        return await super().save_webhooks([replace(one, fields=False) for one in webhooks])
+
+
+@mutant("test_a_webhook_comes_once")
+class OneRefusedWebhookIsAll(MemoryMoySklad):
+    async def save_webhooks(self, webhooks: Sequence[Webhook]) -> list[ImgsyncError | None]:
+        before = dict(self.hooks)
+        results = await super().save_webhooks(webhooks)
+        if any(results):
+            self.hooks = before
+        return results
+
+
+@mutant("test_webhooks_of_one_type_and_action_have_a_limit")
+class WebhooksWithoutLimit(MemoryMoySklad):
+    async def save_webhooks(self, webhooks: Sequence[Webhook]) -> list[ImgsyncError | None]:
+        self.most_webhooks = 1000
+        return await super().save_webhooks(webhooks)
+
+
+@mutant("test_a_webhook_is_changed")
+class WebhooksStayOff(MemoryMoySklad):
+    async def save_webhooks(self, webhooks: Sequence[Webhook]) -> list[ImgsyncError | None]:
+        kept = [
+            replace(one, enabled=self.hooks[one.id].enabled) if one.id in self.hooks else one
+            for one in webhooks
+        ]
+        return await super().save_webhooks(kept)
+
+
+@mutant("test_webhooks_are_deleted")
+class TheGoneWebhookEndsIt(MemoryMoySklad):
+    async def delete_webhooks(self, webhook_ids: Sequence[str]) -> None:
+        for webhook_id in webhook_ids:
+            if webhook_id not in self.hooks:
+                return
+            await super().delete_webhooks([webhook_id])

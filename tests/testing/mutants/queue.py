@@ -617,3 +617,50 @@ class OldFromItsBeginning(MemoryTaskQueue):
 class PrunesByAgeAlone(MemoryTaskQueue):
     def _is_past(self, task: Task, completed: datetime, failed: datetime) -> bool:
         return task.updated_at < (failed if task.status is TaskStatus.FAILED else completed)
+
+
+class _Putting(MemoryTaskQueue):
+    """Asks for something else than what it was asked for."""
+
+    def changed(self, task: NewTask) -> NewTask:
+        raise NotImplementedError
+
+    async def enqueue(self, tasks: Sequence[NewTask]) -> list[Enqueued]:
+        return await super().enqueue([self.changed(task) for task in tasks])
+
+
+@mutant("test_a_task_takes_the_place_of_the_kinds_that_it_names")
+class GivesWayToAnyKind(_Putting):
+    def changed(self, task: NewTask) -> NewTask:
+        return replace(task, takes_over=(), yields=True)
+
+
+@mutant("test_a_task_of_a_kind_that_does_not_give_way_is_left_alone")
+class TakesOverAnyKind(_Putting):
+    def changed(self, task: NewTask) -> NewTask:
+        return replace(task, takes_over=(*task.takes_over, *self._kinds))
+
+
+@mutant("test_a_task_that_yields_leaves_one_of_another_kind_as_it_is")
+class NeverYields(_Putting):
+    def changed(self, task: NewTask) -> NewTask:
+        over = tuple(self._kinds) if task.yields else task.takes_over
+        return replace(task, takes_over=over)
+
+
+@mutant("test_a_task_that_yields_takes_over_one_of_its_own_kind")
+class YieldsToItsOwnKind(MemoryTaskQueue):
+    async def enqueue(self, tasks: Sequence[NewTask]) -> list[Enqueued]:
+        for task in tasks:
+            if task.yields and (own := self._of_key(task.dedupe_key, TaskStatus.PENDING)):
+                return [Enqueued(own.id, created=False)]
+        return await super().enqueue(tasks)
+
+
+@mutant("test_what_a_newer_task_of_another_kind_supersedes_is_to_be_checked")
+class LosesTheWorkOfWhatIsSuperseded(MemoryTaskQueue):
+    async def reschedule(self, task: Task, **options: Any) -> None:
+        newer = self._of_key(task.dedupe_key, TaskStatus.PENDING)
+        await super().reschedule(task, **options)
+        if newer is not None:
+            self._store(newer)

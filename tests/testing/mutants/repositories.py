@@ -1,6 +1,6 @@
 """Repositories and clocks in memory that break one sentence of their port each."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
@@ -251,6 +251,26 @@ class UnlinksByPut(MemorySettings):
     async def put(self, child_account_id: str, settings: LinkSettings) -> None:
         await super().put(child_account_id, settings)
         self.store.mains.pop(child_account_id, None)
+
+
+@mutant("test_of_changes_at_the_same_time_none_is_lost")
+class ReadsAndStoresLater(MemorySettings):
+    async def change(
+        self, child_account_id: str, change: Callable[[LinkSettings], LinkSettings]
+    ) -> LinkSettings:
+        changed = change(await self.get(child_account_id))
+        await self.put(child_account_id, changed)
+        return changed
+
+
+@mutant("test_a_change_that_is_refused_changes_nothing")
+class StoresBeforeItIsRefused(MemorySettings):
+    async def change(
+        self, child_account_id: str, change: Callable[[LinkSettings], LinkSettings]
+    ) -> LinkSettings:
+        before = self.store.settings.pop(child_account_id, LinkSettings())
+        self.store.settings[child_account_id] = changed = change(before)
+        return changed
 
 
 @mutant("test_a_child_has_one_main_account")

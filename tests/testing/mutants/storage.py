@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from hashlib import sha256
 from typing import Any, ClassVar
 
 from imgsync.domain.errors import UnsafePathError
@@ -167,10 +168,12 @@ class NoRoomIsNoMatter(MemoryContentStore):
 
 
 class SharesTheHalfWritten(MemoryWorkspace):
-    async def share(self, source: ContentKey, key: str, *, is_picture: bool) -> None:
+    async def share(
+        self, source: ContentKey, key: str, *, is_picture: bool, note: str = ""
+    ) -> None:
         if key in self.files:
             self.files[key].closed = True
-        await super().share(source, key, is_picture=is_picture)
+        await super().share(source, key, is_picture=is_picture, note=note)
 
 
 class EveryTurnIsOurs(MemoryWorkspace):
@@ -209,32 +212,90 @@ class OneKeyForOneFile(MemoryWorkspace):
         if not isinstance(found, SharedFile):
             return found
         self.held["one"] = self.held.pop(found.key)
-        return SharedFile("one", found.size, found.is_picture)
+        return SharedFile("one", found.size, found.is_picture, found.note, found.digest)
 
 
 class EverythingIsAPicture(MemoryWorkspace):
-    async def share(self, source: ContentKey, key: str, *, is_picture: bool) -> None:
-        await super().share(source, key, is_picture=True)
+    async def share(
+        self, source: ContentKey, key: str, *, is_picture: bool, note: str = ""
+    ) -> None:
+        await super().share(source, key, is_picture=True, note=note)
 
 
 class AnyUpdatedWillDo(MemoryWorkspace):
     async def acquire(self, source: ContentKey) -> SharedFile | Turn:
         return await super().acquire(_ageless(source))
 
-    async def share(self, source: ContentKey, key: str, *, is_picture: bool) -> None:
-        await super().share(_ageless(source), key, is_picture=is_picture)
+    async def share(
+        self, source: ContentKey, key: str, *, is_picture: bool, note: str = ""
+    ) -> None:
+        await super().share(_ageless(source), key, is_picture=is_picture, note=note)
 
 
 class OnlyWhoHasTheTurnShares(MemoryWorkspace):
-    async def share(self, source: ContentKey, key: str, *, is_picture: bool) -> None:
+    async def share(
+        self, source: ContentKey, key: str, *, is_picture: bool, note: str = ""
+    ) -> None:
         if self.storage.turns.get(source) is self:
-            await super().share(source, key, is_picture=is_picture)
+            await super().share(source, key, is_picture=is_picture, note=note)
 
 
 class TheFileGoesWhenItIsShared(MemoryWorkspace):
-    async def share(self, source: ContentKey, key: str, *, is_picture: bool) -> None:
-        await super().share(source, key, is_picture=is_picture)
+    async def share(
+        self, source: ContentKey, key: str, *, is_picture: bool, note: str = ""
+    ) -> None:
+        await super().share(source, key, is_picture=is_picture, note=note)
         self.held.pop(key, None)
+
+
+class ForgetsTheNote(MemoryWorkspace):
+    async def acquire(self, source: ContentKey) -> SharedFile | Turn:
+        found = await super().acquire(source)
+        return replace(found, note="") if isinstance(found, SharedFile) else found
+
+
+class CutsTheNote(MemoryWorkspace):
+    async def share(
+        self, source: ContentKey, key: str, *, is_picture: bool, note: str = ""
+    ) -> None:
+        await super().share(source, key, is_picture=is_picture, note=note[:255])
+
+
+class OneNoteForEqualBytes(MemoryWorkspace):
+    async def acquire(self, source: ContentKey) -> SharedFile | Turn:
+        found = await super().acquire(source)
+        first = next(iter(self.storage.notes.values()), "")
+        return replace(found, note=first) if isinstance(found, SharedFile) else found
+
+
+class HashOfNothing(MemoryWorkspace):
+    async def acquire(self, source: ContentKey) -> SharedFile | Turn:
+        found = await super().acquire(source)
+        return replace(found, digest="0" * 64) if isinstance(found, SharedFile) else found
+
+
+class AnyWayOfMakingWillDo(MemoryWorkspace):
+    async def acquire(self, source: ContentKey) -> SharedFile | Turn:
+        return await super().acquire(replace(source, made="any"))
+
+    async def share(
+        self, source: ContentKey, key: str, *, is_picture: bool, note: str = ""
+    ) -> None:
+        made = replace(source, made="any")
+        await super().share(made, key, is_picture=is_picture, note=note)
+
+
+class HashesWhatIsNotClosed(MemoryTempFile):
+    @property
+    def digest(self) -> str:
+        return sha256(self.data).hexdigest()
+
+
+class _HashesAtAnyTime(MemoryWorkspace):
+    async def create(self, filename: str) -> MemoryTempFile:
+        file = await super().create(filename)
+        self.files[file.key] = changed = HashesWhatIsNotClosed(file.key, self)
+        return changed
 
 
 def _ageless(source: ContentKey) -> ContentKey:
@@ -247,6 +308,12 @@ of_spaces("test_of_many_at_once_one_has_the_turn", LooksBeforeItTakesTheTurn)
 of_spaces("test_a_turn_that_is_passed_is_another_s", KeepsTheTurn)
 of_spaces("test_a_turn_that_is_passed_is_another_s", PassesAnothersTurn)
 of_spaces("test_a_workspace_that_is_left_passes_its_turns", KeepsTurnsAfterItsEnd)
+of_spaces("test_its_note_and_its_hash_come_with_it", ForgetsTheNote)
+of_spaces("test_its_note_and_its_hash_come_with_it", OneNoteForEqualBytes)
+of_spaces("test_its_note_and_its_hash_come_with_it", HashOfNothing)
+of_spaces("test_the_longest_note_comes_back", CutsTheNote)
+of_spaces("test_what_was_made_is_found_by_how_it_was_made", AnyWayOfMakingWillDo)
+of_spaces("test_the_hash_of_a_file_is_that_of_its_bytes", _HashesAtAnyTime)
 of_spaces("test_each_time_it_has_a_key_of_its_own", OneKeyForOneFile)
 of_spaces("test_whether_it_is_a_picture_is_told_with_it", EverythingIsAPicture)
 of_spaces("test_every_part_of_the_source_counts", AnyUpdatedWillDo)

@@ -14,6 +14,7 @@ from moysklad_emulator.pairwise import pairwise_dialects
 from moysklad_emulator.server import EmulatorServer, EmulatorServerError
 from moysklad_emulator.state import Emulator
 from moysklad_emulator.stats import Stats
+from moysklad_emulator.vendor import Solution, Vendor, VendorCall
 
 __all__ = [
     "SWITCHES",
@@ -28,7 +29,10 @@ __all__ = [
     "Fault",
     "Faults",
     "ImageCopy",
+    "Solution",
     "Stats",
     "UserKind",
+    "Vendor",
+    "VendorCall",
     "pairwise_dialects",
 ]

@@ -16,6 +16,7 @@ from moysklad_emulator.content import ContentStore
 from moysklad_emulator.dialect import DialectSwitch
 from moysklad_emulator.entity_rules import RULES
 from moysklad_emulator.errors import api_error, not_found
+from moysklad_emulator.events import Action, Event, Events
 from moysklad_emulator.images import (
     ImageElement,
     KeptImage,
@@ -26,6 +27,7 @@ from moysklad_emulator.images import (
 )
 from moysklad_emulator.limits import EmulatorLimits
 from moysklad_emulator.rate import RateBucket, Slots
+from moysklad_emulator.webhooks import Caller, Webhook, WebhookRight, Webhooks
 
 SeedImage = tuple[str, bytes]
 """(filename, content)"""
@@ -46,7 +48,7 @@ class EmulatedUser:
     """A user or solution: credentials, rate bucket and parallel slots.
 
     `uid`: ``login@account`` of a user, ``alias.vendor@account`` of a solution. `api_access` may
-    be set; giving it back clears the counts that took it away.
+    be set; giving it back clears the counts that took it away. `webhooks`: which it may manage.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class EmulatedUser:
         *,
         kind: UserKind,
         login: str,
+        webhooks: WebhookRight,
     ) -> None:
         if not 1 <= weight <= limits.rate_units:
             raise ValueError(f"weight {weight} is not between 1 and {limits.rate_units}")
@@ -65,6 +68,7 @@ class EmulatedUser:
         self.kind: UserKind = kind
         self.uid = login if "@" in login else f"{login}@{account.login}"
         self.weight = weight
+        self.webhooks: WebhookRight = webhooks
         self.bucket = RateBucket(limits.rate_units, limits.rate_interval)
         self.slots = Slots(limits.max_parallel_per_user)
         self._monitor = AbuseMonitor(limits)
@@ -80,6 +84,12 @@ class EmulatedUser:
         self._api_access = on
         if on:
             self._monitor.clear()
+
+    def as_caller(self) -> Caller:
+        """Who it is where webhooks are managed."""
+        if self.kind == "user":
+            return Caller(self.webhooks, None, None)
+        return Caller(self.webhooks, self.uid, self.id)
 
     def record(self, status: int, request: Hashable, put_to: Hashable | None = None) -> None:
         """Takes note of an answer; may switch access off. `put_to`: the entity of a PUT."""
@@ -124,7 +134,7 @@ class EmulatedEntity:
             if name in _ATTRIBUTES:
                 setattr(self, _ATTRIBUTES[name], value)
             else:
-                self.objects[name] = value
+                self.objects = {**self.objects, name: value}
 
 
 _ATTRIBUTES = {
@@ -174,6 +184,8 @@ class EmulatedAccount:
         lock: threading.RLock,
         storage_quota: int | None,
         permanent_links: bool,
+        webhooks: bool,
+        events: Events,
         switch: DialectSwitch,
         login: str | None = None,
     ) -> None:
@@ -188,6 +200,8 @@ class EmulatedAccount:
         self._content = content
         self._credentials = credentials
         self._lock = lock
+        self._events = events
+        self._webhooks = Webhooks(limits.max_images, plan=webhooks)
         self._entities: dict[str, dict[str, EmulatedEntity]] = {}
         self._by_ui_uuid: dict[tuple[str, str], EmulatedEntity] = {}
         self._images: dict[str, StoredImage] = {}
@@ -201,12 +215,14 @@ class EmulatedAccount:
         password: str | None = None,
         kind: UserKind | None = None,
         weight: int | None = None,
+        webhooks: WebhookRight | None = None,
     ) -> EmulatedUser:
         """Adds a user or solution with a Bearer token, or a user with a login and password.
 
         `kind`: by default a published solution's token. `login`: also the login of the user whose
         token it is, or the solution's ``alias.vendor``. `weight`: rate units of one request, by
-        default those of the kind. ValueError on wrong or repeated credentials.
+        default those of the kind. `webhooks`: its right to manage them, by default a user's all
+        and a solution's own. ValueError on wrong or repeated credentials.
         """
         if (token is None) == (password is None) or (token is None and login is None):
             raise ValueError("give a token, or a login and a password")
@@ -219,6 +235,7 @@ class EmulatedAccount:
             self._limits,
             kind=kind,
             login=login or ("admin" if kind == "user" else "emulated.vendor"),
+            webhooks=webhooks or ("all" if kind == "user" else "own"),
         )
         if token is not None:
             self._credentials.add("bearer", token, user)
@@ -276,6 +293,7 @@ class EmulatedAccount:
         with self._lock:
             self._insert(entity)
             self._replace(entity, [self._image(element) for element in new], new)
+            self._note(entity, "CREATE")
         return entity
 
     def create_entity(
@@ -289,6 +307,7 @@ class EmulatedAccount:
             images = self._checked(entity, elements)
             self._insert(entity)
             self._replace(entity, images, [e for e in elements if isinstance(e, NewImage)])
+            self._note(entity, "CREATE")
             return replace(entity)
 
     def update_entity(
@@ -302,11 +321,13 @@ class EmulatedAccount:
         ApiError as `set_images`, which changes nothing.
         """
         with self._lock:
+            before = replace(entity)
             if elements is not None:
-                self.set_images(entity, elements)
+                self._set_images(entity, elements)
             entity.assign(fields)
             if fields:
                 entity.updated = now_text()
+            self._note_update(before, entity)
             return replace(entity)
 
     def delete_entity(self, entity: EmulatedEntity) -> None:
@@ -317,6 +338,7 @@ class EmulatedAccount:
             if entity.ui_uuid is not None:
                 self._by_ui_uuid.pop((entity.type, entity.ui_uuid), None)
             self._replace(entity, [], [])
+            self._note(entity, "DELETE")
 
     def entities(self, type_name: str) -> list[EmulatedEntity]:
         """Entities of a type in the order in which they were added."""
@@ -336,8 +358,10 @@ class EmulatedAccount:
     def add_image(self, entity: EmulatedEntity, image: NewImage) -> EmulatedEntity:
         """Appends an image; the entity as it then is. ApiError 51003 or 51006 changes nothing."""
         with self._lock:
+            before = replace(entity)
             kept = [KeptImage(present.id) for present in entity.images]
             self._replace(entity, self._checked(entity, [*kept, image]), [image])
+            self._note_update(before, entity)
             return replace(entity)
 
     def set_images(
@@ -348,16 +372,17 @@ class EmulatedAccount:
         ApiError 1021, 51003 or 51006 changes nothing.
         """
         with self._lock:
-            images = self._checked(entity, elements)
-            if self._switch.dialect.keeping_moves_updated:
-                self._renew({e.id for e in elements if isinstance(e, KeptImage)})
-            self._replace(entity, images, [e for e in elements if isinstance(e, NewImage)])
+            before = replace(entity)
+            self._set_images(entity, elements)
+            self._note_update(before, entity)
             return replace(entity)
 
     def drop_images(self, entity: EmulatedEntity) -> None:
         """Empties the list, as one dialect does where it refuses an array."""
         with self._lock:
+            before = replace(entity)
             self._replace(entity, [], [])
+            self._note_update(before, entity)
 
     def delete_images(self, entity: EmulatedEntity, image_ids: Iterable[str]) -> None:
         """Deletes the first image of each id. ApiError 1021 changes nothing."""
@@ -368,7 +393,75 @@ class EmulatedAccount:
                 if found is None:
                     raise not_found("image", image_id)
                 left.remove(found)
+            before = replace(entity)
             self._replace(entity, left, [])
+            self._note_update(before, entity)
+
+    def seen_webhooks(self, user: EmulatedUser) -> list[Webhook]:
+        """The webhooks that a user or solution sees. ApiError 30004."""
+        with self._lock:
+            return self._webhooks.seen_by(user.as_caller(), others=self._others_seen)
+
+    def webhook(self, user: EmulatedUser, webhook_id: str) -> Webhook:
+        """ApiError 1021 or 30004."""
+        with self._lock:
+            return self._webhooks.find(user.as_caller(), webhook_id, others=self._others_seen)
+
+    def create_webhook(self, user: EmulatedUser, item: Mapping[str, Any]) -> Webhook:
+        """Creates a webhook of the API's fields. ApiError creates none."""
+        with self._lock:
+            return self._webhooks.create(user.as_caller(), item)
+
+    def update_webhook(
+        self, user: EmulatedUser, webhook_id: str, item: Mapping[str, Any]
+    ) -> Webhook:
+        """Changes the fields that `item` has. ApiError changes nothing."""
+        with self._lock:
+            return self._webhooks.update(user.as_caller(), webhook_id, item)
+
+    def delete_webhook(self, user: EmulatedUser, webhook_id: str) -> None:
+        """ApiError 1021 or 30004."""
+        with self._lock:
+            self._webhooks.delete(user.as_caller(), webhook_id)
+
+    def live_webhooks(self) -> list[Webhook]:
+        """Those that fire: none where the tariff has none."""
+        with self._lock:
+            return [hook for hook in self._webhooks if hook.enabled and self._webhooks.plan]
+
+    def note_delivery(self, webhook_id: str, day: int, *, delivered: bool) -> None:
+        """Takes note of what became of a notification on a day; may switch its webhook off."""
+        with self._lock:
+            self._webhooks.note_delivery(webhook_id, day, delivered=delivered)
+
+    def set_webhooks(self, on: bool) -> None:
+        """Gives or takes the webhooks of the tariff."""
+        with self._lock:
+            self._webhooks.plan = on
+
+    @property
+    def _others_seen(self) -> bool:
+        return self._switch.dialect.solution_sees == "all"
+
+    def _note(self, entity: EmulatedEntity, action: Action, fields: Iterable[str] = ()) -> None:
+        self._events.note(self, Event(entity.type, entity.id, action, tuple(fields)))
+
+    def _note_update(self, before: EmulatedEntity, after: EmulatedEntity) -> None:
+        """Nothing where nothing is another."""
+        old, new = _all_values(before), _all_values(after)
+        fields = [name for name in new if new[name] != old.get(name)]
+        moved = [image.id for image in before.images] != [image.id for image in after.images]
+        told = self._switch.dialect.image_events
+        if moved and told == "named":
+            fields.append("images")
+        if fields or (moved and told == "unnamed"):
+            self._note(after, "UPDATE", fields)
+
+    def _set_images(self, entity: EmulatedEntity, elements: Sequence[ImageElement]) -> None:
+        images = self._checked(entity, elements)
+        if self._switch.dialect.keeping_moves_updated:
+            self._renew({e.id for e in elements if isinstance(e, KeptImage)})
+        self._replace(entity, images, [e for e in elements if isinstance(e, NewImage)])
 
     def _check_new(
         self,
@@ -484,6 +577,10 @@ class EmulatedAccount:
         entity.images = tuple(self._images[image.id] for image in images)
         if self._switch.dialect.images_move_updated:
             entity.updated = now_text()
+
+
+def _all_values(entity: EmulatedEntity) -> dict[str, Any]:
+    return {**entity.values(), **entity.objects}
 
 
 def _login(name: str) -> str:

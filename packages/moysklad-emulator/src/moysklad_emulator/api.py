@@ -42,6 +42,7 @@ from moysklad_emulator.queries import (
 )
 from moysklad_emulator.state import Emulator
 from moysklad_emulator.uploads import ElementParser, href_of
+from moysklad_emulator.webhook_api import WebhookApi
 
 _SECONDS = re.compile(r"[0-9]{1,9}")
 
@@ -56,11 +57,18 @@ class Api:
 
     def routes(self) -> list[Route]:
         """Every route, for the application and for the names in the counters."""
+        webhooks = WebhookApi(self._emulator, self._links)
         image_list = "/entity/{type}/{id}/images"
         table = (
             ("GET", "/context/employee", self.employee),
             ("GET", "/context/application", self.application_context),
             ("GET", "/entity/organization", self.list_organizations),
+            ("GET", "/entity/webhook", webhooks.list_all),
+            ("POST", "/entity/webhook", webhooks.post),
+            ("POST", "/entity/webhook/delete", webhooks.delete_many),
+            ("GET", "/entity/webhook/{id}", webhooks.get),
+            ("PUT", "/entity/webhook/{id}", webhooks.put),
+            ("DELETE", "/entity/webhook/{id}", webhooks.delete),
             ("GET", "/entity/{type}", self.list_entities),
             ("POST", "/entity/{type}", self.post_entities),
             ("POST", "/entity/{type}/delete", self.delete_entities),

@@ -12,7 +12,8 @@ from moysklad_emulator.limits import EmulatorLimits
 
 EXPIRATION_HEADER = "X-Lognex-Download-Expiration-Seconds"
 QUIET_HEADER = "X-Lognex-WebHook-DisableByPrefix"
-_PREFIX = re.compile(r"https?://[!-~]+")
+_PREFIX = re.compile(r"https?://[a-z0-9-]+(\.[a-z0-9-]+)+(:[0-9]{1,5})?(/[!-~]*)?", re.IGNORECASE)
+"""The protocol and the whole name of the host, which has a dot; no list by commas."""
 _MAX_WEBHOOK_URL = 255
 _OWN_HEADERS = ("x-lognex-", "lognex-")
 
@@ -59,11 +60,11 @@ def check_accept(headers: Headers) -> None:
 def check_own_headers(headers: Headers) -> None:
     """ApiError 3030 for one of MoySklad's own headers that is not played: a region, a time zone.
 
-    There are no webhooks here which a prefix could switch off, but it has to be one.
+    The documentation names no code for a prefix of webhooks that is none.
     """
     for name, value in headers.items():
         if name == QUIET_HEADER.lower():
-            if not _PREFIX.fullmatch(value) or len(value) > _MAX_WEBHOOK_URL:
+            if not _PREFIX.fullmatch(value) or "," in value or len(value) > _MAX_WEBHOOK_URL:
                 raise api_error(3030, parameter=name)
         elif name.startswith(_OWN_HEADERS) and name != EXPIRATION_HEADER.lower():
             raise api_error(3030, parameter=name)

@@ -52,6 +52,15 @@ class Dialect:
     """Whether GIF, BMP and WEBP are images, as GIF and BMP once were of content cards; else
     51002. Documented: jpg and png."""
 
+    whole_pictures: bool = _choice(False, True)
+    """Whether a JPEG or PNG whose parts do not follow one another to its end is no image (51002):
+    one that is cut, or garbage behind the first bytes. No source says how closely it looks."""
+
+    recodes: bool = _choice(False, True)
+    """Whether the storage encodes an uploaded JPEG or PNG anew: the list tells the size of the new
+    file, and downloads give that. Its picture is the same. No source says that a file comes back
+    as it was sent."""
+
     image_error_status: Literal["mixed", 400, 403, 412, 413] = _choice("mixed", 400, 403, 412, 413)
     """Status of every error 51001…51007; "mixed" is the emulator's guess for each. No source
     says."""
@@ -73,6 +82,37 @@ class Dialect:
     """Whether null stands where the vendor's schema lets it: `images` and `images.rows` of an
     entity without images, `images.rows` where it is not expanded, `miniature.downloadHref`, and
     fields without a value; else these are empty or left out."""
+
+    image_events: Literal["named", "unnamed", "none"] = _choice("named", "unnamed", "none")
+    """What a change of images alone does to webhooks on UPDATE: fires them with "images" among
+    the updatedFields, fires them with none, or does not fire them. No source says."""
+
+    webhook_events: Literal["of_webhook", "of_url", "single"] = _choice(
+        "of_webhook", "of_url", "single"
+    )
+    """Which events of one request to the API come in one notification: those of a webhook, of
+    all webhooks with one url, or every event in one of its own. No source says."""
+
+    webhook_order: Literal["happened", "reversed"] = _choice("happened", "reversed")
+    """The order of the events in a notification. No source says."""
+
+    webhook_timeout_resends: bool = _choice(True, False)
+    """Whether a notification that is not answered in time is sent again, or lost at once: the
+    documentation can be read either way."""
+
+    webhook_twice: bool = _choice(False, True)
+    """Whether a notification comes once more after it has been taken. No source rules it out."""
+
+    webhook_delay: Literal[0, 2] = _choice(0, 2)
+    """Seconds between a change and its notification. No source says."""
+
+    solution_sees: Literal["own", "all"] = _choice("own", "all")
+    """Which webhooks a solution with the right useOwnWebhooks sees: the vendor's documentation
+    says both."""
+
+    vendor_retries: Literal["same_token", "signed_anew"] = _choice("same_token", "signed_anew")
+    """Whether a call to a solution's server that is sent again, with its request id, has the token
+    that it had, or a new one. No source says."""
 
     def __post_init__(self) -> None:
         for name, values in SWITCHES.items():

@@ -11,6 +11,7 @@ from moysklad_emulator.entity_rules import RULES
 from moysklad_emulator.images import StoredImage
 from moysklad_emulator.links import Links
 from moysklad_emulator.queries import Page, View
+from moysklad_emulator.webhooks import Webhook
 
 _JSON = "application/json"
 _IMAGES_LIMIT = 1000
@@ -132,6 +133,29 @@ class Documents:
             "appUid": user.uid,
             "id": user.id,
         }
+
+    def webhook(self, hook: Webhook) -> Json:
+        """A webhook; `diffType` only of one on UPDATE, `authorApplication` of a solution's."""
+        document: Json = {
+            "meta": self._meta("webhook", hook.id),
+            "id": hook.id,
+            "accountId": self._account.id,
+            "entityType": hook.entity_type,
+            "url": hook.url,
+            "method": "POST",
+            "enabled": hook.enabled,
+            "action": hook.action,
+        }
+        if hook.action == "UPDATE":
+            document["diffType"] = hook.diff_type
+        if hook.author_id is not None:
+            document["authorApplication"] = {"meta": self._meta("application", hook.author_id)}
+        return document
+
+    def webhook_page(self, hooks: Sequence[Webhook], page: Page) -> Json:
+        """``{"context","meta","rows"}`` of the account's webhooks."""
+        rows = [self.webhook(hook) for hook in hooks]
+        return self._page(self._links.listing("webhook"), "webhook", rows, page, "")
 
     def organization(self) -> Json:
         """The one organization that an account of the emulator has."""

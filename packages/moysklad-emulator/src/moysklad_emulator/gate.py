@@ -7,10 +7,11 @@ from starlette.middleware import Middleware
 from starlette.middleware.authentication import AuthenticationMiddleware
 from starlette.requests import HTTPConnection
 from starlette.routing import Match, Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from moysklad_emulator.accounts import Credentials, EmulatedUser
 from moysklad_emulator.checks import (
+    QUIET_HEADER,
     CheckMiddleware,
     check_accept,
     check_accept_encoding,
@@ -20,6 +21,7 @@ from moysklad_emulator.checks import (
 from moysklad_emulator.connections import Connections
 from moysklad_emulator.credentials import parse_authorization
 from moysklad_emulator.errors import ApiError, api_error
+from moysklad_emulator.events import Events
 from moysklad_emulator.exchange import Exchange, ExchangeMiddleware, FaultMiddleware
 from moysklad_emulator.limits import EmulatorLimits
 from moysklad_emulator.links import API_PREFIX
@@ -63,6 +65,7 @@ class ApiGate:
             Middleware(CheckMiddleware, check=self._check_headers),
             Middleware(AuthenticationMiddleware, backend=_Access(self._emulator.credentials)),
             Middleware(CheckMiddleware, check=self._admit),
+            Middleware(_EventsMiddleware, events=self._emulator.events),
             Middleware(FaultMiddleware, faults=self._emulator.faults, where="api"),
         ]
 
@@ -118,7 +121,9 @@ class ApiGate:
         if user is not None:
             units = exchange.scope["state"].get("units", 0)
             throttled = exchange.status == _TOO_MANY_REQUESTS
-            self._emulator.recorder.record_use(user.account.id, units, throttled=throttled)
+            recorder, account_id = self._emulator.recorder, user.account.id
+            recorder.record_use(account_id, units, throttled=throttled)
+            recorder.record_bytes(account_id, exchange.bytes_in, exchange.bytes_out)
         self._emulator.recorder.record_api(
             exchange.method,
             self._route(exchange.scope),
@@ -155,6 +160,28 @@ class _Access(AuthenticationBackend):
         if not user:
             raise api_error(1056)
         return AuthCredentials(), Caller(user)
+
+
+class _EventsMiddleware:
+    """Tells webhooks what a request has changed, before its answer goes out: a program may hear of
+    a change before it has the answer.
+    """
+
+    def __init__(self, app: ASGIApp, *, events: Events) -> None:
+        self._app = app
+        self._events = events
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = HTTPConnection(scope)
+        user: EmulatedUser = request.user.emulated
+        quiet = request.headers.getlist(QUIET_HEADER)
+        with self._events.of_request(user.uid, quiet) as tell:
+
+            async def send_told(message: Message) -> None:
+                tell()
+                await send(message)
+
+            await self._app(scope, receive, send_told)
 
 
 class _TrailingSlashMiddleware:

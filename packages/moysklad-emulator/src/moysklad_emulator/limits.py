@@ -14,6 +14,10 @@ class EmulatorLimits:
     `max_images` also lists the entity types that exist. The documentation does not define its
     "MB": a body is measured in decimal megabytes. The largest image is a matter of the `Dialect`.
     `max_depth`: objects and arrays within one another in a body; `max_text`: characters of a name.
+    `webhook_seconds`: within which a notification is to be answered. `max_waiting_notifications`:
+    what is to be sent beyond it is lost; no document says how many. `vendor_seconds`: within which
+    a call to a solution is to be answered; such a call is sent again each `vendor_retry_interval`,
+    in all for `vendor_retry_seconds`, and for `vendor_long_seconds` where what is paid for changes.
     """
 
     rate_units: int = 45
@@ -32,5 +36,12 @@ class EmulatorLimits:
     max_images: Mapping[str, int] = field(default_factory=lambda: dict(_MAX_IMAGES))
     max_page: int = 1000
     max_expanded_page: int = 100
+    webhook_seconds: float = 1.5
+    webhook_resends: int = 3
+    max_waiting_notifications: int = 10_000
+    vendor_seconds: float = 10.0
+    vendor_retry_interval: float = 10.0
+    vendor_retry_seconds: float = 180.0
+    vendor_long_seconds: float = 86_400.0
     download_seconds: float = 60.0
     max_download_seconds: float = 86_400.0

@@ -1,4 +1,4 @@
-"""Faults from JSON, for another process."""
+"""Faults and calls of solutions from JSON, for another process."""
 
 import base64
 import re
@@ -6,8 +6,10 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
+from moysklad_emulator.accounts import UserKind
 from moysklad_emulator.faults import Fault, Faults, Framing, Where
 from moysklad_emulator.hostile import Body
+from moysklad_emulator.vendor import Cause, Spoilt
 
 
 def _from_base64(value: object) -> object:
@@ -64,3 +66,26 @@ class FaultOrder(BaseModel):
                 raise ValueError("fault: body and body_bytes exclude each other")
             effects["body"] = body
         return faults.add(**effects)
+
+
+class SolutionOrder(BaseModel):
+    """A new `Solution`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    endpoint_base: str
+    secret: Annotated[str, Field(min_length=1)]
+    app_id: str | None = None
+    app_uid: str = "emulated.vendor"
+    kind: UserKind = "solution"
+
+
+class CallOrder(BaseModel):
+    """What happens to a solution on an account, as `Vendor.call` takes it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    app_id: str
+    account_id: str
+    cause: Cause
+    spoilt: Spoilt | None = None

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from moysklad_emulator.accounts import EmulatedAccount, SeedImage, UserKind
 from moysklad_emulator.pictures import SMALLEST_PNG_BYTES, padded_png
 from moysklad_emulator.state import Emulator
+from moysklad_emulator.webhooks import WebhookRight
 
 _NUMBERS = 2**48
 
@@ -52,6 +53,7 @@ class SeedUser(_Model):
     password: str | None = None
     kind: UserKind | None = None
     weight: int | None = None
+    webhooks: WebhookRight | None = None
 
 
 class SeedEntity(_Model):
@@ -81,6 +83,7 @@ class SeedAccount(_Model):
     id: str | None = None
     storage_quota: int | None = None
     permanent_links: bool = True
+    webhooks: bool = True
     users: list[SeedUser] = []
     entities: list[SeedEntity] = []
 
@@ -114,6 +117,7 @@ def _apply(emulator: Emulator, seed: SeedAccount) -> dict[str, Any]:
             id=seed.id,
             storage_quota=seed.storage_quota,
             permanent_links=seed.permanent_links,
+            webhooks=seed.webhooks,
         )
     for user in seed.users:
         account.add_user(**user.model_dump())

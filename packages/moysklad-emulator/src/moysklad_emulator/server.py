@@ -19,10 +19,12 @@ from starlette.types import ASGIApp
 from moysklad_emulator.api import Api
 from moysklad_emulator.connections import Connections
 from moysklad_emulator.control import Control
+from moysklad_emulator.deliveries import Deliveries
 from moysklad_emulator.gate import CONTROL_PREFIX, ApiGate
 from moysklad_emulator.links import API_PREFIX, Links
 from moysklad_emulator.state import Emulator
 from moysklad_emulator.storage import Storage
+from moysklad_emulator.vendor import Vendor
 
 _HOST = "127.0.0.1"
 _HOST_IPV6 = "::1"
@@ -38,11 +40,12 @@ class EmulatorServerError(Exception):
 class EmulatorServer:
     """Context manager around a running server. Port 0 takes a free one.
 
-    `api_url` and `storage_url` are known from `start` on.
+    `api_url` and `storage_url` are known from `start` on. `vendor` calls the servers of solutions.
     """
 
     def __init__(self, emulator: Emulator, *, port: int = 0, storage_port: int = 0) -> None:
         self.emulator = emulator
+        self.vendor = Vendor(emulator)
         self._ports = (port, storage_port)
         self._connections = (Connections(), Connections())
         self._servers: list[uvicorn.Server] = []
@@ -50,6 +53,7 @@ class EmulatorServer:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._failure: BaseException | None = None
         self._links: Links | None = None
+        self._deliveries: Deliveries | None = None
 
     @property
     def api_url(self) -> str:
@@ -74,6 +78,7 @@ class EmulatorServer:
         port, storage_port = (group[0].getsockname()[1] for group in sockets)
         api_url = f"http://{_HOST}:{port}{API_PREFIX}"
         self._links = Links(api_url, storage_port, self.emulator.switch)
+        self._deliveries = Deliveries(self.emulator, self._links)
         self._failure = None
         self._servers = [
             _uvicorn_server(app, connections)
@@ -97,6 +102,10 @@ class EmulatorServer:
         if thread.is_alive():
             raise EmulatorServerError(f"the emulator did not stop within {_STOP_SECONDS:g} s")
 
+    def await_webhooks(self, seconds: float = 10.0) -> bool:
+        """Blocks until every notification is delivered or lost; False where one still is not."""
+        return self._deliveries is None or self._deliveries.wait(seconds)
+
     def __enter__(self) -> Self:
         self.start()
         return self
@@ -116,7 +125,7 @@ class EmulatorServer:
         return (
             Starlette(
                 routes=[
-                    Mount(CONTROL_PREFIX, Control(self.emulator).application()),
+                    Mount(CONTROL_PREFIX, Control(self.emulator, self.vendor).application()),
                     Mount("", api.application(gate.inner()), middleware=gate.outer(of_api)),
                 ]
             ),
@@ -143,6 +152,9 @@ class EmulatorServer:
 
     async def _serve(self, sockets: Sequence[list[socket.socket]]) -> None:
         self._loop = asyncio.get_running_loop()
+        deliveries = self._deliveries
+        if deliveries is not None:
+            deliveries.open()
         try:
             await asyncio.gather(
                 *(
@@ -152,6 +164,8 @@ class EmulatorServer:
             )
         finally:
             self._loop = None
+            if deliveries is not None:
+                await deliveries.close()
             self._abort_connections()
             await asyncio.sleep(0)  # lets the transports close their sockets
 

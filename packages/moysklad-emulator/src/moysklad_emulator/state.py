@@ -4,8 +4,10 @@ import threading
 import uuid
 
 from moysklad_emulator.accounts import Credentials, EmulatedAccount, EmulatedEntity
+from moysklad_emulator.clock import Clock
 from moysklad_emulator.content import ContentStore
 from moysklad_emulator.dialect import Dialect, DialectSwitch
+from moysklad_emulator.events import Events
 from moysklad_emulator.faults import Faults
 from moysklad_emulator.images import ImageCopy, StoredImage
 from moysklad_emulator.limits import EmulatorLimits
@@ -31,6 +33,8 @@ class Emulator:
         self.recorder = StatsRecorder()
         self.content = ContentStore()
         self.credentials = Credentials()
+        self.events = Events()
+        self.clock = Clock()
         self.switch = DialectSwitch(dialect or Dialect())
         self._storage_quota = storage_quota
         self._lock = threading.RLock()
@@ -53,8 +57,11 @@ class Emulator:
         id: str | None = None,  # noqa: A002 (the field's name in the API)
         storage_quota: int | None = None,
         permanent_links: bool = True,
+        webhooks: bool = True,
     ) -> EmulatedAccount:
-        """Adds an account; `id` is a uuid. ValueError where it exists."""
+        """Adds an account; `id` is a uuid. `webhooks`: whether its tariff has them. ValueError
+        where it exists.
+        """
         account = EmulatedAccount(
             id or str(uuid.uuid4()),
             name,
@@ -64,6 +71,8 @@ class Emulator:
             lock=self._lock,
             storage_quota=self._storage_quota if storage_quota is None else storage_quota,
             permanent_links=permanent_links,
+            webhooks=webhooks,
+            events=self.events,
             switch=self.switch,
             login=login,
         )

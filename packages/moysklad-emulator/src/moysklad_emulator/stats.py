@@ -4,7 +4,9 @@ import copy
 import threading
 from collections import Counter
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
+
+WebhookFate = Literal["attempt", "delivered", "lost", "quiet"]
 
 
 @dataclass(slots=True)
@@ -18,7 +20,10 @@ class Stats:
     POSTs to ``images/delete``. `downloads`: image files served.
     `authorization_leaks`: requests to the storage port with an Authorization header.
     `max_parallel`: most requests at once by user id.
-    `accounts`: by account id, of requests with credentials: how many, units spent, answers 429.
+    `accounts`: by account id, of requests with credentials: how many, units spent, answers 429;
+    and the bytes of these and of the account's files.
+    `webhooks`: notifications by what became of them: ``attempt`` (each request), ``delivered``,
+    ``lost``, and ``quiet``, those that a request to the API did not want.
     """
 
     requests: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -34,6 +39,7 @@ class Stats:
     authorization_leaks: int = 0
     max_parallel: dict[str, int] = field(default_factory=dict)
     accounts: dict[str, "AccountUse"] = field(default_factory=dict)
+    webhooks: Counter[WebhookFate] = field(default_factory=Counter)
 
     def as_json(self) -> dict[str, Any]:
         """The counters for JSON; `requests` is keyed by ``"METHOD route"``."""
@@ -52,6 +58,8 @@ class AccountUse:
     requests: int = 0
     units: int = 0
     throttled: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
 
 
 class StatsRecorder:
@@ -109,6 +117,18 @@ class StatsRecorder:
             use.requests += 1
             use.units += units
             use.throttled += throttled
+
+    def record_bytes(self, account_id: str, bytes_in: int, bytes_out: int) -> None:
+        """Counts the bytes of a request of an account, or for one of its files."""
+        with self._lock:
+            use = self._stats.accounts.setdefault(account_id, AccountUse())
+            use.bytes_in += bytes_in
+            use.bytes_out += bytes_out
+
+    def record_webhook(self, fate: WebhookFate) -> None:
+        """Counts a notification, or an attempt to send one."""
+        with self._lock:
+            self._stats.webhooks[fate] += 1
 
     def _count(
         self, method: str, route: str, status: int | None, bytes_in: int, bytes_out: int

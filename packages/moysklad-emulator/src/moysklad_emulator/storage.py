@@ -84,8 +84,11 @@ class Storage:
         return Response(content, media_type=image.media_type)
 
     def _record(self, exchange: Exchange) -> None:
-        first = exchange.path.split("/")[1]
+        _, first, *rest = exchange.path.split("/")
         route = f"storage/{first}" if first in _ROUTES else "(unknown)"
+        account = self._emulator.account(rest[0]) if rest else None
+        if account is not None:
+            self._emulator.recorder.record_bytes(account.id, exchange.bytes_in, exchange.bytes_out)
         self._emulator.recorder.record_storage(
             exchange.method, route, exchange.status, exchange.bytes_in, exchange.bytes_out
         )

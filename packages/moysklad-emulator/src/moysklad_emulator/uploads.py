@@ -7,6 +7,7 @@ from typing import Any
 
 from moysklad_emulator.accounts import EmulatedEntity
 from moysklad_emulator.dialect import Dialect
+from moysklad_emulator.encoded import is_whole, recoded
 from moysklad_emulator.errors import api_error, not_found
 from moysklad_emulator.images import ImageElement, KeptImage, NewImage, image_type
 from moysklad_emulator.limits import EmulatorLimits
@@ -90,7 +91,9 @@ class ElementParser:
             raise api_error(51002, parameter="content") from None
         if image_type(content, more_formats=self._dialect.more_formats) is None:
             raise api_error(51002, parameter="content")
-        return content
+        if self._dialect.whole_pictures and not is_whole(content):
+            raise api_error(51002, parameter="content")
+        return recoded(content) if self._dialect.recodes else content
 
 
 def refuse_unknown(item: Mapping[str, Any], known: Collection[str]) -> None:

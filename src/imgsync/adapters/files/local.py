@@ -207,10 +207,12 @@ class LocalWorkspace:
             self._beating = asyncio.create_task(self._beat())
         return given
 
-    async def share(self, source: ContentKey, key: str, *, is_picture: bool) -> None:
+    async def share(
+        self, source: ContentKey, key: str, *, is_picture: bool, note: str = ""
+    ) -> None:
         file = self._files[key]
         if isinstance(file, LocalTempFile):
-            entry = Entry(file.digest, file.size, is_picture)
+            entry = Entry(file.digest, file.size, is_picture, note)
             await asyncio.to_thread(self._share, source, entry, key)
         else:  # it is shared
             await self.pass_turn(source)
@@ -264,7 +266,7 @@ class LocalWorkspace:
         if entry is None:
             return None
         self._files[key] = _HeldFile(path)
-        return SharedFile(key, entry.size, entry.is_picture)
+        return SharedFile(key, entry.size, entry.is_picture, entry.note, entry.digest)
 
     def _share(self, source: ContentKey, entry: Entry, key: str) -> None:
         path = self._folder / key

@@ -22,6 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import BinaryIO, TypeVar
+from urllib.parse import quote, unquote
 
 from imgsync.domain.ports.storage import ContentKey, StaleFile
 
@@ -46,19 +47,25 @@ _SCANS_PER_LIMIT = 16
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What the index says of a source: the hash (SHA-256, hex) and bytes of its content."""
+    """What the index says of a source: the hash (SHA-256, hex) and bytes of its content, and what
+    was told of it."""
 
     digest: str
     size: int
     is_picture: bool
+    note: str = ""
 
     @classmethod
     def parsed(cls, text: str) -> "Entry | None":
-        found = re.fullmatch(r"([0-9a-f]{64}) ([0-9]{1,15}) ([01])\n", text)
-        return None if found is None else cls(found[1], int(found[2]), found[3] == "1")
+        found = re.fullmatch(r"([0-9a-f]{64}) ([0-9]{1,15}) ([01])(?: ([!-~]+))?\n", text)
+        if found is None:
+            return None
+        return cls(found[1], int(found[2]), found[3] == "1", unquote(found[4] or ""))
 
     def __str__(self) -> str:
-        return f"{self.digest} {self.size} {int(self.is_picture)}\n"
+        # An entry without a note is as it was before there were any.
+        note = f" {quote(self.note)}" if self.note else ""
+        return f"{self.digest} {self.size} {int(self.is_picture)}{note}\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +121,8 @@ class SharedFolder:
             entry = Entry.parsed(index.read_text("ascii"))
         except (FileNotFoundError, UnicodeDecodeError):
             return None
-        if entry is None or entry.size != source.version.size:
+        # Of a file that was made, nobody knows the size beforehand.
+        if entry is None or (not source.made and entry.size != source.version.size):
             index.unlink(missing_ok=True)
             return None
         content = self._content(entry.digest)
@@ -315,7 +323,9 @@ def is_at(path: Path, descriptor: int) -> bool:
 
 def _name(source: ContentKey) -> str:
     version = source.version
-    parts = (source.account_id, source.address, version.id, str(version.size), version.updated)
+    parts = [source.account_id, source.address, version.id, str(version.size), version.updated]
+    if source.made:
+        parts.append(source.made)
     # Lengths keep two sources apart whose parts run into one another.
     told = "".join(f"{len(part)}:{part}" for part in parts)
     return hashlib.sha256(told.encode("utf-8", "surrogatepass")).hexdigest()

@@ -19,12 +19,18 @@ from imgsync.domain.errors import (
     AuthorisationError,
     ImageRejectedError,
     ImgsyncError,
+    LargeImageError,
+    NoImageError,
     NotFoundError,
+    NoWebhookRightError,
+    NoWebhooksError,
     ParkingError,
     PermissionDeniedError,
     RequestTooLargeError,
     StorageFullError,
     UnavailableError,
+    WebhookExistsError,
+    WebhookLimitError,
 )
 
 _MAX_TEXT = 300
@@ -57,14 +63,6 @@ class TimedOutError(TransientError):
     """Code 1088: the API broke the request off, as it took too long."""
 
 
-class LargeImageError(ImageRejectedError):
-    """Code 51004: an image is too large."""
-
-
-class NoImageError(ImageRejectedError):
-    """Code 51002: a file is no image."""
-
-
 class AnswerTooLongError(ApiError):
     """An answer is larger than any honest one; the rest of it was not read."""
 
@@ -86,6 +84,10 @@ _KINDS: tuple[tuple[type[ImgsyncError], frozenset[int]], ...] = (
     (ImageRejectedError, frozenset({51001, 51005, 51006})),
     (WrongContextError, frozenset({55005, 55006})),
     (NotFoundError, frozenset({1021})),
+    (WebhookExistsError, frozenset({30003})),
+    (NoWebhookRightError, frozenset({30004})),
+    (NoWebhooksError, frozenset({30006})),
+    (WebhookLimitError, frozenset({30007})),
 )
 """The first kind that has one of an answer's codes is the answer's."""
 
@@ -105,13 +107,22 @@ class _Error(BaseModel):
     error_message: Annotated[str | None, BeforeValidator(_text)] = None
 
 
+UNKNOWN_OWNER = "of these credentials"
+"""Stands for the name of an account while it is asked whose credentials these are."""
+
+
+def told_by(account: str) -> str:
+    """How a text on an answer begins: with the account's name, where that is known."""
+    return "" if account == UNKNOWN_OWNER else f"MoySklad account '{account}': "
+
+
 def error_of(response: httpx.Response, body: object, account: str, account_id: str) -> ImgsyncError:
     """The error of an answer that is not a success; `body` is its JSON, None where it has none.
 
     `account` is for the text.
     """
     errors = _parse(body)
-    text = f"MoySklad account '{account}': {_describe(response, errors)}"
+    text = f"{told_by(account)}{_describe(response, errors)}"
     kind = _kind({e.code for e in errors if e.code}, response.status_code)
     if issubclass(kind, ParkingError):
         return kind(text, account_id)
@@ -124,7 +135,7 @@ def element_error(element: object, account: str, account_id: str) -> ImgsyncErro
     It has no status of its own: only its codes count.
     """
     errors = _parse(element)
-    text = f"MoySklad account '{account}': {_texts(errors) or 'an error without a text'}"
+    text = f"{told_by(account)}{_texts(errors) or 'an error without a text'}"
     kind = _kind({e.code for e in errors if e.code}, httpx.codes.OK)
     if issubclass(kind, ParkingError):
         return kind(text[:_MAX_TEXT], account_id)

@@ -2,8 +2,10 @@
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
+from itertools import product
 from typing import Any
 from urllib.parse import quote
 
@@ -11,27 +13,48 @@ import httpx
 
 from imgsync.adapters.moysklad import owner
 from imgsync.adapters.moysklad.addresses import DownloadPolicy, is_loopback, origin
-from imgsync.adapters.moysklad.answers import AnswerTooLongError
+from imgsync.adapters.moysklad.answers import UNKNOWN_OWNER, AnswerTooLongError
 from imgsync.adapters.moysklad.bulk import JointPermit, Result, SomeLostError, results_of
 from imgsync.adapters.moysklad.downloads import Downloader
 from imgsync.adapters.moysklad.limits import EXPANDED_PAGE_SIZE, PLAIN_PAGE_SIZE
 from imgsync.adapters.moysklad.network import only_clean, ssl_context, storage_transport
 from imgsync.adapters.moysklad.owner import OwnerCheck
-from imgsync.adapters.moysklad.pace import Pacer, ProcessPaces, learnt_weight, request_weight
+from imgsync.adapters.moysklad.pace import (
+    Pacer,
+    ProcessPaces,
+    learnt_weight,
+    rate_in_use,
+    request_weight,
+)
 from imgsync.adapters.moysklad.requests import (
     StreamedBody,
     api_limits,
     bulk_array,
     bulk_size,
+    ids_filters,
     image_array,
     keep_meta,
     moscow_text,
     small_body,
     values_filters,
+    webhook_body,
+    webhook_meta,
 )
-from imgsync.adapters.moysklad.rows import EntityModel, Images, Page, name_of, parse, rows_of
+from imgsync.adapters.moysklad.rows import (
+    EntityModel,
+    Images,
+    Page,
+    WebhookModel,
+    name_of,
+    parse,
+    rows_of,
+)
 from imgsync.adapters.moysklad.shown import Shown
-from imgsync.adapters.moysklad.transport import EXCHANGE_SECONDS, ApiTransport
+from imgsync.adapters.moysklad.transport import (
+    EXCHANGE_SECONDS,
+    ApiTransport,
+    WebhookPrefixes,
+)
 from imgsync.domain.errors import (
     ApiError,
     ImageRejectedError,
@@ -53,9 +76,17 @@ from imgsync.domain.model import (
     TokenKind,
 )
 from imgsync.domain.ports.clock import Clock
-from imgsync.domain.ports.moysklad import ApiLimits, ImageSet, ReadContent, WritePermit
+from imgsync.domain.ports.moysklad import (
+    ApiLimits,
+    ImageSet,
+    RateInUse,
+    ReadContent,
+    WritePermit,
+)
 from imgsync.domain.ports.pace import PaceStore
+from imgsync.domain.ports.runs import Meter
 from imgsync.domain.ports.storage import TempFile
+from imgsync.domain.webhooks import Webhook
 
 _log = logging.getLogger(__name__)
 _API_TIMEOUT = httpx.Timeout(EXCHANGE_SECONDS, connect=15.0)
@@ -64,6 +95,7 @@ _STORAGE_TIMEOUT = httpx.Timeout(20.0, connect=15.0)
 _PROXY_ERRORS = (ImportError, ValueError, httpx.InvalidURL)
 _ARCHIVED = frozenset({"product", "bundle", "variant", "service"})
 """Types that have archived entities, and tell `updated`; of the others neither can be asked for."""
+_WEBHOOKS = "entity/webhook"
 _Key = tuple[str, TokenKind, str, str | None]
 
 
@@ -94,12 +126,15 @@ class MoySkladClient:
         permanent_links: bool = False,
         updated_since: datetime | None = None,
         having: tuple[MatchField, Sequence[str]] | None = None,
+        ids: Collection[str] | None = None,
     ) -> AsyncIterator[EntityPage]:
         if updated_since is not None and entity_type.name not in _ARCHIVED:
             raise ApiError(f"of entities '{entity_type.name}' the API does not tell what changed")
         seen: set[str] = set()
-        for values in values_filters(*having) if having else [""]:
-            conditions = [values]
+        of_values = values_filters(*having) if having else [""]
+        of_ids = [""] if ids is None else ids_filters(ids)
+        for values, some in product(of_values, of_ids):
+            conditions = [values, some]
             if entity_type.name in _ARCHIVED:
                 conditions.insert(0, "archived=true;archived=false")
             if updated_since is not None:
@@ -109,6 +144,8 @@ class MoySkladClient:
                 if having:  # one may have several of the values, as a store may compare them
                     page.entities[:] = [e for e in page.entities if e.id not in seen]
                     seen |= {e.id for e in page.entities}
+                if ids is not None:
+                    page.entities[:] = [e for e in page.entities if e.id in ids]
                 yield page
 
     async def _pages(
@@ -268,12 +305,84 @@ class MoySkladClient:
             if left:
                 await self._write(entity_type, entity_id, path, small_body(left), permit)
 
+    async def create_entity(self, entity_type: EntityType, name: str, external_code: str) -> str:
+        await self._owner.confirm(self._get)
+        body = small_body({"name": name, "externalCode": external_code})
+        answer = await self._transport.json("POST", f"entity/{entity_type.name}", body=body)
+        model = parse(EntityModel, answer)
+        self._owner.saw(model.accountId)
+        return model.id
+
+    async def delete_entity(self, entity_type: EntityType, entity_id: str) -> None:
+        await self._owner.confirm(self._get)
+        path = _entity_path(entity_type, entity_id)
+        with suppress(NotFoundError):
+            await self._transport.json("DELETE", path, may_be_empty=True)
+
+    async def webhooks(self) -> list[Webhook]:
+        async def page(offset: int) -> Any:
+            shown: dict[str, str | int] = {"limit": PLAIN_PAGE_SIZE, "offset": offset}
+            return await self._transport.json("GET", _WEBHOOKS, params=shown, is_page=True)
+
+        self._owner.check()
+        found = []
+        async for rows, _ in rows_of("webhooks", PLAIN_PAGE_SIZE, page):
+            for row in rows:
+                model = parse(WebhookModel, row)
+                self._owner.saw(model.accountId)
+                found.append(model.webhook())
+        # Who looks anew is about to act anew, maybe with rights that were given meanwhile.
+        self._transport.forget_failures(_WEBHOOKS)
+        return found
+
+    async def save_webhooks(self, webhooks: Sequence[Webhook]) -> list[ImgsyncError | None]:
+        await self._owner.confirm(self._get)
+        listing = f"{self._transport.api_url}/{_WEBHOOKS}"
+        answer = await self._transport.json(
+            "POST",
+            _WEBHOOKS,
+            body=small_body([webhook_body(listing, one) for one in webhooks]),
+            elements=len(webhooks),
+        )
+        return self._each(answer, len(webhooks))
+
+    async def delete_webhooks(self, webhook_ids: Sequence[str]) -> None:
+        await self._owner.confirm(self._get)
+        listing = f"{self._transport.api_url}/{_WEBHOOKS}"
+        answer = await self._transport.json(
+            "POST",
+            f"{_WEBHOOKS}/delete",
+            body=small_body([webhook_meta(listing, one) for one in webhook_ids]),
+            elements=len(webhook_ids),
+        )
+        for error in self._each(answer, len(webhook_ids)):
+            if error is not None and not isinstance(error, NotFoundError):
+                raise error
+
+    def _each(self, answer: Any, count: int) -> list[ImgsyncError | None]:
+        """What became of each webhook that was sent."""
+        if not isinstance(answer, list) or len(answer) != count:
+            came = len(answer) if isinstance(answer, list) else "no list"
+            raise ApiError(
+                f"unexpected answer of the API: {count} webhooks were sent, {came} came back"
+            )
+        return [
+            None
+            if isinstance(element, dict) and "errors" not in element
+            else self._transport.element_error(element)
+            for element in answer
+        ]
+
     def trust(self, hosts: Collection[str]) -> None:
         self._downloader.trust(hosts)
 
     async def content_length(self, url: str) -> int | None:
         self._owner.check()
         return await self._downloader.content_length(url)
+
+    async def storage_of(self, url: str) -> str:
+        self._owner.check()
+        return await self._downloader.storage_of(url)
 
     async def download(
         self,
@@ -349,7 +458,8 @@ class HttpMoySkladFactory:
     """Implements the port `MoySkladFactory`. Accounts share no connection and no cookie.
 
     `paces`: kept where the other processes find them; without it this one has its own.
-    `webhook_prefixes`: our writes fire no webhook whose address begins with one of them.
+    `webhook_prefixes`: our writes fire no webhook whose address begins with one of these. `meter`:
+    counts the requests of the accounts.
     """
 
     def __init__(
@@ -358,12 +468,14 @@ class HttpMoySkladFactory:
         download_hosts: Iterable[str],
         clock: Clock,
         paces: PaceStore | None = None,
-        webhook_prefixes: Sequence[str] = (),
+        webhook_prefixes: WebhookPrefixes | None = None,
+        meter: Meter | None = None,
     ) -> None:
+        self._meter = meter
         self._policy = DownloadPolicy.create(api_url.rstrip("/"), download_hosts)
         self._clock = clock
         self._paces = paces
-        self._webhook_prefixes = tuple(webhook_prefixes)
+        self._webhook_prefixes = webhook_prefixes
         self._clients: dict[_Key, MoySkladClient] = {}
         self._pacers: dict[tuple[str, str | None], Pacer] = {}
         self._open: list[httpx.AsyncClient] = []
@@ -377,7 +489,7 @@ class HttpMoySkladFactory:
     async def identify(self, secret: str, login: str | None = None) -> Identity:
         kind = TokenKind.USER if login is None else TokenKind.PASSWORD
         try:
-            unknown = Account("unknown", login or "of this token", kind, secret, login)
+            unknown = Account("unknown", UNKNOWN_OWNER, kind, secret, login)
         except ValueError as error:
             raise ApiError(str(error)) from None
         async with self._client() as api:
@@ -403,6 +515,10 @@ class HttpMoySkladFactory:
         store = self._paces or ProcessPaces()
         return await learnt_weight(store, self._credential(account))
 
+    async def rate(self, account: Account) -> RateInUse | None:
+        store = self._paces or ProcessPaces()
+        return await rate_in_use(store, self._credential(account))
+
     def _build(self, account: Account) -> MoySkladClient:
         api, storage = self._client(), self._storage()
         self._open += [api, storage]
@@ -412,6 +528,7 @@ class HttpMoySkladFactory:
             api,
             self._pacer(account),
             webhook_prefixes=self._webhook_prefixes,
+            meter=self._meter,
         )
         downloader = Downloader(transport, self._policy, storage)
         return MoySkladClient(transport, downloader, OwnerCheck(account))

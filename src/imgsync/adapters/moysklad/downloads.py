@@ -115,6 +115,20 @@ class Downloader:
         except (*_REFUSALS, UnavailableError):
             return None
 
+    async def storage_of(self, url: str) -> str:
+        """See `MoySkladPort.storage_of`. A GET, as HEAD may be refused; its answer is not read."""
+        allowance = Allowance(self._seconds)
+
+        async def once() -> str:
+            async with self._others, self._follow("GET", url, allowance) as response:
+                _check_picture(response)
+                return authority(str(response.request.url))
+
+        try:
+            return await self._transport.repeat(once, allowance)
+        except _REFUSALS as error:
+            raise ImageError(str(error)) from error
+
     async def download(
         self,
         url: str,
@@ -235,7 +249,7 @@ class Downloader:
         """A hop to a storage, without credentials."""
         headers = {"Accept": "*/*", "Accept-Encoding": "identity"}
         async with (
-            network_errors(),
+            network_errors(httpx.URL(url)),
             allowance.spend(),
             self._storage.stream(method, url, headers=headers, follow_redirects=False) as response,
         ):

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+from imgsync.adapters.moysklad.answers import told_by
 from imgsync.adapters.moysklad.limits import MAX_FAILURES_PER_MINUTE
 from imgsync.domain.errors import AccountParkedError, AuthorisationError, ImgsyncError
 from imgsync.domain.model import Account
@@ -121,7 +122,7 @@ class RequestGate:
             )
         if (wait := self._failures.wait(now)) > 0:
             raise AccountParkedError(
-                f"MoySklad account '{self.account.name}': {self._failures.limit} requests failed "
+                f"{told_by(self.account.name)}{self._failures.limit} requests failed "
                 f"within a minute; nothing is sent for {wait:.0f} s, as MoySklad switches the API "
                 "off for a user with too many of them",
                 self.account.id,

@@ -195,6 +195,14 @@ class Ledger:
         self._turns = {h: at for h, at in self._turns.items() if now - _MINUTE < at <= now}
         self._rejections = [at for at in self._rejections if now - _MINUTE < at <= now]
 
+    def in_use(self, now: float) -> int:
+        """Units that requests of the last interval took, others' among them; no more than the limit
+        has."""
+        self.tidy(now)
+        under_way = sum(one.units for one in self._under_way.values() if one.at <= now)
+        spent = sum(one.units for one in self._spent if one.answered + self.interval > now)
+        return min(self.limit, under_way + spent)
+
     def observe(self, now: float, seen: Seen, weight: int) -> None:
         """Takes over the API's view: X-RateLimit-Limit, -Remaining and the interval.
 

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
+from functools import lru_cache
 
 import httpx
 
@@ -24,6 +25,7 @@ from imgsync.adapters.moysklad.limits import (
     RATE_INTERVAL_SECONDS,
 )
 from imgsync.domain.model import TokenKind
+from imgsync.domain.ports.moysklad import RateInUse
 from imgsync.domain.ports.pace import PaceStore, Step, T
 from imgsync.uptime import uptime
 
@@ -39,7 +41,7 @@ _CAREFUL_SHARE = 8
 """Processes that share a credential, for all that one knows which cannot ask."""
 _ROUND_TRIP_SHARE, _ROUND_TRIP_MARGIN = 0.95, 0.01
 _GENERATION_SECONDS = 30.0
-_FEWEST_ROUND_TRIPS = 5
+_FEWEST_ROUND_TRIPS = 20
 _NEVER = float("inf")
 MOSCOW_TIME = timezone(timedelta(hours=3))
 """MoySklad's dates are Moscow dates."""
@@ -528,12 +530,20 @@ class Pacer:
 
 async def _key(store: PaceStore, credential: str) -> str:
     """Names a credential in the store without telling it; the salt is the store's own."""
+    return _named(credential, await _salt(store))
+
+
+async def _salt(store: PaceStore) -> str:
     fresh = secrets.token_hex(16)
 
     def step(text: str | None, _now: float) -> tuple[str, str]:
         return (text, text) if text else (fresh, fresh)
 
-    salt = await store.change("salt", step)
+    return await store.change("salt", step)
+
+
+@lru_cache(maxsize=1000)
+def _named(credential: str, salt: str) -> str:
     hashed = hashlib.scrypt(credential.encode(), salt=salt.encode(), n=2**12, r=8, p=1, dklen=16)
     return hashed.hex()
 
@@ -545,6 +555,21 @@ async def learnt_weight(store: PaceStore, credential: str) -> int | None:
         return text or "", Ledger.read(text, now).weight
 
     return await store.change(await _key(store, credential), step)
+
+
+async def rate_in_use(store: PaceStore, credential: str) -> RateInUse | None:
+    """What is spent of a credential's limit now; None where nothing was sent with it."""
+
+    def step(text: str | None, now: float) -> tuple[str, RateInUse | None]:
+        if not text:
+            return "", None
+        ledger = Ledger.read(text, now)
+        told = RateInUse(ledger.in_use(now), ledger.limit, ledger.interval, ledger.weight)
+        return text, told
+
+    # Beside the event loop: a page asks of all accounts at once, and others wait for an answer.
+    key = await asyncio.to_thread(_named, credential, await _salt(store))
+    return await store.change(key, step)
 
 
 def _retry_after(headers: httpx.Headers) -> float:

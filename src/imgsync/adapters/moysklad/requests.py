@@ -7,7 +7,8 @@ or uploads one with base64 content; the files are never whole in memory.
 import base64
 import hashlib
 import json
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+import re
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -22,6 +23,7 @@ from imgsync.adapters.moysklad.limits import (
 from imgsync.domain.model import Element, Keep, MatchField, Upload
 from imgsync.domain.packing import RequestRoom
 from imgsync.domain.ports.moysklad import ApiLimits, BulkRoom, ImageSet, ReadContent
+from imgsync.domain.webhooks import EventAction, Webhook
 
 ARRAY_OPEN, ARRAY_CLOSE, ELEMENT_SEPARATOR = b"[", b"]", b","
 UPLOAD_SUFFIX = b'"}'
@@ -141,6 +143,27 @@ def small_body(value: Any) -> StreamedBody:
     return StreamedBody(len(data), lambda: _in_two(data), hashlib.sha256(data).digest())
 
 
+def webhook_meta(listing: str, webhook_id: str) -> dict[str, dict[str, str]]:
+    """``{"meta": {...}}`` that names an existing webhook; `listing`: address of all of them."""
+    return {
+        "meta": {
+            "href": f"{listing}/{quote(webhook_id, safe='')}",
+            "type": "webhook",
+            "mediaType": "application/json",
+        }
+    }
+
+
+def webhook_body(listing: str, webhook: Webhook) -> dict[str, Any]:
+    """One to be made, or to be changed where it has an id."""
+    body: dict[str, Any] = {"url": webhook.url, "action": webhook.action}
+    if webhook.action == EventAction.UPDATE:
+        body["diffType"] = "FIELDS" if webhook.fields else "NONE"
+    if webhook.id:
+        return webhook_meta(listing, webhook.id) | body | {"enabled": webhook.enabled}
+    return body | {"entityType": webhook.entity_type}
+
+
 async def base64_chunks(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """Base64 (RFC 4648, padded, no line breaks) of the joined chunks."""
     rest = b""
@@ -211,6 +234,7 @@ async def _array(elements: Sequence[Element], read: ReadContent) -> AsyncIterato
 _MOSCOW = timezone(timedelta(hours=3))
 _VALUES_AT_ONCE = 100
 _FILTER_BYTES = 6000
+_ID = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 """Of a filter in an address, of which the API takes 8 KB with the other headers."""
 
 
@@ -225,15 +249,31 @@ def values_filters(field: MatchField, values: Sequence[str]) -> list[str]:
     One that filters nothing where a value cannot be asked for, as the documents do not say how it
     would be written or compared.
     """
+    for value in values:
+        plain = value.strip() == value != "" and value.isprintable() and value[0] not in "~=!<>"
+        too_long = _length(f"{field.value}={value}") > _FILTER_BYTES
+        if not plain or ";" in value or "\\" in value or too_long:
+            return [""]
+    return _filters(field.value, values)
+
+
+def ids_filters(ids: Collection[str]) -> list[str]:
+    """Filters for the entities of these ids, each short enough for an address; what can be no id is
+    left out, as nothing has it."""
+    return _filters("id", [given for given in sorted(ids) if _ID.fullmatch(given)])
+
+
+def _length(condition: str) -> int:
+    return len(quote(condition)) + 3
+
+
+def _filters(name: str, values: Iterable[str]) -> list[str]:
     filters: list[str] = []
     batch: list[str] = []
     size = 0
     for value in dict.fromkeys(values):
-        condition = f"{field.value}={value}"
-        length = len(quote(condition)) + 3
-        plain = value.strip() == value != "" and value.isprintable() and value[0] not in "~=!<>"
-        if not plain or ";" in value or "\\" in value or length > _FILTER_BYTES:
-            return [""]
+        condition = f"{name}={value}"
+        length = _length(condition)
         if batch and (len(batch) == _VALUES_AT_ONCE or size + length > _FILTER_BYTES):
             filters.append(";".join(batch))
             batch, size = [], 0

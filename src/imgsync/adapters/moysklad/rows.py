@@ -9,10 +9,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from imgsync.domain.errors import ApiError
 from imgsync.domain.model import Entity, RemoteImage
+from imgsync.domain.webhooks import Webhook
 
 _MAX_SHOWN = 200
 _LARGEST_SIZE = 2**53
@@ -21,6 +22,9 @@ _GROWTH = 10_000
 
 _MOST_ROWS = 3_000_000
 """Rows of a list that does not tell its size."""
+
+MAX_WEBHOOKS = 1000
+"""In one request."""
 
 GetPage = Callable[[int], Awaitable[Any]]
 """The answer that begins at an offset."""
@@ -188,6 +192,26 @@ def name_of(type_name: str, row: Any, number: int) -> str:
         if isinstance(value, str) and value.strip():
             return f"{type_name} '{value[:_MAX_SHOWN]}'"
     return f"{type_name} number {number} of the list"
+
+
+class WebhookModel(_Model):
+    id: str = Field(min_length=1)
+    url: Untrusted = ""
+    entityType: Untrusted = ""  # noqa: N815 (the API's name)
+    action: Untrusted = ""
+    diffType: Untrusted = ""  # noqa: N815
+    enabled: bool = True
+    accountId: Untrusted = ""  # noqa: N815
+
+    def webhook(self) -> Webhook:
+        return Webhook(
+            self.id,
+            self.url,
+            self.entityType,
+            self.action,
+            fields=self.diffType == "FIELDS",
+            enabled=self.enabled,
+        )
 
 
 async def rows_of(

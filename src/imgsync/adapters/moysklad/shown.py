@@ -3,16 +3,12 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from imgsync.adapters.moysklad.answers import LargeImageError, NoImageError
-from imgsync.domain.errors import ImgsyncError
-from imgsync.domain.formats import image_format
+from imgsync.domain.errors import ImgsyncError, LargeImageError, NoImageError
+from imgsync.domain.formats import SENDABLE, SIGNATURE_BYTES, image_format
 from imgsync.domain.model import Abilities, Element, RemoteImage, Upload
 from imgsync.domain.ports.moysklad import ReadContent
 
 _MOST_HOSTS = 20
-_SIGNATURES = {b"GIF8": "gif", b"BM": "bmp"}
-_RIFF, _WEBP = b"RIFF", b"WEBP"
-_SIGNATURE_BYTES = 12
 
 
 class Shown:
@@ -63,8 +59,8 @@ class Shown:
         if isinstance(error, NoImageError) and len(uploads) == 1:
             head = b""
             async for chunk in read(uploads[0].key):
-                head += chunk[:_SIGNATURE_BYTES]
-                if len(head) >= _SIGNATURE_BYTES:
+                head += chunk[:SIGNATURE_BYTES]
+                if len(head) >= SIGNATURE_BYTES:
                     break
             if name := _other_format(head):
                 self.saw(Abilities(refused_formats=frozenset({name})))
@@ -87,8 +83,5 @@ def _permanent_href(image: Any) -> str:
 
 def _other_format(head: bytes) -> str | None:
     """A format by its signature, other than those that are documented."""
-    if image_format(head) is not None:
-        return None
-    if head.startswith(_RIFF) and head[8:12] == _WEBP:
-        return "webp"
-    return next((name for sig, name in _SIGNATURES.items() if head.startswith(sig)), None)
+    name = image_format(head)
+    return None if name in SENDABLE else name

@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -25,6 +25,7 @@ from imgsync.adapters.moysklad.answers import (
     error_of,
     read_json,
     read_start,
+    told_by,
 )
 from imgsync.adapters.moysklad.gate import RequestGate, RequestKey
 from imgsync.adapters.moysklad.limits import (
@@ -45,8 +46,9 @@ from imgsync.domain.errors import (
     RequestTooLargeError,
     UnavailableError,
 )
-from imgsync.domain.model import Account, TokenKind
+from imgsync.domain.model import TOKEN_ENDED, Account, TokenKind
 from imgsync.domain.ports.moysklad import WritePermit
+from imgsync.domain.ports.runs import Meter, NoMeter
 from imgsync.uptime import uptime
 
 EXCHANGE_SECONDS = 300.0
@@ -72,6 +74,9 @@ _NEVER_ELEMENTS = frozenset({401, 429})
 """Statuses of the request as a whole, whatever their bodies look like."""
 _KEY = "imgsync_request"
 _T = TypeVar("_T")
+
+WebhookPrefixes = Callable[[], Awaitable[Collection[str]]]
+"""Asked before each write; its StoreError ends the request before anything is sent."""
 
 
 @dataclass(slots=True)
@@ -139,8 +144,10 @@ class ApiTransport:
         monotonic: Callable[[], float] = time.monotonic,
         boot: Callable[[], float] = uptime,
         seconds: float = EXCHANGE_SECONDS,
-        webhook_prefixes: Sequence[str] = (),
+        webhook_prefixes: WebhookPrefixes | None = None,
+        meter: Meter | None = None,
     ) -> None:
+        self._meter = meter or NoMeter()
         self._account = account
         self._policy = policy
         self._client = client
@@ -149,7 +156,7 @@ class ApiTransport:
         self._monotonic = monotonic
         self._boot = boot
         self._seconds = seconds
-        self._quiet = [(_QUIET_HEADER, prefix) for prefix in webhook_prefixes]
+        self._webhook_prefixes = webhook_prefixes
         self._authorisation = _authorisation(account)
         self._gate = RequestGate(account, monotonic)
         self.answered: datetime | None = None
@@ -217,11 +224,16 @@ class ApiTransport:
         """
         if not self._policy.may_authorise(url):
             raise ApiError(f"refusing to send credentials to {httpx.URL(url).host}")
+        if not self._account.has_token:
+            raise AuthorisationError(
+                f"account '{self._account.name}': {TOKEN_ENDED}", self._account.id
+            )
         headers = _HEADERS | {"Authorization": self._authorisation}
         if body is not None:
             headers |= {"Content-Type": "application/json", "Content-Length": str(body.length)}
         address = httpx.URL(url, params=params) if params else httpx.URL(url)
         key = _key(method, address, body)
+        quiet = await self._quiet() if method in _WRITES else []
         async with self._gate.passing(key), self._pacer.slot() as slot:
             self._gate.check(key)
             window = await WriteWindow.open(permit, self._boot) if permit else None
@@ -229,12 +241,13 @@ class ApiTransport:
                 method,
                 address,
                 content=body.guarded(window.check if window else _always) if body else None,
-                headers=[*headers.items(), *(self._quiet if method in _WRITES else ())],
+                headers=[*headers.items(), *quiet],
             )
             request.extensions[_KEY] = key
             slot.sending(small=body is None)
+            self._meter.request(self._account.id, slot.units)
             async with (
-                network_errors(),
+                network_errors(address, self._account.name),
                 _within(window),
                 (allowance or Allowance(self._seconds)).spend(),
             ):
@@ -244,6 +257,11 @@ class ApiTransport:
                     yield response
                 finally:
                     await response.aclose()
+
+    async def _quiet(self) -> list[tuple[str, str]]:
+        if self._webhook_prefixes is None:
+            return []
+        return [(_QUIET_HEADER, prefix) for prefix in await self._webhook_prefixes()]
 
     async def fail(self, response: httpx.Response) -> None:
         """Raises the error of an answer other than a success or redirect."""
@@ -299,9 +317,10 @@ class ApiTransport:
     def _observe(self, response: httpx.Response, slot: Slot) -> None:
         self._pacer.observe(response, slot)
         self.answered = _date(response)
-        if response.is_error:
-            if response.status_code != httpx.codes.TOO_MANY_REQUESTS:
-                self._gate.failed()
+        if response.status_code == httpx.codes.TOO_MANY_REQUESTS:
+            self._meter.too_many(self._account.id)
+        elif response.is_error:
+            self._gate.failed()
         else:
             self._gate.accepted()
 
@@ -322,7 +341,7 @@ class ApiTransport:
 
     async def _read(self, response: httpx.Response, may_be_empty: bool, is_page: bool) -> Any:
         await self.fail(response)
-        where = f"MoySklad account '{self._account.name}': {response.request.url.path}"
+        where = f"{told_by(self._account.name)}{response.request.url.path}"
         try:
             answer = await read_json(response, *(_PAGE_BOUNDS if is_page else _BOUNDS))
         except TooLongError:
@@ -366,17 +385,22 @@ async def _within(window: WriteWindow | None) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def network_errors() -> AsyncIterator[None]:
-    """Turns time-outs and broken connections into TransientError."""
+async def network_errors(url: httpx.URL, account: str = "") -> AsyncIterator[None]:
+    """Turns time-outs and broken connections into TransientError, which names the server of `url`
+    and, where it is given, the account."""
+    at = f"{url.scheme}://{url.netloc.decode('ascii', 'replace')}"
+    whose = f" for account '{account}'" if account else ""
     try:
         yield
     except (httpx.TimeoutException, TimeoutError) as error:
-        raise TransientError(f"timed out ({type(error).__name__})") from error
+        said = f"connection to {at}{whose} timed out ({type(error).__name__})"
+        raise TransientError(said) from error
     except httpx.LocalProtocolError:
         # Its text shows the header that it complains of.
         raise ApiError("the request cannot be sent: a header or the body is not valid") from None
     except httpx.RequestError as error:
-        raise TransientError(f"connection failed: {type(error).__name__}: {error}") from error
+        why = f"{type(error).__name__}: {error}"
+        raise TransientError(f"connection to {at}{whose} failed: {why}") from error
 
 
 def _location(response: httpx.Response) -> str:

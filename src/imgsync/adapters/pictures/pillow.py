@@ -1,4 +1,5 @@
-"""Decodes pictures to their end with Pillow.
+"""Decodes pictures to their end with Pillow: JPEG and PNG files in a thread of this process, piece
+by piece; others, whose decoders hold them whole and are younger, in a process of their own.
 
 Pillow must stay strict: with ImageFile.LOAD_TRUNCATED_IMAGES a cut file would pass as whole.
 """
@@ -12,10 +13,16 @@ from PIL import ImageFile, PngImagePlugin
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
-from imgsync.domain.formats import SIGNATURE_BYTES, PictureReport, PictureState, image_format
-
-MAX_PICTURE_PIXELS = 100_000_000
-"""Pixels of one picture; a small file may claim any number."""
+from imgsync.adapters.pictures.workers import MAX_PICTURE_PIXELS, Workers
+from imgsync.domain.errors import EditError, NotAnImageError, TooManyPixelsError
+from imgsync.domain.formats import (
+    CONVERTIBLE,
+    SIGNATURE_BYTES,
+    PictureReport,
+    PictureState,
+    image_format,
+)
+from imgsync.domain.pictures import PictureFacts
 
 MOST_DECODED_PIXELS = 25_000_000
 """Larger PNGs and progressive JPEGs would take over 100 MB when they are decoded as a whole."""
@@ -31,18 +38,22 @@ ImageFile.SAFEBLOCK = 16 * 1024 * 1024
 _JPEG_END = b"\xff\xd9"
 _PNG_END = b"\0\0\0\0IEND\xae\x42\x60\x82"
 _PADDING = b"\x00\xff\r\n\t "
-_WHOLE = PictureReport(PictureState.WHOLE)
 
 
 class PillowCheck:
     """Implements `PictureCheck`. One picture at a time is in memory, and is decoded in a thread of
-    its own, so that many tasks take no more memory than one."""
+    its own, so that many tasks take no more memory than one. `workers` look into the pictures that
+    are to be converted."""
 
     def __init__(
-        self, max_pixels: int = MAX_PICTURE_PIXELS, decoded_pixels: int = MOST_DECODED_PIXELS
+        self,
+        max_pixels: int = MAX_PICTURE_PIXELS,
+        decoded_pixels: int = MOST_DECODED_PIXELS,
+        workers: Workers | None = None,
     ) -> None:
         self._max_pixels = max_pixels
         self._decoded_pixels = decoded_pixels
+        self._workers = workers or Workers(processes=1)
         self._one = asyncio.Lock()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="pictures")
 
@@ -56,14 +67,22 @@ class PillowCheck:
 
     def _check(self, data: BytesIO) -> PictureReport:
         try:
-            return self._look(data)
+            # Closed here, as the executor lets go of its arguments only some time after the next
+            # picture has begun to be read.
+            with data:
+                return self._look(data)
+        except EditError:
+            raise  # it says nothing of the file
         except Exception as error:
             # Pillow's decoders raise whatever a damaged file leads them to.
             return PictureReport(PictureState.BROKEN, f"it does not decode: {error}"[:200])
 
     def _look(self, data: BytesIO) -> PictureReport:
-        is_png = image_format(data.read(SIGNATURE_BYTES)) == "png"
+        kind = image_format(data.read(SIGNATURE_BYTES))
         data.seek(0)
+        if kind in CONVERTIBLE:
+            return self._looked(kind, data)
+        is_png = kind == "png"
         picture = PngImageFile(data) if is_png else JpegImageFile(data)
         width, height = picture.size
         if width * height > self._max_pixels:
@@ -75,10 +94,22 @@ class PillowCheck:
         else:
             self._decode_jpeg(picture, is_small)
         # What the decoder needed may be there before the file is.
+        facts = PictureFacts(kind or "jpg", width, height, len(data.getvalue()))
         if data.getvalue().rstrip(_PADDING).endswith(_PNG_END if is_png else _JPEG_END):
-            return _WHOLE
+            return PictureReport(PictureState.WHOLE, facts=facts)
         name = "PNG" if is_png else "JPEG"
-        return PictureReport(PictureState.UNENDED, f"it does not end as a {name} does")
+        return PictureReport(PictureState.UNENDED, f"it does not end as a {name} does", facts)
+
+    def _looked(self, kind: str, data: BytesIO) -> PictureReport:
+        content = data.getvalue()
+        try:
+            told = self._workers.ask(content, "look").told
+        except TooManyPixelsError as error:
+            return PictureReport(PictureState.HUGE, str(error))
+        except NotAnImageError as error:
+            return PictureReport(PictureState.BROKEN, str(error))
+        facts = PictureFacts(kind, told["width"], told["height"], len(content))
+        return PictureReport(PictureState(told["state"]), told["detail"], facts)
 
     @staticmethod
     def _decode_png(picture: PngImageFile, data: BytesIO, is_small: bool) -> None:

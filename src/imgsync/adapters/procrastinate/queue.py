@@ -59,6 +59,7 @@ _FIELDS = """
 _TAKE_OVER = f"""
     UPDATE procrastinate_jobs j SET
         args = n.args::jsonb, priority = n.priority, attempts = 0, task_name = n.name,
+        queue_name = n.queue,
         scheduled_at = %(now)s + make_interval(secs => n.delay)
     FROM {_FIELDS} WHERE j.id = n.id
 """
@@ -121,7 +122,11 @@ _NEWER = f"""
     SELECT {_NOW} AS now, t.error, (
         SELECT n.id FROM procrastinate_jobs n
         WHERE n.queueing_lock = j.queueing_lock AND n.status = 'todo' AND n.id <> j.id
-    ) AS newer
+    ) AS newer, EXISTS (
+        SELECT FROM procrastinate_jobs n
+        WHERE n.queueing_lock = j.queueing_lock AND n.status = 'todo' AND n.id <> j.id
+            AND n.queue_name <> j.queue_name
+    ) AS of_another_kind
     FROM procrastinate_jobs j JOIN imgsync_tasks t ON t.job_id = j.id
     WHERE j.id = %(id)s AND t.lease_token = %(token)s FOR UPDATE OF j
 """
@@ -268,26 +273,39 @@ class ProcrastinateTaskQueue:
 
         async def put(connection: Connection) -> list[Enqueued]:
             keys = [storable(task.dedupe_key) for task in tasks if task.dedupe_key is not None]
-            queues = sorted({queue_of(task.kind) for task in tasks})
+            queues = sorted({*self._queues, *(queue_of(task.kind) for task in tasks)})
             values = self._values(keys=keys, queues=queues)
             found = await _one(connection, _PENDING_OF_KEYS, values)
-            pending = {(queue, key): id_ for queue, key, id_ in found["pending"]}
-            # Of equal keys the first has the place and the last the payload. Those of different
-            # kinds are left to the engine, which refuses them.
+            pending = {key: (queue, id_) for queue, key, id_ in found["pending"]}
+            # Of equal keys the first has the place and the last the payload. Those of kinds that do
+            # not give way are left to the engine, which refuses them.
             fields, places = list[dict[str, Any]](), list[int]()
-            place_of: dict[tuple[str, str], int] = {}
+            place_of: dict[str, int] = {}
             for task in tasks:
-                new = _fields(task)
-                key = new["queue"], new["key"]
-                place = len(fields)
-                if new["key"] is not None:
-                    place = place_of.setdefault(key, place)
-                if place == len(fields):
-                    fields.append({"id": pending.get(key)})
+                new, place = _fields(task), len(fields)
+                key = new["key"]
+                if key in place_of:
+                    place = place_of[key]
+                elif key in pending:
+                    queue, id_ = pending[key]
+                    fields.append({"id": id_, "queue": queue})
+                else:
+                    fields.append({"id": None})
+                there = fields[place].get("queue", new["queue"])
+                own = there in self._queues
+                if there != new["queue"] and not (own and there in map(queue_of, task.takes_over)):
+                    if own and task.yields:
+                        new = {}
+                    else:
+                        place = len(fields)
+                        fields.append({"id": None})
+                if key is not None:
+                    place_of.setdefault(key, place)
                 fields[place] |= new | {"place": place}
                 places.append(place)
             created = [new["id"] is None for new in fields]
-            values = {"now": found["now"], "new": json.dumps(fields)}
+            changed = [new for new in fields if "args" in new]
+            values = {"now": found["now"], "new": json.dumps(changed)}
             if not all(created):
                 await connection.execute(_TAKE_OVER, values)
                 await connection.execute(_TAKEN_OVER, values)
@@ -480,7 +498,8 @@ class ProcrastinateTaskQueue:
             return
         reason = f"{error or 'given back'}; superseded by the newer task {row['newer']}"
         values |= {"error": reason, "parked_for": None, "status": "failed"}
-        if await _settle(connection, _FINISH, values):
+        # One of another kind does not do all of this one's work.
+        if await _settle(connection, _FINISH, values) or row["of_another_kind"]:
             await connection.execute(_ASK_FOR_CHECK, [row["newer"]])
 
     async def _check_again(self, connection: Connection, task_id: TaskId) -> None:

@@ -33,6 +33,7 @@ from sqlalchemy.exc import (
     ProgrammingError,
     SQLAlchemyError,
 )
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from imgsync.adapters.sql.migrations import HEAD
 from imgsync.adapters.sql.schema import noted_revision, upgrade
@@ -146,6 +147,10 @@ class Database:
         result: _T = await call.future
         return result
 
+    def run_now(self, work: Callable[[Connection], _T], *, reads: bool = False) -> _T:
+        """As `run`, in this thread: for what is done once, before anything else."""
+        return self._run(work, reads)
+
     async def put(self, table: Table, values: Mapping[str, Any]) -> None:
         """Writes the whole row, replacing the one with its primary key."""
         statement = self.upsert(table, values)
@@ -162,8 +167,10 @@ class Database:
         )
 
     def close(self) -> None:
-        """Ends the threads that are idle and lets go of the connections."""
+        """Ends the threads that are idle and lets go of the connections: of those that are in use,
+        as a call may be that was cancelled, once they come back."""
         self._threads.close()
+        event.listen(self.engine, "checkin", _close_late)
         self.engine.dispose()
 
     def _run(self, work: Callable[[Connection], _T], reads: bool = False) -> _T:
@@ -436,12 +443,17 @@ def create_engine_for(url: str) -> Engine:
         raise StoreUrlError("not a database URL") from None
 
 
+def _close_late(_: object, record: ConnectionPoolEntry) -> None:
+    """The pool that it comes back to is gone, and closes nothing any more."""
+    record.close()
+
+
 def _sqlite(url: URL) -> Engine:
     name = url.database or ""
     if name in ("", ":memory:") or name.startswith("file:") or url.host or url.username:
         raise StoreUrlError("an SQLite database needs a file, such as sqlite:///q.db")
     path = Path(name).expanduser()
-    _check_file(path)
+    check_sqlite_file(path)
     make_private(path)
     engine = create_engine(
         url.set(drivername="sqlite+pysqlite", database=str(path)),
@@ -477,7 +489,7 @@ def _postgresql(url: URL) -> Engine:
         ) from error
 
 
-def _check_file(path: Path) -> None:
+def check_sqlite_file(path: Path) -> None:
     """StoreError for what is there and is no SQLite database; nothing is touched before."""
     try:
         mode = path.stat().st_mode

@@ -1,7 +1,7 @@
 """Adds many tasks in one statement."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -37,8 +37,8 @@ _SET = {
     "updated_at": "CAST(:now AS {time})",
 }
 _NEW = {"status": "'pending'", "warnings": "'[]'", "created_at": "CAST(:now AS {time})"}
-_TAKEN_OVER = (*_FIELDS, *_SET)[2:]
-"""What a pending task of the same kind and key takes over. That it asks to be checked stays."""
+_TAKEN_OVER = tuple(name for name in (*_FIELDS, *_SET) if name != "dedupe_key")
+"""What a pending task of the same key takes over. That it asks to be checked stays."""
 
 _SOURCE = {
     "sqlite": "FROM json_each(:rows) AS n WHERE true ORDER BY n.key",
@@ -53,10 +53,27 @@ _CREATED = {
 }
 
 
-class Enqueueing:
-    """The statements of one dialect."""
+_KINDS = {
+    "sqlite": "IN (SELECT value FROM json_each(:over))",
+    "postgresql": "= ANY (CAST(:over AS TEXT[]))",
+}
+_PENDING_OF_KEYS = {
+    "sqlite": """
+        SELECT id, dedupe_key, entity_type FROM sync_queue
+        WHERE status = 'pending' AND dedupe_key IN (SELECT value FROM json_each(:keys))
+    """,
+    "postgresql": """
+        SELECT id, dedupe_key, entity_type FROM sync_queue
+        WHERE status = 'pending' AND dedupe_key = ANY (CAST(:keys AS TEXT[]))
+    """,
+}
 
-    def __init__(self, dialect: str) -> None:
+
+class Enqueueing:
+    """The statements of one dialect, for a queue of these kinds."""
+
+    def __init__(self, dialect: str, kinds: Sequence[str]) -> None:
+        self._kinds = frozenset(kinds)
         self._dialect = dialect
         if dialect == "sqlite":
             fields = [f"json_extract(n.value, '$[{place}]')" for place in range(len(_FIELDS))]
@@ -75,6 +92,7 @@ class Enqueueing:
                 " ON CONFLICT (dedupe_key) WHERE status = 'pending' DO UPDATE SET "
                 + ", ".join(f"{name} = excluded.{name}" for name in _TAKEN_OVER)
                 + " WHERE sync_queue.entity_type = excluded.entity_type"
+                f" OR sync_queue.entity_type {_KINDS[dialect]}"
                 f" RETURNING id, dedupe_key, {_CREATED[dialect]} AS created"
             ),
         )
@@ -86,27 +104,69 @@ class Enqueueing:
                 " AND dedupe_key = ANY (CAST(:keys AS TEXT[])) ORDER BY dedupe_key FOR UPDATE"
             ),
         )
+        self._pending = Prepared(
+            dialect,
+            text(_PENDING_OF_KEYS[dialect]),
+        )
 
     def put(
         self, connection: Connection, now: datetime, tasks: Sequence[NewTask]
     ) -> list[Enqueued]:
-        """Adds the tasks; a pending task of the same kind and key takes the newer one's place."""
-        if not tasks:
-            return []
-        places = [_place(number, task) for number, task in enumerate(tasks)]
+        """Adds the tasks; a pending task of the same key takes the newer one's place, where
+        `NewTask` says so."""
+        enqueued: dict[int, Enqueued] = {}
+        # Nearly always all of them are alike. Those that yield come last: they do so to the others.
+        groups: dict[tuple[bool, tuple[str, ...]], dict[int, NewTask]] = {}
+        for number, task in enumerate(tasks):
+            over = tuple(sorted(self._kinds.intersection(task.takes_over)))
+            groups.setdefault((task.yields, over), {})[number] = task
+        for (yields, over), group in sorted(groups.items(), key=lambda item: item[0]):
+            enqueued |= self._put_alike(connection, now, group, over, yields=yields)
+        return [enqueued[number] for number in range(len(tasks))]
+
+    def _put_alike(
+        self,
+        connection: Connection,
+        now: datetime,
+        tasks: Mapping[int, NewTask],
+        over: Sequence[str],
+        *,
+        yields: bool,
+    ) -> dict[int, Enqueued]:
+        """By number; `over`: of which kinds they take the place besides their own."""
+        places = {number: _place(number, task) for number, task in tasks.items()}
         # The last of each key, at the first's place.
-        rows = dict(zip(places, tasks, strict=True))
-        found = self._put(connection, now, rows)
-        enqueued = []
-        for place in places:
+        rows = {places[number]: task for number, task in tasks.items()}
+        found = self._put(connection, now, rows, over)
+        missing = [place for place in rows if place not in found]
+        if missing and yields:
+            found |= self._yielded(connection, missing)
+        if len(found) < len(rows):
+            reason = "a task of another kind has the same key"
+            raise IntegrityError("INSERT", None, ValueError(reason))
+        enqueued = {}
+        for number, place in places.items():
             task_id, created = found[place]
-            enqueued.append(Enqueued(task_id, created))
+            enqueued[number] = Enqueued(task_id, created)
             found[place] = task_id, False
         return enqueued
 
-    def _put(
-        self, connection: Connection, now: datetime, rows: dict[_Place, NewTask]
+    def _yielded(
+        self, connection: Connection, places: Sequence[_Place]
     ) -> dict[_Place, tuple[int, bool]]:
+        """The pending tasks that are in these places, which the conflict has locked."""
+        there = self._pending.run(connection, keys=[key for _, key in places])
+        ids = {row.dedupe_key: row.id for row in there if row.entity_type in self._kinds}
+        return {(kind, key): (ids[key], False) for kind, key in places if key in ids}
+
+    def _put(
+        self,
+        connection: Connection,
+        now: datetime,
+        rows: dict[_Place, NewTask],
+        over: Sequence[str],
+    ) -> dict[_Place, tuple[int, bool]]:
+        """What became of each, but of those whose key a task of another kind has."""
         by_key = {place[1]: place for place in rows if isinstance(place[1], str)}
         values = [_values(place, task, now) for place, task in rows.items()]
         if self._dialect == "sqlite":
@@ -118,16 +178,13 @@ class Enqueueing:
             given = dict(zip(_FIELDS, map(list, zip(*values, strict=True)), strict=True))
         found: dict[_Place, tuple[int, bool]] = {}
         added = []
-        for row in self._upsert.run(connection, now=now, **given):
+        for row in self._upsert.run(connection, now=now, over=list(over), **given):
             if row.dedupe_key is None:
                 added.append(row.id)
             else:
                 found[by_key[row.dedupe_key]] = row.id, bool(row.created)
         keyless = [place for place in rows if isinstance(place[1], int)]
         found |= {place: (i, True) for place, i in zip(keyless, sorted(added), strict=True)}
-        if len(found) < len(rows):
-            reason = "a task of another kind has the same key"
-            raise IntegrityError("INSERT", None, ValueError(reason))
         return found
 
 

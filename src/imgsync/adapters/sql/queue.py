@@ -146,7 +146,7 @@ class SqlTaskQueue:
         self._kinds = tuple(kinds)
         self._own = _task.entity_type.in_(self._kinds)
         self._claims = Statements(database.dialect, self._kinds)
-        self._enqueueing = Enqueueing(database.dialect)
+        self._enqueueing = Enqueueing(database.dialect, self._kinds)
         self._complete = Prepared(database.dialect, _COMPLETE)
         self._renew = Prepared(database.dialect, _RENEW)
         self._busy = False
@@ -161,7 +161,7 @@ class SqlTaskQueue:
     async def claim(
         self, *, lease: timedelta, limit: int = 1, only: Sequence[TaskId] | None = None
     ) -> list[Task]:
-        chosen = None if only is None else _numbers(only)
+        chosen = None if only is None else numbers(only)
         if limit < 1 or chosen == []:
             return []
 
@@ -298,7 +298,7 @@ class SqlTaskQueue:
             chosen = (
                 _task.lease_expires_at > now + _LONGEST_LEASE
                 if ids is None
-                else _task.id.in_(_numbers(ids))
+                else _task.id.in_(numbers(ids))
             )
             # Under a token of this call: the one that stands there may be none that can be read,
             # and a worker may settle its task at this very moment.
@@ -347,7 +347,7 @@ class SqlTaskQueue:
         return await self._database.run(read, reads=True)
 
     async def get(self, task_id: TaskId) -> Task | None:
-        chosen = _task.id.in_(_numbers([task_id]))
+        chosen = _task.id.in_(numbers([task_id]))
 
         def read(connection: Connection) -> Task | None:
             query = select(*raw_columns(connection)).where(self._own, chosen)
@@ -359,7 +359,7 @@ class SqlTaskQueue:
     async def retry(self, ids: Sequence[TaskId] | None) -> list[TaskId]:
         chosen = update(sync_queue).where(self._own, _is(TaskStatus.FAILED), ~_SUPERSEDED)
         if ids is not None:
-            chosen = chosen.where(_task.id.in_(_numbers(ids)))
+            chosen = chosen.where(_task.id.in_(numbers(ids)))
 
         def put_back(connection: Connection, now: datetime) -> list[TaskId]:
             changed = chosen.values(
@@ -404,10 +404,10 @@ class SqlTaskQueue:
         )
 
 
-def _numbers(ids: Sequence[TaskId]) -> list[int]:
+def numbers(ids: Sequence[TaskId]) -> list[int]:
     """The ids that a row can have; a text may be the number as a user writes it."""
-    numbers = (int(i) if isinstance(i, str) and _DIGITS.fullmatch(i) else i for i in ids)
-    return [number for number in numbers if isinstance(number, int) and abs(number) <= _LARGEST_ID]
+    found = (int(i) if isinstance(i, str) and _DIGITS.fullmatch(i) else i for i in ids)
+    return [number for number in found if isinstance(number, int) and abs(number) <= _LARGEST_ID]
 
 
 def _parked_until(connection: Connection, account_id: str, until: datetime) -> datetime | None:
@@ -441,7 +441,7 @@ def _park_waiting(
     parked = 0
     for these in (
         _task.account_id == storable(account_id),
-        and_(_among(connection, named), _names(connection, account_id)),
+        and_(among_ids(connection, named), _names(connection, account_id)),
     ):
         ids = select(_task.id).where(due, these).with_for_update(skip_locked=True)
         change = update(sync_queue).where(_task.id.in_(ids)).values(**values, updated_at=now)
@@ -451,7 +451,8 @@ def _park_waiting(
     return parked
 
 
-def _among(connection: Connection, ids: Sequence[int]) -> TextClause:
+def among_ids(connection: Connection, ids: Sequence[int]) -> TextClause:
+    """Whether a task is one of these, however many they are."""
     dialect = connection.dialect.name
     given = json.dumps(ids) if dialect == "sqlite" else list(ids)
     return text(f"sync_queue.id {among(dialect, 'named')}").bindparams(named=given)
@@ -561,7 +562,8 @@ def _put_back(
     error = values.get("error", task.error)
     reason = f"{error or 'given back'}; superseded by the newer task {newer}"
     _end(connection, task, now, TaskStatus.FAILED, {"error": storable(reason)})
-    if check_again or task.check_again:
+    # One of another kind does not do all of this one's work.
+    if check_again or task.check_again or _kind(connection, newer) != task.kind:
         _ask_for_check(connection, newer)
 
 
@@ -597,6 +599,13 @@ def _check_again(connection: Connection, task: Task, now: datetime) -> None:
 
 def _ask_for_check(connection: Connection, task_id: int) -> None:
     connection.execute(update(sync_queue).where(_task.id == task_id).values(check_again=True))
+
+
+def _kind(connection: Connection, task_id: int) -> str | None:
+    kind: str | None = connection.execute(
+        select(_task.entity_type).where(_task.id == task_id)
+    ).scalar()
+    return kind
 
 
 def _pending_of_same_key(connection: Connection, task: Task) -> int | None:

@@ -2,9 +2,9 @@
 
 import json
 import logging
-from collections.abc import Sequence
-from dataclasses import asdict
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, fields
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 from sqlalchemy import (
@@ -27,6 +27,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql
 
 from imgsync.adapters.sql.database import Database, now_of
+from imgsync.adapters.sql.secrets import SqlSecrets
 from imgsync.adapters.sql.tables import (
     account_abilities,
     accounts,
@@ -52,8 +53,11 @@ from imgsync.domain.model import (
     StoredLink,
     TokenKind,
 )
+from imgsync.domain.pictures import PictureSettings
 from imgsync.domain.ports.clock import Clock
+from imgsync.domain.schedule import LinkSchedule
 from imgsync.domain.surveys import PastSurvey, SurveyKey
+from imgsync.domain.text import natural_key
 
 _log = logging.getLogger(__name__)
 
@@ -61,68 +65,74 @@ _FREE = {"parked_until": None, "parked_reason": None}
 _STORED = ("id", "name", "token_kind", "secret", "login", "role")
 _RECORD = TypeAdapter(SyncRecord)
 _ABILITIES = TypeAdapter(Abilities)
+_Settings = TypeVar("_Settings", PictureSettings, LinkSchedule)
 
 
 class SqlAccountRepository:
-    """Implements the port `AccountRepository`. Secrets are stored as they are.
+    """Implements the port `AccountRepository`. Without `secrets` tokens are stored as they are.
 
     `clock` is for tests; without it the time is the database's.
     """
 
-    def __init__(self, database: Database, clock: Clock | None = None) -> None:
+    def __init__(
+        self, database: Database, clock: Clock | None = None, secrets: SqlSecrets | None = None
+    ) -> None:
         self._database = database
         self._clock = clock
+        self._secrets = secrets or SqlSecrets(database)
 
     async def add(self, account: Account) -> None:
-        values = {
-            "id": account.id,
-            "name": account.name,
-            "token_kind": account.token_kind.value,
-            "secret": account.secret,
-            "login": account.login,
-            **_FREE,
-        }
-        if account.role is not None:
-            values["role"] = account.role.value
-        await self._database.put(accounts, values)
+        def work(connection: Connection) -> None:
+            values = values_of(account, self._secrets.seal(connection, account.secret))
+            connection.execute(self._database.upsert(accounts, values))
+
+        await self._database.run(work)
 
     async def get(self, account_id: str) -> Account:
+        if storable(account_id) != account_id:  # strangers name accounts, too
+            raise UnknownAccountError(account_id)
         row = await self._database.run(
             lambda connection: connection.execute(
-                _rows(connection).where(accounts.c.id == account_id)
+                account_rows(connection).where(accounts.c.id == account_id)
             ).first(),
             reads=True,
         )
         if row is None:
             raise UnknownAccountError(account_id)
-        return _account(row)
+        return account_of(row, self._secrets)
 
     async def all(self) -> list[Account]:
         rows = await self._database.run(
-            lambda connection: connection.execute(_rows(connection)).all(), reads=True
+            lambda connection: connection.execute(account_rows(connection)).all(), reads=True
         )
         found = []
         for row in rows:
             try:
-                found.append(_account(row))
+                found.append(account_of(row, self._secrets))
             except DamagedRowError as error:
                 _log.error("%s", error)
-        return sorted(found, key=lambda account: (account.name, account.id))
+        return sorted(found, key=lambda account: (natural_key(account.name), account.id))
 
     async def set_role(self, account_id: str, role: AccountRole) -> None:
-        await self._change(account_id, {"role": role.value})
+        this = update(accounts).where(accounts.c.id == account_id).values(role=role.value)
+        await self._database.run(lambda connection: connection.execute(this))
 
     async def park(self, account_id: str, parking: Parking, used: Account | None = None) -> bool:
         values = {"parked_until": parking.until, "parked_reason": storable(parking.reason)}
-        same: list[ColumnElement[bool]] = []
-        if used is not None:
-            # In the statement itself: this process may have been stopped since it read them.
-            same = [
-                accounts.c.token_kind == used.token_kind.value,
-                accounts.c.secret == used.secret,
-                accounts.c.login.is_not_distinct_from(used.login),
-            ]
-        return await self._change(account_id, values, *same)
+        this = update(accounts).where(accounts.c.id == account_id).values(values)
+
+        def work(connection: Connection) -> bool:
+            if used is not None:
+                # In the same transaction: this process may have been stopped since it read them.
+                query = account_rows(connection).where(accounts.c.id == account_id)
+                if connection.dialect.name == "postgresql":
+                    query = query.with_for_update()
+                row = connection.execute(query).first()
+                if row is None or not _goes_by(row, used, self._secrets):
+                    return False
+            return connection.execute(this).rowcount == 1
+
+        return await self._database.run(work)
 
     async def parking(self, account_id: str) -> Parking | None:
         query = select(accounts.c.parked_reason, accounts.c.parked_until).where(
@@ -137,13 +147,32 @@ class SqlAccountRepository:
 
         return await self._database.run(read, reads=True)
 
-    async def _change(
-        self, account_id: str, values: dict[str, Any], *conditions: ColumnElement[bool]
-    ) -> bool:
-        this = update(accounts).where(accounts.c.id == account_id, *conditions)
-        return await self._database.run(
-            lambda connection: connection.execute(this.values(values)).rowcount == 1
-        )
+
+def _goes_by(row: Row[Any], used: Account, secrets: SqlSecrets) -> bool:
+    try:
+        stored = account_of(row, secrets)
+    except DamagedRowError:
+        return False
+    return all(
+        getattr(stored, name) == getattr(used, name) for name in ("token_kind", "secret", "login")
+    )
+
+
+def values_of(account: Account, sealed: str, parking: Parking | None = None) -> dict[str, Any]:
+    """Its row, with its secret as it is stored; the role is left as it is where it is None."""
+    values: dict[str, Any] = {
+        "id": account.id,
+        "name": account.name,
+        "token_kind": account.token_kind.value,
+        "secret": sealed,
+        "login": account.login,
+        **_FREE,
+    }
+    if account.role is not None:
+        values["role"] = account.role.value
+    if parking is not None:
+        values |= {"parked_until": parking.until, "parked_reason": storable(parking.reason)}
+    return values
 
 
 class SqlAbilityRepository:
@@ -210,10 +239,13 @@ class SqlSettingsRepository:
         self._database = database
 
     async def get(self, child_account_id: str) -> LinkSettings:
-        query = _links(self._database.dialect).where(sync_settings.c.account_id == child_account_id)
-        row = await self._database.run(
-            lambda connection: connection.execute(query).first(), reads=True
+        return await self._database.run(
+            lambda connection: self._read(connection, child_account_id), reads=True
         )
+
+    def _read(self, connection: Connection, child_account_id: str) -> LinkSettings:
+        query = _links(self._database.dialect).where(sync_settings.c.account_id == child_account_id)
+        row = connection.execute(query).first()
         if row is None:
             return LinkSettings()
         try:
@@ -225,6 +257,18 @@ class SqlSettingsRepository:
         values = {"account_id": child_account_id, **_columns(settings)}
         await self._database.put(sync_settings, values)
 
+    async def change(
+        self, child_account_id: str, change: Callable[[LinkSettings], LinkSettings]
+    ) -> LinkSettings:
+        def work(connection: Connection) -> LinkSettings:
+            _lock(connection)
+            changed = change(self._read(connection, child_account_id))
+            values = {"account_id": child_account_id, **_columns(changed)}
+            connection.execute(self._database.upsert(sync_settings, values))
+            return changed
+
+        return await self._database.run(work, alone=True)
+
     async def link(self, main_id: str, child_id: str, settings: LinkSettings) -> None:
         table = sync_settings.c
         values = {"account_id": child_id, "main_account_id": main_id, **_columns(settings)}
@@ -234,10 +278,7 @@ class SqlSettingsRepository:
         )
 
         def work(connection: Connection) -> None:
-            if connection.dialect.name == "postgresql":
-                # Two hosts that link A to B and B to A would not see each other's row.
-                lock = f"LOCK TABLE {sync_settings.name} IN SHARE ROW EXCLUSIVE MODE"
-                connection.exec_driver_sql(lock)
+            _lock(connection)
             for row in connection.execute(mains).all():
                 account_id, linked_to = map(_readable, row)
                 if linked_to == child_id:
@@ -274,6 +315,14 @@ class SqlSettingsRepository:
             main_id, child_id = map(_readable, (row.main_account_id, row.account_id))
             links.append(StoredLink(main_id, child_id, settings, damage))
         return sorted(links, key=lambda link: (link.main_id, link.child_id))
+
+
+def _lock(connection: Connection) -> None:
+    """Until the commit nobody else writes settings: on PostgreSQL two hosts that link A to B and B
+    to A, or store the first ones of a child, would not see each other's row."""
+    if connection.dialect.name == "postgresql":
+        lock = f"LOCK TABLE {sync_settings.name} IN SHARE ROW EXCLUSIVE MODE"
+        connection.exec_driver_sql(lock)
 
 
 class SqlSyncRecordRepository:
@@ -365,9 +414,10 @@ def _abilities(
 def _links(dialect: str) -> Select[Any]:
     """The columns of ``sync_settings``, texts as they are, which another program may have written:
     no driver fails to decode them."""
-    texts = ("account_id", "main_account_id", "match_by", "types", "folders")
+    texts = ("account_id", "main_account_id", "match_by", "types", "folders", "pictures")
     columns = sync_settings.c
-    return select(columns.sync_images, columns.sync_images_all, *_texts(dialect, *texts))
+    switches = (columns.sync_images, columns.sync_images_all, columns.guard)
+    return select(*switches, *_texts(dialect, *texts, "schedule"))
 
 
 def _texts(dialect: str, *names: str) -> list[Label[Any]]:
@@ -401,6 +451,9 @@ def _settings(row: Row[Any]) -> LinkSettings:
         match_by,
         _names("types", row.types),
         _names("folders", row.folders),
+        _made(PictureSettings, "pictures", row.pictures),
+        _made(LinkSchedule, "schedule", row.schedule),
+        bool(row.guard),
     )
 
 
@@ -416,6 +469,20 @@ def _names(column: str, text: str | bytes | None) -> tuple[str, ...]:
     return tuple(found)
 
 
+def _made(kind: type[_Settings], column: str, text: str | bytes | None) -> _Settings:
+    """The settings of one kind in a column, where what is as by default is left out."""
+    try:
+        found = None if text is None else json.loads(text)
+    except (ValueError, RecursionError):
+        found = text
+    if found is None:
+        return kind()
+    names = [one.name for one in fields(kind)]
+    if not isinstance(found, dict) or not found.keys() <= set(names):
+        raise ValueError(f"{column} is no JSON object of {', '.join(names)}")
+    return kind(**found)
+
+
 def _columns(settings: LinkSettings) -> dict[str, Any]:
     return {
         "sync_images": settings.sync_images,
@@ -423,10 +490,19 @@ def _columns(settings: LinkSettings) -> dict[str, Any]:
         "match_by": settings.match_by and settings.match_by.value,
         "types": list(settings.types) or None,
         "folders": list(settings.folders) or None,
+        "pictures": _changed(settings.pictures) or None,
+        "schedule": _changed(settings.schedule) or None,
+        "guard": settings.guard,
     }
 
 
-def _rows(connection: Connection) -> Any:
+def _changed(settings: PictureSettings | LinkSchedule) -> dict[str, Any]:
+    """What is not as it is by default."""
+    default = asdict(type(settings)())
+    return {name: value for name, value in asdict(settings).items() if value != default[name]}
+
+
+def account_rows(connection: Connection) -> Any:
     """The columns of `_STORED`, as text that no driver fails to decode."""
     columns = [accounts.c[name] for name in _STORED]
     if connection.dialect.name == "sqlite":
@@ -434,8 +510,9 @@ def _rows(connection: Connection) -> Any:
     return select(*columns)
 
 
-def _account(row: Row[Any]) -> Account:
-    """The account in a row, which another program may have written."""
+def account_of(row: Row[Any], secrets: SqlSecrets) -> Account:
+    """The account in a row, which another program may have written; MissingKeyError where its
+    secret cannot be read for want of a key."""
     values = dict(row._mapping)
     try:
         texts = {name: _text(value) for name, value in values.items()}
@@ -444,7 +521,7 @@ def _account(row: Row[Any]) -> Account:
             texts["id"] or "",
             texts["name"] or "",
             TokenKind(texts["token_kind"] or ""),
-            texts["secret"] or "",
+            secrets.unseal(texts["secret"] or ""),
             texts["login"],
             None if role is None else AccountRole(role),
         )

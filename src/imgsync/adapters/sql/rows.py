@@ -1,10 +1,11 @@
-"""Rows of sync_queue as tasks. Other programs write them, so nothing in them is taken for granted.
+"""Rows of tables that other programs write, so that nothing in them is taken for granted: those of
+sync_queue as tasks.
 
 Every column is asked for as plain bytes or text, which no driver can fail to decode, and read here.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from functools import cache
@@ -15,7 +16,7 @@ from sqlalchemy import Column, ColumnElement, Connection, LargeBinary, Row, Text
 from imgsync.adapters.sql.tables import UtcDateTime, sync_queue
 from imgsync.domain.tasks import Task, TaskStatus
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DEEPEST = 100
 _SHOWN = 200
 
@@ -31,29 +32,28 @@ def raw_columns(connection: Connection) -> Sequence[ColumnElement[Any]]:
 
 @cache
 def raw_columns_of(dialect: str, alias: str | None = None) -> Sequence[ColumnElement[Any]]:
-    read = _as_bytes if dialect == "sqlite" else _as_text
-    columns = sync_queue.c if alias is None else sync_queue.alias(alias).c
-    return tuple(read(column).label(column.name) for column in columns)
+    return raw_of(dialect, sync_queue.c if alias is None else sync_queue.alias(alias).c)
 
 
-def _as_bytes(column: Column[Any]) -> ColumnElement[Any]:
-    return cast(column, LargeBinary) if not _is_key(column) else column
+def raw_of(dialect: str, columns: Iterable[Column[Any]]) -> Sequence[ColumnElement[Any]]:
+    """What a `Reader` wants selected."""
+    return tuple(
+        (column if column.primary_key else raw(dialect, column)).label(column.name)
+        for column in columns
+    )
 
 
-def _as_text(column: Column[Any]) -> ColumnElement[Any]:
-    if _is_key(column):
-        return column
+def raw(dialect: str, column: ColumnElement[Any]) -> ColumnElement[Any]:
+    """A value as a `Reader` wants it."""
+    if dialect == "sqlite":
+        return cast(column, LargeBinary)
     if isinstance(column.type, UtcDateTime):
         # Seconds since 1970: no time of the server is out of their range.
         return cast(extract("epoch", column), Text)
     return cast(column, Text)
 
 
-def _is_key(column: Column[Any]) -> bool:
-    return column.primary_key
-
-
-class _Reader:
+class Reader:
     """Reads the values of one row and notes the first that is damaged."""
 
     def __init__(self, row: Row[Any]) -> None:
@@ -83,7 +83,7 @@ class _Reader:
         found = self.time_or_none(name)
         if found is None:
             self._note(f"{name} is {self._shown(name)}, not a time that can be used")
-            return _EPOCH
+            return EPOCH
         return found
 
     def time_or_none(self, name: str) -> datetime | None:
@@ -91,10 +91,10 @@ class _Reader:
         if text is None:
             return None
         try:
-            if isinstance(self._row._mapping[name], bytes):
+            if isinstance(getattr(self._row, name), bytes):
                 moment = datetime.fromisoformat(text)
                 return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
-            return _EPOCH + timedelta(microseconds=int(Decimal(text) * 1_000_000))
+            return EPOCH + timedelta(microseconds=int(Decimal(text) * 1_000_000))
         except (ValueError, OverflowError, InvalidOperation):
             return None
 
@@ -114,7 +114,7 @@ class _Reader:
         return ()
 
     def _value(self, name: str) -> bytes | None:
-        value: bytes | str | None = self._row._mapping[name]
+        value: bytes | str | None = getattr(self._row, name)
         return value.encode("utf-8", "surrogatepass") if isinstance(value, str) else value
 
     def _shown(self, name: str) -> str:
@@ -129,7 +129,7 @@ class _Reader:
 
 def task_of(row: Row[Any], **claimed: Any) -> Task:
     """The task in a whole row of `raw_columns`; `claimed`: what a claim has changed in it since."""
-    read = _Reader(row)
+    read = Reader(row)
     status = read.text("status")
     values: dict[str, Any] = {
         "id": row.id,

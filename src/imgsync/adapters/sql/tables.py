@@ -14,6 +14,7 @@ from sqlalchemy import (
     Column,
     DateTime,
     Dialect,
+    Double,
     Index,
     Integer,
     LargeBinary,
@@ -22,6 +23,7 @@ from sqlalchemy import (
     Table,
     Text,
     false,
+    literal_column,
     text,
 )
 from sqlalchemy.types import TypeDecorator
@@ -131,7 +133,12 @@ Index(
     sqlite_where=_keyed,
     postgresql_where=_keyed,
 )
-Index("sync_queue_account", sync_queue.c.account_id, sync_queue.c.status)
+# By id at their end, for pages of them; as a sum, so that no database takes the primary key for the
+# same order and walks over all that is newer. That by status is said so that SQLite, which does not
+# know how many rows there are of each, takes it for nothing else.
+_by_id = sync_queue.c.id + literal_column("0")
+Index("sync_queue_account", sync_queue.c.account_id, sync_queue.c.status, _by_id)
+Index("sync_queue_status", text("coalesce(status, '')"), _by_id)
 _parked = sync_queue.c.parked_for.is_not(None)
 Index("sync_queue_parked", sync_queue.c.parked_for, sqlite_where=_parked, postgresql_where=_parked)
 for _status in (TaskStatus.PENDING, TaskStatus.PROCESSING):
@@ -186,6 +193,9 @@ sync_settings = Table(
     Column("match_by", Text),
     Column("types", JSON(none_as_null=True)),
     Column("folders", JSON(none_as_null=True)),
+    Column("pictures", JSON(none_as_null=True)),
+    Column("schedule", JSON(none_as_null=True)),
+    Column("guard", Boolean, nullable=False, server_default=false()),
 )
 for _column in (sync_settings.c.sync_images, sync_settings.c.sync_images_all):
     sync_settings.append_constraint(
@@ -215,3 +225,304 @@ surveys = Table(
     Column("seen", LargeBinary, nullable=False),
     Column("moved", Integer, nullable=False),
 )
+
+# Images that could not be copied, one row for each of an entity; `image_id` is main's.
+failed_images = Table(
+    "failed_images",
+    metadata,
+    Column("id", _ID, primary_key=True, autoincrement=True),
+    Column("child_account_id", Text, nullable=False),
+    Column("entity_type", Text, nullable=False),
+    Column("child_entity_id", Text, nullable=False),
+    Column("image_id", Text, nullable=False),
+    Column("main_account_id", Text, nullable=False),
+    Column("main_entity_id", Text, nullable=False),
+    Column("entity_name", Text, nullable=False),
+    Column("entity_code", Text),
+    Column("filename", Text, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("cause", String(50), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("settled", Boolean, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("next_attempt_at", UtcDateTime),
+    Column("first_failed_at", UtcDateTime, nullable=False),
+    Column("last_failed_at", UtcDateTime, nullable=False),
+)
+Index(
+    "failed_images_one",
+    failed_images.c.child_account_id,
+    failed_images.c.entity_type,
+    failed_images.c.child_entity_id,
+    failed_images.c.image_id,
+    unique=True,
+)
+
+# Every set and clear of a child's list; `after` is empty while it is under way.
+changes = Table(
+    "changes",
+    metadata,
+    Column("id", _ID, primary_key=True, autoincrement=True),
+    Column("run", Text, nullable=False),
+    Column("action", String(20), nullable=False),
+    Column("main_account_id", Text, nullable=False),
+    Column("child_account_id", Text, nullable=False),
+    Column("entity_type", Text, nullable=False),
+    Column("main_entity_id", Text, nullable=False),
+    Column("child_entity_id", Text, nullable=False),
+    Column("entity_name", Text, nullable=False),
+    Column("before", JSON, nullable=False),
+    Column("after", JSON(none_as_null=True)),
+    Column("backup", Text),
+    Column("changed_at", UtcDateTime, nullable=False),
+)
+Index("changes_run", changes.c.run, changes.c.id)
+Index(
+    "changes_entity",
+    changes.c.child_account_id,
+    changes.c.entity_type,
+    changes.c.child_entity_id,
+    changes.c.id,
+)
+Index("changes_time", changes.c.changed_at)
+
+# When a job of the schedule is due; one process at a time runs it, and one job of a subject.
+schedule = Table(
+    "schedule",
+    metadata,
+    Column("job", Text, primary_key=True),
+    Column("subject", Text, nullable=False),
+    Column("next_at", UtcDateTime, nullable=False),
+    Column("lease_token", String(32)),
+    Column("lease_expires_at", UtcDateTime),
+)
+
+# What a sweep, a survey, a check or a sync found and did, in numbers by name.
+runs = Table(
+    "runs",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("kind", String(20), nullable=False),
+    Column("cause", String(20), nullable=False),
+    Column("child_account_ids", JSON, nullable=False),
+    Column("began", UtcDateTime, nullable=False),
+    Column("ended", UtcDateTime),
+    Column("numbers", JSON, nullable=False),
+    Column("error", Text),
+    Column("by_child", JSON, nullable=False, server_default="{}"),
+    Column("noted", UtcDateTime),
+)
+Index("runs_time", runs.c.began)
+
+# What an account has taken, by the hour: requests, units, answers 429, images and bytes; events of
+# webhooks.
+usage = Table(
+    "usage",
+    metadata,
+    Column("account_id", Text, primary_key=True),
+    Column("hour", UtcDateTime, primary_key=True),
+    Column("requests", BigInteger, nullable=False, server_default="0"),
+    Column("units", BigInteger, nullable=False, server_default="0"),
+    Column("too_many", BigInteger, nullable=False, server_default="0"),
+    Column("images", BigInteger, nullable=False, server_default="0"),
+    Column("bytes", BigInteger, nullable=False, server_default="0"),
+    Column("events", BigInteger, nullable=False, server_default="0"),
+    Column("dropped", BigInteger, nullable=False, server_default="0"),
+)
+
+# How many attempts at tasks took no longer than `bound` seconds, and longer than the bound before.
+task_times = Table(
+    "task_times",
+    metadata,
+    Column("kind", Text, primary_key=True),
+    Column("ended", Text, primary_key=True),
+    Column("bound", Text, primary_key=True),
+    Column("tasks", BigInteger, nullable=False),
+    Column("seconds", Double, nullable=False),
+)
+
+# When a child was last compared as a whole, and when it was last found equal.
+proofs = Table(
+    "proofs",
+    metadata,
+    Column("child_account_id", Text, primary_key=True),
+    Column("main_account_id", Text, nullable=False),
+    Column("compared_at", UtcDateTime, nullable=False),
+    Column("equal_at", UtcDateTime),
+    Column("numbers", JSON, nullable=False),
+)
+
+# Events of MoySklad that nobody has acted upon yet, and the requests that brought events: one that
+# comes again is dropped.
+webhook_requests = Table(
+    "webhook_requests",
+    metadata,
+    Column("request_id", Text, primary_key=True),
+    Column("received_at", UtcDateTime, nullable=False),
+)
+Index("webhook_requests_time", webhook_requests.c.received_at)
+webhook_events = Table(
+    "webhook_events",
+    metadata,
+    Column("id", _ID, primary_key=True, autoincrement=True),
+    Column("account_id", Text, nullable=False),
+    Column("entity_type", Text, nullable=False),
+    Column("entity_id", Text, nullable=False),
+    Column("action", String(20), nullable=False),
+    # The child alone that it still concerns, '' for all.
+    Column("child_account_id", Text, nullable=False),
+    Column("received_at", UtcDateTime, nullable=False),
+    Column("lease_token", String(32)),
+    Column("lease_expires_at", UtcDateTime),
+)
+Index("webhook_events_lease", webhook_events.c.lease_token)
+Index("webhook_events_account", webhook_events.c.account_id, webhook_events.c.id)
+
+# What the last look at an account's webhooks found.
+webhook_states = Table(
+    "webhook_states",
+    metadata,
+    Column("account_id", Text, primary_key=True),
+    Column("url", Text),
+    Column("state", JSON, nullable=False),
+    Column("checked_at", UtcDateTime),
+    Column("last_event_at", UtcDateTime),
+)
+
+# What the web server keeps to itself: the hash of the password, keys that sign.
+web_secrets = Table(
+    "web_secrets",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+)
+
+login_failures = Table(
+    "login_failures",
+    metadata,
+    Column("id", _ID, primary_key=True, autoincrement=True),
+    Column("address", Text, nullable=False),
+    Column("failed_at", UtcDateTime, nullable=False),
+)
+Index("login_failures_address", login_failures.c.address, login_failures.c.failed_at)
+
+# Keys of programs that use the HTTP API, by their hash.
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", _ID, primary_key=True, autoincrement=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("key_hash", Text, nullable=False, unique=True),
+    Column("may_write", Boolean, nullable=False, server_default=false()),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("last_used_at", UtcDateTime),
+)
+
+# Every change that somebody made by the pages, the HTTP API or as a solution.
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", _ID, primary_key=True, autoincrement=True),
+    Column("at", UtcDateTime, nullable=False),
+    Column("who", Text, nullable=False),
+    Column("action", String(50), nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("detail", JSON, nullable=False),
+)
+Index("audit_time", audit.c.at)
+
+# Our solutions, and the accounts that have installed them: with `token` while it is valid, and when
+# MoySklad signed the last call that was heeded.
+solutions = Table(
+    "solutions",
+    metadata,
+    Column("app_id", Text, primary_key=True),
+    Column("secret", Text, nullable=False),
+    Column("is_draft", Boolean, nullable=False),
+    Column("added_at", UtcDateTime, nullable=False),
+)
+installations = Table(
+    "installations",
+    metadata,
+    Column("app_id", Text, primary_key=True),
+    Column("account_id", Text, primary_key=True),
+    Column("state", String(20), nullable=False),
+    Column("token", Text),
+    Column("issued_at", UtcDateTime, nullable=False),
+    Column("changed_at", UtcDateTime, nullable=False),
+)
+
+# The key that secrets are encrypted with, by its fingerprint, in one row; `to_wipe` while what
+# secrets were before may still be in what the database has freed.
+encryption = Table(
+    "encryption",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("fingerprint", String(8), nullable=False),
+    Column("to_wipe", Boolean, nullable=False, server_default=false()),
+)
+
+# By hash, the tokens and the requests of MoySklad's calls, which serve once; `call` tells which
+# call it was.
+used_tokens = Table(
+    "used_tokens",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("call", Text, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+)
+Index("used_tokens_time", used_tokens.c.expires_at)
+
+# Requests of the HTTP API that may be sent again, by a hash of who sent them and of their key.
+repeats = Table(
+    "repeats",
+    metadata,
+    Column("key", String(64), primary_key=True),
+    Column("fingerprint", String(64), nullable=False),
+    Column("token", String(32), nullable=False),
+    Column("began", UtcDateTime, nullable=False),
+    Column("leased_until", UtcDateTime, nullable=False),
+    Column("status", Integer),
+    Column("body", Text),
+    Column("location", Text),
+)
+Index("repeats_time", repeats.c.began)
+
+# The last comparison of each child, and the entities that it found different.
+comparisons = Table(
+    "comparisons",
+    metadata,
+    Column("child_account_id", Text, primary_key=True),
+    Column("main_account_id", Text, nullable=False),
+    Column("began", UtcDateTime, nullable=False),
+    Column("ended", UtcDateTime),
+    # When the one began whose findings are kept.
+    Column("found_at", UtcDateTime),
+    Column("counts", JSON, nullable=False),
+    Column("left_out", Integer, nullable=False),
+    Column("error", Text),
+    # Of the one that was begun last: what it is known by, and its last sign of life.
+    Column("token", String(32), nullable=False),
+    Column("alive_at", UtcDateTime, nullable=False),
+)
+differences = Table(
+    "differences",
+    metadata,
+    Column("id", _ID, primary_key=True, autoincrement=True),
+    Column("child_account_id", Text, nullable=False),
+    Column("entity_type", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("code", Text, nullable=False),
+    Column("difference", String(20), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("main_entity_id", Text, nullable=False),
+    Column("child_entity_id", Text, nullable=False),
+    Column("main_images", JSON, nullable=False),
+    Column("child_images", JSON(none_as_null=True)),
+    Column("will_change", Boolean, nullable=False),
+)
+Index("differences_child", differences.c.child_account_id, differences.c.id)
+# By these the pictures are found that a page shows.
+Index("differences_main_entity", differences.c.main_entity_id)
+Index("differences_child_entity", differences.c.child_entity_id)
+Index("failed_images_main_entity", failed_images.c.main_entity_id)

@@ -18,6 +18,7 @@ from imgsync.domain.model import (
 )
 from imgsync.domain.packing import RequestRoom
 from imgsync.domain.ports.storage import TempFile
+from imgsync.domain.webhooks import Webhook
 
 ReadContent = Callable[[str], AsyncIterator[bytes]]
 """Bytes of the file of an `Upload`, by its key, in chunks; called anew for every repetition."""
@@ -63,12 +64,27 @@ class BulkRoom:
 @dataclass(frozen=True, slots=True)
 class ApiLimits:
     """What the API takes: elements of one request that sets a list, bytes of one image file,
-    requests of one account at once, sets of one request for many entities."""
+    requests of one account at once, sets of one request for many entities.
+
+    `source_bytes`: the most of a file that is downloaded, to be made into one that it takes.
+    """
 
     request: RequestRoom
     image_bytes: int
     parallel_requests: int
     bulk: BulkRoom
+    source_bytes: int = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class RateInUse:
+    """Of the `limit` units of a rate limit, how many the last `seconds` took. `weight`: units that
+    a request costs, None until an answer has shown it."""
+
+    units: int
+    limit: int
+    seconds: float
+    weight: int | None = None
 
 
 class ImageLists(Protocol):
@@ -119,13 +135,14 @@ class MoySkladPort(Protocol):
         permanent_links: bool = False,
         updated_since: datetime | None = None,
         having: tuple[MatchField, Sequence[str]] | None = None,
+        ids: Collection[str] | None = None,
     ) -> AsyncIterator[EntityPage]:
         """Pages of all entities of a type, archived ones too; as large as the API gives them.
 
         `permanent_links`: with those of the images, where the account has such. `updated_since`:
         those alone whose `updated` is not before it, an aware time; ApiError where the type has no
         `updated`. `having`: those that have one of these values in that field, and maybe others,
-        as not every value can be asked for.
+        as not every value can be asked for. `ids`: those alone; what there is not is left out.
 
         Each entity comes once. ApiError for a list that repeats itself, ends before the size that
         it names or goes on without end. WrongAccountError where the rows are another account's.
@@ -186,6 +203,42 @@ class MoySkladPort(Protocol):
         the first. Those that are gone already are no error. The permit is as in `set_images`."""
         ...
 
+    async def create_entity(self, entity_type: EntityType, name: str, external_code: str) -> str:
+        """Makes an entity without images, and returns its id. Where an answer is lost there may be
+        two, which their external code tells. WrongAccountError where the credentials are another
+        account's, and nothing is sent; PermissionDeniedError without the right."""
+        ...
+
+    async def delete_entity(self, entity_type: EntityType, entity_id: str) -> None:
+        """Deletes an entity with its images; one that is gone already is no error. Errors as those
+        of `create_entity`."""
+        ...
+
+    async def webhooks(self) -> list[Webhook]:
+        """The account's webhooks: all, or those that these credentials may see.
+
+        NoWebhookRightError where they may see none. WrongAccountError where the rows are another
+        account's; ApiError for a list as `list_entities` refuses it.
+        """
+        ...
+
+    async def save_webhooks(self, webhooks: Sequence[Webhook]) -> list[ImgsyncError | None]:
+        """Makes those without an id, and gives those with one their url, `fields` and `enabled`;
+        at most 1,000 in one request. One result for each, in order: None where it is saved, or
+        the error of that one alone.
+
+        Errors of one: WebhookExistsError, WebhookLimitError, NoWebhookRightError, NoWebhooksError,
+        NotFoundError for an id that is gone, ApiError. Raised for all: NoWebhookRightError,
+        NoWebhooksError; WrongAccountError where the credentials are another account's, and
+        nothing is sent. After another error it is not known which are saved.
+        """
+        ...
+
+    async def delete_webhooks(self, webhook_ids: Sequence[str]) -> None:
+        """Deletes webhooks, at most 1,000, in one request. Those that are gone already are no
+        error; the first error of another is raised, after all were tried."""
+        ...
+
     def trust(self, hosts: Collection[str]) -> None:
         """From now on, addresses on these hosts may be asked for as those that configuration
         allows: the API itself named the hosts in permanent links of this account
@@ -197,6 +250,12 @@ class MoySkladPort(Protocol):
 
         ForbiddenUrlError for an address that the policy refuses.
         """
+        ...
+
+    async def storage_of(self, url: str) -> str:
+        """The host, with its port where it is not the usual one, that the file at a download
+        address comes from; its server is asked, and nothing of the file is read. Errors as those
+        of `download`."""
         ...
 
     async def download(
@@ -246,6 +305,11 @@ class MoySkladFactory(Protocol):
     async def weight(self, account: Account) -> int | None:
         """Units of the rate limit that a request of the account costs, as far as answers have
         shown it. StoreError."""
+        ...
+
+    async def rate(self, account: Account) -> RateInUse | None:
+        """How much of the account's rate limit all programs take now, as far as is known; None
+        where nothing was sent with its credentials. StoreError."""
         ...
 
     async def close(self) -> None:

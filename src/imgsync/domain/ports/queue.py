@@ -22,6 +22,10 @@ class NewTask:
     `payload`: a JSON value. `dedupe_key`: of equal ones, one task at most waits and one runs.
     `account_id`: the child that it is for, `entity_id`: the main entity; a higher `priority` is
     taken first; `kind` tells which handler does it.
+
+    Of the pending tasks with its key it takes the place of one of its own kind, and of one whose
+    kind is in `takes_over`: it does all that that one would do. One that `yields` leaves any other
+    as it is: that one does all that this one would do.
     """
 
     payload: Any
@@ -32,11 +36,14 @@ class NewTask:
     max_attempts: int = MAX_ATTEMPTS
     delay: timedelta = timedelta(0)
     kind: str = TASK_ENTITY_TYPE
+    takes_over: tuple[str, ...] = ()
+    yields: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Enqueued:
-    """The task that holds a payload; `created` is False where a pending task took it over."""
+    """The task that holds a payload; `created` is False where a pending task took it over, or where
+    it gave way to one."""
 
     task_id: TaskId
     created: bool
@@ -58,8 +65,11 @@ class TaskQueue(Protocol):
 
         A pending task with the same key takes the new payload, priority and due time with fresh
         attempts in place of a second one, and loses its error and parking; that it asks to be
-        checked again stays. So does a later one of `tasks`. Where an error is raised, none, some or
-        all of them are queued, and those with a key may be put again.
+        checked again stays. So does a later one of `tasks`. Of a pending task of another kind,
+        which this queue must be opened for, it takes the place, with its kind, where
+        `NewTask.takes_over` names that kind; it gives way to it where it `yields`, and it is an
+        error otherwise. Where an error is raised, none, some or all of them are queued, and those
+        with a key may be put again.
         """
         ...
 
@@ -94,7 +104,8 @@ class TaskQueue(Protocol):
         self, task: Task, *, delay: timedelta, error: str, check_again: bool = False
     ) -> None:
         """Makes it pending again after `delay`; failed where a newer pending task has its key, as
-        `release`, `park` and `free` do too.
+        `release`, `park` and `free` do too. One of another kind does not do all of its work: it is
+        to be checked again then (`Task.check_again`).
 
         `check_again`: a request of this attempt may still reach the child.
         """

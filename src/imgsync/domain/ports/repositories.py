@@ -3,7 +3,7 @@
 Errors of all: StoreError where the store cannot be used, NoRoomError where its disk is full.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from imgsync.domain.diff import EntityKey, SyncRecord
@@ -90,6 +90,15 @@ class SettingsRepository(Protocol):
 
     async def put(self, child_account_id: str, settings: LinkSettings) -> None:
         """Stores the settings; the main account stays as it is."""
+        ...
+
+    async def change(
+        self, child_account_id: str, change: Callable[[LinkSettings], LinkSettings]
+    ) -> LinkSettings:
+        """Stores what `change` makes of the settings, and tells it; nobody changes them between,
+        on any host. It may be called again, and what it raises comes as it is; nothing is changed
+        then. DamagedLinkError as `get`.
+        """
         ...
 
     async def link(self, main_id: str, child_id: str, settings: LinkSettings) -> None:

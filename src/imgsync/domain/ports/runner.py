@@ -1,9 +1,12 @@
 """Ports of the runner: what handles a task, changes an image on its way, or only looks on."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime
 from typing import Protocol, runtime_checkable
 
-from imgsync.domain.model import SyncRequest
+from imgsync.domain.model import AccountName, SyncRequest
+from imgsync.domain.pictures import PictureFacts, PictureSettings, Transformed
 from imgsync.domain.ports.moysklad import WritePermit
 from imgsync.domain.tasks import SyncResult, Task
 
@@ -54,21 +57,44 @@ class SyncRequests(Protocol):
 
 
 class ImageTransform(Protocol):
-    """Changes images between their download and their upload. Not called on the event loop."""
+    """Changes pictures between their download and their upload, beside the event loop."""
 
-    def __call__(
-        self, content: bytes, filename: str, request: SyncRequest, max_bytes: int
-    ) -> bytes:
+    @property
+    def versions(self) -> str:
+        """The names and versions of the transformations that plugins bring, in order; '' where
+        there are none. What they make may differ from child to child."""
+        ...
+
+    @property
+    def own_version(self) -> str:
+        """Changes whenever imgsync's own steps would make other bytes of the same picture."""
+        ...
+
+    def room(self, size: int) -> AbstractAsyncContextManager[None]:
+        """Entered once a picture of so many bytes may be in memory, and leave again: of all tasks
+        together no more are at work than can be."""
+        ...
+
+    async def __call__(
+        self,
+        content: bytes,
+        filename: str,
+        facts: PictureFacts,
+        settings: PictureSettings,
+        max_bytes: int,
+        request: SyncRequest,
+    ) -> Transformed:
         """The JPEG or PNG file to upload, of at most `max_bytes`; the very `content` where it is
-        to stay as it is.
+        to stay as it is. `facts` are those of the whole picture `content`.
 
-        PluginError where there is none; the image is then not copied.
+        ImageError or PluginError where there is none; the image is then not copied.
         """
         ...
 
 
 class Listeners(Protocol):
-    """Who hears of tasks. Nothing that a listener does changes a task; no method raises."""
+    """Who hears of tasks and accounts. Nothing that a listener does changes anything; no method
+    raises."""
 
     async def before_task(self, task: Task) -> None:
         """An attempt begins."""
@@ -88,6 +114,21 @@ class Listeners(Protocol):
         """A worker's run ended; how many attempts ended in which way."""
         ...
 
+    async def sweep_ended(
+        self, child: AccountName, numbers: Mapping[str, int], equal: bool, error: str | None
+    ) -> None:
+        """A scheduled full survey of a child ended: what it found, by name; whether the child is
+        as it should be, nothing waiting nor failed; why it broke off."""
+        ...
+
+    async def account_parked(self, account: AccountName, reason: str, until: datetime) -> None:
+        """The tasks of an account wait until then, for this reason."""
+        ...
+
+    async def webhooks_off(self, account: AccountName, count: int) -> None:
+        """MoySklad had switched off so many webhooks of an account."""
+        ...
+
 
 class NoListeners:
     """Nobody hears; implements `Listeners`."""
@@ -104,4 +145,15 @@ class NoListeners:
         return
 
     async def run_ended(self, ends: Mapping[str, int]) -> None:
+        return
+
+    async def sweep_ended(
+        self, child: AccountName, numbers: Mapping[str, int], equal: bool, error: str | None
+    ) -> None:
+        return
+
+    async def account_parked(self, account: AccountName, reason: str, until: datetime) -> None:
+        return
+
+    async def webhooks_off(self, account: AccountName, count: int) -> None:
         return

@@ -9,17 +9,22 @@ from typing import Protocol
 
 from imgsync.domain.model import ImageFingerprint, SourceImage
 
+MAX_NOTE = 1000
+"""Characters of what is told of a shared file."""
+
 
 @dataclass(frozen=True, slots=True)
 class ContentKey:
     """One version of a source image: the main account's id, the address and the fingerprint.
 
-    The address is part of it, as a payload may name another one for the same image.
+    The address is part of it, as a payload may name another one for the same image. `made`: how the
+    file was made of such an image, '' for the image as it came.
     """
 
     account_id: str
     address: str
     version: ImageFingerprint
+    made: str = ""
 
     @classmethod
     def of(cls, account_id: str, image: SourceImage) -> "ContentKey | None":
@@ -27,17 +32,27 @@ class ContentKey:
         version = image.fingerprint
         return None if version is None else cls(account_id, image.download_href, version)
 
+    @classmethod
+    def made_of(cls, account_id: str, digest: str, size: int, made: str) -> "ContentKey":
+        """The key of a file made in this way of any image of the account with this content: its
+        SHA-256, in hexadecimal, and bytes."""
+        return cls(account_id, "", ImageFingerprint(digest, size, ""), made)
+
 
 @dataclass(frozen=True, slots=True)
 class SharedFile:
     """A shared file that a workspace holds: the key to read it by, and its bytes.
 
-    `is_picture`: it was looked at to its end and found to be a whole picture, as `share` was told.
+    `is_picture`: it was looked at to its end and found to be a whole picture, as `share` was told;
+    `note`: what that told of it. `digest`: the SHA-256 of its bytes, in hexadecimal; '' where the
+    store does not know it.
     """
 
     key: str
     size: int
     is_picture: bool
+    note: str = ""
+    digest: str = ""
 
 
 class Turn(Enum):
@@ -71,9 +86,12 @@ class Workspace(Protocol):
         """
         ...
 
-    async def share(self, source: ContentKey, key: str, *, is_picture: bool) -> None:
+    async def share(
+        self, source: ContentKey, key: str, *, is_picture: bool, note: str = ""
+    ) -> None:
         """Makes the whole file `key`, of this workspace's own, the content of `source`, and ends
-        the turn. The file stays readable here under its key.
+        the turn. The file stays readable here under its key. `note` is one line of at most
+        `MAX_NOTE` characters, given to whoever acquires the file.
 
         Whoever shares last is right: with a turn or without. What cannot be shared for want of room
         is not. KeyError as `read`; ValueError for a file that is not closed.
@@ -94,6 +112,11 @@ class TempFile(Protocol):
     @property
     def size(self) -> int:
         """Bytes written."""
+        ...
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of what was written, in hexadecimal. ValueError where it is not closed."""
         ...
 
     async def write(self, chunk: bytes) -> None: ...

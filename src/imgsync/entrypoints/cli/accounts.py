@@ -16,9 +16,12 @@ from imgsync.application.accounts import (
     find_account,
 )
 from imgsync.domain.errors import StoreError, UnavailableError
-from imgsync.domain.model import Abilities, Account, AccountRole, Parking, TokenKind
-from imgsync.domain.text import counted
+from imgsync.domain.model import NO_END, Abilities, Account, AccountRole, Parking, TokenKind
+from imgsync.domain.ports.accounts import Holdings
+from imgsync.domain.text import counted, file_size, natural_key
+from imgsync.entrypoints.cli.completion import account_names
 from imgsync.entrypoints.cli.output import print_json, print_table, say
+from imgsync.entrypoints.cli.parcels import export_accounts, import_accounts
 from imgsync.entrypoints.cli.runtime import CommandError, json_option, pass_container, run_async
 from imgsync.entrypoints.exit_status import ExitStatus
 
@@ -29,6 +32,10 @@ if TYPE_CHECKING:
 @click.group()
 def account() -> None:
     """Accounts and their credentials."""
+
+
+account.add_command(export_accounts)
+account.add_command(import_accounts)
 
 
 @account.command("add")
@@ -84,6 +91,13 @@ def add(
     added, woken = stored.account, stored.woken
     if stored.stays_draft:
         say("Kept as a solution in draft; --kind solution once it is published.", err=True)
+    if stored.namesake is not None:
+        say(
+            f"Warning: account {stored.namesake} is called '{added.name}' too, so that both have "
+            "to be named by their IDs; to give this one another name, run "
+            f"'imgsync account rename {added.id} NAME'.",
+            err=True,
+        )
     if offline:
         say(
             "Warning: nobody has checked that these are the credentials of "
@@ -134,7 +148,7 @@ def list_accounts(container: "Container", as_json: bool) -> None:
     weights = dict[str, int | None]()
 
     async def look() -> dict[Account, Parking | None]:
-        accounts = await stored.all()
+        accounts = sorted(await stored.all(), key=lambda a: (natural_key(a.name), a.id))
         for one in accounts:
             with contextlib.suppress(StoreError):  # it is only shown
                 weights[one.id] = await moysklad.weight(one)
@@ -170,7 +184,7 @@ def list_accounts(container: "Container", as_json: bool) -> None:
 
 
 @account.command("show")
-@click.argument("name", metavar="ACCOUNT")
+@click.argument("name", metavar="ACCOUNT", shell_complete=account_names)
 @json_option
 @pass_container
 def show(container: "Container", name: str, as_json: bool) -> None:
@@ -197,7 +211,9 @@ def show(container: "Container", name: str, as_json: bool) -> None:
 
 
 @account.command("forget-abilities")
-@click.argument("names", metavar="ACCOUNT...", nargs=-1, required=True)
+@click.argument(
+    "names", metavar="ACCOUNT...", shell_complete=account_names, nargs=-1, required=True
+)
 @json_option
 @pass_container
 def forget_abilities(container: "Container", names: tuple[str, ...], as_json: bool) -> None:
@@ -222,12 +238,206 @@ def forget_abilities(container: "Container", names: tuple[str, ...], as_json: bo
         say(f"What account '{one.name}' has shown is forgotten; it is shown anew.")
 
 
+@account.command("test")
+@click.argument("names", metavar="[ACCOUNT]...", nargs=-1)
+@json_option
+@pass_container
+def test(container: "Container", names: tuple[str, ...], as_json: bool) -> int:
+    """Ask MoySklad whether the stored credentials are good, of all accounts or of some.
+
+    Told is whose they are, the units of the rate limit that a request costs, and whether webhooks
+    can be seen to. Nothing is changed; the exit status is 1 where any credentials are not good.
+    """
+    tested = run_async(container, lambda: container.test_accounts()(names))
+    failed = sum(one.problem is not None for one in tested)
+    status = ExitStatus.ERROR if failed else ExitStatus.DONE
+    if as_json:
+        print_json(
+            {
+                "accounts": [
+                    {
+                        **_as_dict(one.account),
+                        "problem": one.problem,
+                        "weight": one.weight,
+                        "no_webhooks": one.no_webhooks,
+                        "parked": _parking_as_dict(one.parking),
+                    }
+                    for one in tested
+                ]
+            },
+            status,
+        )
+        return status
+    if not tested:
+        say("No accounts yet; add one with 'imgsync account add'.")
+        return status
+    print_table(
+        ("Account", "ID", "Credentials", "Weight", "Webhooks", "Parked"),
+        (
+            (
+                one.account.name,
+                one.account.id,
+                f"not good: {one.problem}"
+                if one.problem
+                else f"good, {OWNERS[one.account.token_kind]}",
+                str(one.weight or ""),
+                "" if one.problem else f"no: {one.no_webhooks}" if one.no_webhooks else "yes",
+                _parking_in_words(one.parking),
+            )
+            for one in tested
+        ),
+    )
+    if failed:
+        good = f"{len(tested) - failed} of {len(tested)}"
+        say(
+            f"The credentials of {good} are good; others are given with 'imgsync account rotate'.",
+            err=True,
+        )
+    return status
+
+
+@account.command("rename")
+@click.argument("name", metavar="ACCOUNT")
+@click.argument("new_name", metavar="NEW_NAME")
+@json_option
+@pass_container
+def rename(container: "Container", name: str, new_name: str, as_json: bool) -> None:
+    """Give an account another name. Links and tasks go by its ID and stay as they are."""
+    try:
+        renamed = run_async(container, lambda: container.rename_account()(name, new_name))
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    if as_json:
+        print_json(_as_dict(renamed), ExitStatus.DONE)
+        return
+    say(f"Account {renamed.id} is called '{renamed.name}' from now on.")
+
+
+@account.command("rotate")
+@click.argument("name", metavar="ACCOUNT")
+@click.option("--login", help="Login, where the secret is a user's password; as before by default.")
+@click.option("--token-stdin", is_flag=True, help="Read the token from standard input.")
+@json_option
+@pass_container
+def rotate(
+    container: "Container", name: str, login: str | None, token_stdin: bool, as_json: bool
+) -> None:
+    """Replace the token or password of a stored account.
+
+    MoySklad is asked whose the new one is: nothing is stored where it is another account's or is
+    refused. Tasks that wait for the account run again. The token is read as by 'account add'.
+    """
+    found = run_async(container, lambda: find_account(container.accounts(), name))
+    secret = _read_secret(token_stdin)
+    try:
+        stored = run_async(container, lambda: container.rotate_account()(found, secret, login))
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    if as_json:
+        print_json({**_as_dict(stored.account), "woken": stored.woken}, ExitStatus.DONE)
+        return
+    say(f"Account '{stored.account.name}' has its new {_secret_of(stored.account)}.")
+    if stored.woken:
+        run = "runs" if stored.woken == 1 else "run"
+        say(f"{counted(stored.woken, 'task')} that waited for it {run} again.")
+
+
+@account.command("remove")
+@click.argument("name", metavar="ACCOUNT")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@json_option
+@pass_container
+def remove(container: "Container", name: str, yes: bool, as_json: bool) -> None:
+    """Forget an account, its credentials and what hangs on it, which is shown first.
+
+    Its links end, its webhooks are removed from MoySklad where that can be reached, and its waiting
+    tasks go. Images stay where they are. Refused while workers are at its tasks.
+    """
+    if as_json and not yes:
+        raise click.UsageError("--json asks nothing: give --yes with it")
+    found, held = run_async(container, lambda: container.remove_account().look(name))
+    if not yes:
+        say(f"Account '{found.name}', ID {found.id}. With it go:", err=True)
+        for line in _held_in_words(held) or ["nothing but its credentials"]:
+            say(f"  {line}", err=True)
+        click.confirm("Remove it?", abort=True, err=True)
+    removed = run_async(container, lambda: container.remove_account()(found))
+    if as_json:
+        told = {**asdict(removed.held), "webhooks_left": removed.webhooks_left}
+        print_json({"removed": found.id, "name": found.name, **told}, ExitStatus.DONE)
+        return
+    if removed.webhooks_left:
+        say(
+            f"Warning: its webhooks are still in MoySklad, remove them there: "
+            f"{removed.webhooks_left}",
+            err=True,
+        )
+    say(f"Account '{found.name}' is removed.")
+
+
+def _held_in_words(held: Holdings) -> list[str]:
+    lines = []
+    if held.child_ids:
+        lines.append(f"the links of {counted(len(held.child_ids), 'child', 'children')}")
+    if held.main_id is not None:
+        lines.append(f"the link to main account {held.main_id}")
+    for number, what in (
+        (held.waiting, "waiting task"),
+        (held.failed, "failed task"),
+        (held.records, "record"),
+        (held.failed_images, "failed image"),
+    ):
+        if number:
+            lines.append(counted(number, what))
+    if held.has_webhooks:
+        lines.append("its webhooks")
+    if held.running + held.running_of_children:
+        lines.append(
+            f"{counted(held.running + held.running_of_children, 'task')} that workers are at, "
+            "for which the removal is refused"
+        )
+    return lines
+
+
+def _secret_of(account: Account) -> str:
+    return "password" if account.token_kind is TokenKind.PASSWORD else "token"
+
+
+@account.command("rekey")
+@json_option
+@pass_container
+def rekey(container: "Container", as_json: bool) -> None:
+    """Encrypt all tokens anew, with a new key.
+
+    The key before is kept beside the new one, as backups of the database need it. Where the key is
+    given by IMGSYNC_KEY, the new one has to stand there first ('imgsync account new-key' makes
+    one), and with several hosts in the key file of each; all go on with the key before until then.
+    """
+    done = run_async(container, lambda: container.stored_secrets().rekey())
+    if as_json:
+        print_json(
+            {"key": done.now, "key_before": done.before, "secrets": done.secrets}, ExitStatus.DONE
+        )
+        return
+    say(f"{counted(done.secrets, 'token')} encrypted with the new key {done.now}.")
+    if done.before is not None:
+        say(f"The key before, {done.before}, is kept for backups of the database.")
+
+
+@account.command("new-key")
+def new_key() -> None:
+    """Print a new key, for IMGSYNC_KEY or a key file; nothing is changed."""
+    from imgsync.adapters.secrets.keys import new_key as make
+
+    say(make())
+
+
 def _abilities_in_words(shown: Abilities) -> list[tuple[str, str]]:
     def said(value: bool | None, yes: str, no: str) -> str:
         return "not yet" if value is None else yes if value else no
 
     def size(value: int | None) -> str:
-        return "not yet" if value is None else f"{value:,} bytes"
+        return "not yet" if value is None else f"{file_size(value)} ({value:,} bytes)"
 
     hosts = ", ".join(sorted(shown.permanent_hosts))
     formats = ", ".join(sorted(shown.refused_formats)).upper()
@@ -257,7 +467,11 @@ def _abilities_as_dict(shown: Abilities) -> dict[str, object]:
 
 
 def _parking_in_words(parking: Parking | None) -> str:
-    return f"until {parking.until:%Y-%m-%d %H:%M} UTC: {parking.reason}" if parking else ""
+    if parking is None:
+        return ""
+    if parking.until == NO_END:
+        return f"until a new token comes: {parking.reason}"
+    return f"until {parking.until:%Y-%m-%d %H:%M} UTC: {parking.reason}"
 
 
 def _parking_as_dict(parking: Parking | None) -> dict[str, str] | None:

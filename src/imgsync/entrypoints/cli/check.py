@@ -1,14 +1,17 @@
 """imgsync check: compare, and change nothing."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from imgsync.application.check import CheckReport
+from imgsync.application.prove import Proof
 from imgsync.application.survey import Difference, Surveyed
 from imgsync.domain.errors import SyncIsOffError
 from imgsync.domain.model import Link
+from imgsync.domain.runs import RunCause, RunKind
 from imgsync.domain.surveys import Since
+from imgsync.domain.text import counted
 from imgsync.entrypoints.cli.output import print_json, say
 from imgsync.entrypoints.cli.runtime import (
     STATUSES,
@@ -42,6 +45,13 @@ if TYPE_CHECKING:
 @match_option
 @types_option
 @since_option
+@click.option(
+    "--hash",
+    "by_content",
+    is_flag=True,
+    help="Compare the content too: downloads every image of main (once for all children; at no "
+    "cost of requests where there are permanent links) and of each child (a request an image).",
+)
 @json_option
 @pass_container
 def check(
@@ -51,14 +61,18 @@ def check(
     match_by: str | None,
     types: tuple[str, ...],
     since: Since | None,
+    by_content: bool,
     as_json: bool,
 ) -> ExitStatus:
     """Compare main and child accounts, for every link or for some children. Nothing is changed.
 
     Names each entity that is missing, different, extra or not to be matched, with both lists of
-    images; the exit status is 1 where there is any.
+    images; the exit status is 1 where there is any. With --hash, images that seem equal by what
+    the accounts list are downloaded and compared, and the exit status is 3 where one of them
+    could not be.
     """
     find_links, compare = container.find_links(), container.check()
+    note_runs = container.note_runs()
     links: list[Link] = []
 
     def tell(found: Surveyed) -> None:
@@ -68,13 +82,26 @@ def check(
     async def look() -> CheckReport:
         nonlocal links
         links = await find_links(main_id, children)
-        return await compare(
-            links,
-            match_by=chosen_field(match_by),
-            types=types,
-            since=since,
-            progress=(lambda _: None) if as_json else tell,
-        )
+        async with note_runs.noting(
+            RunKind.CHECK, RunCause.COMMAND, links, types=types, since=since
+        ) as noted:
+
+            def see(found: Surveyed) -> None:
+                noted.see(found)
+                if not as_json:
+                    tell(found)
+
+            report = await compare(
+                links,
+                match_by=chosen_field(match_by),
+                types=types,
+                since=since,
+                by_content=by_content,
+                progress=see,
+                proved=(lambda _: None) if as_json else _tell_proof,
+            )
+            noted.surveyed(report)
+        return report
 
     try:
         report = run_async(container, look)
@@ -84,7 +111,9 @@ def check(
             print_json({"children": [], "differences": []}, ExitStatus.OFF)
         return ExitStatus.OFF
     status = ExitStatus.PART if report.failed or report.off else ExitStatus.DONE
-    if report.differences.count:
+    if report.unproved.count:
+        status = ExitStatus.PART
+    if report.differences.count or report.unlike.count:
         status = ExitStatus.ERROR
     for child in report.off:
         say(off_message(child), err=True)
@@ -93,7 +122,7 @@ def check(
     print_log(report.log)
     began = report.log.since
     if as_json:
-        told = {
+        told: dict[str, Any] = {
             "since": began and began.isoformat(),
             "children": [
                 {"main": link.main.id, "child": link.child.id, **report.counts[link.child.id]}
@@ -105,6 +134,12 @@ def check(
             "failed": [{"child": f.link.child.id, "error": str(f.error)} for f in report.failed],
             "empty_folders": report.log.empty_folders,
         }
+        if by_content:
+            told["content"] = {
+                "proved": report.proved,
+                "unlike": [_proof_as_dict(proof) for proof in report.unlike.items],
+                "unproved": [_proof_as_dict(proof) for proof in report.unproved.items],
+            }
         print_json(told | left_out_of(report.differences), status)
         return status
     if began is not None:
@@ -115,7 +150,39 @@ def check(
             said = ", ".join(f"{counts[d]} {_WORDS[d]}" for d in Difference)
             changed = "" if began is None else " of what has changed since then"
             say(f"'{link.child.name}'{changed}: {said}.")
+    if by_content:
+        said = f"{counted(report.proved, 'image')} proved equal by content"
+        if report.unlike.count:
+            said += (
+                f"; the images of {counted(report.unlike.count, 'entity', 'entities')} differ: "
+                "'imgsync sync --adopt hash' copies those that were taken by their sizes"
+            )
+        if report.unproved.count:
+            of = counted(report.unproved.count, "entity", "entities")
+            said += f"; not all of {of} could be compared"
+        say(f"{said}.")
     return status
+
+
+def _tell_proof(proof: Proof) -> None:
+    found = proof.found
+    about = f"'{found.link.child.name}': {found.entity_type} '{found.name}'"
+    for name in proof.unlike:
+        say(f"{about}: {name} has another content than main's")
+    for text in proof.unproved:
+        say(f"{about}: not proved: {text}", err=True)
+
+
+def _proof_as_dict(proof: Proof) -> dict[str, Any]:
+    found = proof.found
+    return {
+        "child": found.link.child.id,
+        "type": found.entity_type,
+        "name": found.name,
+        "code": found.code,
+        "unlike": list(proof.unlike),
+        "unproved": list(proof.unproved),
+    }
 
 
 _WORDS = {d: d.value for d in Difference} | {Difference.UNMATCHED: "not to be matched"}

@@ -8,8 +8,8 @@ import click
 
 from imgsync.application.clean import CleanupTemp
 from imgsync.domain.ports.storage import StaleFile
-from imgsync.domain.text import counted
-from imgsync.entrypoints.cli.output import print_json, say
+from imgsync.domain.text import counted, file_size
+from imgsync.entrypoints.cli.output import is_watched, print_json, say
 from imgsync.entrypoints.cli.runtime import (
     in_part,
     json_option,
@@ -78,7 +78,7 @@ def cleanup_temp(
         print_json(told | ({"error": trouble} if trouble else {}), status)
         return status
     verb, would = ("would be deleted", "to free") if dry_run else ("deleted", "freed")
-    say(f"{len(done)} files {verb}, {freed / 1e6:.1f} MB {would}.")
+    say(f"{counted(len(done), 'file')} {verb}, {file_size(freed)} {would}.")
     if live:
         say(f"The files of {counted(live, 'task')} under way were left alone.")
     return status
@@ -88,7 +88,9 @@ async def _delete(
     cleanup: CleanupTemp, files: list[StaleFile], done: list[StaleFile], *, quiet: bool
 ) -> None:
     """Deletes them one by one into `done`, with a progress bar."""
-    with click.progressbar(length=len(files), label="Deleting", hidden=quiet) as bar:
+    with click.progressbar(
+        length=len(files), label="Deleting", hidden=quiet or not is_watched()
+    ) as bar:
 
         def progress(file: StaleFile) -> None:
             done.append(file)

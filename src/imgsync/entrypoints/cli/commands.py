@@ -47,6 +47,12 @@ def imgsync_commands() -> Iterable[click.Command]:
     return [
         LazyCommand("account", "accounts", "account", "Accounts and their credentials."),
         LazyCommand(
+            "api-key",
+            "apikeys",
+            "api_key",
+            "Keys by which programs use the HTTP API of 'imgsync serve'.",
+        ),
+        LazyCommand(
             "check",
             "check",
             "check",
@@ -66,11 +72,18 @@ def imgsync_commands() -> Iterable[click.Command]:
             "Copy real photographs between two accounts of a MoySklad emulator on this machine.",
         ),
         LazyCommand(
+            "doctor",
+            "doctor",
+            "doctor",
+            "Look at everything that a sync needs, and say what is to be done.",
+        ),
+        LazyCommand(
             "enqueue",
             "enqueue",
             "enqueue",
             "Queue a task for each entity whose images differ, of every link or of some children.",
         ),
+        LazyCommand("images", "images", "images", "Images that could not be copied."),
         LazyCommand(
             "link",
             "links",
@@ -79,9 +92,33 @@ def imgsync_commands() -> Iterable[click.Command]:
         ),
         LazyCommand("links", "links", "links", "List the links."),
         LazyCommand(
+            "notify-test",
+            "notifications",
+            "notify_test",
+            "Send a test message to each address of notify_urls, and tell whether it went.",
+        ),
+        LazyCommand(
             "plugins", "plugins", "plugins", "List the plugins and what each of them brings."
         ),
         LazyCommand("queue", "queue", "queue", "The task queue."),
+        LazyCommand(
+            "runs",
+            "runs",
+            "runs",
+            "What sweeps, surveys, checks and syncs found and did, newest first.",
+        ),
+        LazyCommand(
+            "serve",
+            "serve",
+            "serve",
+            "Run the pages, the HTTP API, the worker and the schedule, in one process.",
+        ),
+        LazyCommand(
+            "serve-password",
+            "serve",
+            "serve_password",
+            "Set the password of the pages, which ends all sessions.",
+        ),
         LazyCommand(
             "settings",
             "settings",
@@ -89,7 +126,16 @@ def imgsync_commands() -> Iterable[click.Command]:
             "Image settings of child accounts; both switches are off by default.",
         ),
         LazyCommand(
+            "solution",
+            "solutions",
+            "solution",
+            "Solutions of MoySklad's catalogue, by which accounts give their tokens themselves.",
+        ),
+        LazyCommand(
             "sync", "sync", "sync", "Copy what differs now, for every link or for some children."
+        ),
+        LazyCommand(
+            "undo", "undo", "undo", "Put back what children had before a run, or before a change."
         ),
         LazyCommand(
             "unlink",
@@ -97,6 +143,12 @@ def imgsync_commands() -> Iterable[click.Command]:
             "unlink",
             "End the links of child accounts: they receive nothing from now on, and keep what they "
             "have.",
+        ),
+        LazyCommand(
+            "webhooks",
+            "webhooks",
+            "webhooks",
+            "Webhooks, by which MoySklad tells 'imgsync serve' of changes as they happen.",
         ),
         LazyCommand(
             "worker",

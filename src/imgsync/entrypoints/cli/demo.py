@@ -1,29 +1,54 @@
 """imgsync demo: the whole copy on an emulator."""
 
+import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
 
 from imgsync.entrypoints.cli.output import print_json, print_table, say
+from imgsync.entrypoints.cli.parts import Part
 from imgsync.entrypoints.cli.runtime import CommandError, json_option, pass_container, run_async
+from imgsync.entrypoints.cli.serve import check_installed, run_service
 from imgsync.entrypoints.demo.photographs import DemoUnavailableError
 from imgsync.entrypoints.exit_status import ExitStatus
 
 if TYPE_CHECKING:
     from imgsync.entrypoints.container import Container
-    from imgsync.entrypoints.demo.run import Round
+    from imgsync.entrypoints.demo.run import Demo, Round
+
+_HOST = "127.0.0.1"
 
 
 @click.command()
+@click.option(
+    "--serve",
+    "serves",
+    is_flag=True,
+    help="Then show the dashboard over these accounts, and four more franchises, until Ctrl-C.",
+)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65_535),
+    default=8425,
+    show_default=True,
+    help="Port of the dashboard; 0 for one that is free.",
+)
 @json_option
 @pass_container
-def demo(container: "Container", as_json: bool) -> None:
+def demo(container: "Container", serves: bool, port: int, as_json: bool) -> None:
     """Copy real photographs between two accounts of a MoySklad emulator on this machine.
 
-    Exit status 1 where the child account does not end with exactly the right images. A warning, of
-    an image in a format that MoySklad does not accept, is part of the demonstration.
+    Among them are a GIF and a photograph of 12 MB, which MoySklad does not take as they are. Exit
+    status 1 where the child account does not end with exactly the right images.
+
+    With --serve, each press of Enter gives the main account a new photograph.
     """
+    if serves and as_json:
+        raise click.UsageError("--json prints one document at the end, and --serve has none")
+    if serves:
+        check_installed()
     try:
         from imgsync.entrypoints.demo.run import started
     except ModuleNotFoundError as error:
@@ -34,6 +59,14 @@ def demo(container: "Container", as_json: bool) -> None:
 
     with started(container) as running:
         rounds = run_async(running.container, lambda: running.run(report))
+        _tell(rounds, as_json=as_json)
+        if serves:
+            run_async(running.container, lambda: _serve(running, port))
+        elif not as_json:
+            say("See it in a browser: make demo ARGS=--serve (or imgsync demo --serve)")
+
+
+def _tell(rounds: "list[Round]", *, as_json: bool) -> None:
     right = all(done.verified and not done.errors for done in rounds)
     told = {"rounds": [asdict(done) for done in rounds]}
     if not as_json:
@@ -42,6 +75,27 @@ def demo(container: "Container", as_json: bool) -> None:
         print_json(told, ExitStatus.DONE)
     if not right:
         raise CommandError("the child account does not hold the right images", fields=told)
+
+
+async def _serve(running: "Demo", port: int) -> None:
+    from imgsync.entrypoints.demo.dashboard import EnterKey, FirstLook
+
+    links = await running.open_franchises()
+
+    def listens(url: str) -> Sequence[Part]:
+        say(f"The dashboard is at {url}")
+        say("Press Enter to give the main shop a new photograph, Ctrl-C to end.")
+        sys.stdout.flush()
+        photographer = running.photographer()
+        return (
+            Part("the first look at the franchises", FirstLook(running.container, links, url)),
+            Part(
+                "the photographer",
+                EnterKey(lambda: say(f"{photographer.add()}: a new photograph in the main shop")),
+            ),
+        )
+
+    await run_service(running.container, _HOST, port, listens)
 
 
 def _print(rounds: "list[Round]") -> None:
@@ -74,9 +128,14 @@ def _print(rounds: "list[Round]") -> None:
         numbers=True,
     )
     first = rounds[0]
+    for note in first.notes:
+        say(note)
     for warning in first.warnings:
         say(f"Warning: {warning}")
     say(f"Skipped for want of a counterpart: {first.skipped}.")
     say(f"Answers 429: {sum(done.throttled for done in rounds)}.")
     if all(done.verified for done in rounds):
-        say("Verified: the child's images are byte for byte those of the main account.")
+        say(
+            "Verified: the child's images are byte for byte those of the main account; the "
+            "converted and the scaled one look like main's, shrunk to 16 × 16 points."
+        )

@@ -9,6 +9,7 @@ import click
 from imgsync.application.enqueue import EnqueueOutcome, PayloadChoice
 from imgsync.domain.errors import SyncIsOffError
 from imgsync.domain.ports.queue import Enqueued
+from imgsync.domain.runs import RunCause, RunKind
 from imgsync.domain.surveys import Since
 from imgsync.domain.text import counted
 from imgsync.entrypoints.cli.output import print_json, say
@@ -22,12 +23,15 @@ from imgsync.entrypoints.cli.runtime import (
     with_hint,
 )
 from imgsync.entrypoints.cli.surveys import (
+    adopt_option,
     children_option,
+    chosen_adopt,
     chosen_field,
     main_option,
     match_option,
     max_clear_option,
     off_message,
+    print_adopted,
     print_skipped,
     since_option,
     types_option,
@@ -45,6 +49,7 @@ if TYPE_CHECKING:
 @types_option
 @since_option
 @max_clear_option
+@adopt_option
 @click.option(
     "--payload",
     "payload_file",
@@ -61,6 +66,7 @@ def enqueue(
     types: tuple[str, ...],
     since: Since | None,
     max_clear: int | None,
+    adopt: str | None,
     payload_file: TextIO | None,
     as_json: bool,
 ) -> ExitStatus:
@@ -69,21 +75,29 @@ def enqueue(
     Where image sync is off for a child, nothing is queued for it.
     """
     if payload_file is not None:
-        if main_id or children or match_by or types or since or max_clear is not None:
+        if main_id or children or match_by or types or since or adopt or max_clear is not None:
             raise click.UsageError("--payload stands alone; the payload names its accounts")
         return _enqueue_payloads(container, payload_file, as_json)
     find_links, enqueue_links = container.find_links(), container.enqueue()
+    note_runs = container.note_runs()
     found = EnqueueOutcome()
 
     async def put() -> None:
-        await enqueue_links(
-            await find_links(main_id, children),
-            match_by=chosen_field(match_by),
-            types=types,
-            since=since,
-            max_clear=max_clear,
-            outcome=found,
-        )
+        links = await find_links(main_id, children)
+        async with note_runs.noting(
+            RunKind.ENQUEUE, RunCause.COMMAND, links, types=types, since=since
+        ) as noted:
+            await enqueue_links(
+                links,
+                match_by=chosen_field(match_by),
+                types=types,
+                since=since,
+                max_clear=max_clear,
+                adopt=chosen_adopt(adopt),
+                progress=noted.see,
+                outcome=found,
+            )
+            noted.surveyed(found)
 
     try:
         trouble = in_part(lambda: run_async(container, put), lambda: bool(found.task_ids))
@@ -102,6 +116,7 @@ def _print(
         print_json(found.as_dict() | ({"error": trouble} if trouble else {}), status)
         return status
     print_skipped(found)
+    print_adopted(found)
     say(
         f"Queued {counted(len(found.task_ids), 'task')} with {counted(found.images, 'image')}"
         + (f", {found.clears} of them to clear," if found.clears else "")

@@ -1,23 +1,40 @@
 """imgsync link, unlink, links: which child receives what of which main account."""
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from imgsync.application.accounts import find_account
 from imgsync.domain.model import Account, Link, LinkSettings, MatchField, StoredLink
+from imgsync.domain.pictures import AS_BY_DEFAULT
+from imgsync.domain.text import natural_key
+from imgsync.entrypoints.cli.completion import account_names
 from imgsync.entrypoints.cli.output import print_json, print_table, say
+from imgsync.entrypoints.cli.pictures import (
+    described,
+    picture_changes,
+    picture_options,
+)
 from imgsync.entrypoints.cli.runtime import json_option, pass_container, run_async
+from imgsync.entrypoints.cli.schedules import (
+    described_schedule,
+    schedule_changes,
+    schedule_options,
+)
 from imgsync.entrypoints.cli.surveys import chosen_field, types_option
 from imgsync.entrypoints.exit_status import ExitStatus
+from imgsync.entrypoints.json_texts import link_as_dict
 
 if TYPE_CHECKING:
     from imgsync.entrypoints.container import Container
 
 
 @click.command()
-@click.argument("main_id", metavar="MAIN")
-@click.argument("children", metavar="CHILD...", nargs=-1, required=True)
+@click.argument("main_id", metavar="MAIN", shell_complete=account_names)
+@click.argument(
+    "children", metavar="CHILD...", shell_complete=account_names, nargs=-1, required=True
+)
 @click.option("--sync-images", "first_only", is_flag=True, help="Copy the first image only.")
 @click.option("--sync-images-all", "all_images", is_flag=True, help="Copy all images.")
 @click.option(
@@ -33,10 +50,13 @@ if TYPE_CHECKING:
     help="Only what is in the product folder of this name or path (A/B), or below it; may be "
     "repeated.",
 )
+@picture_options
+@schedule_options
 @json_option
 @pass_container
 def link(
     container: "Container",
+    /,
     main_id: str,
     children: tuple[str, ...],
     first_only: bool,
@@ -44,12 +64,18 @@ def link(
     match_by: str | None,
     types: tuple[str, ...],
     folders: tuple[str, ...],
+    sweep: str | None,
+    survey_every: int | str | None,
+    check_only: bool | None,
+    guard: bool | None,
     as_json: bool,
+    **pictures: Any,
 ) -> ExitStatus:
     """Link child accounts to a main account: they receive images of it from now on.
 
     Accounts are named by ID or name. Linked again, a child has the settings that are given now.
-    Without a switch a child goes on receiving what it does; all images where that is none.
+    Without a switch a child goes on receiving what it does; all images where that is none. What
+    becomes of its pictures, and when it is surveyed, stays as it is where nothing is said of it.
     """
     if first_only and all_images:
         raise click.UsageError("--sync-images and --sync-images-all exclude each other")
@@ -63,12 +89,23 @@ def link(
         )
     except ValueError as error:
         raise click.UsageError(str(error)) from error
+    changes = picture_changes(**pictures)
+    times = schedule_changes(sweep=sweep, survey_every=survey_every, check_only=check_only)
     accounts, link_accounts = container.accounts(), container.link_accounts()
+    change = container.change_settings()
 
     async def put() -> list[Link]:
         main = await find_account(accounts, main_id)
         found = [await find_account(accounts, child) for child in children]
-        return await link_accounts(main, found, wanted, keep_switches=not wanted.enabled)
+        made = await link_accounts(
+            main, found, wanted, keep_switches=not wanted.enabled, picture_changes=changes
+        )
+        if not times and guard is None:
+            return made
+        for place, one in enumerate(made):
+            _, changed = await change(one.child.id, schedule_changes=times, guard=guard)
+            made[place] = replace(one, settings=changed)
+        return made
 
     made = run_async(container, put)
     if as_json:
@@ -76,12 +113,19 @@ def link(
         print_json({"links": [_as_dict(one, {}) for one in stored]}, ExitStatus.DONE)
         return ExitStatus.DONE
     for one in made:
-        say(f"Linked '{one.child.name}' to '{one.main.name}': it receives {_images(one.settings)}.")
+        receives = _images(one.settings)
+        if one.settings.pictures != AS_BY_DEFAULT:
+            receives += f" ({described(one.settings.pictures)})"
+        if times or guard is not None:
+            receives += f"; {described_schedule(one.settings.schedule, guard=one.settings.guard)}"
+        say(f"Linked '{one.child.name}' to '{one.main.name}': it receives {receives}.")
     return ExitStatus.DONE
 
 
 @click.command()
-@click.argument("children", metavar="CHILD...", nargs=-1, required=True)
+@click.argument(
+    "children", metavar="CHILD...", shell_complete=account_names, nargs=-1, required=True
+)
 @json_option
 @pass_container
 def unlink(container: "Container", children: tuple[str, ...], as_json: bool) -> ExitStatus:
@@ -111,6 +155,11 @@ def links(container: "Container", as_json: bool) -> ExitStatus:
 
     found, stored = run_async(container, look)
     names = {account.id: account.name for account in stored}
+
+    def by_names(one: StoredLink) -> tuple[object, ...]:
+        return tuple(natural_key(names.get(id_, id_)) for id_ in (one.main_id, one.child_id))
+
+    found.sort(key=by_names)
     if as_json:
         print_json({"links": [_as_dict(one, names) for one in found]}, ExitStatus.DONE)
         return ExitStatus.DONE
@@ -118,7 +167,17 @@ def links(container: "Container", as_json: bool) -> ExitStatus:
         say("No links yet; make one with 'imgsync link MAIN CHILD'.")
         return ExitStatus.DONE
     print_table(
-        ("Main", "Child", "Child ID", "Receives", "Matched by", "Types", "Folders"),
+        (
+            "Main",
+            "Child",
+            "Child ID",
+            "Receives",
+            "Matched by",
+            "Types",
+            "Folders",
+            "Pictures",
+            "Surveyed",
+        ),
         (
             (
                 names.get(one.main_id, one.main_id),
@@ -128,6 +187,8 @@ def links(container: "Container", as_json: bool) -> ExitStatus:
                 one.settings.match_by or "",
                 ", ".join(one.settings.types) or "all",
                 ", ".join(one.settings.folders) or "all",
+                described(one.settings.pictures),
+                described_schedule(one.settings.schedule, guard=one.settings.guard),
             )
             for one in found
         ),
@@ -142,17 +203,7 @@ def _images(settings: LinkSettings) -> str:
 
 
 def _as_dict(link: StoredLink, names: dict[str, str]) -> dict[str, object]:
-    settings = link.settings
-    told: dict[str, object] = {
-        "main": link.main_id,
-        "child": link.child_id,
-        "sync_images": settings.sync_images,
-        "sync_images_all": settings.sync_images_all,
-        "match_by": settings.match_by and settings.match_by.value,
-        "types": list(settings.types),
-        "folders": list(settings.folders),
-        "damage": link.damage,
-    }
+    told = link_as_dict(link)
     if names:
         told |= {"main_name": names.get(link.main_id), "child_name": names.get(link.child_id)}
     return told

@@ -4,6 +4,7 @@ rich is imported where a table is printed: most commands print none.
 """
 
 import json
+import logging
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -12,6 +13,21 @@ import click
 
 from imgsync.domain.text import shown, shown_json
 from imgsync.entrypoints.exit_status import ExitStatus
+
+_QUIET = f"{__name__}.quiet"
+
+
+def be_quiet(ctx: click.Context) -> None:
+    """From now on errors alone are logged, and no progress is shown."""
+    ctx.meta[_QUIET] = True
+    logging.getLogger().setLevel(logging.ERROR)
+
+
+def is_watched() -> bool:
+    """Whether somebody looks on who wants to: stderr is a terminal, and no -q was given. Else
+    there is no progress, and what is no error or warning goes to the log."""
+    ctx = click.get_current_context(silent=True)
+    return sys.stderr.isatty() and not (ctx is not None and ctx.meta.get(_QUIET))
 
 
 def say(line: str, *, err: bool = False) -> None:

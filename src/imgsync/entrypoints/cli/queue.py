@@ -1,12 +1,22 @@
-"""imgsync queue: look at the queue, retry failed tasks, free held ones."""
+"""imgsync queue: look at tasks, cancel, delete and retry them, free held ones."""
 
-from typing import TYPE_CHECKING, Any
+import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from imgsync.application.accounts import find_account
+from imgsync.application.log_lines import about_task
 from imgsync.application.work import entity_label
+from imgsync.domain.errors import UnlistedQueueError
+from imgsync.domain.ports.tasks import CANCELLED, TaskPage
+from imgsync.domain.surveys import since_of
 from imgsync.domain.tasks import Task, TaskId, TaskStatus
 from imgsync.domain.text import counted
+from imgsync.entrypoints.cli.completion import account_names
 from imgsync.entrypoints.cli.output import print_json, print_table, say
 from imgsync.entrypoints.cli.runtime import (
     MAX_ID,
@@ -43,6 +53,133 @@ def _all_meant(texts: tuple[str, ...]) -> list[TaskId] | None:
     return [id_ for text in texts for id_ in _meant(text)] or None
 
 
+_F = TypeVar("_F", bound=Callable[..., Any])
+_SUPERSEDED, _WARNED = "superseded", "completed-with-warnings"
+_STATUSES = (
+    TaskStatus.PENDING.value,
+    TaskStatus.PROCESSING.value,
+    TaskStatus.COMPLETED.value,
+    _WARNED,
+    TaskStatus.FAILED.value,
+    CANCELLED,
+    _SUPERSEDED,
+)
+"""Words for a filter; the stored status of the last three is `failed`."""
+_AT_ONCE = 1000
+_ASK_FROM = 20
+"""Tasks that a filter finds of which so many are changed unasked."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFilter:
+    """Which tasks a command is about."""
+
+    child: str | None = None
+    status: str | None = None
+    text: str = ""
+    since: str | None = None
+
+    def __bool__(self) -> bool:
+        return self != TaskFilter()
+
+    async def pages(
+        self, container: "Container", *, before: str | None = None, limit: int = _AT_ONCE
+    ) -> TaskPage:
+        """At most `limit` of them, newest first, however many have to be looked at for that."""
+        tasks = container.task_list()
+        account = None
+        if self.child is not None:
+            account = await find_account(container.accounts(), self.child)
+        since = None if self.since is None else await _moment(container, self.since)
+        found: list[Task] = []
+        gone: set[TaskId] = set()
+        at: TaskId | None = before
+        while True:
+            page = await tasks.find(
+                child=None if account is None else account.id,
+                status=_stored(self.status),
+                text=self.text,
+                since=since,
+                warned=True if self.status == _WARNED else None,
+                superseded=_superseded(self.status),
+                before=at,
+                limit=limit - len(found),
+            )
+            found += [task for task in page.tasks if self._fits(task)]
+            gone |= page.superseded
+            at = page.before
+            if at is None or len(found) >= limit:
+                return TaskPage(tuple(found), at, frozenset(gone))
+
+    def _fits(self, task: Task) -> bool:
+        if self.status == CANCELLED:
+            return task.error == CANCELLED
+        return self.status != TaskStatus.FAILED.value or task.error != CANCELLED
+
+
+def _stored(status: str | None) -> TaskStatus | None:
+    if status is None:
+        return None
+    if status in set(TaskStatus):
+        return TaskStatus(status)
+    return TaskStatus.COMPLETED if status == _WARNED else TaskStatus.FAILED
+
+
+def _superseded(status: str | None) -> bool | None:
+    if status == _SUPERSEDED:
+        return True
+    return False if status == TaskStatus.FAILED.value else None
+
+
+async def _moment(container: "Container", text: str) -> datetime:
+    since = since_of(text)
+    if since.span is not None:
+        now: datetime = await container.shared_clock().now()
+        return now - since.span
+    assert since.moment is not None  # noqa: S101 (for the type checker: `_when` has seen to it)
+    return since.moment.astimezone()
+
+
+def _when(_context: click.Context, _parameter: click.Parameter, text: str | None) -> str | None:
+    if text is None:
+        return None
+    if text == "last":
+        raise click.BadParameter("'last' is the last survey; give a time, or a span such as 2h.")
+    try:
+        if (moment := since_of(text).moment) is not None:
+            moment.astimezone()
+    except (ValueError, OverflowError) as error:
+        raise click.BadParameter(str(error)) from None
+    return text
+
+
+def filter_options(command: _F) -> _F:
+    """`child`, `status`, `text` and `since`."""
+    for option in (
+        click.option(
+            "--since",
+            metavar="WHEN",
+            callback=_when,
+            help="Only tasks queued since then: a time (2026-01-31T12:00) or a span (30m, 2h, 1d).",
+        ),
+        click.option(
+            "--text",
+            metavar="TEXT",
+            default="",
+            help="Only tasks with this text in their payload, error or result.",
+        ),
+        click.option("--status", type=click.Choice(_STATUSES), help="Only tasks of this status."),
+        click.option(
+            "--child",
+            metavar="ACCOUNT",
+            shell_complete=account_names,
+            help="Only tasks of this child, by ID or name.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 @click.group()
 def queue() -> None:
     """The task queue."""
@@ -55,15 +192,22 @@ def status(container: "Container", as_json: bool) -> None:
     """Number of tasks by status.
 
     Parked ones are pending too: their account takes no requests for now (see 'imgsync account
-    list').
+    list'). Somebody has cancelled the cancelled ones; superseded ones failed, and a newer task of
+    the same entity has taken their place. Of failed tasks, the newest ten thousand are told apart.
     """
     tasks = container.queue()
 
-    async def look() -> tuple[dict[TaskStatus, int], int]:
-        return await tasks.counts(), await tasks.parked()
+    async def look() -> tuple[dict[TaskStatus, int], int, Mapping[str, int]]:
+        try:
+            gone: Mapping[str, int] = await container.task_list().count_ended()
+        except UnlistedQueueError:
+            gone = {}
+        return await tasks.counts(), await tasks.parked(), gone
 
-    found, parked = run_async(container, look)
+    found, parked, gone = run_async(container, look)
     counts = {status.value: number for status, number in found.items()}
+    counts[TaskStatus.FAILED.value] -= sum(gone.values())
+    counts |= gone
     if as_json:
         print_json({**counts, "parked": parked})
         return
@@ -72,14 +216,204 @@ def status(container: "Container", as_json: bool) -> None:
         say(f"{name:<10} {count}{note}")
 
 
+@queue.command("list")
+@filter_options
+@click.option("--limit", type=click.IntRange(1, _AT_ONCE), default=50, show_default=True)
+@click.option("--before", metavar="ID", type=task_id, help="Go on from there: the next page.")
+@json_option
+@pass_container
+def list_(
+    container: "Container",
+    child: str | None,
+    status: str | None,
+    text: str,
+    since: str | None,
+    limit: int,
+    before: str | None,
+    as_json: bool,
+) -> None:
+    """Tasks, newest first, with the names of children and entities."""
+    wanted = TaskFilter(child, status, text.strip(), since)
+
+    async def look() -> tuple[TaskPage, dict[str, str]]:
+        page = await wanted.pages(container, before=before, limit=limit)
+        return page, await _names(container)
+
+    page, names = run_async(container, look)
+    if as_json:
+        told = [_shown(task, names, page.superseded) for task in page.tasks]
+        print_json({"tasks": told, "before": page.before})
+        return
+    if not page.tasks:
+        say("No tasks fit." if wanted else "The queue is empty.")
+        return
+    print_table(
+        ("Task", "Status", "Child", "Entity", "Attempts", "Changed at (UTC)", "What happened"),
+        (
+            (
+                str(task.id),
+                _word(task, page.superseded),
+                _child(task, names),
+                entity_label(task) or "?",
+                f"{task.attempts}/{task.max_attempts}",
+                f"{task.updated_at:%Y-%m-%d %H:%M:%S}",
+                task.damage or task.error or "; ".join(task.warnings) or task.result or "",
+            )
+            for task in page.tasks
+        ),
+    )
+    if page.before is not None:
+        say(f"There are more: --before {page.before}")
+
+
+@queue.command("show")
+@click.argument("id_", metavar="ID", type=task_id)
+@json_option
+@pass_container
+def show(container: "Container", id_: str, as_json: bool) -> None:
+    """One task, with its payload and all that has happened to it."""
+    tasks = container.queue()
+
+    async def look() -> tuple[Task | None, dict[str, str], frozenset[TaskId]]:
+        for meant in _meant(id_):
+            if (found := await tasks.get(meant)) is not None:
+                gone = await _gone(container, found)
+                return found, await _names(container), gone
+        return None, {}, frozenset()
+
+    task, names, gone = run_async(container, look)
+    if task is None:
+        raise CommandError(f"There is no task {id_}")
+    told = _shown(task, names, gone)
+    if as_json:
+        print_json(told)
+        return
+    for name, value in told.items():
+        if name == "warnings":
+            for warning in task.warnings:
+                say(f"{'warning':<14} {warning}")
+        elif name == "payload":
+            say("payload")
+            text = json.dumps(value, ensure_ascii=False, indent=2, default=str)
+            for line in text.splitlines():
+                say(f"  {line}")
+        elif value is not None:
+            say(f"{name.replace('_', ' '):<14} {value}")
+
+
+@queue.command("cancel")
+@click.argument("ids", metavar="[ID]...", nargs=-1, type=task_id)
+@filter_options
+@click.option("--yes", is_flag=True, help="Do not ask, however many a filter finds.")
+@json_option
+@pass_container
+def cancel(
+    container: "Container", /, ids: tuple[str, ...], yes: bool, as_json: bool, **by: Any
+) -> None:
+    """Cancel tasks that wait: those with these IDs, or those that a filter finds.
+
+    The next whole survey, such as 'imgsync sync', queues anew what differs then.
+    """
+    wanted = _wanted(ids, by, TaskStatus.PENDING.value)
+    tasks = container.task_list()
+    _change(
+        container,
+        "cancelled",
+        tasks.cancel,
+        ids,
+        wanted,
+        "it does not wait any more, or there is none",
+        yes=yes,
+        as_json=as_json,
+    )
+
+
+@queue.command("delete")
+@click.argument("ids", metavar="[ID]...", nargs=-1, type=task_id)
+@filter_options
+@click.option("--yes", is_flag=True, help="Do not ask, however many a filter finds.")
+@json_option
+@pass_container
+def delete(
+    container: "Container", /, ids: tuple[str, ...], yes: bool, as_json: bool, **by: Any
+) -> None:
+    """Delete tasks that no worker is at: those with these IDs, or those that a filter finds."""
+    tasks = container.task_list()
+    _change(
+        container,
+        "deleted",
+        tasks.delete,
+        ids,
+        _wanted(ids, by, None),
+        "it is being processed, or there is none",
+        yes=yes,
+        as_json=as_json,
+    )
+
+
+@queue.command("pause")
+@click.argument("children", metavar="[CHILD]...", shell_complete=account_names, nargs=-1)
+@json_option
+@pass_container
+def pause(container: "Container", children: tuple[str, ...], as_json: bool) -> None:
+    """Let the tasks of these children wait, or of all linked ones, until 'queue resume'.
+
+    What is under way ends. Surveys go on. To store a child's credentials anew ends its pause, too.
+    """
+    changed = run_async(container, lambda: _each(container, children, container.pause()))
+    _tell_paused("paused", changed, as_json=as_json)
+
+
+@queue.command("resume")
+@click.argument("children", metavar="[CHILD]...", shell_complete=account_names, nargs=-1)
+@json_option
+@pass_container
+def resume(container: "Container", children: tuple[str, ...], as_json: bool) -> None:
+    """Go on with the tasks of these children, or of all that were paused."""
+    changed = run_async(container, lambda: _each(container, children, container.resume()))
+    _tell_paused("resumed", changed, as_json=as_json)
+
+
+async def _each(
+    container: "Container",
+    children: tuple[str, ...],
+    change: Callable[[str], Awaitable[bool]],
+) -> list[str]:
+    """The names of those that were changed. All are looked up before the first is."""
+    accounts = container.accounts()
+    if children:
+        found = [await find_account(accounts, child) for child in children]
+    else:
+        of = {link.child_id for link in await container.settings().links()}
+        found = [account for account in await accounts.all() if account.id in of]
+    return [account.name for account in found if await change(account.id)]
+
+
+def _tell_paused(verb: str, names: Sequence[str], *, as_json: bool) -> None:
+    if as_json:
+        print_json({verb: list(names)})
+        return
+    if names:
+        say(f"{verb.capitalize()}: {', '.join(names)}.")
+    else:
+        say(f"Nothing is {verb}: it was already, or no child is linked.")
+
+
 @queue.command("failed")
 @click.option("--limit", type=click.IntRange(1, MAX_ID), default=100, show_default=True)
 @json_option
 @pass_container
 def failed(container: "Container", limit: int, as_json: bool) -> None:
-    """Failed tasks with their errors, newest first."""
-    stored = container.queue()
-    tasks = run_async(container, lambda: stored.find(TaskStatus.FAILED, limit=limit))
+    """Failed tasks with their errors, newest first, without superseded and cancelled ones."""
+
+    async def look() -> Sequence[Task]:
+        try:
+            page = await TaskFilter(status=TaskStatus.FAILED.value).pages(container, limit=limit)
+        except UnlistedQueueError:
+            return await container.queue().find(TaskStatus.FAILED, limit=limit)
+        return page.tasks
+
+    tasks = run_async(container, look)
     if as_json:
         print_json([_as_dict(task) for task in tasks])
         return
@@ -103,11 +437,22 @@ def failed(container: "Container", limit: int, as_json: bool) -> None:
 
 @queue.command("retry")
 @click.argument("ids", metavar="[ID]...", nargs=-1, type=task_id)
+@filter_options
+@click.option("--yes", is_flag=True, help="Do not ask, however many a filter finds.")
 @json_option
 @pass_container
-def retry(container: "Container", ids: tuple[str, ...], as_json: bool) -> None:
-    """Make failed tasks pending again: those with these IDs, or all of them."""
+def retry(
+    container: "Container", /, ids: tuple[str, ...], yes: bool, as_json: bool, **by: Any
+) -> None:
+    """Make failed tasks pending again: those with these IDs, those that a filter finds, or all."""
     tasks = container.queue()
+    if by.get("status") not in (None, TaskStatus.FAILED.value, CANCELLED, _SUPERSEDED):
+        raise click.UsageError(f"--status {by['status']}: only what has failed is tried again")
+    if TaskFilter(**by):
+        why_not = "not failed, or a newer task of the entity is there"
+        wanted = _wanted(ids, by, TaskStatus.FAILED.value)
+        _change(container, "retried", tasks.retry, ids, wanted, why_not, yes=yes, as_json=as_json)
+        return
     changed = run_async(container, lambda: tasks.retry(_all_meant(ids)))
     why = "not failed, or a newer task of the entity is pending"
     _print_changed("retried", changed, ids, why, as_json=as_json)
@@ -134,14 +479,123 @@ def release(container: "Container", ids: tuple[str, ...], as_json: bool) -> None
 def prune(container: "Container", as_json: bool) -> None:
     """Delete tasks that ended longer ago than keep_days (30), failed ones three times as long ago.
 
-    A worker does it daily. Records of what was copied stand elsewhere and stay.
+    And what was changed longer ago than changes_days (90), which cannot be undone any more. A
+    worker does it daily. Records of what was copied stand elsewhere and stay.
     """
-    prune_queue = container.prune_queue()
-    gone = run_async(container, prune_queue)
+    prune_queue, prune_changes = container.prune_queue(), container.prune_changes()
+
+    async def both() -> tuple[int, int]:
+        return await prune_queue(), await prune_changes()
+
+    gone, changes = run_async(container, both)
     if as_json:
-        print_json({"pruned": gone})
+        print_json({"pruned": gone, "changes": changes})
     else:
-        say(f"{counted(gone, 'task')} deleted.")
+        noted = f" and {counted(changes, 'change')}" if changes else ""
+        say(f"{counted(gone, 'task')}{noted} deleted.")
+
+
+def _wanted(ids: tuple[str, ...], by: Mapping[str, Any], status: str | None) -> TaskFilter:
+    """What a command that changes tasks is about; UsageError where that is nothing, or two
+    things. `status`: where none is asked for."""
+    given = TaskFilter(**by)
+    if ids and given:
+        raise click.UsageError("give IDs or a filter, not both")
+    if not ids and not given:
+        raise click.UsageError("give IDs of tasks, or a filter such as --child or --status")
+    return given if ids or given.status is not None else TaskFilter(**{**by, "status": status})
+
+
+def _change(
+    container: "Container",
+    verb: str,
+    change: Callable[[Sequence[TaskId]], Awaitable[list[TaskId]]],
+    ids: tuple[str, ...],
+    wanted: TaskFilter,
+    why_not: str,
+    *,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Changes tasks, a thousand at once, and tells how many; CommandError where some that were
+    named could not be."""
+
+    async def act() -> list[TaskId]:
+        if ids:
+            return await change(_all_meant(ids) or [])
+        page = await wanted.pages(container)
+        if len(page.tasks) > _ASK_FROM and not yes:
+            more = "" if page.before is None else ", and there are more"
+            question = f"{counted(len(page.tasks), 'task')}{more}. Go on?"
+            if as_json or not click.confirm(question, err=True):
+                raise CommandError(f"nothing is {verb}: say --yes beforehand, or answer y")
+        done: list[TaskId] = []
+        while page.tasks:
+            done += await change([task.id for task in page.tasks])
+            if page.before is None:
+                break
+            page = await wanted.pages(container, before=str(page.before))
+        return done
+
+    changed = run_async(container, act)
+    missing = [text for text in dict.fromkeys(ids) if set(changed).isdisjoint(_meant(text))]
+    if as_json and not missing:
+        print_json({verb: changed})
+    if not as_json:
+        say(f"{counted(len(changed), 'task')} {verb}.")
+    if missing:
+        raise CommandError(f"Not {verb} ({why_not}): {', '.join(missing)}", fields={verb: changed})
+
+
+async def _names(container: "Container") -> dict[str, str]:
+    return {account.id: account.name for account in await container.accounts().all()}
+
+
+async def _gone(container: "Container", task: Task) -> frozenset[TaskId]:
+    """Its id where it is superseded."""
+    if task.status is not TaskStatus.FAILED or not isinstance(task.id, int):
+        return frozenset()
+    try:
+        page = await container.task_list().find(before=task.id + 1, limit=1)
+    except UnlistedQueueError:
+        return frozenset()
+    found: frozenset[TaskId] = page.superseded
+    return found
+
+
+def _word(task: Task, superseded: frozenset[TaskId]) -> str:
+    if task.status is TaskStatus.COMPLETED and task.warnings:
+        return _WARNED
+    if task.status is TaskStatus.FAILED and task.error == CANCELLED:
+        return CANCELLED
+    if task.id in superseded:
+        return _SUPERSEDED
+    return "parked" if task.parked_for is not None else task.status.value
+
+
+def _child(task: Task, names: Mapping[str, str]) -> str:
+    child = str(about_task(task)["child"])
+    return names.get(child, child) or "?"
+
+
+def _shown(task: Task, names: Mapping[str, str], superseded: frozenset[TaskId]) -> dict[str, Any]:
+    return {
+        "id": task.id,
+        "status": _word(task, superseded),
+        "kind": task.kind,
+        "child": _child(task, names),
+        "entity": entity_label(task) or "?",
+        "priority": task.priority,
+        "attempts": f"{task.attempts}/{task.max_attempts}",
+        "queued_at": task.created_at.isoformat(),
+        "changed_at": task.updated_at.isoformat(),
+        "due_at": task.scheduled_at.isoformat() if task.status is TaskStatus.PENDING else None,
+        "parked_for": names.get(task.parked_for, task.parked_for) if task.parked_for else None,
+        "result": task.result,
+        "error": task.damage or task.error,
+        "warnings": list(task.warnings),
+        "payload": task.payload,
+    }
 
 
 def _print_changed(

@@ -24,6 +24,7 @@ from imgsync.domain.errors import (
     WrongRoleError,
 )
 from imgsync.domain.text import shown_lines
+from imgsync.entrypoints.cli.completion import account_names
 from imgsync.entrypoints.cli.logs import start_logging
 from imgsync.entrypoints.cli.output import print_json, say
 from imgsync.entrypoints.cli.signals import (
@@ -49,10 +50,20 @@ pass_container = click.pass_obj
 
 json_option = click.option(_JSON, "as_json", is_flag=True, help="Print JSON for scripts.")
 main_option = click.option(
-    "--main", "main_id", metavar="ACCOUNT", help="Main account, by ID or name.", required=True
+    "--main",
+    "main_id",
+    metavar="ACCOUNT",
+    shell_complete=account_names,
+    help="Main account, by ID or name.",
+    required=True,
 )
 child_option = click.option(
-    "--child", "child_id", metavar="ACCOUNT", help="Child account, by ID or name.", required=True
+    "--child",
+    "child_id",
+    metavar="ACCOUNT",
+    shell_complete=account_names,
+    help="Child account, by ID or name.",
+    required=True,
 )
 STATUSES = "\b\nExit status:\n" + "\n".join(f"  {s.value}  {s.meaning}" for s in ExitStatus)
 """Epilog of --help."""

@@ -1,13 +1,26 @@
-"""imgsync settings: which images a child account receives."""
+"""imgsync settings: which images a child account receives, and what becomes of them."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from imgsync.application.accounts import find_account
 from imgsync.domain.model import Account, LinkSettings
+from imgsync.entrypoints.cli.completion import account_names
 from imgsync.entrypoints.cli.output import print_json, print_table, say
+from imgsync.entrypoints.cli.pictures import (
+    as_dict,
+    described,
+    picture_changes,
+    picture_options,
+)
 from imgsync.entrypoints.cli.runtime import child_option, json_option, pass_container, run_async
+from imgsync.entrypoints.cli.schedules import (
+    described_schedule,
+    schedule_as_dict,
+    schedule_changes,
+    schedule_options,
+)
 
 if TYPE_CHECKING:
     from imgsync.entrypoints.container import Container
@@ -20,7 +33,11 @@ def settings() -> None:
 
 @settings.command("show")
 @click.option(
-    "--child", "child_id", metavar="ACCOUNT", help="One account, by ID or name; all by default."
+    "--child",
+    "child_id",
+    metavar="ACCOUNT",
+    shell_complete=account_names,
+    help="One account, by ID or name; all by default.",
 )
 @json_option
 @pass_container
@@ -40,9 +57,25 @@ def show(container: "Container", child_id: str | None, as_json: bool) -> None:
         say("No accounts yet; add one with 'imgsync account add'.")
         return
     print_table(
-        ("Account", "Name", "sync_images", "sync_images_all", "Images per entity"),
         (
-            (a.id, a.name, _on(s.sync_images), _on(s.sync_images_all), _per_entity(s))
+            "Account",
+            "Name",
+            "sync_images",
+            "sync_images_all",
+            "Images per entity",
+            "Pictures",
+            "Surveyed",
+        ),
+        (
+            (
+                a.id,
+                a.name,
+                _on(s.sync_images),
+                _on(s.sync_images_all),
+                _per_entity(s),
+                described(s.pictures),
+                described_schedule(s.schedule, guard=s.guard),
+            )
             for a, s in found
         ),
     )
@@ -52,31 +85,57 @@ def show(container: "Container", child_id: str | None, as_json: bool) -> None:
 @child_option
 @click.option("--sync-images/--no-sync-images", default=None, help="Copy the first image only.")
 @click.option("--sync-images-all/--no-sync-images-all", default=None, help="Copy all images.")
+@picture_options
+@schedule_options
 @json_option
 @pass_container
 def set_settings(
     container: "Container",
+    /,
     child_id: str,
     sync_images: bool | None,
     sync_images_all: bool | None,
+    sweep: str | None,
+    survey_every: int | str | None,
+    check_only: bool | None,
+    guard: bool | None,
     as_json: bool,
+    **pictures: Any,
 ) -> None:
     """Change the image settings of a child account. Turning one switch on clears the other.
 
-    A main account is refused: images are copied from it, never to it.
+    The next sync copies anew what a changed setting makes differently, and nothing else. A main
+    account is refused: images are copied from it, never to it.
     """
-    if sync_images is None and sync_images_all is None:
-        raise click.UsageError("give --sync-images or --sync-images-all (or a --no- form)")
+    changes = picture_changes(**pictures)
+    times = schedule_changes(sweep=sweep, survey_every=survey_every, check_only=check_only)
+    surveys = bool(times) or guard is not None
+    if sync_images is None and sync_images_all is None and not changes and not surveys:
+        raise click.UsageError(
+            "give --sync-images or --sync-images-all (or a --no- form), or an option for pictures "
+            "or for surveys"
+        )
     if sync_images and sync_images_all:
         raise click.UsageError("--sync-images and --sync-images-all exclude each other")
     change = container.change_settings()
     account, changed = run_async(
-        container, lambda: change(child_id, first_only=sync_images, all_images=sync_images_all)
+        container,
+        lambda: change(
+            child_id,
+            first_only=sync_images,
+            all_images=sync_images_all,
+            picture_changes=changes,
+            schedule_changes=times,
+            guard=guard,
+        ),
     )
     if as_json:
         print_json(_as_dict(account.id, changed))
         return
-    say(f"'{account.name}' now receives {_describe(changed)}.")
+    told = f" ({described(changed.pictures)})" if changes else ""
+    if surveys:
+        told += f"; {described_schedule(changed.schedule, guard=changed.guard)}"
+    say(f"'{account.name}' now receives {_describe(changed)}{told}.")
 
 
 def _describe(settings: LinkSettings) -> str:
@@ -101,6 +160,9 @@ def _as_dict(account_id: str, settings: LinkSettings) -> dict[str, object]:
         "sync_images": settings.sync_images,
         "sync_images_all": settings.sync_images_all,
         "limit": _limit(settings),
+        "pictures": as_dict(settings.pictures),
+        "schedule": schedule_as_dict(settings.schedule),
+        "guard": settings.guard,
     }
 
 

@@ -1,8 +1,8 @@
 """What check, enqueue and sync share: their options, and what they say of a survey."""
 
-import re
+import logging
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -11,11 +11,14 @@ from imgsync.application.enqueue import EnqueueOutcome
 from imgsync.application.survey import Difference, Sample, Surveyed, SurveyLog
 from imgsync.domain.diff import Skip
 from imgsync.domain.errors import SyncIsOffError
-from imgsync.domain.model import Account, MatchField, RemoteImage, SourceImage
-from imgsync.domain.surveys import Since
+from imgsync.domain.model import Account, Adopt, MatchField, RemoteImage, SourceImage
+from imgsync.domain.surveys import Since, since_of
 from imgsync.domain.text import counted
-from imgsync.entrypoints.cli.output import say
+from imgsync.entrypoints.cli.completion import account_names, type_names
+from imgsync.entrypoints.cli.output import is_watched, say
 from imgsync.entrypoints.cli.runtime import with_hint
+
+_log = logging.getLogger(__name__)
 
 match_option = click.option(
     "--match-by",
@@ -27,17 +30,23 @@ main_option = click.option(
     "--main",
     "main_id",
     metavar="ACCOUNT",
+    shell_complete=account_names,
     help="Main account, by ID or name; by default that of each link.",
 )
 children_option = click.option(
     "--child",
     "children",
     metavar="ACCOUNT",
+    shell_complete=account_names,
     multiple=True,
     help="Child account, by ID or name; may be repeated (default: every link).",
 )
 types_option = click.option(
-    "--type", "types", multiple=True, help="Only this entity type; may be repeated."
+    "--type",
+    "types",
+    multiple=True,
+    shell_complete=type_names,
+    help="Only this entity type; may be repeated.",
 )
 
 
@@ -52,29 +61,20 @@ class SinceType(click.ParamType):  # type: ignore[type-arg, unused-ignore]
         if isinstance(value, Since):
             return value
         text = str(value).strip()
-        if text == "last":
-            return Since()
-        if found := _SPAN.fullmatch(text):
-            return Since(span=timedelta(**{_UNITS[found[2]]: int(found[1])}))
         try:
-            moment = datetime.fromisoformat(text)
+            since = since_of(text)
+            if (moment := since.moment) is None:
+                return since
             moment = moment if moment.tzinfo else moment.astimezone()
-            if moment.year < 2000:
-                raise ValueError(text)
-        except (ValueError, OverflowError):
-            self.fail(
-                f"{text!r} is neither a time such as 2026-01-31T12:00, nor a span such as 30m, 2h "
-                "or 1d, nor 'last'",
-                param,
-                ctx,
-            )
+        except (ValueError, OverflowError) as error:
+            self.fail(str(error), param, ctx)
+        if moment.year < 2000:
+            self.fail(f"{text!r} is too long ago", param, ctx)
         if moment > datetime.now(UTC):
             self.fail(f"{text!r} is yet to come", param, ctx)
         return Since(moment=moment)
 
 
-_SPAN = re.compile(r"([0-9]{1,4})([mhd])")
-_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 since_option = click.option(
     "--since",
     type=SinceType(),
@@ -90,6 +90,21 @@ max_clear_option = click.option(
 )
 
 
+adopt_option = click.option(
+    "--adopt",
+    type=click.Choice([mode.value for mode in Adopt]),
+    help="When images that a child has without a record count as main's: 'size', where number, "
+    "order, names and sizes are the same; 'hash', where the content is, for which the images of "
+    "both are downloaded, and those once more that were taken by their sizes; 'none', never "
+    "(default: the configured adopt, size).",
+)
+
+
+def chosen_adopt(adopt: str | None) -> Adopt | None:
+    """The way that `adopt_option` names."""
+    return Adopt(adopt) if adopt else None
+
+
 def chosen_field(match_by: str | None) -> MatchField | None:
     """The field that `match_option` names."""
     return MatchField(match_by) if match_by else None
@@ -103,15 +118,31 @@ def print_log(log: SurveyLog) -> None:
         say(f"Warning: {line}", err=True)
 
 
+def print_adopted(outcome: EnqueueOutcome) -> None:
+    """Says of how many entities the images were there already."""
+    if outcome.adopted:
+        say(
+            f"Recorded as copied, as the child has main's images by number, order, names and "
+            f"sizes: {counted(outcome.adopted, 'entity', 'entities')}."
+        )
+
+
 def print_skipped(outcome: EnqueueOutcome) -> None:
-    """Says on stderr what a survey leaves out, and why."""
+    """Says on stderr what a survey leaves out, and why. Without a terminal the skipped entities
+    go to the log: a nightly run says the same of them every night."""
     print_log(outcome.log)
     if (began := outcome.log.since) is not None:
         say(f"Only what has changed since {began:%Y-%m-%d %H:%M %Z} was surveyed.", err=True)
+    watched = is_watched()
     for p in outcome.skipped.items:
         what = f"{p.entity_type} '{p.name}'" if p.name else p.entity_type
-        say(f"Skipped {what} for '{p.link.child.name}': {p.reason}", err=True)
-    _tell_left_out(outcome.skipped.left_out, "skipped")
+        said = f"{what} for '{p.link.child.name}': {p.reason}"
+        if watched:
+            say(f"Skipped {said}", err=True)
+        else:
+            _log.debug("skipped %s", said)
+    if watched:
+        _tell_left_out(outcome.skipped.left_out, "skipped")
     for warning in outcome.warnings.items:
         say(f"Warning: {warning}", err=True)
     _tell_left_out(outcome.warnings.left_out, "with warnings")

@@ -1,8 +1,9 @@
 """imgsync sync: enqueue and work at once."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,14 +11,19 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from imgsync.application.enqueue import EnqueueOutcome
+from imgsync.application.survey import Surveyed
 from imgsync.application.work import Tally, TaskEnd, TaskReport, Worker
 from imgsync.domain.errors import SyncIsOffError
+from imgsync.domain.failures import FailedCount
 from imgsync.domain.model import Link
 from imgsync.domain.ports.queue import TaskQueue
+from imgsync.domain.runs import RunCause, RunKind
 from imgsync.domain.surveys import Since
 from imgsync.domain.tasks import SyncOutcome, TaskIds, TaskStatus
-from imgsync.domain.text import counted, shown
-from imgsync.entrypoints.cli.output import print_json, say
+from imgsync.domain.text import counted, file_size, shown
+from imgsync.entrypoints.cli.backups import backup_dir_option, use_backup_dir
+from imgsync.entrypoints.cli.images import summary, waiting_of
+from imgsync.entrypoints.cli.output import is_watched, print_json, say
 from imgsync.entrypoints.cli.runtime import (
     INTERRUPTED,
     STATUSES,
@@ -30,7 +36,9 @@ from imgsync.entrypoints.cli.runtime import (
 )
 from imgsync.entrypoints.cli.signals import STOPPING, stopped_by_signals
 from imgsync.entrypoints.cli.surveys import (
+    adopt_option,
     children_option,
+    chosen_adopt,
     chosen_field,
     difference_as_dict,
     left_out_of,
@@ -38,6 +46,7 @@ from imgsync.entrypoints.cli.surveys import (
     match_option,
     max_clear_option,
     off_message,
+    print_adopted,
     print_differences,
     print_skipped,
     since_option,
@@ -62,8 +71,11 @@ class _Run:
     tally: Tally = field(default_factory=Tally)
     ends: Ends = field(default_factory=Ends)
     trouble: str | None = None
+    id: str | None = None
     completed: TaskIds = field(default_factory=TaskIds)
     """By whichever worker."""
+    failed_images: Sequence[FailedCount] = ()
+    """Of these links, whenever they failed."""
 
     @property
     def left(self) -> int:
@@ -103,7 +115,9 @@ class _Run:
 @types_option
 @since_option
 @max_clear_option
+@adopt_option
 @click.option("--dry-run", is_flag=True, help="Only show what would be copied.")
+@backup_dir_option
 @json_option
 @pass_container
 def sync(
@@ -114,7 +128,9 @@ def sync(
     types: tuple[str, ...],
     since: Since | None,
     max_clear: int | None,
+    adopt: str | None,
     dry_run: bool,
+    backup_dir: Path | None,
     as_json: bool,
 ) -> ExitStatus:
     """Copy what differs now, for every link or for some children.
@@ -122,29 +138,48 @@ def sync(
     A task that fails for a passing reason stays in the queue for 'imgsync worker', and so does
     the rest after Ctrl-C.
     """
+    use_backup_dir(container, backup_dir)
     find_links, enqueue = container.find_links(), container.enqueue()
-    run = _Run()
+    note_runs = container.note_runs()
+    run = _Run(id=None if dry_run else container.run())
 
     async def work() -> None:
         run.links = await find_links(main_id, children)
+        if len(run.links) > 1:
+            run.tally.names = {link.child.id: link.child.name for link in run.links}
         with _progress() as bar:
             bars = {link.child.id: bar.add_task(_survey_of(link), total=None) for link in run.links}
-            await enqueue(
-                run.links,
-                match_by=chosen_field(match_by),
-                types=types,
-                since=since,
-                dry_run=dry_run,
-                max_clear=max_clear,
-                progress=lambda found: bar.advance(bars[found.link.child.id]),
-                outcome=run.enqueued,
+            kind = RunKind.CHECK if dry_run else RunKind.SYNC
+            noting = note_runs.noting(
+                kind, RunCause.COMMAND, run.links, types=types, since=since, run_id=run.id
             )
-            for task in bar.tasks:
-                bar.update(task.id, total=task.completed)
+            async with noting as noted:
+
+                def see(found: Surveyed) -> None:
+                    noted.see(found)
+                    bar.advance(bars[found.link.child.id])
+
+                await enqueue(
+                    run.links,
+                    match_by=chosen_field(match_by),
+                    types=types,
+                    since=since,
+                    dry_run=dry_run,
+                    max_clear=max_clear,
+                    adopt=chosen_adopt(adopt),
+                    progress=see,
+                    outcome=run.enqueued,
+                )
+                noted.surveyed(run.enqueued)
+                for task in bar.tasks:
+                    bar.update(task.id, total=task.completed)
+                if not dry_run:
+                    await _copy(container.worker(), run, bar, container.config().grace_seconds)
+                    if run.trouble is None:
+                        await run.look_for_others(container.queue())
             if not dry_run:
-                await _copy(container.worker(), run, bar, container.config().grace_seconds)
-                if run.trouble is None:
-                    await run.look_for_others(container.queue())
+                children_ids = [link.child.id for link in run.links]
+                run.failed_images = await container.failed_images().counts(children_ids)
 
     try:
         stopped_by = in_part(
@@ -184,7 +219,9 @@ async def _copy(worker: Worker, run: _Run, bar: Progress, grace_seconds: float) 
 @contextmanager
 def _progress() -> Iterator[Progress]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True)) as bar:
+    console = Console(stderr=True)
+    progress = Progress(*columns, TimeElapsedColumn(), console=console, disable=not is_watched())
+    with progress as bar:
         yield bar
 
 
@@ -192,12 +229,20 @@ def _as_dict(run: _Run, dry_run: bool) -> dict[str, Any]:
     told: dict[str, Any] = {
         "enqueue": run.enqueued.as_dict(),
         "run": None if dry_run else run.tally.as_dict(),
+        "run_id": run.id,
     }
     if dry_run:
         told["differences"] = [
             difference_as_dict(found) for found in run.enqueued.differences.items
         ]
         told |= left_out_of(run.enqueued.differences)
+    else:
+        waiting, images, first = waiting_of(run.failed_images)
+        told["failed_images"] = {
+            "images": images,
+            "waiting": waiting,
+            "next_attempt_at": first and first.isoformat(),
+        }
     return told | ({"error": run.trouble} if run.trouble else {})
 
 
@@ -213,10 +258,14 @@ def _print(run: _Run, dry_run: bool) -> None:
             + f"; {enqueued.unchanged} unchanged, {enqueued.skipped.count} skipped."
         )
         return
+    for line in tally.notes:
+        say(line)
     for line in tally.warnings + tally.errors:
         say(line, err=True)
+    print_adopted(enqueued)
     if not enqueued.task_ids:
         say(f"Nothing to copy: {enqueued.unchanged} unchanged, {enqueued.skipped.count} skipped.")
+        _print_failed(run)
         return
     outcomes = ", ".join(f"{count} {name}" for name, count in sorted(tally.outcomes.items()))
     how = f" ({outcomes})" if tally.outcomes.keys() - {SyncOutcome.COMPLETED} else ""
@@ -228,8 +277,9 @@ def _print(run: _Run, dry_run: bool) -> None:
         say(f"{counted(others, 'task')} completed by other workers.")
     say(
         f"{counted(tally.uploaded, 'image')} uploaded, {tally.kept} kept, "
-        f"{tally.downloaded_bytes / 1e6:.1f} MB downloaded."
+        f"{file_size(tally.downloaded_bytes)} downloaded."
     )
+    say(f"Run {run.id}.")
     names = ", ".join(f"'{link.child.name}'" for link in run.links)
     if len(run.links) == 1 and run.ends.status is ExitStatus.OFF:
         say(off_message(run.links[0].child), err=True)
@@ -249,3 +299,9 @@ def _print(run: _Run, dry_run: bool) -> None:
         say(f"{left} left to 'imgsync worker' (retries or taken by another{note}).")
     if tally.failed:
         say(f"{counted(tally.failed, 'task')} failed; see 'imgsync queue failed'.")
+    _print_failed(run)
+
+
+def _print_failed(run: _Run) -> None:
+    if run.failed_images:
+        say(summary(*waiting_of(run.failed_images)))

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from imgsync.entrypoints.demo.photographs import Photograph, gif, photographs
+from imgsync.entrypoints.demo.photographs import Photograph, gif, oversized, photographs
 from moysklad_emulator import EmulatedAccount, EmulatedEntity, Emulator
 
 MAIN_TOKEN, CHILD_TOKEN = "demo-main", "demo-child"
@@ -34,7 +34,8 @@ class DemoAccounts:
 
 
 def seed(emulator: Emulator) -> DemoAccounts:
-    """Adds the accounts: pairs with photographs, one pair with a GIF, one lone product."""
+    """Adds the accounts: pairs with photographs, the first with a GIF and one that is too large,
+    and a lone product."""
     photos = photographs()
     main, child = emulator.add_account("Main shop"), emulator.add_account("Franchise")
     main.add_user(token=MAIN_TOKEN)
@@ -44,7 +45,7 @@ def seed(emulator: Emulator) -> DemoAccounts:
     for number, (kind, count) in enumerate(lists):
         images = [photos[(number + i) % len(photos)] for i in range(count)]
         if number == 0:
-            images.append(gif())
+            images += [gif(), oversized()]
         name, code = f"{kind.capitalize()} {number + 1}", f"demo-{number + 1}"
         outdated = photos[(number + count) % len(photos)]
         pairs.append(

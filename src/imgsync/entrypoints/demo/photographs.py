@@ -1,6 +1,10 @@
 """Real photographs, from the package scikit-image."""
 
+from functools import cache
 from importlib.resources import files
+from io import BytesIO
+
+from PIL import Image
 
 from imgsync.domain.errors import ImgsyncError
 
@@ -21,6 +25,9 @@ _NAMES = (
     "rocket.jpg",
 )
 _NOT_ACCEPTED = "no_time_for_that_tiny.gif"
+_ENLARGED = "rocket.jpg"
+_TIMES, _GRAIN, _SHARE = 9, 60, 0.2
+"""How often a photograph is enlarged, and how much noise it gets, as of a camera in the dark."""
 
 Photograph = tuple[str, bytes]
 """(file name, content)"""
@@ -41,6 +48,21 @@ def photographs() -> list[Photograph]:
 def gif() -> Photograph:
     """An image in a format that MoySklad does not accept."""
     return _read(_NOT_ACCEPTED)
+
+
+@cache
+def oversized() -> Photograph:
+    """A photograph of 22 megapixels and about 12 MB, which MoySklad does not take: a small one
+    enlarged, with noise."""
+    name, content = _read(_ENLARGED)
+    with Image.open(BytesIO(content)) as small:
+        size = small.width * _TIMES, small.height * _TIMES
+        large = small.convert("RGB").resize(size, Image.Resampling.BICUBIC)
+    grain = Image.effect_noise(size, _GRAIN)
+    data = BytesIO()
+    grainy = Image.blend(large, Image.merge("RGB", (grain, grain, grain)), _SHARE)
+    grainy.save(data, "JPEG", quality=95)
+    return f"large-{name}", data.getvalue()
 
 
 def _read(name: str) -> Photograph:

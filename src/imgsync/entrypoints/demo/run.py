@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imgsync.application.work import Tally
-from imgsync.domain.formats import image_format
 from imgsync.domain.model import Account, Link, LinkSettings, TokenKind
+from imgsync.domain.runs import RunCause, RunKind
 from imgsync.entrypoints.config import FixedConfig
 from imgsync.entrypoints.container import Container
 from imgsync.entrypoints.demo.accounts import CHILD_TOKEN, MAIN_TOKEN, DemoAccounts, seed
-from moysklad_emulator import Emulator, EmulatorServer
+from imgsync.entrypoints.demo.franchises import Photographer, add_franchises
+from imgsync.entrypoints.demo.likeness import are_copies
+from imgsync.entrypoints.demo.photographs import Photograph
+from moysklad_emulator import EmulatedAccount, EmulatedEntity, Emulator, EmulatorServer
 from moysklad_emulator.images import ImageElement, KeptImage, NewImage
 
 _ADDED = "one photo added"
@@ -22,7 +25,8 @@ _ADDED = "one photo added"
 @dataclass(frozen=True, slots=True)
 class Round:
     """One enqueue and worker run. `entities` have images, `changed` of them differed. Bytes are
-    those of HTTP bodies; `verified`: the child's lists are, byte for byte, what they should be."""
+    those of HTTP bodies; `notes`: what was done to pictures; `verified`: the child's lists are what
+    they should be."""
 
     name: str
     entities: int
@@ -34,6 +38,7 @@ class Round:
     downloaded_bytes: int
     uploaded_bytes: int
     throttled: int
+    notes: list[str]
     warnings: list[str]
     errors: list[str]
     seconds: float
@@ -61,8 +66,11 @@ class Demo:
     async def _round(self, name: str, link: Link) -> Round:
         self._emulator.reset_stats()
         started, tally = time.monotonic(), Tally()
-        found = await self.container.enqueue()([link])
-        await self.container.worker().run(drain=True, report=tally.add)
+        noting = self.container.note_runs().noting(RunKind.SYNC, RunCause.COMMAND, [link])
+        async with noting as noted:
+            found = await self.container.enqueue()([link], progress=noted.see)
+            noted.surveyed(found)
+            await self.container.worker().run(drain=True, report=tally.add)
         seconds, stats = time.monotonic() - started, self._emulator.stats
         return Round(
             name=name,
@@ -75,27 +83,43 @@ class Demo:
             downloaded_bytes=stats.bytes_out,
             uploaded_bytes=stats.bytes_in,
             throttled=stats.throttled,
+            notes=tally.notes,
             warnings=[*found.warnings.items, *tally.warnings],
             errors=tally.errors,
             seconds=seconds,
             verified=self.verify(),
         )
 
+    async def open_franchises(self) -> list[Link]:
+        """Adds the further children, and links them to the main account. Those that are to be
+        looked at."""
+        links = []
+        for franchise in add_franchises(self._emulator, self._accounts):
+            link = await self._link_to(franchise.account, franchise.token, franchise.settings)
+            if franchise.is_looked_at:
+                links.append(link)
+        return links
+
+    def photographer(self) -> Photographer:
+        """Who gives the main account new photographs."""
+        return Photographer(self._accounts)
+
     async def _link(self) -> Link:
         """Stores both accounts and links them."""
-        main, child = (
-            Account(account.id, account.name, TokenKind.SOLUTION, token)
-            for account, token in (
-                (self._accounts.main, MAIN_TOKEN),
-                (self._accounts.child, CHILD_TOKEN),
-            )
+        settings = LinkSettings(sync_images_all=True)
+        return await self._link_to(self._accounts.child, CHILD_TOKEN, settings)
+
+    async def _link_to(self, child: EmulatedAccount, token: str, settings: LinkSettings) -> Link:
+        main, receiver = (
+            Account(account.id, account.name, TokenKind.SOLUTION, secret)
+            for account, secret in ((self._accounts.main, MAIN_TOKEN), (child, token))
         )
-        for account in (main, child):
+        for account in (main, receiver):
             await self.container.accounts().add(account)
-        (link,) = await self.container.link_accounts()(
-            main, [child], LinkSettings(sync_images_all=True)
-        )
-        return link
+        await self.container.link_accounts()(main, [receiver], settings)
+        # To link leaves the schedule as it was; this one is part of what is shown.
+        await self.container.settings().link(main.id, receiver.id, settings)
+        return Link(main, receiver, settings)
 
     def _add_photograph(self) -> None:
         """Puts a new photograph first on a product of the main account."""
@@ -105,13 +129,15 @@ class Demo:
         account.set_images(entity, [*elements, *(KeptImage(i.id) for i in entity.images)])
 
     def verify(self) -> bool:
-        """Whether every child entity holds the images of its main one, but for the GIF."""
-        images = self._emulator.images_of
+        """Whether every child entity holds the images of its main one: see `are_copies`."""
+        most = self._emulator.dialect.image_megabytes * 1024**2
         return all(
-            [(i.filename, i.content) for i in images(pair.child)]
-            == [(i.filename, i.content) for i in images(pair.main) if image_format(i.content)]
+            are_copies(self._files(pair.child), self._files(pair.main), most)
             for pair in self._accounts.pairs
         )
+
+    def _files(self, entity: EmulatedEntity) -> list[Photograph]:
+        return [(image.filename, image.content) for image in self._emulator.images_of(entity)]
 
 
 @contextmanager
@@ -127,7 +153,9 @@ def started(container: Container) -> Iterator[Demo]:
         config = FixedConfig(
             api_url=server.api_url,
             database_url=f"sqlite:///{Path(folder) / 'demo.db'}",
+            key_file=Path(folder) / "demo.key",
             temp_dir=Path(folder) / "temp",
+            miniatures_dir=Path(folder) / "miniatures",
             replace_strategy=given.replace_strategy,
             concurrency=given.concurrency,
         )

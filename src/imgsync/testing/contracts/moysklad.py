@@ -21,6 +21,8 @@ from imgsync.domain.errors import (
     NotFoundError,
     RequestTooLargeError,
     UnavailableError,
+    WebhookExistsError,
+    WebhookLimitError,
 )
 from imgsync.domain.model import (
     Abilities,
@@ -39,6 +41,7 @@ from imgsync.domain.ports.moysklad import (
     ReadContent,
     WritePermit,
 )
+from imgsync.domain.webhooks import Webhook
 from imgsync.testing.contracts.contract import Contract
 from imgsync.testing.memory import MemoryContentStore, MemoryTempFile, MemoryWorkspace
 from imgsync.testing.moysklad import UNLIMITED, picture
@@ -103,6 +106,16 @@ def _set(
     """Texts are keys of `_FILES` to upload."""
     whole = [_upload(e) if isinstance(e, str) else e for e in elements]
     return ImageSet(entity_id, whole, _reader(_FILES), permit)
+
+
+def _hook(
+    action: str = "CREATE",
+    *,
+    kind: str = "product",
+    url: str = "https://sync.example/hook",
+    fields: bool = False,
+) -> Webhook:
+    return Webhook("", url, kind, action, fields)
 
 
 class _Type:
@@ -293,6 +306,24 @@ class MoySkladContract(Contract):
         pages = port.list_entities(_PRODUCT, with_images=True, having=(MatchField.NAME, ["P"]))
         ids = [entity.id async for page in pages for entity in page.entities]
         assert ids == [*plain, *odd]
+
+    async def test_entities_can_be_asked_for_by_their_ids(
+        self, backend: Backend, port: MoySkladPort
+    ) -> None:
+        ids = [backend.add("product", str(n), _THREE[: n % 2]) for n in range(205)]
+        nobody = "00000000-0000-4000-8000-000000000000"
+
+        async def found(*given: str, with_images: bool = True) -> list[str]:
+            pages = port.list_entities(_PRODUCT, with_images=with_images, ids=given)
+            return [entity.id async for page in pages for entity in page.entities]
+
+        assert await found(ids[7], nobody, ids[8], ids[7], "no;id") == ids[7:9]
+        assert await found(nobody) == []
+        assert await found() == []
+        assert sorted(await found(*ids)) == sorted(ids)
+        assert await found(ids[204], with_images=False) == [ids[204]]
+        (page,) = [p async for p in port.list_entities(_PRODUCT, with_images=True, ids=[ids[9]])]
+        assert len(page.entities[0].images) == 1
 
     async def test_entities_can_be_asked_for_by_when_they_changed(
         self, backend: Backend, port: MoySkladPort
@@ -713,6 +744,35 @@ class MoySkladContract(Contract):
         assert await port.content_length(first.download_href) == first.size
         assert port.shown.head is True
 
+    async def test_an_entity_is_made_and_deleted(
+        self, backend: Backend, port: MoySkladPort
+    ) -> None:
+        other = backend.add("product", "Lamp", _THREE, external_code="other")
+        made = await port.create_entity(_PRODUCT, "Scratch", "scratch")
+        assert backend.images("product", made) == []
+        code = MatchField.EXTERNAL_CODE, ["scratch"]
+        pages = port.list_entities(_PRODUCT, with_images=False, having=code)
+        found = [e async for page in pages for e in page.entities if e.external_code == "scratch"]
+        assert [(entity.id, entity.name) for entity in found] == [(made, "Scratch")]
+        await port.set_images(_PRODUCT, made, [_upload("0")], _reader(_FILES), UNLIMITED)
+        await port.delete_entity(_PRODUCT, made)
+        with pytest.raises(NotFoundError):
+            await port.list_images(_PRODUCT, made)
+        await port.delete_entity(_PRODUCT, made)
+        await port.delete_entity(_PRODUCT, _UNKNOWN)
+        assert backend.images("product", other) == _THREE
+
+    async def test_the_host_of_an_image_is_told(self, backend: Backend, port: MoySkladPort) -> None:
+        entity_id = backend.add("product", "Lamp", _THREE)
+        (first, *_) = await port.list_images(_PRODUCT, entity_id)
+        host = await port.storage_of(first.download_href)
+        assert urlsplit(f"//{host}").hostname
+        assert "/" not in host
+        with pytest.raises(ImageError):
+            await port.storage_of(backend.unknown_download_href())
+        with pytest.raises(ForbiddenUrlError):
+            await port.storage_of("https://elsewhere.example/1")
+
     @pytest.mark.parametrize("many", [True, False])
     async def test_the_sizes_of_images_are_shown(
         self, backend: Backend, port: MoySkladPort, many: bool
@@ -798,3 +858,53 @@ class MoySkladContract(Contract):
             await _fetch(port, "https://evil.example/x.png", is_permanent=True)
         with pytest.raises(ForbiddenUrlError):
             await _fetch(port, "https://cdn.example:22/x.png", is_permanent=True)
+
+    async def test_webhooks_are_made_and_listed(self, port: MoySkladPort) -> None:
+        assert await port.webhooks() == []
+        wanted = [_hook("CREATE"), _hook("UPDATE", fields=True), _hook("DELETE"), _hook(kind="x")]
+        *saved, unknown = await port.save_webhooks(wanted)
+        assert saved == [None, None, None]
+        assert unknown is None or type(unknown) is ApiError
+        found = {hook.subject: hook for hook in await port.webhooks()}
+        for hook in wanted[:3]:
+            stored = found[hook.subject]
+            assert stored.id
+            assert replace(stored, id="") == hook
+
+    async def test_a_webhook_comes_once(self, port: MoySkladPort) -> None:
+        one, other = _hook("CREATE"), _hook("DELETE")
+        assert await port.save_webhooks([one]) == [None]
+        again, saved = await port.save_webhooks([one, other])
+        assert isinstance(again, WebhookExistsError)
+        assert saved is None
+        assert sorted(hook.action for hook in await port.webhooks()) == ["CREATE", "DELETE"]
+
+    async def test_webhooks_of_one_type_and_action_have_a_limit(self, port: MoySkladPort) -> None:
+        many = [_hook("CREATE", url=f"https://{n}.example/hook") for n in range(6)]
+        results = await port.save_webhooks(many)
+        assert results[0] is None
+        assert isinstance(results[-1], WebhookLimitError)
+        urls = {hook.url for hook in await port.webhooks()}
+        assert urls == {h.url for h, error in zip(many, results, strict=True) if error is None}
+
+    async def test_a_webhook_is_changed(self, port: MoySkladPort) -> None:
+        await port.save_webhooks([_hook("UPDATE"), _hook("DELETE")])
+        before = {hook.action: hook for hook in await port.webhooks()}
+        moved = replace(
+            before["UPDATE"], url="https://new.example/hook", fields=True, enabled=False
+        )
+        gone = replace(before["DELETE"], id=_UNKNOWN)
+        saved, error = await port.save_webhooks([moved, gone])
+        assert saved is None
+        assert isinstance(error, NotFoundError)
+        after = {hook.action: hook for hook in await port.webhooks()}
+        assert after == before | {"UPDATE": moved}
+        assert await port.save_webhooks([replace(moved, enabled=True)]) == [None]
+        (on,) = [hook for hook in await port.webhooks() if hook.action == "UPDATE"]
+        assert on == replace(moved, enabled=True)
+
+    async def test_webhooks_are_deleted(self, port: MoySkladPort) -> None:
+        await port.save_webhooks([_hook("CREATE"), _hook("UPDATE"), _hook("DELETE")])
+        by_action = {hook.action: hook.id for hook in await port.webhooks()}
+        await port.delete_webhooks([by_action["CREATE"], _UNKNOWN, by_action["DELETE"]])
+        assert [hook.action for hook in await port.webhooks()] == ["UPDATE"]

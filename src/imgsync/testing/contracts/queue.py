@@ -1259,6 +1259,116 @@ class TaskQueueContract(TimedContract[StoreT]):
         assert [task.id for task in claimed] == [put[n].task_id for n in (3, 0, 1, 2)]
         assert [task.kind for task in claimed] == [kinds[n] for n in (3, 0, 1, 2)]
 
+    async def test_a_task_takes_the_place_of_the_kinds_that_it_names(
+        self, host: Host[StoreT]
+    ) -> None:
+        both = await host.another(TASK_ENTITY_TYPE, _OTHER_KIND)
+        waiting = await both.put({"v": 1}, "k", kind=_OTHER_KIND, delay=_HOUR, account_id="a")
+        (put,) = await both.queue.enqueue(
+            [NewTask({"v": 2}, "k", "b", takes_over=("unknown", _OTHER_KIND))]
+        )
+        assert put == Enqueued(waiting, created=False)
+        task = await both.take()
+        assert (task.id, task.kind, task.payload) == (waiting, TASK_ENTITY_TYPE, {"v": 2})
+        assert task.account_id == "b"
+        assert await both.claim() is None
+
+    async def test_a_task_that_is_to_be_checked_is_taken_over_as_such(
+        self, host: Host[StoreT]
+    ) -> None:
+        both = await host.another(TASK_ENTITY_TYPE, _OTHER_KIND)
+        waiting = await both.put({"v": 1}, "k", kind=_OTHER_KIND)
+        await both.put_back(await both.take(), check_again=True)
+        await both.put({"v": 2}, "k", takes_over=(_OTHER_KIND,))
+        task = await both.take()
+        assert (task.id, task.kind, task.check_again) == (waiting, TASK_ENTITY_TYPE, True)
+
+    async def test_a_task_of_a_kind_that_does_not_give_way_is_left_alone(
+        self, host: Host[StoreT]
+    ) -> None:
+        both = await host.another(TASK_ENTITY_TYPE, _OTHER_KIND)
+        waiting = await both.put({"v": 1}, "k", kind=_OTHER_KIND)
+        for queue, new in (
+            (both.queue, NewTask({"v": 2}, "k")),
+            (both.queue, NewTask({"v": 2}, "k", takes_over=("unknown",))),
+            (host.queue, NewTask({"v": 2}, "k", takes_over=(_OTHER_KIND,))),
+            (host.queue, NewTask({"v": 2}, "k", yields=True)),
+        ):
+            with pytest.raises(StoreError):
+                await queue.enqueue([new])
+        task = await both.take()
+        assert (task.id, task.kind, task.payload) == (waiting, _OTHER_KIND, {"v": 1})
+
+    async def test_a_task_that_yields_leaves_one_of_another_kind_as_it_is(
+        self, host: Host[StoreT]
+    ) -> None:
+        both = await host.another(TASK_ENTITY_TYPE, _OTHER_KIND)
+        waiting = await both.put({"v": 1}, "k")
+        before = await both.stored(waiting)
+        put = await both.queue.enqueue(
+            [
+                NewTask({"v": 2}, "k", kind=_OTHER_KIND, yields=True, priority=90),
+                NewTask({"v": 3}, "k2", kind=_OTHER_KIND, yields=True),
+                NewTask({"v": 4}, "k2", kind=_OTHER_KIND, yields=True),
+            ]
+        )
+        assert [one.created for one in put] == [False, True, False]
+        assert put[0].task_id == waiting
+        assert put[1].task_id == put[2].task_id
+        assert await both.stored(waiting) == before
+        assert [task.payload for task in await both.queue.find()] == [{"v": 4}, {"v": 1}]
+
+    async def test_a_task_that_yields_takes_over_one_of_its_own_kind(
+        self, host: Host[StoreT]
+    ) -> None:
+        both = await host.another(TASK_ENTITY_TYPE, _OTHER_KIND)
+        waiting = await both.put({"v": 1}, "k", kind=_OTHER_KIND, delay=_HOUR, yields=True)
+        assert await both.claim() is None
+        assert await both.put({"v": 2}, "k", kind=_OTHER_KIND, yields=True) == waiting
+        assert (await both.take()).payload == {"v": 2}
+
+    async def test_a_task_that_yields_waits_for_one_that_runs(self, host: Host[StoreT]) -> None:
+        both = await host.another(TASK_ENTITY_TYPE, _OTHER_KIND)
+        running = await both.put({"v": 1}, "k")
+        task = await both.take()
+        waiting = await both.put({"v": 2}, "k", kind=_OTHER_KIND, yields=True)
+        assert waiting != running
+        assert await both.claim() is None
+        await both.complete(task)
+        task = await both.take()
+        assert (task.id, task.check_again) == (waiting, False)
+
+    async def test_what_a_newer_task_of_another_kind_supersedes_is_to_be_checked(
+        self, host: Host[StoreT]
+    ) -> None:
+        both = await host.another(TASK_ENTITY_TYPE, _OTHER_KIND)
+        await both.put({"v": 1}, "k")
+        task = await both.take()
+        newer = await both.put({"v": 2}, "k", kind=_OTHER_KIND, yields=True)
+        await both.put_back(task)
+        assert (await both.stored(task.id)).status is TaskStatus.FAILED
+        task = await both.take()
+        assert (task.id, task.kind, task.check_again) == (newer, _OTHER_KIND, True)
+
+    async def test_of_tasks_put_at_once_one_that_yields_replaces_none(
+        self, host: Host[StoreT]
+    ) -> None:
+        kinds = (TASK_ENTITY_TYPE, _OTHER_KIND)
+        hosts = [await host.another(*kinds) for _ in range(4)]
+        for n in range(5):
+            await asyncio.gather(
+                *(
+                    one.put(n, f"k{n}", kind=_OTHER_KIND, yields=True)
+                    if place % 2
+                    else one.put(n, f"k{n}", takes_over=(_OTHER_KIND,))
+                    for place, one in enumerate(hosts)
+                )
+            )
+        found = await hosts[0].queue.find()
+        assert [(task.kind, task.dedupe_key) for task in found] == [
+            (TASK_ENTITY_TYPE, f"k{n}") for n in reversed(range(5))
+        ]
+
     async def test_a_queue_that_is_closed_leaves_the_store_to_others(
         self, host: Host[StoreT]
     ) -> None:

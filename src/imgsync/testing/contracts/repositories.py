@@ -28,6 +28,7 @@ from imgsync.domain.model import (
     StoredLink,
     TokenKind,
 )
+from imgsync.domain.pictures import ImageContent, PictureFacts
 from imgsync.domain.ports.repositories import (
     AbilityRepository,
     AccountRepository,
@@ -35,6 +36,7 @@ from imgsync.domain.ports.repositories import (
     SurveyRepository,
     SyncRecordRepository,
 )
+from imgsync.domain.schedule import LinkSchedule
 from imgsync.domain.surveys import PastSurvey, SurveyKey
 from imgsync.testing.contracts.contract import Contract, StoreT, TimedContract
 
@@ -43,8 +45,24 @@ _TOKEN = Account("1", "Shop", TokenKind.SOLUTION, "token")
 _KEY = EntityKey("child", "product", "p1")
 _ONE = ImageFingerprint("i1", 10, "2026-01-01 00:00:00.000")
 _TWO = ImageFingerprint("i2", 20, "2026-01-01 00:00:00.000")
-_COPIED = SyncRecord((_ONE, _TWO), (CopiedImage(_ONE, "c1"),), ("c1",), False, ("b.png: 503",))
-_SOME = LinkSettings(True, False, MatchField.CODE, ("product", "bundle"), ("Лампы/Торшеры", "B"))
+_CONTENT = ImageContent("ab" * 32, "cd" * 32, PictureFacts("gif", 40, 30, 10), "convert")
+_COPIED = SyncRecord(
+    (_ONE, _TWO),
+    (CopiedImage(_ONE, "c1", _CONTENT), CopiedImage(_TWO, "c2")),
+    ("c1", "c2"),
+    False,
+    ("b.png: 503",),
+    made_with="fit convert",
+)
+_SOME = LinkSettings(
+    True,
+    False,
+    MatchField.CODE,
+    ("product", "bundle"),
+    ("Лампы/Торшеры", "B"),
+    schedule=LinkSchedule("04:05", None, copies=False),
+    guard=True,
+)
 _SHOWN = Abilities(
     bulk=True,
     bulk_keeps=False,
@@ -369,6 +387,7 @@ class SettingsRepositoryContract(Contract):
         calls: list[Callable[[], Awaitable[object]]] = [
             lambda: settings.get("child"),
             lambda: settings.put("child", LinkSettings()),
+            lambda: settings.change("child", lambda before: before),
             lambda: settings.link("main", "child", LinkSettings()),
             lambda: settings.unlink("child"),
             settings.links,
@@ -417,6 +436,34 @@ class SettingsRepositoryContract(Contract):
         await settings.link("main", "child", LinkSettings(sync_images_all=True))
         await settings.put("child", _SOME)
         assert await settings.links() == [StoredLink("main", "child", _SOME)]
+
+    async def test_of_changes_at_the_same_time_none_is_lost(
+        self, settings: SettingsRepository
+    ) -> None:
+        await settings.link("main", "child", LinkSettings())
+
+        def adding(name: str) -> Callable[[LinkSettings], LinkSettings]:
+            return lambda before: replace(before, folders=(*before.folders, name))
+
+        for child_id in ("child", "alone"):
+            names = [f"Folder {n}" for n in range(6)]
+            await asyncio.gather(*(settings.change(child_id, adding(name)) for name in names))
+            assert sorted((await settings.get(child_id)).folders) == names
+        assert [link.child_id for link in await settings.links()] == ["child"]
+
+    async def test_a_change_that_is_refused_changes_nothing(
+        self, settings: SettingsRepository
+    ) -> None:
+        await settings.link("main", "child", _SOME)
+
+        def refuse(_: LinkSettings) -> LinkSettings:
+            raise LookupError("refused")
+
+        with pytest.raises(LookupError, match="refused"):
+            await settings.change("child", refuse)
+        assert await settings.get("child") == _SOME
+        assert await settings.change("child", lambda _: LinkSettings()) == LinkSettings()
+        assert await settings.links() == [StoredLink("main", "child", LinkSettings())]
 
     async def test_a_child_has_one_main_account(self, settings: SettingsRepository) -> None:
         await settings.link("main", "child", _SOME)

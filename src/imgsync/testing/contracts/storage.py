@@ -5,6 +5,7 @@ import os
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from imgsync.domain.errors import NoRoomError, UnsafePathError
 from imgsync.domain.model import ImageFingerprint
 from imgsync.domain.ports.storage import (
+    MAX_NOTE,
     ContentKey,
     ContentStore,
     SharedFile,
@@ -344,6 +346,57 @@ class ContentStoreContract(Contract):
         async with storage.workspace() as workspace:
             await _share(workspace, _source(b"four"), b"fours")
             assert await workspace.acquire(_source(b"four")) is Turn.OURS
+
+    async def test_its_note_and_its_hash_come_with_it(self, storage: ContentStore) -> None:
+        note = "jpg 4000 3000 и % \\ so on"
+        async with storage.workspace() as workspace, storage.workspace() as other:
+            assert await workspace.acquire(_source(b"x")) is Turn.OURS
+            file = await _written(workspace, b"x")
+            await workspace.share(_source(b"x"), file.key, is_picture=True, note=note)
+            for space in (workspace, other):
+                found = await space.acquire(_source(b"x"))
+                assert isinstance(found, SharedFile)
+                assert found.note == note
+                assert found.digest in ("", sha256(b"x").hexdigest())
+            await _share(workspace, _source(b"x", 1), b"x")
+            found = await other.acquire(_source(b"x", 1))
+            assert isinstance(found, SharedFile)
+            assert found.note == ""
+
+    async def test_the_longest_note_comes_back(self, storage: ContentStore) -> None:
+        async with storage.workspace() as workspace:
+            assert await workspace.acquire(_source(b"x")) is Turn.OURS
+            file = await _written(workspace, b"x")
+            note = "\N{CYRILLIC SMALL LETTER ZHE}" * MAX_NOTE
+            await workspace.share(_source(b"x"), file.key, is_picture=True, note=note)
+            found = await workspace.acquire(_source(b"x"))
+            assert isinstance(found, SharedFile)
+            assert found.note == note
+
+    async def test_the_hash_of_a_file_is_that_of_its_bytes(self, storage: ContentStore) -> None:
+        data = os.urandom(300_000)
+        async with storage.workspace() as workspace:
+            file = await workspace.create("a.png")
+            await file.write(data)
+            with pytest.raises(ValueError, match="not closed"):
+                _ = file.digest
+            await file.close()
+            assert file.digest == sha256(data).hexdigest()
+
+    async def test_what_was_made_is_found_by_how_it_was_made(self, storage: ContentStore) -> None:
+        """Of whatever size it came to be."""
+        digest = sha256(b"main's").hexdigest()
+        source = ContentKey.made_of("main", digest, 6, "side=800")
+        async with storage.workspace() as workspace, storage.workspace() as other:
+            await _share(workspace, source, b"made")
+            assert await _shared(other, source) == b"made"
+            for another in (
+                ContentKey.made_of("main", digest, 6, "side=900"),
+                ContentKey.made_of("main", digest[::-1], 6, "side=800"),
+                ContentKey.made_of("another", digest, 6, "side=800"),
+                ContentKey.made_of("main", digest, 6, ""),
+            ):
+                assert await other.acquire(another) is Turn.OURS
 
     async def test_each_time_it_has_a_key_of_its_own(self, storage: ContentStore) -> None:
         """One image may stand twice on an entity."""

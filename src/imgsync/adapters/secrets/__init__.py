@@ -1,0 +1,1 @@
+"""Encryption of stored secrets, and where its keys are kept."""

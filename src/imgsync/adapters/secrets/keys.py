@@ -1,0 +1,213 @@
+"""Where the keys are kept: given by the configuration, in a file, in the system's keyring.
+
+A key is 32 bytes in URL-safe base64, as Fernet has it. Of several the first is the newest.
+"""
+
+import base64
+import binascii
+import logging
+import os
+import secrets
+import stat
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Protocol
+
+from imgsync.domain.errors import KeyStoreError
+
+_log = logging.getLogger(__name__)
+_KEY_BYTES = 32
+_SERVICE, _NAME = "imgsync", "key"
+_HEAD = """\
+# Keys of imgsync: the tokens in the database are worth nothing without the key they are encrypted
+# with. Keep a copy of this file, apart from that of the database. The newest key is first.
+"""
+
+
+class Keys(Protocol):
+    """A place of keys. KeyStoreError where it cannot be used, or holds what is no key."""
+
+    @property
+    def where(self) -> str:
+        """The place in words, which tell no key."""
+        ...
+
+    def read(self) -> list[str]:
+        """The newest first; empty where there are none, or not even the place."""
+        ...
+
+    def make(self) -> list[str]:
+        """Makes the first key; where another process was first, those are the keys."""
+        ...
+
+    def put(self, keys: Sequence[str]) -> None:
+        """In place of those that were there. They are on the disk at the return; cut off, the ones
+        from before are."""
+        ...
+
+
+def new_key() -> str:
+    return base64.urlsafe_b64encode(secrets.token_bytes(_KEY_BYTES)).decode()
+
+
+def is_key(text: str) -> bool:
+    try:
+        return len(base64.b64decode(text, altchars=b"-_", validate=True)) == _KEY_BYTES
+    except (binascii.Error, ValueError):
+        return False
+
+
+class GivenKeys:
+    """Keys that the configuration gives, with commas between; nothing is made or changed there."""
+
+    def __init__(self, given: str, where: str) -> None:
+        self._given = given
+        self.where = where
+
+    def read(self) -> list[str]:
+        return _checked([key.strip() for key in self._given.split(",")], self.where)
+
+    def make(self) -> list[str]:
+        return self.read()
+
+    def put(self, keys: Sequence[str]) -> None:
+        raise KeyStoreError(
+            f"The key is given by {self.where}, which imgsync does not change: make one with "
+            "'imgsync account new-key' and put it there, in front of the present one and a comma; "
+            "then rekey"
+        )
+
+
+class KeyFile:
+    """Keys in a file, a line each, readable by its owner only."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.where = f"the key file {path}"
+
+    def read(self) -> list[str]:
+        try:
+            with open(self._path, encoding="ascii", opener=_without_waiting) as file:
+                mode = os.fstat(file.fileno())
+                if not stat.S_ISREG(mode.st_mode):
+                    raise KeyStoreError(f"{_begun(self.where)} is no file")
+                text = file.read(100_000)
+        except FileNotFoundError:
+            return []
+        except UnicodeDecodeError:
+            raise KeyStoreError(
+                f"{_begun(self.where)} holds no keys; it was left as it is"
+            ) from None
+        except OSError as error:
+            raise KeyStoreError(f"Cannot read {self.where}: {error.strerror}") from None
+        self._keep_private(mode)
+        lines = [line.strip() for line in text.splitlines()]
+        return _checked([line for line in lines if line and line[0] != "#"], self.where)
+
+    def make(self) -> list[str]:
+        if keys := self.read():
+            return keys
+        self._write([new_key()], replaces=False)
+        _log.info("a new key for the tokens was made in %s; keep a copy of it", self.where)
+        return self.read()
+
+    def put(self, keys: Sequence[str]) -> None:
+        self._write(keys, replaces=True)
+
+    def _keep_private(self, found: os.stat_result) -> None:
+        if not found.st_mode & 0o077:
+            return
+        if found.st_uid == os.geteuid():
+            with suppress(OSError):
+                self._path.chmod(0o600)
+                _log.warning("others could read %s; only its owner can from now on", self.where)
+                return
+        if found.st_mode & 0o007:  # a container's secret is of another owner, and of our group
+            _log.warning("everybody on this machine can read %s", self.where)
+
+    def _write(self, keys: Sequence[str], *, replaces: bool) -> None:
+        folder = self._path.parent
+        temp = folder / f".{self._path.name}.{secrets.token_hex(8)}"
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            try:
+                with os.fdopen(
+                    os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w"
+                ) as f:
+                    f.write(_HEAD + "".join(f"{key}\n" for key in keys))
+                    f.flush()
+                    os.fsync(f.fileno())
+                if replaces:
+                    temp.replace(self._path)
+                else:
+                    with suppress(FileExistsError):  # of another process that was first
+                        os.link(temp, self._path)
+            finally:
+                temp.unlink(missing_ok=True)
+            opened = os.open(folder, os.O_RDONLY)
+            try:
+                os.fsync(opened)
+            finally:
+                os.close(opened)
+        except OSError as error:
+            raise KeyStoreError(
+                f"Cannot write {self.where}: {error.strerror}; nothing is changed "
+                "(IMGSYNC_KEY_FILE names another place)"
+            ) from None
+
+
+class KeyringKeys:
+    """Keys in the keyring of the user's system, by the package `keyring`."""
+
+    where = "the system's keyring"
+
+    def read(self) -> list[str]:
+        found = self._call("get_password", _SERVICE, _NAME)
+        return _checked(str(found).split(), self.where) if found else []
+
+    def make(self) -> list[str]:
+        if keys := self.read():
+            return keys
+        self.put([new_key()])
+        return self.read()  # of two that were made at once one is there
+
+    def put(self, keys: Sequence[str]) -> None:
+        self._call("set_password", _SERVICE, _NAME, " ".join(keys))
+
+    def _call(self, name: str, *arguments: str) -> object:
+        try:
+            import keyring
+        except ModuleNotFoundError:
+            raise KeyStoreError(
+                "The system's keyring needs the package 'keyring': pip install 'imgsync[keyring]'"
+            ) from None
+        try:
+            found: object = getattr(keyring, name)(*arguments)
+        except Exception as error:  # of whatever keyring stands behind it
+            # Not its text, which is anybody's.
+            raise KeyStoreError(
+                f"The system's keyring cannot be used ({type(error).__name__})"
+            ) from None
+        return found
+
+
+def _checked(keys: list[str], where: str) -> list[str]:
+    if not keys:
+        raise KeyStoreError(f"{_begun(where)} holds no key; it was left as it is")
+    for number, key in enumerate(keys, 1):
+        if not is_key(key):
+            raise KeyStoreError(
+                f"{_begun(where)} holds something else as key {number} of {len(keys)} "
+                "(a key is 44 characters of base64); it was left as it is"
+            )
+    return list(dict.fromkeys(keys))
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Opens a file; of a pipe it does not wait for the other end."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _begun(text: str) -> str:
+    return text[:1].upper() + text[1:]

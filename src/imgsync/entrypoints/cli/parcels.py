@@ -1,0 +1,111 @@
+"""imgsync account export and import: accounts for another database."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from imgsync.application.moving import Change, Moved
+from imgsync.domain.text import counted
+from imgsync.entrypoints.cli.output import print_json, print_table, say
+from imgsync.entrypoints.cli.runtime import json_option, pass_container, run_async
+from imgsync.entrypoints.exit_status import ExitStatus
+
+if TYPE_CHECKING:
+    from imgsync.entrypoints.container import Container
+
+_SHORTEST = 12
+_WORDS = {
+    Change.ADD: "is added",
+    Change.SAME: "is there already",
+    Change.REPLACE: "is replaced",
+    Change.KEEP: "is another one there, which stays",
+}
+
+
+@click.command("export")
+@click.argument("file", type=click.Path(path_type=Path))
+@json_option
+@pass_container
+def export_accounts(container: "Container", file: Path, as_json: bool) -> int:
+    """Write all accounts, with their tokens, links and settings, to a new file.
+
+    It is encrypted with a passphrase, which is read from IMGSYNC_PASSPHRASE, else asked for.
+    Records and tasks are not in it: what is on the children is recognised when they are compared.
+    """
+    from imgsync.adapters.secrets.parcel import write_parcel
+
+    if file.exists():
+        raise click.UsageError(f"there is a file {file} already")
+    passphrase = _passphrase(new=True)
+    content, left_out = run_async(container, lambda: container.export_accounts()())
+    write_parcel(file, content, passphrase)
+    status = ExitStatus.PART if left_out else ExitStatus.DONE
+    for one in left_out:
+        say(f"Left out: {one}", err=True)
+    if as_json:
+        print_json({"file": str(file), "left_out": left_out}, status)
+    else:
+        say(f"The accounts are in {file}; who has it and the passphrase has the tokens.")
+    return status
+
+
+@click.command("import")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--replace", is_flag=True, help="Replace what is there and differs; it stays by default."
+)
+@click.option("--dry-run", is_flag=True, help="Only show what would be done.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@json_option
+@pass_container
+def import_accounts(
+    container: "Container", file: Path, replace: bool, dry_run: bool, yes: bool, as_json: bool
+) -> None:
+    """Take the accounts, links and settings of a file that 'account export' has written.
+
+    What would be done is shown first. Nothing that is there is replaced, unless --replace is given.
+    """
+    from imgsync.adapters.secrets.parcel import read_parcel
+
+    if as_json and not (yes or dry_run):
+        raise click.UsageError("--json asks nothing: give --yes or --dry-run with it")
+    content = read_parcel(file, _passphrase(new=False))
+    plan = run_async(container, lambda: container.import_accounts().plan(content, replace=replace))
+    if not as_json:
+        print_table(
+            ("Account", "ID", "What", "Import"),
+            ((m.name, m.account_id, _what(m), _WORDS[m.change]) for m in plan),
+        )
+    changes = sum(m.change in (Change.ADD, Change.REPLACE) for m in plan)
+    if changes and not dry_run:
+        if not yes:
+            click.confirm(f"Do that ({counted(changes, 'change')})?", abort=True, err=True)
+        plan = run_async(container, lambda: container.import_accounts()(content, replace=replace))
+    if as_json:
+        told = [
+            {"id": m.account_id, "name": m.name, "what": _what(m), "import": m.change.value}
+            for m in plan
+        ]
+        print_json({"dry_run": dry_run, "imported": told}, ExitStatus.DONE)
+        return
+    if dry_run or not changes:
+        say("Nothing is changed.")
+        return
+    say(
+        f"{counted(changes, 'change')} made. See with 'imgsync account test' whether they are good."
+    )
+
+
+def _what(moved: Moved) -> str:
+    return "link and settings" if moved.is_link else "account"
+
+
+def _passphrase(*, new: bool) -> str:
+    given = os.environ.get("IMGSYNC_PASSPHRASE")
+    if given is None:
+        given = str(click.prompt("Passphrase", hide_input=True, confirmation_prompt=new, err=True))
+    if new and len(given) < _SHORTEST:
+        raise click.UsageError(f"a passphrase has {_SHORTEST} characters or more")
+    return given

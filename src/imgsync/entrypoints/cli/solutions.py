@@ -1,0 +1,121 @@
+"""imgsync solution: solutions of MoySklad's catalogue, by which accounts give their tokens."""
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from imgsync.application.solutions import id_of
+from imgsync.domain.solutions import Installation, Solution
+from imgsync.domain.text import counted
+from imgsync.entrypoints.cli.output import print_json, print_table, say
+from imgsync.entrypoints.cli.runtime import CommandError, json_option, pass_container, run_async
+
+if TYPE_CHECKING:
+    from imgsync.entrypoints.container import Container
+
+
+@click.group()
+def solution() -> None:
+    """Solutions of MoySklad's catalogue, by which accounts give their tokens themselves."""
+
+
+@solution.command("add")
+@click.argument("app_id")
+@click.option(
+    "--draft",
+    "is_draft",
+    is_flag=True,
+    help="It is not published yet: each request costs 4 units instead of 1.",
+)
+@click.option("--secret-stdin", is_flag=True, help="Read the secret key from standard input.")
+@json_option
+@pass_container
+def add(
+    container: "Container", app_id: str, is_draft: bool, secret_stdin: bool, as_json: bool
+) -> None:
+    """Store a solution by its appId, or replace its secret key.
+
+    Both stand in the developer's cabinet of MoySklad. From now on 'imgsync serve' takes MoySklad's
+    calls: an account that installs the solution is stored with its token. The secret key is asked
+    for, and never shown.
+    """
+    secret = sys.stdin.readline() if secret_stdin else str(_asked())
+    add_solution = container.add_solution()
+    stored = run_async(container, lambda: add_solution(app_id, secret.strip(), is_draft=is_draft))
+    if as_json:
+        print_json({"app_id": stored.app_id, "draft": stored.is_draft})
+        return
+    say(f"Solution {stored.app_id} is stored{', as a draft' if is_draft else ''}.")
+
+
+@solution.command("list")
+@json_option
+@pass_container
+def listed(container: "Container", as_json: bool) -> None:
+    """List the solutions and the accounts that have installed them."""
+    stored, accounts = container.solutions(), container.accounts()
+
+    async def look() -> tuple[list[Solution], list[Installation], dict[str, str]]:
+        names = {account.id.lower(): account.name for account in await accounts.all()}
+        return await stored.all(), await stored.installations(), names
+
+    solutions, installations, names = run_async(container, look)
+    of_each = {
+        one.app_id: [there for there in installations if there.app_id == one.app_id]
+        for one in solutions
+    }
+    if as_json:
+        print_json(
+            [
+                {
+                    "app_id": one.app_id,
+                    "draft": one.is_draft,
+                    "accounts": [
+                        {
+                            "id": there.account_id,
+                            "name": names.get(there.account_id),
+                            "state": there.state.value,
+                        }
+                        for there in of_each[one.app_id]
+                    ],
+                }
+                for one in solutions
+            ]
+        )
+        return
+    if not solutions:
+        say("No solutions yet; store one with 'imgsync solution add APP_ID'.")
+        return
+    for one in solutions:
+        there = of_each[one.app_id]
+        draft = ", a draft" if one.is_draft else ""
+        say(f"Solution {one.app_id}{draft}: {counted(len(there), 'account')}.")
+        if there:
+            print_table(
+                ("Account", "ID", "State"),
+                ((names.get(t.account_id, ""), t.account_id, t.state.value) for t in there),
+            )
+
+
+@solution.command("remove")
+@click.argument("app_id")
+@json_option
+@pass_container
+def remove(container: "Container", app_id: str, as_json: bool) -> None:
+    """Remove a solution: MoySklad's calls are refused from now on.
+
+    Accounts keep the tokens that they gave, which work as long as MoySklad lets them.
+    """
+    stored = container.solutions()
+    known = id_of(app_id)
+    if known is None or not run_async(container, lambda: stored.remove(known)):
+        raise CommandError(f"There is no solution '{app_id}'")
+    if as_json:
+        print_json({"removed": known})
+    else:
+        say(f"Solution {known} is removed.")
+
+
+def _asked() -> str:
+    return str(click.prompt("Secret key", hide_input=True, err=True))

@@ -1,0 +1,1 @@
+"""The web server: pages, and what others call by HTTP."""

@@ -1,0 +1,141 @@
+"""imgsync account export and import."""
+
+from pathlib import Path
+
+import pytest
+
+from imgsync.adapters.secrets.parcel import write_parcel
+from tests.cli.conftest import Cli, store
+
+PASSPHRASE = "correct horse battery"
+TOKEN = "hush-hush-token"
+
+
+@pytest.fixture
+def sender(cli: Cli) -> Cli:
+    cli.env["IMGSYNC_PASSPHRASE"] = PASSPHRASE
+    for account_id, name in (("m", "Main"), ("c1", "Omsk"), ("c2", "Tomsk"), ("c3", "Alone")):
+        store(cli, account_id, name, f"{TOKEN}-{account_id}")
+    cli.ok("link", "Main", "Omsk", "Tomsk", "--match-by", "code")
+    cli.ok("settings", "set", "--child", "Alone", "--sync-images")
+    return cli
+
+
+@pytest.fixture
+def receiver(sender: Cli, tmp_path: Path) -> Cli:
+    """Another database, with another key."""
+    return Cli(
+        sender.env
+        | {
+            "IMGSYNC_DATABASE_URL": f"sqlite:///{tmp_path / 'other.db'}",
+            "XDG_CONFIG_HOME": str(tmp_path / "other-config"),
+        }
+    )
+
+
+def imports(document: dict[str, list[dict[str, str]]]) -> list[str]:
+    return [f"{one['name']} {one['what'][:4]} {one['import']}" for one in document["imported"]]
+
+
+def test_accounts_move_with_their_tokens_links_and_settings(
+    sender: Cli, receiver: Cli, tmp_path: Path
+) -> None:
+    file = tmp_path / "all"
+    said = sender.ok("account", "export", str(file))
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert TOKEN.encode() not in file.read_bytes()
+    assert TOKEN not in said
+    shown = receiver.ok("account", "import", str(file), "--dry-run")
+    assert shown.count("is added") == 7
+    assert "Nothing is changed" in shown
+    assert receiver.json("account", "list") == []
+    assert receiver.run("account", "import", str(file), stdin="n\n").exit_code != 0
+    assert receiver.json("account", "list") == []
+    assert "7 changes made" in receiver.ok("account", "import", str(file), stdin="y\n")
+    for command in (["account", "list"], ["links"], ["settings", "show", "--child", "Alone"]):
+        assert receiver.json(*command) == sender.json(*command)
+    again = tmp_path / "again"
+    receiver.ok("account", "export", str(again))
+    known = sender.json("account", "import", str(again), "--yes")
+    assert {one["import"] for one in known["imported"]} == {"same"}  # the tokens too
+
+
+def test_nothing_is_replaced_unless_that_is_said(
+    sender: Cli, receiver: Cli, tmp_path: Path
+) -> None:
+    file = str(tmp_path / "all")
+    sender.ok("account", "export", file)
+    store(receiver, "c1", "Омск", "newer-token")
+    store(receiver, "x", "Other main", "t")
+    receiver.ok("link", "Other main", "Омск")
+    before = receiver.json("links")["links"]
+    done = imports(receiver.json("account", "import", file, "--yes"))
+    assert "Omsk acco keep" in done
+    assert "Omsk link keep" in done
+    assert "Tomsk link add" in done
+    assert [one for one in receiver.json("links")["links"] if one in before] == before
+    assert "Омск" in receiver.ok("account", "list")
+    done = imports(receiver.json("account", "import", file, "--yes", "--replace"))
+    assert "Omsk acco replace" in done
+    assert "Omsk link replace" in done
+    assert receiver.json("links") == sender.json("links")
+
+
+def test_a_file_that_is_cut_or_damaged_or_of_another_passphrase_changes_nothing(
+    sender: Cli, receiver: Cli, tmp_path: Path
+) -> None:
+    file = tmp_path / "all"
+    sender.ok("account", "export", str(file))
+    whole = file.read_bytes()
+    said = receiver.fail(
+        "account", "import", str(file), "--yes", IMGSYNC_PASSPHRASE="incorrect horse"
+    )
+    assert "the passphrase is another one" in said
+    assert "horse" not in said
+    for content, told in (
+        (whole[:-100], "is not whole"),
+        (whole[:40], "is none that"),
+        (b"", "is none that"),
+        (whole[:-30] + b"AAAA" + whole[-26:], "cannot be decrypted"),
+        (whole.replace(b"scrypt 15", b"scrypt 60", 1), "is none that"),
+    ):
+        file.write_bytes(content)
+        said = receiver.fail("account", "import", str(file), "--yes")
+        assert told in said
+        assert str(file) in said
+    assert "Cannot read" in receiver.fail("account", "import", str(tmp_path / "none"), "--yes")
+    assert receiver.json("account", "list") == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"not json",
+        b'{"version": 2, "accounts": [], "links": []}',
+        b'{"version": 1, "accounts": [{"id": "a", "name": "A", "kind": "?", "secret": "hush"}], '
+        b'"links": []}',
+        b'{"version": 1, "accounts": [{"id": "a", "name": "A", "kind": "user", "secret": "hu sh"}],'
+        b' "links": []}',
+    ],
+)
+def test_what_no_export_makes_changes_nothing(cli: Cli, tmp_path: Path, content: bytes) -> None:
+    write_parcel(tmp_path / "bad", content, PASSPHRASE)
+    said = cli.fail(
+        "account", "import", str(tmp_path / "bad"), "--yes", IMGSYNC_PASSPHRASE=PASSPHRASE
+    )
+    assert "export" in said
+    assert said.count("\n") == 1
+    assert "hu" not in said
+    assert cli.json("account", "list") == []
+
+
+def test_an_export_overwrites_nothing_and_wants_a_passphrase(sender: Cli, tmp_path: Path) -> None:
+    file = tmp_path / "all"
+    file.write_text("mine")
+    assert "already" in sender.fail("account", "export", str(file), status=2)
+    assert file.read_text() == "mine"
+    said = sender.fail("account", "export", "new", status=2, IMGSYNC_PASSPHRASE="short")
+    assert "12 characters" in said
+    said = sender.fail("account", "export", str(tmp_path / "no" / "folder"))
+    assert "Cannot write" in said
+    assert sorted(path.name for path in tmp_path.glob("*all*")) == ["all"]

@@ -1,0 +1,178 @@
+"""Where keys are kept, and what is done with a place that holds none."""
+
+import os
+import sys
+import threading
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from imgsync.adapters.secrets.box import FernetBox, fingerprint_of
+from imgsync.adapters.secrets.keys import GivenKeys, KeyFile, KeyringKeys, new_key
+from imgsync.domain.errors import KeyStoreError, MissingKeyError
+from imgsync.domain.ports.secrets import key_of
+
+TOKEN = "hush-hush-token"
+
+
+def test_a_text_comes_back_and_tells_its_key_but_not_itself(tmp_path: Path) -> None:
+    box = FernetBox(KeyFile(tmp_path / "a" / "key"))
+    sealed = box.seal(TOKEN, box.first())
+    assert TOKEN not in sealed
+    assert key_of(sealed) == box.first()
+    assert FernetBox(KeyFile(tmp_path / "a" / "key")).unseal(sealed) == TOKEN
+    assert key_of(TOKEN) is None
+
+
+def test_a_key_file_is_its_owner_s_alone(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    KeyFile(file).make()
+    assert file.stat().st_mode & 0o777 == 0o600
+    file.chmod(0o644)
+    before = file.read_bytes()
+    KeyFile(file).read()
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert file.read_bytes() == before
+
+
+def test_those_that_make_the_first_key_at_once_have_the_same(tmp_path: Path) -> None:
+    made = list[list[str]]()
+    start = threading.Barrier(8)
+
+    def make() -> None:
+        start.wait(30)
+        made.append(KeyFile(tmp_path / "deep" / "key").make())
+
+    threads = [threading.Thread(target=make) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert len(made) == 8
+    assert len({tuple(keys) for keys in made}) == 1
+    assert os.listdir(tmp_path / "deep") == ["key"]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "holds no key"),
+        (b"# only words\n", "holds no key"),
+        (b"\xff\xfe", "holds no keys"),
+        (new_key().encode()[:-9] + b"\n", "as key 1 of 1"),
+        (f"{new_key()}\nSECRET-THAT-IS-NONE\n".encode(), "as key 2 of 2"),
+    ],
+    ids=["empty", "words", "no text", "cut", "of something else"],
+)
+def test_a_file_that_is_cut_or_of_something_else_is_named_and_left(
+    tmp_path: Path, content: bytes, said: str
+) -> None:
+    file = tmp_path / "key"
+    file.write_bytes(content)
+    for use in (KeyFile(file).read, KeyFile(file).make, FernetBox(KeyFile(file)).first):
+        with pytest.raises(KeyStoreError, match=said) as caught:
+            use()
+        assert str(file) in str(caught.value)
+        assert "SECRET-THAT" not in str(caught.value)
+    assert file.read_bytes() == content
+    assert os.listdir(tmp_path) == ["key"]
+
+
+def test_a_place_that_is_no_file_keeps_nobody_waiting(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(KeyStoreError, match="is no file"):
+        KeyFile(tmp_path / "pipe").read()
+    with pytest.raises(KeyStoreError, match="Cannot read the key file"):
+        KeyFile(tmp_path).read()
+    (tmp_path / "file").touch()
+    with pytest.raises(KeyStoreError, match="Cannot read the key file"):
+        KeyFile(tmp_path / "file" / "key").make()
+
+
+def test_a_key_that_is_not_here_is_told_by_its_fingerprint(tmp_path: Path) -> None:
+    there, here = new_key(), new_key()
+    sealed = FernetBox(GivenKeys(there, "the variable")).seal(TOKEN, fingerprint_of(there))
+    with pytest.raises(MissingKeyError) as caught:
+        FernetBox(GivenKeys(here, "the variable")).unseal(sealed)
+    text = str(caught.value)
+    assert fingerprint_of(there) in text
+    assert fingerprint_of(here) in text
+    assert "\n" not in text
+    assert there not in text
+    assert here not in text
+    with pytest.raises(MissingKeyError, match="there is no key in the key file"):
+        FernetBox(KeyFile(tmp_path / "none")).unseal(sealed)
+    assert FernetBox(GivenKeys(f"{here} , {there}", "it")).unseal(sealed) == TOKEN
+
+
+def test_a_damaged_text_is_no_token_and_no_missing_key() -> None:
+    key = new_key()
+    box = FernetBox(GivenKeys(key, "it"))
+    sealed = box.seal(TOKEN, fingerprint_of(key))
+    for damaged in (sealed[:-4], sealed[:-8] + "AAAAAAA=", f"sealed:{fingerprint_of(key)}:x"):
+        with pytest.raises(ValueError, match="cannot be read"):
+            box.unseal(damaged)
+
+
+def test_the_next_key_stands_first_and_an_earlier_attempt_is_taken_up(tmp_path: Path) -> None:
+    file = KeyFile(tmp_path / "key")
+    box = FernetBox(file)
+    first = box.first()
+    following = box.next(first)
+    assert [fingerprint_of(key) for key in file.read()] == [following, first]
+    # The database was not changed: the process was killed, and another one does it again.
+    assert FernetBox(file).next(first) == following
+    assert len(file.read()) == 2
+    with pytest.raises(MissingKeyError):
+        FernetBox(file).next("00000000")
+    # A process that has been running since before knows it too.
+    running = FernetBox(file)
+    last = FernetBox(file).next(following)
+    assert running.unseal(FernetBox(file).seal(TOKEN, last)) == TOKEN
+
+
+def test_given_keys_are_changed_by_whoever_gives_them() -> None:
+    old, new = new_key(), new_key()
+    with pytest.raises(KeyStoreError, match="IMGSYNC_KEY") as caught:
+        FernetBox(GivenKeys(old, "the variable IMGSYNC_KEY")).next(fingerprint_of(old))
+    assert old not in str(caught.value)
+    both = FernetBox(GivenKeys(f"{new},{old}", "it"))
+    assert both.next(fingerprint_of(old)) == fingerprint_of(new)
+
+
+class Keyring(ModuleType):
+    """A keyring that holds one password."""
+
+    held: str | None = None
+    broken = False
+
+    def get_password(self, _service: str, _name: str) -> str | None:
+        if self.broken:
+            raise RuntimeError(f"no session bus, {self.held}")
+        return self.held
+
+    def set_password(self, _service: str, _name: str, password: str) -> None:
+        self.held = password
+
+
+def test_keys_may_be_in_the_systems_keyring(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "keyring", keyring := Keyring("keyring"))
+    box = FernetBox(KeyringKeys())
+    with pytest.raises(MissingKeyError, match="no key in the system's keyring"):
+        box.check("00000000")
+    assert keyring.held is None
+    first = box.first()
+    sealed = box.seal(TOKEN, first)
+    assert FernetBox(KeyringKeys()).next(first) != first
+    assert FernetBox(KeyringKeys()).unseal(sealed) == TOKEN
+    keyring.broken = True
+    with pytest.raises(KeyStoreError, match=r"cannot be used \(RuntimeError\)") as caught:
+        FernetBox(KeyringKeys()).unseal(sealed)
+    assert str(keyring.held) not in str(caught.value)
+
+
+def test_without_its_package_the_keyring_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "keyring", None)
+    with pytest.raises(KeyStoreError, match=r"imgsync\[keyring\]"):
+        FernetBox(KeyringKeys()).first()
