@@ -240,7 +240,7 @@ async def test_one_file_at_a_time_is_held() -> None:
     try:
         reports = await asyncio.gather(*(check.check(read) for _ in range(5)))
         assert {report.state for report in reports} == {WHOLE}
-        assert tracemalloc.get_traced_memory()[1] < 1.3 * len(pixels)
+        assert tracemalloc.get_traced_memory()[1] < 1.6 * len(pixels)  # of two it would be 2 and more
     finally:
         tracemalloc.stop()
 
@@ -258,7 +258,7 @@ async def test_a_chunk_is_held_once_beside_its_file() -> None:
     tracemalloc.start()
     try:
         assert (await look(data)).state is WHOLE
-        assert tracemalloc.get_traced_memory()[1] < 2.3 * len(data)
+        assert tracemalloc.get_traced_memory()[1] < 2.7 * len(data)  # held twice, 3 and more
     finally:
         tracemalloc.stop()
 

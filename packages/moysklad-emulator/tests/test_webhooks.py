@@ -357,7 +357,7 @@ def test_other_machines_are_never_asked(admin: httpx.Client, service: Service) -
     service.account.add_image(service.product(), _image())
     started = time.monotonic()
     assert sent(service.server) == {"attempt": 4, "lost": 1}
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 5
 
 
 @pytest.mark.parametrize(("resends", "attempts"), [(True, 2), (False, 1)])
@@ -381,25 +381,25 @@ def test_the_documented_limit() -> None:
 
 def test_the_answer_of_the_api_does_not_wait(start_service: StartService) -> None:
     service = start_service(EmulatorLimits(rate_units=1000))
-    with receiving(lambda _: (204, 1.0)) as receiver:
+    with receiving(lambda _: (204, 1.5)) as receiver:
         create(service.client, url=receiver.url)
         product = service.product()
         started = time.monotonic()
         for number in range(5):
             service.client.put(entity_path(product), json={"name": f"{number}"})
-        assert time.monotonic() - started < 0.8
+        assert time.monotonic() - started < 5  # of 7.5, were each waited for
         assert not service.server.await_webhooks(0)
 
 
 def test_what_waits_at_the_end_is_lost_and_nothing_stays_open() -> None:
-    with receiving(lambda _: (204, 0.5)) as receiver:
+    with receiving(lambda _: (204, 3.0)) as receiver:
         with EmulatorServer(Emulator()) as server:
             service = Service(server, server.emulator.add_account("A"), "t")
             with service.client:
                 create(service.client, url=receiver.url)
             service.account.add_image(service.product(), _image())
             started = time.monotonic()
-        assert time.monotonic() - started < 0.4
+        assert time.monotonic() - started < 2.5
         service.account.add_image(service.product(), _image())
         assert len(receiver.received) <= 1
 
