@@ -25,6 +25,7 @@ from imgsync.application.log_lines import entity_label as label_of_entity
 from imgsync.application.parking import CredentialsReplacedError, TaskParkedError
 from imgsync.application.pulse import beat
 from imgsync.domain.errors import ImgsyncError, LeaseLostError, NoRoomError
+from imgsync.domain.labels import lines_by_children
 from imgsync.domain.ports.queue import TaskQueue
 from imgsync.domain.ports.runner import (
     HandlesTogether,
@@ -784,9 +785,9 @@ class Tally:
             "uploaded": self.uploaded,
             "kept": self.kept,
             "downloaded_bytes": self.downloaded_bytes,
-            "notes": self.notes,
-            "warnings": self.warnings,
-            "errors": self.errors,
+            "notes": lines_by_children(self.notes),
+            "warnings": lines_by_children(self.warnings),
+            "errors": lines_by_children(self.errors),
         }
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from imgsync.domain.diff import EntityKey
+from imgsync.domain.labels import entity_label
 
 IMAGE_RETRY = "image_retry"
 """Kind of the tasks that try failed images of an entity again, and them alone."""
@@ -31,6 +32,11 @@ class FailedEntity:
     child_entity_id: str
     name: str = ""
     code: str = ""
+
+    @property
+    def label(self) -> str:
+        """Such as ``product 'Lamp' (code 00017)``."""
+        return entity_label(self.entity_type, self.name, self.code, self.main_entity_id)
 
     @property
     def key(self) -> EntityKey:
