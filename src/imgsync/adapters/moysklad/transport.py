@@ -163,6 +163,10 @@ class ApiTransport:
         """When the last answer was given, by the API's clock."""
 
     @property
+    def account_name(self) -> str:
+        return self._account.name
+
+    @property
     def whose(self) -> str:
         """How a text about what the API answers begins: with the account's name."""
         return told_by(self._account.name)
