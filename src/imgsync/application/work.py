@@ -261,7 +261,9 @@ class RunTask:
         try:
             if place is not None:
                 await place.begin()
-            await self._child(task)
+            if task.account_id and task.account_id not in self._names:
+                self._names[task.account_id] = ""  # a hundred tasks of a child ask once
+                await self._child(task)
             with about(**self._told(task)):
                 await self.listeners.before_task(task)
                 if task.damage is not None:

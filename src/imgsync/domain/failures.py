@@ -76,6 +76,13 @@ class FailedImage:
     last_failed_at: datetime
 
     @property
+    def alike(self) -> tuple[str, ...]:
+        """Equal for one version of an image of main that failed for one cause, on whichever
+        child."""
+        failure = self.failure
+        return self.entity.main_account_id, failure.image_id, failure.version, failure.cause
+
+    @property
     def is_asked_for(self) -> bool:
         """Whether somebody asked for it, although it is settled."""
         return self.failure.settled and self.next_attempt_at is not None
