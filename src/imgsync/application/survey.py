@@ -941,7 +941,9 @@ class _ChildSurvey:
             if not self._is_chosen(entity):
                 continue
             for text in _unusable(entity):
-                self._skip(f"'{entity.name}': an image is left out: {text}")
+                skip = Skip(f"'{entity.name}': an image is left out: {text}")
+                of = Surveyed(self._link, self._type.name, entity.name, entity.code, skip)
+                self._found.append(of)
             if not entity.images:
                 # Not judged now: an entity with images may come that has the same counterpart.
                 if not entity.unreadable:

@@ -217,6 +217,10 @@ class RunTask:
                 self._names[child_id] = await self.name_of(child_id)
         return self._names.get(child_id, "")
 
+    def label(self, task: Task) -> str:
+        """What the log calls it, with the name of its child where that is known by now."""
+        return label_of(self._told(task))
+
     def _told(self, task: Task) -> dict[str, Any]:
         """What a line of the log about the task is about, with the name of its child where that is
         known: nobody waits for a database to tell it while a lease runs out."""
@@ -570,16 +574,18 @@ class Worker:
             if len(alike) > 1 and not self._runs_alone and isinstance(handler, HandlesTogether):
                 together = handler.together(alike, self.concurrency)
             if together is None:
-                self._running |= {asyncio.create_task(self.run_task(task)) for task in alike}
+                self._running |= {self._run_of(task) for task in alike}
                 continue
             suspects = any(task.crashes for task in alike)
             group = Group(together, suspects, self._give_back, self._parking)
             for task in alike:
                 place = Place(group, task)
-                run = asyncio.create_task(self.run_task(task, place))
-                group.places[run] = place
+                group.places[self._run_of(task, place)] = place
             self._running |= group.places.keys()
             self._groups.append(group)
+
+    def _run_of(self, task: Task, place: Place | None = None) -> asyncio.Task[TaskReport]:
+        return asyncio.create_task(self.run_task(task, place), name=self.run_task.label(task))
 
     async def _withdraw(self) -> None:
         for group in self._groups:
@@ -656,8 +662,8 @@ class Worker:
             if error := task.exception():
                 # Its lease lapses, and another run takes it.
                 unexpected = None if isinstance(error, ImgsyncError) else error
-                text = "a task could not be settled in the queue: %s"
-                _log.error(text, error, exc_info=unexpected)
+                text = "%s: it could not be settled in the queue: %s"
+                _log.error(text, task.get_name(), error, exc_info=unexpected)
                 continue
             ended = task.result()
             if ended.end is TaskEnd.NO_ROOM:
@@ -700,7 +706,8 @@ class Worker:
                     continue
                 self._owed.append(task)
                 if not isinstance(end, NoRoomError):
-                    _log.error("a task could not be given back to the queue: %s", end)
+                    text = "%s: it could not be given back to the queue: %s"
+                    _log.error(text, self.run_task.label(task), end)
             if any(task in owed for task in self._owed):
                 return False
         return True
