@@ -166,12 +166,12 @@ def test_an_image_that_is_not_copied_is_told_with_all_its_names(
         (
             "Omsk 2",
             "product 'Of Omsk 2' (code of-Omsk 2)",
-            r"MoySklad account 'Omsk 2': 400 .*\(code 51003\)",
+            r"account 'Omsk 2': 400 .*\(code 51003\)",
         ),
         (
             "Omsk 10",
             "product 'Of Omsk 10' (code of-Omsk 10)",
-            r"MoySklad account 'Omsk 10': 401 .*\(code 1056\)",
+            r"account 'Omsk 10': 401 .*\(code 1056\)",
         ),
     ],
 )
