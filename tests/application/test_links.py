@@ -235,7 +235,7 @@ async def test_a_damaged_link_costs_itself_only(
         assert [(one.child.id, one.settings) for one in found] == [
             ("1", LinkSettings()), ("2", ALL), ("3", ALL),
         ]  # fmt: skip
-    assert "stored link of child '1' is damaged: types is no JSON array" in caplog.text
+    assert "stored link of child 'Shop 1' (1) is damaged: types is no JSON array" in caplog.text
     for children in (["1"], ["1", "2"]):
         with pytest.raises(DamagedLinkError):
             await find(shops, None, *children)

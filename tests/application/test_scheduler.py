@@ -513,3 +513,20 @@ async def test_what_a_person_changes_counts_from_the_next_look(clockwork: Clockw
     await clockwork.world.settings.unlink("child")
     await turn(host)
     assert await clockwork.schedule.jobs() == []
+
+
+async def test_a_sweep_that_fails_is_told_with_the_name_of_its_main_account(
+    clockwork: Clockwork, caplog: pytest.LogCaptureFixture
+) -> None:
+    accounts = clockwork.world.store.accounts
+    accounts["main"] = replace(accounts["main"], name="Main shop")
+    await clockwork.link()
+
+    def fail() -> Enqueue:
+        raise ImgsyncError("it broke off")
+
+    host = clockwork.host(enqueue=fail)
+    await turn(host)
+    clockwork.world.clock.moment = datetime(2026, 11, 25, 2, 30, tzinfo=UTC)
+    await turn(host)
+    assert "sweep at 03:30 of 'Main shop': it broke off" in caplog.messages

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -292,7 +293,8 @@ async def test_a_task_that_cannot_be_settled_is_one_line(
     fail_once(world, "complete", StoreError("connection lost"))
     await worker_of(world).run(drain=True)
     assert completed(world) == 1
-    assert "could not be settled in the queue: connection lost" in caplog.text
+    said = r"child: product \S+.*, task \d+: it could not be settled in the queue: connection lost"
+    assert re.fullmatch(said, caplog.messages[-1])
     assert not any(record.exc_info for record in caplog.records)
 
 

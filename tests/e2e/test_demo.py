@@ -47,7 +47,9 @@ def test_the_demo_copies_photographs_and_verifies_them(tmp_path: Path) -> None:
     photographs = sum((1, 2, 3, 4, 5, 6, 8, 10, 2, 5, 1, 3))
     assert first["uploaded"] == photographs + 2
     assert first["uploaded_bytes"] > first["downloaded_bytes"] > 16_000_000  # each distinct once
-    converted, scaled = (note.partition(": ")[2] for note in first["notes"])
+    of, _, _ = first["notes"][0].partition(": no_time")
+    assert of == "Franchise: product 'Product 1' (code 00001), task 1"
+    converted, scaled = (note.removeprefix(f"{of}: ") for note in first["notes"])
     assert converted == "no_time_for_that_tiny.gif: converted from GIF to JPEG"
     assert re.fullmatch(r"large-rocket.jpg: scaled from 1\d\.\d to (10|\d)\.\d MB", scaled)
     assert not any(told["notes"] for told in (unchanged, added))

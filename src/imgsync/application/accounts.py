@@ -37,7 +37,7 @@ from imgsync.domain.ports.moysklad import MoySkladFactory
 from imgsync.domain.ports.queue import TaskQueue
 from imgsync.domain.ports.repositories import AccountRepository, SettingsRepository
 from imgsync.domain.ports.runs import Proofs
-from imgsync.domain.text import shown
+from imgsync.domain.text import natural_key, shown
 
 _log = logging.getLogger(__name__)
 _SOLUTION_KINDS = (TokenKind.SOLUTION, TokenKind.DRAFT)
@@ -427,6 +427,7 @@ class FindLinks:
             if not links:
                 of = "" if main is None else f" to account '{main.name}' ({main.id})"
                 raise NoLinkError(f"No account is linked{of}")
+            links.sort(key=_by_names(stored))
             found = [await self._read(link, stored) for link in links]
             errors = [one for one in found if isinstance(one, ImgsyncError)]
             if len(errors) == len(found):
@@ -451,7 +452,7 @@ class FindLinks:
             elif main is not None:
                 settings = await self.settings.get(child.id)
                 links.append(StoredLink(main.id, child.id, settings))
-        links.sort(key=lambda link: link.main_id)  # so that each main account is surveyed once
+        links.sort(key=_by_names({**stored, **{child.id: child for child in children}}))
         return [await self._link(link, stored) for link in links]
 
     async def _read(self, link: StoredLink, stored: Mapping[str, Account]) -> Link | ImgsyncError:
@@ -481,12 +482,25 @@ class FindLinks:
 
     async def _link(self, link: StoredLink, stored: Mapping[str, Account]) -> Link:
         if link.damage is not None:
-            raise DamagedLinkError(link.child_id, link.damage)
+            child = stored.get(link.child_id)
+            raise DamagedLinkError(link.child_id, link.damage, child.name if child else "")
         main, child = [
             stored.get(account_id) or await self.accounts.get(account_id)
             for account_id in (link.main_id, link.child_id)
         ]
         return Link(main, child, link.settings)
+
+
+def _by_names(stored: Mapping[str, Account]) -> Callable[[StoredLink], list[tuple[Any, str]]]:
+    """Sorts links as people count: those of each main account together, so that it is surveyed
+    once, and of each "Child 2" before "Child 10"."""
+
+    def key(link: StoredLink) -> list[tuple[Any, str]]:
+        ids = link.main_id, link.child_id
+        names = (stored[one].name if one in stored else one for one in ids)
+        return [(natural_key(name), one) for name, one in zip(names, ids, strict=True)]
+
+    return key
 
 
 async def find_account(accounts: AccountRepository, given: str) -> Account:

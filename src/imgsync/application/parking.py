@@ -375,7 +375,7 @@ class AccountGate:
             _log.error(
                 "account '%s': %s; its tasks wait %suntil it is stored anew",
                 name,
-                parking.reason,
+                parking.reason.removeprefix(f"MoySklad account '{name}': "),
                 "" if parking.until == NO_END else until,
             )
         self._parked[account_id] = parking

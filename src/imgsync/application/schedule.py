@@ -1,9 +1,10 @@
 """Does what the schedule asks for: sweeps, surveys and checks of links, and jobs of others."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, tzinfo
 from functools import partial
 
@@ -53,6 +54,7 @@ class _Planned:
     following: Callable[[datetime, datetime], datetime]
     call: Callable[[Confirm], Awaitable[None]]
     is_sweep: bool = False
+    label: str = ""
 
 
 @dataclass(slots=True)
@@ -112,7 +114,8 @@ class Scheduler:
             one = planned[job.name]
             following = one.following(job.due, now)
             if one.is_sweep and is_outdated(job.due, now, following):
-                _log.info("%s was missed, and is left to the next one at %s", job.name, following)
+                label = await self._label(one.job)
+                _log.info("%s was missed, and is left to the next one at %s", label, following)
                 await self.schedule.end(job, following)
                 continue
             task = asyncio.create_task(self._do(job, one), name=job.name)
@@ -127,13 +130,18 @@ class Scheduler:
         await asyncio.gather(*self._running.values(), return_exceptions=True)
 
     async def _do(self, job: ClaimedJob, planned: _Planned) -> None:
+        try:
+            planned = replace(planned, label=await self._label(planned.job))
+        except asyncio.CancelledError:
+            await self.schedule.release(job)
+            raise
         confirm = partial(self.schedule.renew, job, lease=self.lease)
         work = asyncio.create_task(self._call(planned, confirm))
-        keeper = asyncio.create_task(self._keep_lease(job))
+        keeper = asyncio.create_task(self._keep_lease(job, planned.label))
         try:
             await asyncio.wait((work, keeper), return_when=asyncio.FIRST_COMPLETED)
             if not work.done():
-                _log.warning("%s is dropped: another host has taken it, or may have", job.name)
+                _log.warning("%s is dropped: another host has taken it, or may have", planned.label)
                 return
             retry = work.result()
             now = await self.clock.now()
@@ -146,7 +154,7 @@ class Scheduler:
         except LeaseLostError as error:
             _log.warning("%s", error)
         except ImgsyncError as error:
-            _log.error("%s has ended, which could not be noted: %s", job.name, error)
+            _log.error("%s has ended, which could not be noted: %s", planned.label, error)
         finally:
             await _cancelled(work, keeper)
 
@@ -157,13 +165,21 @@ class Scheduler:
         except LeaseLostError:
             raise
         except ImgsyncError as error:
-            _log.error("%s: %s", planned.job.name, error)
+            _log.error("%s: %s", planned.label, error)
             return error.retryable
         except Exception:
-            _log.exception("%s failed", planned.job.name)
+            _log.exception("%s failed", planned.label)
         return False
 
-    async def _keep_lease(self, job: ClaimedJob) -> None:
+    async def _label(self, job: NewJob) -> str:
+        """What the log calls it: its main account by name."""
+        if job.subject:
+            with contextlib.suppress(ImgsyncError):
+                account = await self.find_links.accounts.get(job.subject)
+                return job.name.replace(job.subject, f"'{account.name}'")
+        return job.name
+
+    async def _keep_lease(self, job: ClaimedJob, label: str) -> None:
         """Ends when the lease is lost, or nobody says for as long as it lasts that it is not."""
         lease = self.lease.total_seconds()
         held_until = self.elapsed() + lease
@@ -177,7 +193,7 @@ class Scheduler:
             except LeaseLostError:
                 return
             except (ImgsyncError, TimeoutError) as error:
-                _log.warning("%s: its lease could not be renewed: %s", job.name, error)
+                _log.warning("%s: its lease could not be renewed: %s", label, error)
                 if self.elapsed() >= held_until:
                     return
 

@@ -93,10 +93,9 @@ class AlreadyLinkedError(WrongAccountError):
 class DamagedLinkError(ImgsyncError):
     """The stored settings of a child cannot be read; another program may have written them."""
 
-    def __init__(self, child_id: str, damage: str) -> None:
-        super().__init__(
-            f"The stored link of child '{child_id}' is damaged: {damage}; link it anew"
-        )
+    def __init__(self, child_id: str, damage: str, name: str = "") -> None:
+        child = f"'{name}' ({child_id})" if name else f"'{child_id}'"
+        super().__init__(f"The stored link of child {child} is damaged: {damage}; link it anew")
 
 
 class ParkingError(ImgsyncError):

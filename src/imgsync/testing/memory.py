@@ -762,6 +762,22 @@ class MemoryFailedImages:
         ]
         return found[:limit]
 
+    async def groups(
+        self,
+        *,
+        child_ids: Collection[str] = (),
+        cause: str | None = None,
+        text: str = "",
+        limit: int = 100,
+        after: int = 0,
+    ) -> list[list[FailedImage]]:
+        groups: dict[tuple[str, ...], list[FailedImage]] = {}
+        everything = len(self.store.failures)
+        meant = await self.find(child_ids=child_ids, cause=cause, text=text, limit=everything)
+        for row in meant:
+            groups.setdefault(row.alike, []).append(row)
+        return [of for of in groups.values() if of[0].id > after][:limit]
+
     async def get_many(self, ids: Collection[int]) -> list[FailedImage]:
         await self.store.now()
         return [row for row in self._all() if row.id in ids]

@@ -202,11 +202,11 @@ class MoySkladClient:
         except NotFoundError:
             await self._owner.suspect(self._get)
             raise
-        what = f"{entity_type.name} {entity_id}"
+        whose, what = self._transport.whose, f"{entity_type.name} {entity_id}"
         if images.unreadable and not images.images:
-            raise ApiError(f"no image of {what} can be read: {images.unreadable[0]}")
+            raise ApiError(f"{whose}no image of {what} can be read: {images.unreadable[0]}")
         for text in images.unreadable:
-            _log.warning("%s: %s; it is left out", what, text)
+            _log.warning("%s%s: an image is left out: %s", whose, what, text)
         return images.images
 
     async def set_images(

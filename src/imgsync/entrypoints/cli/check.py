@@ -1,12 +1,19 @@
 """imgsync check: compare, and change nothing."""
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from imgsync.application.check import CheckReport
 from imgsync.application.prove import Proof
-from imgsync.application.survey import Difference, Surveyed
+from imgsync.application.survey import (
+    Difference,
+    Surveyed,
+    by_children,
+    not_surveyed_as_dict,
+    place_of,
+)
 from imgsync.domain.errors import SyncIsOffError
 from imgsync.domain.model import Link
 from imgsync.domain.runs import RunCause, RunKind
@@ -24,11 +31,11 @@ from imgsync.entrypoints.cli.surveys import (
     children_option,
     chosen_field,
     difference_as_dict,
+    difference_line,
     left_out_of,
     main_option,
     match_option,
     off_message,
-    print_difference,
     print_log,
     since_option,
     types_option,
@@ -37,6 +44,9 @@ from imgsync.entrypoints.exit_status import ExitStatus
 
 if TYPE_CHECKING:
     from imgsync.entrypoints.container import Container
+
+_MOST_KEPT = 50_000
+"""Lines."""
 
 
 @click.command(epilog=STATUSES)
@@ -74,22 +84,27 @@ def check(
     find_links, compare = container.find_links(), container.check()
     note_runs = container.note_runs()
     links: list[Link] = []
+    told = _InOrder()
 
-    def tell(found: Surveyed) -> None:
-        if found.difference is not Difference.EQUAL:
-            print_difference(found)
+    def tell_proof(proof: Proof) -> None:
+        found = proof.found
+        for name in proof.unlike:
+            told.tell(found, f"{found.label}: {name}: it has another content than main's")
+        for text in proof.unproved:
+            say(f"{found.label}: not proved: {text}", err=True)
 
     async def look() -> CheckReport:
         nonlocal links
         links = await find_links(main_id, children)
+        told.first = links[0].child.id
         async with note_runs.noting(
             RunKind.CHECK, RunCause.COMMAND, links, types=types, since=since
         ) as noted:
 
             def see(found: Surveyed) -> None:
                 noted.see(found)
-                if not as_json:
-                    tell(found)
+                if not as_json and found.difference is not Difference.EQUAL:
+                    told.tell(found, difference_line(found))
 
             report = await compare(
                 links,
@@ -98,13 +113,16 @@ def check(
                 since=since,
                 by_content=by_content,
                 progress=see,
-                proved=(lambda _: None) if as_json else _tell_proof,
+                proved=(lambda _: None) if as_json else tell_proof,
             )
             noted.surveyed(report)
         return report
 
     try:
-        report = run_async(container, look)
+        try:
+            report = run_async(container, look)
+        finally:
+            told.end()
     except SyncIsOffError as error:
         say(with_hint(error), err=True)
         if as_json:
@@ -117,30 +135,33 @@ def check(
         status = ExitStatus.ERROR
     for child in report.off:
         say(off_message(child), err=True)
-    for failed in report.failed:
+    for failed in by_children(report.failed):
         say(f"Child '{failed.link.child.name}' was left out: {failed.error}", err=True)
     print_log(report.log)
     began = report.log.since
     if as_json:
-        told: dict[str, Any] = {
+        document: dict[str, Any] = {
             "since": began and began.isoformat(),
             "children": [
-                {"main": link.main.id, "child": link.child.id, **report.counts[link.child.id]}
+                {"main": link.main.id, "child": link.child.id, "child_name": link.child.name}
+                | report.counts[link.child.id]
                 for link in links
                 if link.child.id in report.counts
             ],
-            "differences": [difference_as_dict(found) for found in report.differences.items],
+            "differences": [
+                difference_as_dict(found) for found in by_children(report.differences.items)
+            ],
             "off": [child.id for child in report.off],
-            "failed": [{"child": f.link.child.id, "error": str(f.error)} for f in report.failed],
+            "failed": [not_surveyed_as_dict(found) for found in by_children(report.failed)],
             "empty_folders": report.log.empty_folders,
         }
         if by_content:
-            told["content"] = {
+            document["content"] = {
                 "proved": report.proved,
                 "unlike": [_proof_as_dict(proof) for proof in report.unlike.items],
                 "unproved": [_proof_as_dict(proof) for proof in report.unproved.items],
             }
-        print_json(told | left_out_of(report.differences), status)
+        print_json(document | left_out_of(report.differences), status)
         return status
     if began is not None:
         say(f"Only what has changed since {began:%Y-%m-%d %H:%M %Z} was compared.")
@@ -164,19 +185,32 @@ def check(
     return status
 
 
-def _tell_proof(proof: Proof) -> None:
-    found = proof.found
-    about = f"'{found.link.child.name}': {found.entity_type} '{found.name}'"
-    for name in proof.unlike:
-        say(f"{about}: {name} has another content than main's")
-    for text in proof.unproved:
-        say(f"{about}: not proved: {text}", err=True)
+@dataclass(slots=True)
+class _InOrder:
+    """Tells of one child after the other, though they are surveyed beside one another: of the
+    `first` at once, of the others at the end. Where more differs than is kept for that, it is told
+    as it comes."""
+
+    first: str = ""
+    kept: list[tuple[Link, str]] = field(default_factory=list)
+
+    def tell(self, found: Surveyed, line: str) -> None:
+        if found.link.child.id == self.first or len(self.kept) >= _MOST_KEPT:
+            say(line)
+        else:
+            self.kept.append((found.link, line))
+
+    def end(self) -> None:
+        kept, self.kept = self.kept, []
+        for _, line in sorted(kept, key=lambda one: place_of(one[0])):
+            say(line)
 
 
 def _proof_as_dict(proof: Proof) -> dict[str, Any]:
     found = proof.found
     return {
         "child": found.link.child.id,
+        "child_name": found.link.child.name,
         "type": found.entity_type,
         "name": found.name,
         "code": found.code,

@@ -83,7 +83,7 @@ def failed(
     rows, names = run_async(container, look)
     rows, is_more = rows[:limit], len(rows) > limit
     if as_json:
-        print_json([failed_image_as_dict(row) for row in rows])
+        print_json([_as_dict(row, names) for row in rows])
         return
     if not rows:
         say("No failed images.")
@@ -94,7 +94,7 @@ def failed(
             (
                 str(row.id),
                 names.get(row.entity.child_account_id, row.entity.child_account_id),
-                _entity(row),
+                row.entity.label,
                 row.failure.filename,
                 f"{row.failure.cause}: {row.failure.reason}",
                 str(row.attempts),
@@ -168,13 +168,9 @@ def summary(waiting: int, images: int, first: Any) -> str:
     return f"{text}; {again} tried again by 'imgsync worker', first at {at} UTC."
 
 
-def _entity(row: FailedImage) -> str:
-    """Such as ``product 'Lamp' (A-1)``."""
-    entity = row.entity
-    code = f" ({entity.code})" if entity.code else ""
-    if not entity.name:
-        return f"{entity.entity_type} {entity.main_entity_id}{code}"
-    return f"{entity.entity_type} '{entity.name}'{code}"
+def _as_dict(row: FailedImage, names: dict[str, str]) -> dict[str, Any]:
+    child_id = row.entity.child_account_id
+    return {**failed_image_as_dict(row), "child_name": names.get(child_id, child_id)}
 
 
 def _next_attempt(row: FailedImage) -> str:

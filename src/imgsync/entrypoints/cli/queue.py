@@ -406,25 +406,27 @@ def _tell_paused(verb: str, names: Sequence[str], *, as_json: bool) -> None:
 def failed(container: "Container", limit: int, as_json: bool) -> None:
     """Failed tasks with their errors, newest first, without superseded and cancelled ones."""
 
-    async def look() -> Sequence[Task]:
+    async def look() -> tuple[Sequence[Task], dict[str, str]]:
+        names = await _names(container)
         try:
             page = await TaskFilter(status=TaskStatus.FAILED.value).pages(container, limit=limit)
         except UnlistedQueueError:
-            return await container.queue().find(TaskStatus.FAILED, limit=limit)
-        return page.tasks
+            return await container.queue().find(TaskStatus.FAILED, limit=limit), names
+        return page.tasks, names
 
-    tasks = run_async(container, look)
+    tasks, names = run_async(container, look)
     if as_json:
-        print_json([_as_dict(task) for task in tasks])
+        print_json([_as_dict(task, names) for task in tasks])
         return
     if not tasks:
         say("No failed tasks.")
         return
     print_table(
-        ("Task", "Entity", "Attempts", "Failed at (UTC)", "Error"),
+        ("Task", "Child", "Entity", "Attempts", "Failed at (UTC)", "Error"),
         (
             (
                 str(task.id),
+                _child(task, names),
                 entity_label(task) or "?",
                 f"{task.attempts}/{task.max_attempts}",
                 f"{task.updated_at:%Y-%m-%d %H:%M:%S}",
@@ -612,9 +614,10 @@ def _print_changed(
         raise CommandError(f"Not {verb} ({why_not}): {listed}", fields={verb: changed})
 
 
-def _as_dict(task: Task) -> dict[str, Any]:
+def _as_dict(task: Task, names: Mapping[str, str]) -> dict[str, Any]:
     return {
         "id": task.id,
+        "child": _child(task, names),
         "entity": entity_label(task) or "?",
         "attempts": task.attempts,
         "max_attempts": task.max_attempts,

@@ -8,9 +8,10 @@ from typing import Any
 import click
 
 from imgsync.application.enqueue import EnqueueOutcome
-from imgsync.application.survey import Difference, Sample, Surveyed, SurveyLog
+from imgsync.application.survey import Difference, Sample, Surveyed, SurveyLog, by_children
 from imgsync.domain.diff import Skip
 from imgsync.domain.errors import SyncIsOffError
+from imgsync.domain.labels import lines_by_children
 from imgsync.domain.model import Account, Adopt, MatchField, RemoteImage, SourceImage
 from imgsync.domain.surveys import Since, since_of
 from imgsync.domain.text import counted
@@ -134,21 +135,20 @@ def print_skipped(outcome: EnqueueOutcome) -> None:
     if (began := outcome.log.since) is not None:
         say(f"Only what has changed since {began:%Y-%m-%d %H:%M %Z} was surveyed.", err=True)
     watched = is_watched()
-    for p in outcome.skipped.items:
-        what = f"{p.entity_type} '{p.name}'" if p.name else p.entity_type
-        said = f"{what} for '{p.link.child.name}': {p.reason}"
+    for p in by_children(outcome.skipped.items):
+        said = f"{p.label}: skipped: {p.reason}"
         if watched:
-            say(f"Skipped {said}", err=True)
+            say(said, err=True)
         else:
-            _log.debug("skipped %s", said)
+            _log.debug("%s", said)
     if watched:
         _tell_left_out(outcome.skipped.left_out, "skipped")
-    for warning in outcome.warnings.items:
+    for warning in lines_by_children(outcome.warnings.items):
         say(f"Warning: {warning}", err=True)
     _tell_left_out(outcome.warnings.left_out, "with warnings")
     for child in outcome.off:
         say(off_message(child), err=True)
-    for failed in outcome.failed:
+    for failed in by_children(outcome.failed):
         say(f"Child '{failed.link.child.name}' was left out: {failed.error}", err=True)
     if outcome.clear_limit_error is not None:
         say(with_hint(outcome.clear_limit_error), err=True)
@@ -166,22 +166,19 @@ def off_message(child: Account) -> str:
 
 def print_differences(found: Sample[Surveyed]) -> None:
     """Says how entities differ, as far as the sample goes, but for what `print_skipped` names."""
-    for one in found.items:
+    for one in by_children(found.items):
         if not isinstance(one.change, Skip):
-            print_difference(one)
+            say(difference_line(one))
     _tell_left_out(found.left_out, "that differ; 'imgsync check' names all")
 
 
-def print_difference(one: Surveyed) -> None:
-    """Says how an entity differs: its name, its code and both lists."""
-    code = f" (code {one.code})" if one.code else ""
-    what = f"{one.entity_type} '{one.name}'{code}" if one.name else one.entity_type
+def difference_line(one: Surveyed) -> str:
+    """How an entity differs: its name, its code and both lists."""
     lists = f"main {_listed(one.listed)}; child {_listed(one.child_images)}"
-    reason = f": {one.reason}" if one.reason else ""
-    said = reason or f": {lists}"
+    said = one.reason or lists
     if one.reason and one.difference is not Difference.UNMATCHED:
-        said = f": {lists}{reason}"
-    say(f"'{one.link.child.name}': {one.difference}: {what}{said}")
+        said = f"{lists}: {one.reason}"
+    return f"{one.label}: {one.difference}: {said}"
 
 
 def left_out_of(found: Sample[Surveyed]) -> dict[str, object]:
@@ -193,6 +190,7 @@ def difference_as_dict(one: Surveyed) -> dict[str, object]:
     child = one.child_images
     return {
         "child": one.link.child.id,
+        "child_name": one.link.child.name,
         "type": one.entity_type,
         "name": one.name,
         "code": one.code,

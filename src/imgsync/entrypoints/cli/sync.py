@@ -11,10 +11,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from imgsync.application.enqueue import EnqueueOutcome
-from imgsync.application.survey import Surveyed
+from imgsync.application.survey import Surveyed, by_children
 from imgsync.application.work import Tally, TaskEnd, TaskReport, Worker
 from imgsync.domain.errors import SyncIsOffError
 from imgsync.domain.failures import FailedCount
+from imgsync.domain.labels import lines_by_children
 from imgsync.domain.model import Link
 from imgsync.domain.ports.queue import TaskQueue
 from imgsync.domain.runs import RunCause, RunKind
@@ -145,8 +146,7 @@ def sync(
 
     async def work() -> None:
         run.links = await find_links(main_id, children)
-        if len(run.links) > 1:
-            run.tally.names = {link.child.id: link.child.name for link in run.links}
+        run.tally.names = {link.child.id: link.child.name for link in run.links}
         with _progress() as bar:
             bars = {link.child.id: bar.add_task(_survey_of(link), total=None) for link in run.links}
             kind = RunKind.CHECK if dry_run else RunKind.SYNC
@@ -233,7 +233,7 @@ def _as_dict(run: _Run, dry_run: bool) -> dict[str, Any]:
     }
     if dry_run:
         told["differences"] = [
-            difference_as_dict(found) for found in run.enqueued.differences.items
+            difference_as_dict(found) for found in by_children(run.enqueued.differences.items)
         ]
         told |= left_out_of(run.enqueued.differences)
     else:
@@ -258,9 +258,9 @@ def _print(run: _Run, dry_run: bool) -> None:
             + f"; {enqueued.unchanged} unchanged, {enqueued.skipped.count} skipped."
         )
         return
-    for line in tally.notes:
+    for line in lines_by_children(tally.notes):
         say(line)
-    for line in tally.warnings + tally.errors:
+    for line in lines_by_children(tally.warnings + tally.errors):
         say(line, err=True)
     print_adopted(enqueued)
     if not enqueued.task_ids:

@@ -8,6 +8,7 @@ import click
 
 from imgsync.application.undo import AS_BEFORE, EntityChanges, UndoPlan
 from imgsync.application.work import Tally, TaskReport
+from imgsync.domain.labels import label as message_label
 from imgsync.domain.model import RemoteImage
 from imgsync.domain.tasks import TaskIds
 from imgsync.domain.text import counted
@@ -168,7 +169,7 @@ def _print_plans(so_far: _Undo) -> None:
     for plan in so_far.plans:
         change = plan.changes[0]
         child_id = change.key.child_account_id
-        label = f"'{so_far.tally.names.get(child_id, child_id)}': {change.label}"
+        label = message_label(so_far.tally.names.get(child_id, child_id), change.label)
         if plan.problem is not None:
             say(f"{label}: would be left as it is: {plan.problem}")
             continue
