@@ -141,6 +141,7 @@ async def test_the_sqlite_file_is_private_and_its_folder_is_made(tmp_path: Path)
     database.close()
 
 
+@pytest.mark.empty_database
 def test_the_schema_is_made_once_by_hosts_that_start_at_once(database_url: str) -> None:
     barrier, errors = threading.Barrier(4), []
 

@@ -33,7 +33,7 @@ from imgsync.domain.errors import StoreError
 from imgsync.domain.model import Account, LinkSettings, TokenKind
 from imgsync.domain.tasks import TaskStatus
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.empty_database]
 QUEUE = metadata.tables["sync_queue"]
 MIGRATIONS = "imgsync.adapters.sql:migrations"
 ROWS = """
