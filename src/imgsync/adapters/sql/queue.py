@@ -18,6 +18,7 @@ from sqlalchemy import (
     JSON,
     ColumnElement,
     Connection,
+    Select,
     Text,
     TextClause,
     and_,
@@ -33,7 +34,6 @@ from sqlalchemy import (
     or_,
     select,
     text,
-    union_all,
     update,
 )
 
@@ -42,7 +42,7 @@ from imgsync.adapters.sql.database import Database, now_of
 from imgsync.adapters.sql.enqueueing import Enqueueing
 from imgsync.adapters.sql.prepared import Prepared, among
 from imgsync.adapters.sql.rows import raw_columns, task_of
-from imgsync.adapters.sql.tables import UtcDateTime, accounts, storable, sync_queue
+from imgsync.adapters.sql.tables import UtcDateTime, accounts, storable, sync_counts, sync_queue
 from imgsync.domain.errors import LeaseLostError
 from imgsync.domain.model import AccountRole
 from imgsync.domain.ports.clock import Clock
@@ -73,24 +73,28 @@ def _is(status: TaskStatus) -> ColumnElement[bool]:
 
 _ENDED = (TaskStatus.COMPLETED, TaskStatus.FAILED)
 _PENDING, _PROCESSING = _is(TaskStatus.PENDING), _is(TaskStatus.PROCESSING)
+
+
+def is_there(query: Select[Any]) -> ColumnElement[bool]:
+    """Whether the query, correlated to a task, finds a row. Not by EXISTS: PostgreSQL would join
+    all tasks for it, where few are asked about."""
+    return query.limit(1).scalar_subquery().is_not(None)
+
+
 _newer, _older = sync_queue.alias("newer").c, sync_queue.alias("older").c
-_SUPERSEDED = (
-    select(_newer.id)
-    .where(
+_SUPERSEDED = is_there(
+    select(_newer.id).where(
         _newer.dedupe_key == _task.dedupe_key,
         # An older one waits where somebody has put it back by hand.
         or_(_newer.id > _task.id, _newer.status == TaskStatus.PENDING.value),
     )
-    .exists()
 )
-_SUPERSEDES = (
-    select(_older.id)
-    .where(
+_SUPERSEDES = is_there(
+    select(_older.id).where(
         _older.dedupe_key == _task.dedupe_key,
         _older.id < _task.id,
         _older.status == TaskStatus.FAILED.value,
     )
-    .exists()
 )
 
 
@@ -315,15 +319,13 @@ class SqlTaskQueue:
         return await self._change(release_all, alone=True)
 
     async def counts(self) -> dict[TaskStatus, int]:
-        # Each by an index of its own.
-        counted = (
-            select(literal(status.value), func.count()).where(self._own, _is(status))
-            for status in TaskStatus
-        )
+        row = sync_counts.c
+        counted = select(row.status, func.sum(row.tasks)).where(row.entity_type.in_(self._kinds))
         rows = await self._database.run(
-            lambda connection: connection.execute(union_all(*counted)).all(), reads=True
+            lambda connection: connection.execute(counted.group_by(row.status)).all(), reads=True
         )
-        return {TaskStatus(status): number for status, number in rows}
+        found = {status: int(number) for status, number in rows}
+        return {status: found.get(status.value, 0) for status in TaskStatus}
 
     async def waiting(self, keys: Collection[str]) -> set[str]:
         stored = {key: storable(key) for key in keys}

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     ColumnElement,
     Connection,
     Select,
@@ -24,28 +25,35 @@ from sqlalchemy import (
 from sqlalchemy import text as sql
 
 from imgsync.adapters.sql.database import Database, now_of
-from imgsync.adapters.sql.queue import among_ids, numbers
-from imgsync.adapters.sql.rows import raw_columns, task_of
-from imgsync.adapters.sql.tables import storable, sync_queue
+from imgsync.adapters.sql.queue import among_ids, is_there, numbers
+from imgsync.adapters.sql.rows import Reader, raw, raw_columns, task_of
+from imgsync.adapters.sql.tables import WARNED, storable, sync_queue
 from imgsync.domain.ports.clock import Clock
 from imgsync.domain.ports.tasks import CANCELLED, TaskPage
-from imgsync.domain.tasks import TASK_ENTITY_TYPE, TaskId, TaskStatus
+from imgsync.domain.tasks import TASK_ENTITY_TYPE, Task, TaskId, TaskStatus
 
 _task = sync_queue.c
-_LOOKED_AT = 10_000
-"""Tasks in which a text is looked for at once: a fraction of a second."""
+_LOOKED_AT = 5_000
+"""Tasks in which at most is looked at once for what no index has, such as a text."""
+_FIRST_LOOK = 200
+"""Tasks that are looked at first, as many a filter fits most; the next look is at more."""
+_TOLD_APART = 10_000
+"""Of those whose status is `failed`, in which cancelled and superseded ones are counted."""
 _BY_ID: ColumnElement[int] = literal_column("id + 0", BigInteger)
 """As the indexes have it."""
-_NO_SORT = sql("SET LOCAL enable_sort = off")
+_NO_SORT = sql("SELECT set_config('enable_sort', 'off', true), set_config('jit', 'off', true)")
 """While no statistics have been gathered, PostgreSQL takes all tasks of a status for a few, and
-would sort them."""
+would sort them. What it must sort all the same then looks so dear to it that it would compile the
+statement, which takes a second."""
 _newer = sync_queue.alias("newer").c
-_SUPERSEDED = (
+SUPERSEDED = is_there(
     select(_newer.id)
     .where(_newer.dedupe_key == _task.dedupe_key, _newer.id > _task.id)
     .correlate(sync_queue)
-    .exists()
 )
+"""Of a failed task: whether a newer one of its key is there."""
+ENDED_APART = (CANCELLED, "superseded")
+_WARNED: ColumnElement[bool] = literal_column(WARNED.text, Boolean)
 _SEARCHED = (
     cast(_task.payload, Text),
     _task.dedupe_key,
@@ -79,62 +87,70 @@ class SqlTaskList:
         before: TaskId | None = None,
         limit: int = 50,
     ) -> TaskPage:
-        older: list[ColumnElement[bool]] = []
+        first: int | None = None
         if before is not None:
             this = numbers([before])
             if not this:
                 return TaskPage(())
-            older = [(_task.id if child is None and status is None else _BY_ID) < this[0]]
+            first = this[0]
         text = storable(text).strip()
-        looked_for = [_has(text)] if text else []
+        looked_for = [_has(self._database.dialect, text)] if text else []
         if since is not None:
             looked_for.append(_task.created_at >= since)
-        if warned is not None:
-            has_some = func.length(cast(_task.warnings, Text)) > len("[]")
-            looked_for.append(has_some if warned else ~has_some)
+        if warned is False:
+            looked_for.append(~_WARNED)
         if superseded is not None:
-            is_superseded = and_(_task.status == TaskStatus.FAILED.value, _SUPERSEDED)
+            is_superseded = and_(_task.status == TaskStatus.FAILED.value, SUPERSEDED)
             looked_for.append(is_superseded if superseded else ~is_superseded)
-        looked_at = _LOOKED_AT if looked_for else limit
-        chosen = _newest(child, status, [self._own, *older], looked_at + 1)
+        if warned and child is not None:
+            looked_for.append(_task.account_id == storable(child))
+
+        def newest(at: int | None, number: int) -> Select[Any]:
+            older = [] if at is None else [_older(at, child, status, warned=bool(warned))]
+            also = [self._own, *older]
+            if warned:
+                return _newest(None, status, [_WARNED, *also], number, warned=True)
+            return _newest(child, status, also, number)
 
         def read(connection: Connection) -> TaskPage:
             if connection.dialect.name == "postgresql":
                 connection.execute(_NO_SORT)
-            ids: list[int] = list(connection.scalars(chosen))
-            end: int | None = None if len(ids) <= looked_at else ids[looked_at - 1]
-            if not ids:
-                return TaskPage(())
-            query = select(*raw_columns(connection)).order_by(_task.id.desc())
-            query = query.where(among_ids(connection, ids[:looked_at]), *looked_for)
-            found = [task_of(row) for row in connection.execute(query.limit(limit))]
-            if looked_for and len(found) == limit:
-                end = int(found[-1].id)
-            elif since is not None and end is not None:
-                # The later an id, the later it was queued; what follows is older still.
-                last = connection.scalar(select(_task.created_at).where(_task.id == end))
-                end = end if last is not None and last >= since else None
+            columns = raw_columns(connection)
+            found: list[Task] = []
+            step = max(limit, _FIRST_LOOK) if looked_for else limit
+            at, looked_at = first, 0
+            while True:
+                ids: list[int] = list(connection.scalars(newest(at, step + 1)))
+                has_more, ids = len(ids) > step, ids[:step]
+                if ids:
+                    query = select(*columns).where(among_ids(connection, ids), *looked_for)
+                    query = query.order_by(_task.id.desc()).limit(limit - len(found))
+                    found += [task_of(row) for row in connection.execute(query)]
+                    at = ids[-1]
+                if looked_for and len(found) == limit:
+                    end: int | None = int(found[-1].id)
+                    break
+                end = at if has_more else None
+                if since is not None and end is not None:
+                    # The later an id, the later it was queued; what follows is older still.
+                    last = connection.scalar(select(_task.created_at).where(_task.id == end))
+                    end = end if last is not None and last >= since else None
+                looked_at += len(ids)
+                if not looked_for or end is None or looked_at >= _LOOKED_AT:
+                    break
+                step = min(step * 4, _LOOKED_AT - looked_at)
             failed = [int(task.id) for task in found if task.status is TaskStatus.FAILED]
-            these = select(_task.id).where(among_ids(connection, failed), _SUPERSEDED)
+            these = select(_task.id).where(among_ids(connection, failed), SUPERSEDED)
             gone = frozenset(connection.scalars(these)) if failed else frozenset()
             return TaskPage(tuple(found), end, gone)
 
         return await self._database.run(read, reads=True)
 
     async def count_ended(self) -> dict[str, int]:
-        failed = _newest(None, TaskStatus.FAILED, [self._own], _LOOKED_AT).subquery()
-
-        is_cancelled = _task.error == CANCELLED
-        others = and_(or_(_task.error.is_(None), _task.error != CANCELLED), _SUPERSEDED)
-
         def count(connection: Connection) -> dict[str, int]:
-            if connection.dialect.name == "postgresql":
-                connection.execute(_NO_SORT)
-            these = _task.id.in_(select(failed.c.id))
-            found = {}
-            for name, chosen in ((CANCELLED, is_cancelled), ("superseded", others)):
-                counted = select(func.count()).select_from(sync_queue).where(these, chosen)
-                found[name] = int(connection.scalar(counted) or 0)
+            found = dict.fromkeys(ENDED_APART, 0)
+            for (_, word), number in told_apart(connection, self._own).items():
+                found[word] += number
             return found
 
         return await self._database.run(count, reads=True)
@@ -163,15 +179,13 @@ class SqlTaskList:
             _task.status != TaskStatus.PROCESSING.value,
         )
         newer = sync_queue.alias("newer").c
-        superseded = (
-            select(newer.id)
-            .where(
+        superseded = is_there(
+            select(newer.id).where(
                 newer.id.in_(numbers(ids)),
                 newer.status != TaskStatus.PROCESSING.value,
                 newer.dedupe_key == _task.dedupe_key,
                 newer.id > _task.id,
             )
-            .exists()
         )
 
         def drop(connection: Connection) -> list[TaskId]:
@@ -189,12 +203,41 @@ class SqlTaskList:
         return await self._database.run(drop, alone=True)
 
 
+def told_apart(connection: Connection, *chosen: ColumnElement[bool]) -> dict[tuple[str, str], int]:
+    """Of the newest 10,000 tasks whose status is `failed`, by child ('' for none) and `ENDED_APART`
+    how many somebody cancelled, and how many of the others a newer task has superseded."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(_NO_SORT)
+    newest = _newest(None, TaskStatus.FAILED, chosen, _TOLD_APART)
+    these = among_ids(connection, list(connection.scalars(newest)))
+    child = func.coalesce(_task.account_id, "")
+    others = and_(or_(_task.error.is_(None), _task.error != CANCELLED), SUPERSEDED)
+    found = {}
+    for word, which in zip(ENDED_APART, (_task.error == CANCELLED, others), strict=True):
+        counted = select(raw(connection.dialect.name, child).label("child"), func.count())
+        for row in connection.execute(counted.where(these, which).group_by(child)):
+            found[Reader(row).text("child") or "", word] = int(row[1])
+    return found
+
+
+def _older(
+    at: int, child: str | None, status: TaskStatus | None, *, warned: bool
+) -> ColumnElement[bool]:
+    """As the index has the id that is to be taken."""
+    return (_task.id if child is None and status is None and not warned else _BY_ID) < at
+
+
 def _newest(
-    child: str | None, status: TaskStatus | None, also: Sequence[ColumnElement[bool]], limit: int
+    child: str | None,
+    status: TaskStatus | None,
+    also: Sequence[ColumnElement[bool]],
+    limit: int,
+    *,
+    warned: bool = False,
 ) -> Select[Any]:
     """Ids of the newest that fit. Each status is asked for by itself, as the indexes are by status
     and then by id: what is sorted is as long as the page, however many tasks there are."""
-    if child is None and status is None:
+    if child is None and status is None and not warned:
         return select(_task.id).where(*also).order_by(_task.id.desc()).limit(limit)
     parts = []
     for one in TaskStatus if status is None else (status,):
@@ -211,14 +254,23 @@ def _filter(child: str | None, status: TaskStatus | None) -> list[ColumnElement[
     if child is not None:
         wanted.append(_task.account_id == storable(child))
     if status is not None:
-        of_index: Any = sql("coalesce(status, '') = :status").bindparams(status=status.value)
+        of_index: Any = sql(f"coalesce(status, '') = '{status.value}'")
         wanted.append(of_index if child is None else _task.status == status.value)
     return wanted
 
 
-def _has(text: str) -> ColumnElement[bool]:
+def _has(dialect: str, text: str) -> ColumnElement[bool]:
     patterns = list(_patterns(text))
-    return or_(*(column.ilike(pattern, escape="!") for column in _SEARCHED for pattern in patterns))
+    # SQLite's LIKE takes capitals of ASCII for small letters by itself.
+    return or_(
+        *(
+            column.like(pattern, escape="!")
+            if dialect == "sqlite"
+            else column.ilike(pattern, escape="!")
+            for column in _SEARCHED
+            for pattern in patterns
+        )
+    )
 
 
 def _patterns(text: str) -> Iterator[str]:
