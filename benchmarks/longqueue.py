@@ -94,7 +94,7 @@ def fill(database: Database, rows: int = ROWS) -> datetime:
         "rows": rows,
         "children": CHILDREN,
         "waiting": int(_WAITING * share),
-        "held": int(_HELD * share),
+        "held": max(1, int(_HELD * share)),
         "each_failed": 199,
         "keys": int(_KEYS * share),
         "step": _DAYS * 86_400 / rows,
@@ -131,7 +131,7 @@ Measured = dict[str, Times]
 async def measure(database: Database, began: datetime, *, rows: int = ROWS) -> Measured:
     """What people ask for first, then what workers do, then the pruning beside them."""
     found: Measured = {}
-    for name, ask in _asked(database, began, rows).items():
+    for name, ask in asked(database, began, rows).items():
         times = found.setdefault(name, Times())
         await ask()  # not measured: the statements are put together
         for _ in range(_ROUNDS):
@@ -149,7 +149,7 @@ async def measure(database: Database, began: datetime, *, rows: int = ROWS) -> M
     return found
 
 
-def _asked(
+def asked(
     database: Database, began: datetime, rows: int
 ) -> dict[str, Callable[[], Awaitable[Any]]]:
     tasks, queue = SqlTaskList(database), SqlTaskQueue(database)

@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
     ColumnElement,
     CompoundSelect,
     Connection,
@@ -15,6 +16,7 @@ from sqlalchemy import (
     TextClause,
     func,
     literal,
+    literal_column,
     null,
     or_,
     select,
@@ -150,17 +152,19 @@ def _shown(value: Any) -> str:
 def _looks(dialect: str) -> CompoundSelect[Any]:
     """Rows of texts, the first of which says what they are of."""
     task, image = sync_queue.c, failed_images.c
-    # As the index has it, so that SQLite finds it too.
-    waiting, failed = (
-        text(f"coalesce(status, '') = '{status}'") for status in (TaskStatus.PENDING, _FAILED)
+    # As the index has them, so that SQLite finds the first and the last of each there. It would
+    # walk over all ids else.
+    waiting, running, failed = (
+        text(f"coalesce(status, '') = '{status}'")
+        for status in (TaskStatus.PENDING, TaskStatus.PROCESSING, _FAILED)
     )
-    running = text(f"status = '{TaskStatus.PROCESSING}'")
+    by_id: ColumnElement[int] = literal_column("id + 0", BigInteger)
     latest = select(runs.c.id, runs.c.ended, runs.c.error).order_by(runs.c.began.desc())
     parts: tuple[tuple[str, Iterable[ColumnElement[Any]]], ...] = (
-        (_BUSY, (_of_queue(func.min(task.id), waiting), _of_queue(func.min(task.id), running))),
-        ("waiting", (_of_queue(func.max(task.id), waiting),)),
-        ("running", (_of_queue(func.count(), running), _of_queue(func.max(task.id), running))),
-        ("failed", (_of_queue(func.count(), failed), _of_queue(func.max(task.id), failed))),
+        (_BUSY, (_of_queue(func.min(by_id), waiting), _of_queue(func.min(by_id), running))),
+        ("waiting", (_of_queue(func.max(by_id), waiting),)),
+        ("running", (_of_queue(func.count(), running), _of_queue(func.max(by_id), running))),
+        ("failed", (_of_queue(func.count(), failed), _of_queue(func.max(by_id), failed))),
         ("tasks", (_of_queue(func.min(task.id)), _of_queue(func.max(task.id)))),
         ("ended", (_last_ended(TaskStatus.COMPLETED), _last_ended(_FAILED))),
         (

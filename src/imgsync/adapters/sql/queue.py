@@ -123,6 +123,20 @@ _COMPLETE = _HELD.values(
 ).returning(case((_task.check_again, 1), else_=0).label("check_again"))
 
 
+_MERGE_COUNTS = text(
+    """
+    WITH free AS (SELECT id FROM sync_counts FOR UPDATE SKIP LOCKED), gone AS (
+        DELETE FROM sync_counts WHERE id IN (SELECT id FROM free)
+        RETURNING entity_type, account_id, status, tasks
+    )
+    INSERT INTO sync_counts (entity_type, account_id, status, tasks)
+    SELECT entity_type, account_id, status, sum(tasks) FROM gone GROUP BY 1, 2, 3
+    HAVING sum(tasks) <> 0
+    """
+)
+"""Of several rows that stand for the same makes one, of those that nobody holds."""
+
+
 @dataclass(slots=True)
 class _Looks:
     """By account: who looks which tasks name it, one after another, and the look that begins
@@ -388,8 +402,11 @@ class SqlTaskQueue:
             ):
                 some = select(_task.id).where(self._own, *past, ~_SUPERSEDES).limit(limit - gone)
                 ids = connection.execute(some.with_for_update(skip_locked=True)).scalars().all()
-                connection.execute(delete(sync_queue).where(_task.id.in_(ids)))
+                if ids:
+                    connection.execute(delete(sync_queue).where(_task.id.in_(ids)))
                 gone += len(ids)
+            if gone < limit and connection.dialect.name == "postgresql":
+                connection.execute(_MERGE_COUNTS)
             return gone
 
         return await self._change(delete_some, alone=True)

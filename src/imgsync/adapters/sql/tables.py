@@ -141,15 +141,17 @@ Index("sync_queue_account", sync_queue.c.account_id, sync_queue.c.status, _by_id
 Index("sync_queue_status", text("coalesce(status, '')"), _by_id)
 WARNED = text("length(CAST(warnings AS TEXT)) > 2")
 """Whether a task has warnings, as the index has it."""
-Index(
-    "sync_queue_warned",
-    text("coalesce(status, '')"),
-    _by_id,
-    sqlite_where=WARNED,
-    postgresql_where=WARNED,
-)
+for _name, _of in (("sync_queue_warned", ()), ("sync_queue_warned_account", (_child,))):
+    Index(_name, *_of, _by_id, sqlite_where=WARNED, postgresql_where=WARNED)
 _parked = sync_queue.c.parked_for.is_not(None)
-Index("sync_queue_parked", sync_queue.c.parked_for, sqlite_where=_parked, postgresql_where=_parked)
+Index(
+    "sync_queue_parked",
+    sync_queue.c.parked_for,
+    sync_queue.c.status,
+    sync_queue.c.entity_type,  # so that they are counted without a look at each
+    sqlite_where=_parked,
+    postgresql_where=_parked,
+)
 for _status in (TaskStatus.PENDING, TaskStatus.PROCESSING):
     # At most one waiting and one running task of a child entity.
     _where = text(f"status = '{_status}'")

@@ -7,7 +7,6 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
-    Boolean,
     ColumnElement,
     Connection,
     Select,
@@ -53,7 +52,7 @@ SUPERSEDED = is_there(
 )
 """Of a failed task: whether a newer one of its key is there."""
 ENDED_APART = (CANCELLED, "superseded")
-_WARNED: ColumnElement[bool] = literal_column(WARNED.text, Boolean)
+_UNWARNED = func.coalesce(func.length(cast(_task.warnings, Text)), 0) <= len("[]")
 _SEARCHED = (
     cast(_task.payload, Text),
     _task.dedupe_key,
@@ -98,18 +97,18 @@ class SqlTaskList:
         if since is not None:
             looked_for.append(_task.created_at >= since)
         if warned is False:
-            looked_for.append(~_WARNED)
+            looked_for.append(_UNWARNED)
         if superseded is not None:
             is_superseded = and_(_task.status == TaskStatus.FAILED.value, SUPERSEDED)
             looked_for.append(is_superseded if superseded else ~is_superseded)
-        if warned and child is not None:
-            looked_for.append(_task.account_id == storable(child))
 
         def newest(at: int | None, number: int) -> Select[Any]:
-            older = [] if at is None else [_older(at, child, status, warned=bool(warned))]
-            also = [self._own, *older]
             if warned:
-                return _newest(None, status, [_WARNED, *also], number, warned=True)
+                return _newest_warned(child, status, at, number).where(self._own)
+            also: list[ColumnElement[bool]] = [self._own]
+            if at is not None:
+                # As the index has the id that is to be taken.
+                also.append((_task.id if child is None and status is None else _BY_ID) < at)
             return _newest(child, status, also, number)
 
         def read(connection: Connection) -> TaskPage:
@@ -220,24 +219,15 @@ def told_apart(connection: Connection, *chosen: ColumnElement[bool]) -> dict[tup
     return found
 
 
-def _older(
-    at: int, child: str | None, status: TaskStatus | None, *, warned: bool
-) -> ColumnElement[bool]:
-    """As the index has the id that is to be taken."""
-    return (_task.id if child is None and status is None and not warned else _BY_ID) < at
-
-
 def _newest(
     child: str | None,
     status: TaskStatus | None,
     also: Sequence[ColumnElement[bool]],
     limit: int,
-    *,
-    warned: bool = False,
 ) -> Select[Any]:
     """Ids of the newest that fit. Each status is asked for by itself, as the indexes are by status
     and then by id: what is sorted is as long as the page, however many tasks there are."""
-    if child is None and status is None and not warned:
+    if child is None and status is None:
         return select(_task.id).where(*also).order_by(_task.id.desc()).limit(limit)
     parts = []
     for one in TaskStatus if status is None else (status,):
@@ -247,6 +237,21 @@ def _newest(
         parts.append(select(part.subquery().c.id))
     found = union_all(*parts).subquery()
     return select(found.c.id).order_by(found.c.id.desc()).limit(limit)
+
+
+def _newest_warned(
+    child: str | None, status: TaskStatus | None, before: int | None, limit: int
+) -> Select[Any]:
+    """Of those with warnings, which have indexes of their own; by status they are few enough. What
+    is asked for is said as no other index has it, as SQLite would take that."""
+    wanted: list[ColumnElement[bool]] = []
+    if child is not None:
+        wanted.append(func.coalesce(_task.account_id, literal_column("''")) == storable(child))
+    if status is not None:
+        wanted.append(_task.status == status.value)
+    if before is not None:
+        wanted.append(before > _BY_ID)
+    return select(_task.id).where(WARNED, *wanted).order_by(_BY_ID.desc()).limit(limit)
 
 
 def _filter(child: str | None, status: TaskStatus | None) -> list[ColumnElement[bool]]:

@@ -1,6 +1,7 @@
 """Webhooks, the schedule, runs, and what the web server keeps."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
@@ -116,13 +117,15 @@ def upgrade() -> None:
     op.create_index("sync_queue_account", "sync_queue", ["account_id", "status", by_id])
     op.create_index("sync_queue_status", "sync_queue", [sa.text("coalesce(status, '')"), by_id])
     warned = sa.text("length(CAST(warnings AS TEXT)) > 2")
-    op.create_index(
-        "sync_queue_warned",
-        "sync_queue",
-        [sa.text("coalesce(status, '')"), by_id],
-        sqlite_where=warned,
-        postgresql_where=warned,
+    parked = sa.text("parked_for IS NOT NULL")
+    op.drop_index("sync_queue_parked", "sync_queue")
+    made: tuple[tuple[str, list[Any], sa.TextClause], ...] = (
+        ("sync_queue_warned", [by_id], warned),
+        ("sync_queue_warned_account", [sa.text("coalesce(account_id, '')"), by_id], warned),
+        ("sync_queue_parked", ["parked_for", "status", "entity_type"], parked),
     )
+    for name, columns, where in made:
+        op.create_index(name, "sync_queue", columns, sqlite_where=where, postgresql_where=where)
     _count()
     op.add_column("sync_settings", sa.Column("schedule", sa.JSON(), nullable=True))
     op.add_column(
