@@ -12,6 +12,7 @@ from sqlalchemy import (
     Select,
     Text,
     and_,
+    case,
     cast,
     delete,
     func,
@@ -210,13 +211,17 @@ def told_apart(connection: Connection, *chosen: ColumnElement[bool]) -> dict[tup
     newest = _newest(None, TaskStatus.FAILED, chosen, _TOLD_APART)
     these = among_ids(connection, list(connection.scalars(newest)))
     child = func.coalesce(_task.account_id, "")
-    others = and_(or_(_task.error.is_(None), _task.error != CANCELLED), SUPERSEDED)
-    found = {}
-    for word, which in zip(ENDED_APART, (_task.error == CANCELLED, others), strict=True):
-        counted = select(raw(connection.dialect.name, child).label("child"), func.count())
-        for row in connection.execute(counted.where(these, which).group_by(child)):
-            found[Reader(row).text("child") or "", word] = int(row[1])
-    return found
+    word = case((_task.error == CANCELLED, CANCELLED), (SUPERSEDED, "superseded"))
+    each = select(child.label("child"), word.label("word")).where(these).subquery()
+    counted: Select[Any] = (
+        select(raw(connection.dialect.name, each.c.child).label("child"), each.c.word, func.count())
+        .where(each.c.word.is_not(None))
+        .group_by(each.c.child, each.c.word)
+    )
+    return {
+        (Reader(row).text("child") or "", str(row[1])): int(row[2])
+        for row in connection.execute(counted)
+    }
 
 
 def _newest(

@@ -72,9 +72,7 @@ def routes(container: "Container") -> list[BaseRoute]:
             tasks = container.task_list()
         except UnlistedQueueError:
             return None
-        page = await tasks.find(
-            child=child_id, status=TaskStatus.FAILED, superseded=False, limit=_LOOKED_AT
-        )
+        page = await tasks.find(child=child_id, status=TaskStatus.FAILED, limit=_LOOKED_AT)
         return next((task for task in page.tasks if task.error != CANCELLED), None)
 
     async def cards() -> list[AccountCard]:
