@@ -305,8 +305,10 @@ class SqlTaskQueue:
         )
 
     async def parked(self) -> int:
-        # As a range: SQLite would look at all that is pending, by the index of what is due.
-        query = select(func.count()).where(self._own, _PENDING, _task.parked_for >= "")
+        # As a range, and by a bound value: SQLite would look at all that is pending, by the index
+        # of what is due.
+        is_pending = _task.status == TaskStatus.PENDING.value
+        query = select(func.count()).where(self._own, is_pending, _task.parked_for >= "")
         return await self._database.run(
             lambda connection: int(connection.execute(query).scalar_one()), reads=True
         )

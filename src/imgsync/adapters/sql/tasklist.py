@@ -11,6 +11,7 @@ from sqlalchemy import (
     Connection,
     Select,
     Text,
+    TextClause,
     and_,
     case,
     cast,
@@ -27,13 +28,13 @@ from sqlalchemy import text as sql
 from imgsync.adapters.sql.database import Database, now_of
 from imgsync.adapters.sql.queue import among_ids, is_there, numbers
 from imgsync.adapters.sql.rows import Reader, raw, raw_columns, task_of
-from imgsync.adapters.sql.tables import WARNED, storable, sync_queue
+from imgsync.adapters.sql.tables import WARNED, storable, sync_counts, sync_queue
 from imgsync.domain.ports.clock import Clock
 from imgsync.domain.ports.tasks import CANCELLED, TaskPage
 from imgsync.domain.tasks import TASK_ENTITY_TYPE, Task, TaskId, TaskStatus
 
 _task = sync_queue.c
-_LOOKED_AT = 5_000
+_LOOKED_AT = 2_500
 """Tasks in which at most is looked at once for what no index has, such as a text."""
 _FIRST_LOOK = 200
 """Tasks that are looked at first, as many a filter fits most; the next look is at more."""
@@ -208,8 +209,12 @@ def told_apart(connection: Connection, *chosen: ColumnElement[bool]) -> dict[tup
     how many somebody cancelled, and how many of the others a newer task has superseded."""
     if connection.dialect.name == "postgresql":
         connection.execute(_NO_SORT)
-    newest = _newest(None, TaskStatus.FAILED, chosen, _TOLD_APART)
-    these = among_ids(connection, list(connection.scalars(newest)))
+    row = sync_counts.c
+    number = select(func.sum(row.tasks)).where(row.status == TaskStatus.FAILED.value)
+    these: ColumnElement[bool] | TextClause = and_(*chosen, *_filter(None, TaskStatus.FAILED))
+    if (connection.scalar(number) or 0) > _TOLD_APART:
+        newest = _newest(None, TaskStatus.FAILED, chosen, _TOLD_APART)
+        these = among_ids(connection, list(connection.scalars(newest)))
     child = func.coalesce(_task.account_id, "")
     word = case((_task.error == CANCELLED, CANCELLED), (SUPERSEDED, "superseded"))
     each = select(child.label("child"), word.label("word")).where(these).subquery()
