@@ -77,7 +77,8 @@ _SQLITE_HEADER = b"SQLite format 3\x00"
 _PATIENCE = {
     "connect_timeout": 10,
     "tcp_user_timeout": 30_000,
-    "options": "-c lock_timeout=20s -c statement_timeout=30s"
+    # No statement is long enough for it to pay that the server compiles it.
+    "options": "-c jit=off -c lock_timeout=20s -c statement_timeout=30s"
     " -c idle_in_transaction_session_timeout=8s",
 }
 """A server that hangs must not keep a worker from stopping, nor a process that is stopped in a

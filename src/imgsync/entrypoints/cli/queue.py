@@ -10,9 +10,10 @@ import click
 
 from imgsync.application.accounts import find_account
 from imgsync.application.log_lines import about_task
+from imgsync.application.tell import tell_counts, tell_superseded
 from imgsync.application.work import entity_label
 from imgsync.domain.errors import UnlistedQueueError
-from imgsync.domain.ports.tasks import CANCELLED, TaskPage
+from imgsync.domain.ports.tasks import CANCELLED, TaskList, TaskPage
 from imgsync.domain.surveys import since_of
 from imgsync.domain.tasks import Task, TaskId, TaskStatus
 from imgsync.domain.text import counted
@@ -197,17 +198,10 @@ def status(container: "Container", as_json: bool) -> None:
     """
     tasks = container.queue()
 
-    async def look() -> tuple[dict[TaskStatus, int], int, Mapping[str, int]]:
-        try:
-            gone: Mapping[str, int] = await container.task_list().count_ended()
-        except UnlistedQueueError:
-            gone = {}
-        return await tasks.counts(), await tasks.parked(), gone
+    async def look() -> tuple[dict[str, int], int]:
+        return await tell_counts(tasks, _listed(container)), await tasks.parked()
 
-    found, parked, gone = run_async(container, look)
-    counts = {status.value: number for status, number in found.items()}
-    counts[TaskStatus.FAILED.value] -= sum(gone.values())
-    counts |= gone
+    counts, parked = run_async(container, look)
     if as_json:
         print_json({**counts, "parked": parked})
         return
@@ -277,8 +271,8 @@ def show(container: "Container", id_: str, as_json: bool) -> None:
     async def look() -> tuple[Task | None, dict[str, str], frozenset[TaskId]]:
         for meant in _meant(id_):
             if (found := await tasks.get(meant)) is not None:
-                gone = await _gone(container, found)
-                return found, await _names(container), gone
+                is_gone = await tell_superseded(_listed(container), found)
+                return found, await _names(container), frozenset({found.id} if is_gone else ())
         return None, {}, frozenset()
 
     task, names, gone = run_async(container, look)
@@ -553,16 +547,13 @@ async def _names(container: "Container") -> dict[str, str]:
     return {account.id: account.name for account in await container.accounts().all()}
 
 
-async def _gone(container: "Container", task: Task) -> frozenset[TaskId]:
-    """Its id where it is superseded."""
-    if task.status is not TaskStatus.FAILED or not isinstance(task.id, int):
-        return frozenset()
+def _listed(container: "Container") -> TaskList | None:
+    """None for a queue that cannot be listed."""
     try:
-        page = await container.task_list().find(before=task.id + 1, limit=1)
+        tasks: TaskList = container.task_list()
     except UnlistedQueueError:
-        return frozenset()
-    found: frozenset[TaskId] = page.superseded
-    return found
+        return None
+    return tasks
 
 
 def _word(task: Task, superseded: frozenset[TaskId]) -> str:
