@@ -140,7 +140,7 @@ async def test_nothing_goes_on_for_a_reader_who_has_left(how: str) -> None:
 @pytest.mark.parametrize("seed", range(40))
 async def test_no_row_is_missed_in_whatever_order_answers_come(seed: int, change: str) -> None:
     """Rows are deleted, or put in anywhere, between any two answers."""
-    chance = random.Random(f"{seed} {change}")
+    chance = random.Random(f"{seed} {change}")  # noqa: S311 (no secret)
     rows = Rows(chance.randrange(35, 160))
     always = set(rows.ids)
     reading = asyncio.create_task(ids_of(rows, RoomAhead(chance.choice([0, 2, 24]))))
