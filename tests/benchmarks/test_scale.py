@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from benchmarks.scale import Meter429, Outcome, Size
+from benchmarks.scale import Costs, Meter429, Outcome, Size
 
 from benchmarks import scale, virtual_time
 
@@ -33,7 +33,7 @@ def test_a_wait_for_nothing_is_told() -> None:
 
 def test_a_pace_that_is_too_fast_is_found_out() -> None:
     async def hurry() -> Outcome:
-        outcome = Outcome(Size(1, 1, 4, 0.0))
+        outcome = Outcome(Size(1, 1, 4))
         meter = Meter429(outcome, 4)
         for _ in range(12):  # 48 units at once
             meter.request("main0")
@@ -45,7 +45,7 @@ def test_a_pace_that_is_too_fast_is_found_out() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("weight", [1, 4])
 def test_a_sweep_by_several_hosts_stays_within_budget_and_limits(weight: int) -> None:
-    size = Size(3, 2, weight, 0.001, entities=2_000, children=4, thinned=20)
+    size = Size(3, 2, weight, Costs(0.001), entities=2_000, children=4, thinned=20)
     done = scale.simulate(size)
     assert done.answers_429 == 0
     assert len(done.ends) == size.mains
