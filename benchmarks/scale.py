@@ -54,7 +54,7 @@ from imgsync.domain.ports.schedule import ClaimedJob, JobState, NewJob
 from imgsync.domain.runs import ChildProof, Run
 from imgsync.domain.schedule import LinkSchedule
 from imgsync.domain.surveys import PastSurvey, SurveyKey
-from imgsync.domain.tasks import TaskStatus
+from imgsync.domain.tasks import Task, TaskId, TaskStatus
 from imgsync.testing import (
     MemoryAbilities,
     MemoryAccounts,
@@ -423,6 +423,36 @@ def entity_of(account_id: str, number: int) -> Entity:
     return Entity(f"e{number}", f"Lamp {number}", external_code=f"x{number}", images=(image,))
 
 
+class GrowingQueue(MemoryTaskQueue):
+    """Of which nobody takes anything. It finds keys as an index does: of tens of thousands of
+    tasks all would be looked at for each one more."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        super().__init__(store)
+        self._by_key: dict[str, TaskId] = {}
+        self._indexed: set[TaskId] = set()
+
+    async def waiting(self, keys: Collection[str]) -> set[str]:
+        await self._now()
+        self._index()
+        return {key for key in keys if key in self._by_key}
+
+    def _of_key(self, key: str | None, status: TaskStatus) -> Task | None:
+        self._index()
+        if key is None or key not in self._by_key:
+            return None
+        found = self.store.tasks[self._by_key[key]]
+        return found if found.status is status else None
+
+    def _index(self) -> None:
+        for task in reversed(self.store.tasks.values()):
+            if task.id in self._indexed:
+                return
+            self._indexed.add(task.id)
+            if task.dedupe_key is not None:
+                self._by_key[task.dedupe_key] = task.id
+
+
 class HostSettings(MemorySettings):
     """Links cost the host that reads them."""
 
@@ -471,7 +501,7 @@ async def _simulated(size: Size) -> Outcome:
     outcome = Outcome(size)
     store = CountedStore(outcome)
     _fill(store, size)
-    queue, clock = MemoryTaskQueue(store), MemoryStoreClock(store)
+    queue, clock = GrowingQueue(store), MemoryStoreClock(store)
     schedule, paces, runs = MemorySchedule(outcome), SharedPace(outcome), Runs(outcome)
     api = Meter429(outcome, size.weight)
     hosts = [Host(size, outcome, paces, api) for _ in range(size.hosts)]

@@ -487,7 +487,7 @@ async def test_a_store_that_cannot_be_asked_is_asked_again(
     host = clockwork.host(ClockJob("job", HOUR, done), poll_seconds=0.01)
     links, failures = host.settings.links, 3
 
-    async def fails(_: str | None = None) -> Any:
+    async def fails(main_id: str | None = None) -> Any:
         nonlocal failures
         failures -= 1
         if failures >= 0:
