@@ -656,7 +656,7 @@ SIZES = (
 FULL_SIZES = (
     Size(10, 1, 1),
     Size(1000, 10, 1, entities=PAGE),
-    Size(1000, 10, 1, incremental=True),
+    Size(200, 10, 1, incremental=True),
 )
 OF_ONE_HOST = FULL_SIZES[0]
 COLUMNS = (
