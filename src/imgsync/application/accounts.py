@@ -417,6 +417,19 @@ class FindLinks:
             links[0].check_on()
         return links
 
+    async def of_main(self, main_id: str) -> list[Link]:
+        """The links of a main account, given by its id; none where it has none. One that is damaged
+        is logged and counts as off. It reads no other account's."""
+        links = await self.settings.links(main_id)
+        found = [await self._read(link, {}) for link in links]
+        for one in found:
+            if isinstance(one, ImgsyncError):
+                _log.error("%s", one)
+        return [
+            one if isinstance(one, Link) else self._off(link, {})
+            for link, one in zip(links, found, strict=True)
+        ]
+
     async def _named(
         self, main: Account | None, children: Sequence[Account], stored: Mapping[str, Account]
     ) -> list[Link]:

@@ -172,7 +172,9 @@ class RecentSettings:
         finally:
             self._forget(child_id)
 
-    async def links(self) -> list[StoredLink]:
+    async def links(self, main_id: str | None = None) -> list[StoredLink]:
+        if main_id is not None:
+            return await self.settings.links(main_id)
         asked = self.elapsed()
         if self._links is not None and asked - self._links[0] < _RECENT_SECONDS:
             return list(self._links[1])

@@ -13,8 +13,8 @@ from imgsync.application.check import Check, CheckReport
 from imgsync.application.enqueue import Enqueue, EnqueueOutcome
 from imgsync.application.pulse import beat
 from imgsync.application.runs import NotedRun, NoteRuns
-from imgsync.domain.errors import ImgsyncError, LeaseLostError, NoLinkError, SyncIsOffError
-from imgsync.domain.model import AccountName, Link
+from imgsync.domain.errors import ImgsyncError, LeaseLostError
+from imgsync.domain.model import AccountName, Link, StoredLink
 from imgsync.domain.ports.clock import StoreClock
 from imgsync.domain.ports.repositories import SettingsRepository
 from imgsync.domain.ports.runner import Listeners, NoListeners
@@ -31,6 +31,9 @@ _LEASE = timedelta(minutes=1)
 _AGAIN_AFTER = timedelta(hours=1)
 """When a sweep is tried again that failed for a reason that may pass."""
 _SHORTEST_SPAN = timedelta(hours=1)
+_LINKS_A_SECOND = 1000
+"""Links that a host reads for its plan, on the average: of few all at every poll, of thirty
+thousand twice a minute, as they take a second."""
 
 
 Confirm = Callable[[], Awaitable[None]]
@@ -82,6 +85,8 @@ class Scheduler:
     poll_seconds: float = _POLL_SECONDS
     elapsed: Callable[[], float] = uptime
     _running: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    _links: list[StoredLink] = field(default_factory=list)
+    _links_until: float = 0.0
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop` is set."""
@@ -201,7 +206,7 @@ class Scheduler:
         """All jobs; `now` tells when new ones are due first."""
         sweeps: dict[tuple[str, str, bool], list[str]] = {}
         surveys: dict[tuple[str, int, bool], list[str]] = {}
-        for link in await self.settings.links():
+        for link in await self._all_links():
             if link.damage is not None or not link.settings.enabled:
                 continue
             wanted = link.settings.schedule
@@ -216,6 +221,14 @@ class Scheduler:
             *(self._survey(*of, child_ids, now) for of, child_ids in surveys.items()),
             *(_of_clock(job, now) for job in self.jobs),
         ]
+
+    async def _all_links(self) -> list[StoredLink]:
+        """As they were a moment ago. A job reads its own anew before it does anything."""
+        asked = self.elapsed()
+        if asked >= self._links_until:
+            self._links = await self.settings.links()
+            self._links_until = asked + len(self._links) // _LINKS_A_SECOND
+        return self._links
 
     def _sweep(
         self, main_id: str, at: str, copies: bool, child_ids: Sequence[str], now: datetime
@@ -255,17 +268,13 @@ class Scheduler:
         since: Since | None,
         confirm: Confirm,
     ) -> None:
-        try:
-            found = await self.find_links()
-        except (NoLinkError, SyncIsOffError):
-            return  # meanwhile
         links = [
             link
-            for link in found
-            if link.main.id == main_id and link.child.id in child_ids and link.settings.enabled
+            for link in await self.find_links.of_main(main_id)
+            if link.child.id in child_ids and link.settings.enabled
         ]
         if not links:
-            return
+            return  # meanwhile
         run: NotedRun | None = None
         error: str | None = None
         try:

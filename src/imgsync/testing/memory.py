@@ -660,9 +660,13 @@ class MemorySettings:
         self.store.settings[child_id] = LinkSettings()
         return True
 
-    async def links(self) -> list[StoredLink]:
+    async def links(self, main_id: str | None = None) -> list[StoredLink]:
         await self.store.now()
-        links = sorted((main, child) for child, main in self.store.mains.items())
+        links = sorted(
+            (main, child)
+            for child, main in self.store.mains.items()
+            if main_id is None or main == main_id
+        )
         return [StoredLink(*ids, self.store.settings.get(ids[1], LinkSettings())) for ids in links]
 
 
