@@ -98,6 +98,9 @@ def test_a_file_that_is_cut_or_damaged_or_of_another_passphrase_changes_nothing(
         (b"", "is none that"),
         (whole[:-30] + b"AAAA" + whole[-26:], "cannot be decrypted"),
         (whole.replace(b"scrypt 15", b"scrypt 60", 1), "is none that"),
+        (whole.replace(b"scrypt 15", b"scrypt 20", 1), "is none that"),
+        (whole.replace(b"scrypt 15", b"scrypt 0", 1), "is none that"),
+        (whole.replace(b"scrypt 15", b"scrypt 16", 1), "cannot be decrypted"),
     ):
         file.write_bytes(content)
         said = receiver.fail("account", "import", str(file), "--yes")
@@ -105,6 +108,49 @@ def test_a_file_that_is_cut_or_damaged_or_of_another_passphrase_changes_nothing(
         assert str(file) in said
     assert "Cannot read" in receiver.fail("account", "import", str(tmp_path / "none"), "--yes")
     assert receiver.json("account", "list") == []
+
+
+def test_a_passphrase_may_be_of_another_encoding(sender: Cli, tmp_path: Path) -> None:
+    file, latin = str(tmp_path / "all"), "pass\udce9 with an accent"  # as Python reads such a byte
+    sender.ok("account", "export", file, IMGSYNC_PASSPHRASE=latin)
+    assert "already" in sender.ok("account", "import", file, IMGSYNC_PASSPHRASE=latin)
+
+
+def test_links_that_cannot_be_are_told_before_anything_is_changed(
+    sender: Cli, receiver: Cli, tmp_path: Path
+) -> None:
+    """There the main account of the file receives images itself."""
+    file = str(tmp_path / "all")
+    sender.ok("account", "export", file)
+    store(receiver, "m", "Main", "m-token")
+    store(receiver, "x", "Other main", "t")
+    receiver.ok("link", "Other main", "Main")
+    before = [receiver.json("account", "list"), receiver.json("links")]
+    for options in (["--dry-run"], ["--yes"], ["--yes", "--replace"]):
+        said = receiver.fail("account", "import", file, *options)
+        assert "nothing is changed" in said
+        assert "'m'" in said
+        assert "unlink" in said
+        assert [receiver.json("account", "list"), receiver.json("links")] == before
+    receiver.ok("unlink", "Main")
+    receiver.ok("account", "import", file, "--yes", "--replace")
+    assert receiver.json("links") == sender.json("links")
+
+
+def test_a_main_account_of_the_file_that_receives_images_here_stays_what_it_is(
+    sender: Cli, receiver: Cli, tmp_path: Path
+) -> None:
+    file = str(tmp_path / "all")
+    sender.ok("unlink", "Omsk", "Tomsk")
+    sender.ok("account", "export", file)
+    store(receiver, "m", "Main", "m-token")
+    store(receiver, "x", "Other main", "t")
+    receiver.ok("link", "Other main", "Main")
+    said = receiver.fail("account", "import", file, "--yes", "--replace")
+    assert "nothing is changed" in said
+    assert receiver.json("account", "import", file, "--yes")["exit_status"] == 0
+    (main,) = [one for one in receiver.json("account", "list") if one["id"] == "m"]
+    assert main["role"] == "child"
 
 
 @pytest.mark.parametrize(
