@@ -1,5 +1,7 @@
 """imgsync account export and import."""
 
+import json
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -185,3 +187,19 @@ def test_an_export_overwrites_nothing_and_wants_a_passphrase(sender: Cli, tmp_pa
     said = sender.fail("account", "export", str(tmp_path / "no" / "folder"))
     assert "Cannot write" in said
     assert sorted(path.name for path in tmp_path.glob("*all*")) == ["all"]
+
+
+def test_an_account_that_is_damaged_is_told_to_be_left_out(
+    sender: Cli, receiver: Cli, tmp_path: Path
+) -> None:
+    with sqlite3.connect(tmp_path / "imgsync.db") as connection:
+        connection.execute("UPDATE accounts SET secret = substr(secret, 1, 60) WHERE id = 'c3'")
+        connection.execute("UPDATE accounts SET token_kind = '?' WHERE id = 'c2'")
+    file = str(tmp_path / "all")
+    told = sender.run("account", "export", file, "--json")
+    assert told.exit_code == 3
+    for account_id in ("c2", "c3"):
+        assert f"Left out: The stored account '{account_id}' is damaged" in told.stderr
+    assert len(json.loads(told.stdout)["left_out"]) == 2
+    receiver.ok("account", "import", file, "--yes")
+    assert [one["name"] for one in receiver.json("account", "list")] == ["Main", "Omsk"]

@@ -23,6 +23,7 @@ from imgsync.domain.model import (
     TokenKind,
     check_links,
 )
+from imgsync.domain.ports.accounts import AccountShelf
 from imgsync.domain.ports.queue import TaskQueue
 from imgsync.domain.ports.repositories import AccountRepository, SettingsRepository
 
@@ -92,12 +93,20 @@ class ExportAccounts:
 
     accounts: AccountRepository
     settings: SettingsRepository
+    shelf: AccountShelf
 
     async def __call__(self) -> tuple[bytes, list[str]]:
         """What `ImportAccounts` takes, with the tokens in plain text; and in words what had to be
         left out, as it is damaged. StoreError."""
         left_out = []
         accounts = await self.accounts.all()
+        for account_id in sorted({*await self.shelf.ids()} - {a.id for a in accounts}):
+            try:
+                accounts.append(await self.accounts.get(account_id))
+            except DamagedRowError as error:
+                left_out.append(str(error))
+            except UnknownAccountError:  # removed meanwhile
+                continue
         packed = [
             _PackedAccount(a.id, a.name, a.token_kind, a.secret, a.login, a.role) for a in accounts
         ]
@@ -227,7 +236,7 @@ def _check(
                 check_links("", account.id, [one for one in known if one.child_id != account.id])
     except AlreadyLinkedError as error:
         raise ImgsyncError(
-            f"The links of the export cannot stand beside those here, so nothing is changed: {error}"
+            f"The links of the export do not go with those here, so nothing is changed: {error}"
         ) from error
 
 

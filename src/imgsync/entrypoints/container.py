@@ -444,9 +444,9 @@ class Container(containers.DeclarativeContainer):
         differences,
         ended=providers.Factory(DropWebhooks, webhooks),
     )
-    export_accounts = providers.Factory(ExportAccounts, accounts, settings)
-    import_accounts = providers.Factory(ImportAccounts, accounts, settings, queue)
     shelf = providers.Singleton(SqlAccountShelf, database)
+    export_accounts = providers.Factory(ExportAccounts, accounts, settings, shelf)
+    import_accounts = providers.Factory(ImportAccounts, accounts, settings, queue)
     test_accounts = providers.Factory(TestAccounts, accounts, moysklad)
     rename_account = providers.Factory(RenameAccount, accounts, shelf)
     rotate_account = providers.Factory(RotateAccount, accounts, add_account)
