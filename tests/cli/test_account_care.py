@@ -45,7 +45,13 @@ def test_an_account_gets_another_name(ready: Cli, shop: Shop) -> None:
     assert "Another account is called 'main'" in ready.fail("account", "rename", "Омск 2", "main")
     assert "empty" in ready.fail("account", "rename", "Main", " ", status=2)
     assert "printed" in ready.fail("account", "rename", "Main", "a\nb", status=2)
+    long = "N" * 256
+    for command in (["rename", "Main", long], ["add", "x", "--name", long, "--offline"]):
+        said = ready.fail("account", *command, status=2, IMGSYNC_TOKEN="x-token")
+        assert "has 256 characters; 255 are the most" in said
+        assert long not in said
     assert [a["name"] for a in ready.json("account", "list")] == ["Main", "Омск 2"]
+    assert long[:-1] in ready.ok("account", "rename", "Main", long[:-1])
 
 
 def test_a_new_token_is_the_same_account_s_or_nothing_changes(

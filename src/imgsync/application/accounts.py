@@ -40,6 +40,7 @@ from imgsync.domain.ports.runs import Proofs
 from imgsync.domain.text import natural_key, shown
 
 _log = logging.getLogger(__name__)
+_LONGEST_NAME = 255
 _SOLUTION_KINDS = (TokenKind.SOLUTION, TokenKind.DRAFT)
 
 OWNERS = {
@@ -64,6 +65,16 @@ class WrongKindError(ImgsyncError):
         self.learnt = learnt
 
 
+def check_name(name: str) -> None:
+    """ValueError for what nobody should call an account: it stands in every table and message."""
+    if not name.strip():
+        raise ValueError("the account name is empty")
+    if len(name) > _LONGEST_NAME:
+        raise ValueError(
+            f"the account name has {len(name):,} characters; {_LONGEST_NAME} are the most"
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class GivenAccount:
     """What a person says of an account; what is None is learnt from the API."""
@@ -81,8 +92,8 @@ class GivenAccount:
 
     def unchecked(self) -> Account:
         """As given alone; ValueError for what no account can be."""
-        if self.name is not None and not self.name.strip():
-            raise ValueError("the account name is empty")
+        if self.name is not None:
+            check_name(self.name)
         account_id = "?" if self.account_id is None else self.account_id
         kind = self.kind or (TokenKind.SOLUTION if self.login is None else TokenKind.PASSWORD)
         return self.account(account_id, self.name or account_id, kind)

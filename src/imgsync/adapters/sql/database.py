@@ -536,8 +536,8 @@ def _use_write_ahead_log(cursor: Any) -> None:
     while True:
         try:
             cursor.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError:
-            if time.monotonic() > deadline:
+        except sqlite3.OperationalError as error:
+            if _is_full(error) or time.monotonic() > deadline:
                 raise
             time.sleep(0.02)
         else:
