@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import median
 
 from sqlalchemy import text
 
@@ -25,7 +26,8 @@ from tests.soak.machines import PostgreSql, Relay, SmallDisk, Workers, trouble_t
 LEASE_SECONDS = 3.0
 PATIENCE_SECONDS = 120.0
 MOST_GROWTH_MB = 30.0
-DISK_MB = 24
+SPANS = 6
+"""Parts of a leg whose memory is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,16 @@ class Plan:
     children: int = 3
     entities: int = 12
     fault_seconds: float = 6.0
+    disk_mb: int = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a worker holds of the machine's memory, `seconds` after the leg began."""
+
+    seconds: float
+    megabytes: float
+    process: int
 
 
 @dataclass
@@ -55,35 +67,20 @@ class Found:
     doubles: int = 0
     quiet_doubles: int = 0
     restarts: int = 0
-    megabytes: list[float] = field(default_factory=list)
+    held: list[Held] = field(default_factory=list)
+    """Of the one worker that nobody kills or stops, after each round."""
     violations: list[str] = field(default_factory=list)
 
-    def row(self) -> list[str]:
-        first, last = (self.megabytes[0], self.megabytes[-1]) if self.megabytes else (0.0, 0.0)
-        return [
-            self.name,
-            str(self.rounds),
-            str(sum(self.faults.values())),
-            str(self.entities),
-            str(self.images),
-            f"{self.quiet_doubles}; {self.doubles}",
-            f"{first:.0f}; {last:.0f}",
-            f"{self.seconds:.0f}",
-            str(len(self.violations)),
-        ]
+    @property
+    def lives(self) -> int:
+        """How many processes were that worker, one after another."""
+        return len({one.process for one in self.held})
 
-
-COLUMNS = (
-    "Database and dialect",
-    "Rounds",
-    "Faults",
-    "Entities changed",
-    "Images sent",
-    "Sent twice: quiet rounds; others",
-    "MB of a worker: first; last",
-    "Seconds",
-    "Violations",
-)
+    def spans(self) -> list[float]:
+        """The megabytes that it held in each sixth of the leg: the median of the rounds."""
+        size = len(self.held) / SPANS
+        parts = [self.held[round(size * n) : round(size * (n + 1))] for n in range(SPANS)]
+        return [median(one.megabytes for one in part) for part in parts if part]
 
 
 class Leg:
@@ -100,7 +97,7 @@ class Leg:
         self.estate = Estate(server, self.chance, plan.children, plan.entities)
         self._server: PostgreSql | None = None
         self._relay: Relay | None = None
-        self._disk = SmallDisk(folder / "disk", DISK_MB)
+        self._disk = SmallDisk(folder / "disk", plan.disk_mb)
         stack.callback(self._disk.close)
         if plan.postgresql:
             self._server = stack.enter_context(PostgreSql.running())
@@ -138,9 +135,9 @@ class Leg:
         self._judge(quiet=quiet)
         self.found.rounds += 1
         self.estate.settled()
-        if (held := self.workers.megabytes(0)) is not None:
-            self.found.megabytes.append(held)
         self.found.seconds += time.monotonic() - began
+        if (held := self.workers.held(0)) is not None:
+            self.found.held.append(Held(self.found.seconds, *held))
 
     def end(self) -> Found:
         """Ends the workers, and looks at what they leave."""
@@ -153,12 +150,10 @@ class Leg:
             at = told.index("Traceback")
             self._violated(f"a worker told of a fault of its own: {told[at : at + 2000]}")
         self._look_for_tokens()
-        held = self.found.megabytes
-        if len(held) >= 6:
-            half = len(held) // 2
-            growth = sorted(held[half:])[len(held[half:]) // 2] - sorted(held[:half])[half // 2]
-            if growth > MOST_GROWTH_MB:
-                self._violated(f"a worker grew by {growth:.0f} MB")
+        spans = self.found.spans()
+        # The first sixth loads what a worker needs only now and then.
+        if len(spans) == SPANS and (growth := spans[-1] - spans[1]) > MOST_GROWTH_MB:
+            self._violated(f"a worker grew by {growth:.0f} MB")
         if self.estate.emulator.stats.authorization_leaks:
             self._violated("a token was sent to the storage")
         return self.found
@@ -216,9 +211,12 @@ class Leg:
             kinds += [
                 ("database cut", broken(relay.cut)),
                 ("database hangs", broken(relay.hang)),
+                ("database slow", broken(lambda: relay.slow(self.chance.uniform(0.05, 0.5)))),
                 ("database restarts", lambda: server.restart(in_order=True)),
                 ("database killed", lambda: server.restart(in_order=False)),
             ]
+            if relay.can_lose():
+                kinds.append(("database lost", relay.lose))
         return kinds
 
     def _settle(self, *, quiet: bool) -> None:

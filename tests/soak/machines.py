@@ -67,13 +67,14 @@ class Workers:
                 process.send_signal(signal.SIGCONT)
         self._stopped.clear()
 
-    def megabytes(self, at: int) -> float | None:
-        """What one holds of the machine's memory; None where it does not run."""
+    def held(self, at: int) -> tuple[float, int] | None:
+        """The megabytes that one holds of the machine's memory, and its process id; None where it
+        does not run."""
         process = self._processes[at]
         if process is None or process.poll() is not None:
             return None
         status = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii")
-        return int(status.partition("VmRSS:")[2].split()[0]) / 1000
+        return int(status.partition("VmRSS:")[2].split()[0]) / 1000, process.pid
 
     def end(self) -> list[int]:
         """SIGTERM to all; their exit statuses."""
