@@ -17,9 +17,9 @@ class Relay:
     """Forwards every connection to the server of `url`. `url_of`: the same database through it.
 
     A hanging relay takes connections and bytes and lets none through, as a network that has lost
-    its way; a slow one lets all through, late; a cut one closes what is open and what comes. What is
-    lost ends at one side only, as where a host has died or a router has forgotten: neither end is
-    told, and new connections are as good as ever.
+    its way; a slow one lets all through, late; a cut one closes what is open and what comes. What
+    is lost ends at one side only, as where a host has died or a router has forgotten: neither end
+    is told, and new connections are as good as ever.
     """
 
     def __init__(self, url: str) -> None:
