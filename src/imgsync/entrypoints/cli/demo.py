@@ -173,8 +173,8 @@ def _check_port(port: int) -> None:
             one.bind((_HOST, port))
         except OSError as error:
             raise CommandError(
-                f"port {port} of this machine cannot be used ({error.strerror}), perhaps as another "
-                "demo runs: end that, or say --port 0 for one that is free"
+                f"port {port} of this machine cannot be used ({error.strerror}), perhaps as "
+                "another demo runs: end that, or say --port 0 for one that is free"
             ) from error
 
 

@@ -153,14 +153,14 @@ class Chain:
 
 
 @contextmanager
-def chain(container: Container, children: int, counts: Sequence[int] = COUNTS) -> Iterator[Chain]:
+def chain(container: Container, children: int) -> Iterator[Chain]:
     """A main shop and `children` franchises, with a configuration of its own as `started`'s."""
     emulator = Emulator()
     with (
         tempfile.TemporaryDirectory(prefix="imgsync-demo-") as folder,
         emulated(emulator, container, Path(folder)) as ours,
     ):
-        yield Chain(emulator, ours, children, counts)
+        yield Chain(emulator, ours, children, COUNTS)
 
 
 def _token(number: int) -> str:
