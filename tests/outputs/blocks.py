@@ -89,7 +89,7 @@ def fenced(text: str) -> str:
 
 def elided(text: str, alike: Iterable[str], most: int = 3) -> str:
     """With "…" in place of all but the first `most` and the last of lines that stand together and
-    match one of the patterns."""
+    match one of the patterns; of all of them where `most` is 0."""
     patterns = [re.compile(one) for one in alike]
     shown: list[str] = []
     group: list[str] = []
@@ -97,7 +97,8 @@ def elided(text: str, alike: Iterable[str], most: int = 3) -> str:
     for line in [*text.splitlines(), None]:
         matched = next((one for one in patterns if line is not None and one.search(line)), None)
         if group and matched is not current:
-            shown += group if len(group) <= most + 1 else [*group[:most], "…", group[-1]]
+            last = group[-1:] if most else []
+            shown += group if len(group) <= most + 1 else [*group[:most], "…", *last]
             group = []
         current = matched
         if line is not None:

@@ -30,7 +30,7 @@ def thirty_shown(printed: str) -> str:
 
 def checks_shown(printed: str) -> str:
     """The lines that tell how it ended."""
-    ends = ("All checks passed", "Success", "Contracts")
+    ends = ("All checks passed", "Success", "Contracts:")
     return fenced("\n".join(line for line in printed.splitlines() if line.startswith(ends)))
 
 

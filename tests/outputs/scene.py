@@ -83,6 +83,5 @@ def _add(
     child: EmulatedAccount,
 ) -> None:
     name, code, images = product
-    fields = {"name": name, "external_code": f"x-{name}"}
-    shop.add_entity("product", images=images, code=code, **fields)
-    child.add_entity("product", **fields)
+    shop.add_entity("product", name=name, external_code=f"x-{name}", code=code, images=images)
+    child.add_entity("product", name=name, external_code=f"x-{name}")

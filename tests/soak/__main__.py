@@ -21,6 +21,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--seed", type=int, default=None, help="of an earlier campaign")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="of each leg")
+    parser.add_argument("--no-long", action="store_true", help="without the leg beside the others")
     parser.add_argument("--markdown", action="store_true", help="print the summary as Markdown")
     parser.add_argument(
         "--results", type=Path, help="keep what was found here; README's table is made of it"
@@ -29,7 +30,7 @@ def main() -> int:
     seed = random.randrange(10**6) if given.seed is None else given.seed  # noqa: S311
     with ExitStack() as stack:
         beside: Future[Found] | None = None
-        if given.minutes >= LONG_MINUTES:
+        if given.minutes >= LONG_MINUTES and not given.no_long:
             # A process of its own: the emulators of two legs would take turns in one.
             pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
             beside = stack.enter_context(pool).submit(long_leg, seed, given.minutes)

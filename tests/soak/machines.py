@@ -90,11 +90,20 @@ class Workers:
                 process.wait()
             raise
 
-    def texts(self) -> str:
+    def texts(self, since: Mapping[Path, int] | None = None) -> str:
+        """What they have logged, since `mark` where that is given."""
+        begun = since or {}
         return "".join(
-            path.read_text(encoding="utf-8", errors="replace")
-            for path in sorted(self._folder.glob("worker-*.log"))
+            path.read_bytes()[begun.get(path, 0) :].decode(errors="replace")
+            for path in self._logs()
         )
+
+    def mark(self) -> dict[Path, int]:
+        """Where their logs end now."""
+        return {path: path.stat().st_size for path in self._logs()}
+
+    def _logs(self) -> list[Path]:
+        return sorted(self._folder.glob("worker-*.log"))
 
     def _started(self, at: int) -> subprocess.Popen[bytes]:
         with (self._folder / f"worker-{at}.log").open("ab") as log:

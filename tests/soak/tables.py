@@ -88,6 +88,7 @@ def summary(campaign: Campaign) -> str:
         "Entities changed",
         "Images sent",
         "Sent twice: quiet rounds; others",
+        "Leases that came too late in quiet rounds",
         "Minutes",
         "Violations",
     )
@@ -120,6 +121,7 @@ def _sums(legs: Sequence[Found]) -> list[str]:
         f"{sum(one.entities for one in legs):,}",
         f"{sum(one.images for one in legs):,}",
         f"{sum(one.quiet_doubles for one in legs)}; {sum(one.doubles for one in legs)}",
+        str(sum(one.late_leases for one in legs)),
         f"{sum(one.seconds for one in legs) / 60:.0f}",
         str(sum(len(one.violations) for one in legs)),
     ]
