@@ -16,7 +16,7 @@ ELSEWHERE = {"demo", "demo-thirty"}
 """Held against the documents where the demonstration is tested, as it takes its time."""
 
 _PRINTED = re.compile(r"<!-- printed: .*?<!-- end of printed -->", re.DOTALL)
-TYPED = re.compile(r"imgsync|make |pip|python|~/|IMGSYNC_|curl |docker |echo |sudo |# ")
+TYPED = re.compile(r"imgsync|make |pip|python|~/|IMGSYNC_|curl |docker |echo |export |sudo |# ")
 """How a line begins that a reader is to type."""
 
 

@@ -78,7 +78,8 @@ def summary(campaign: Campaign) -> str:
     for database in ("SQLite", "PostgreSQL"):
         legs = [one for one in campaign.legs if one.name.startswith(database)]
         if legs:
-            rows.append([f"{database}, {len(legs)} legs, each of another dialect", *_sums(legs)])
+            dialects = f"{len(legs)} legs, each of another dialect" if legs[1:] else "1 leg"
+            rows.append([f"{database}, {dialects}", *_sums(legs)])
     if campaign.long:
         rows.append([campaign.long.name, *_sums([campaign.long])])
     columns = (
