@@ -3,6 +3,7 @@
 import asyncio
 import os
 import random
+import re
 import subprocess
 import sys
 import time
@@ -28,6 +29,10 @@ PATIENCE_SECONDS = 120.0
 MOST_GROWTH_MB = 30.0
 SPANS = 6
 """Parts of a leg whose memory is told."""
+
+
+_LATE = re.compile("lease|held by another worker|write was allowed")
+"""In a line of a worker's log: it has lost a task to another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +72,8 @@ class Found:
     doubles: int = 0
     quiet_doubles: int = 0
     late_leases: int = 0
-    """That workers lost in quiet rounds, as the machine did not let them run in time."""
+    """Entities of whose tasks workers lost the lease in quiet rounds, as the machine did not let
+    them run in time."""
     restarts: int = 0
     held: list[Held] = field(default_factory=list)
     """Of the one worker that nobody kills or stops, after each round."""
@@ -248,15 +254,34 @@ class Leg:
         watch.strangers.clear()
         for told in self._open_tasks():
             self._violated(f"left in the queue: {told}")
-        late = told_by_workers.lower().count("lease") if quiet else 0
-        self.found.late_leases += late
+        late = self._late(told_by_workers) if quiet else set()
+        self.found.late_leases += len(late)
         # A worker that stood still for longer than its lease has another do its work: on a machine
         # that is busy nobody has to stop it for that.
-        if quiet and watch.doubles and not late:
+        causeless = sum(
+            count - 1
+            for (_, entity, _), count in watch.uploads.items()
+            if count > 1 and self.estate.main_of(entity).id not in late
+        )
+        if quiet and causeless:
             self._violated(
-                f"{watch.doubles} images were sent twice, and nothing was wrong"
+                f"{causeless} images were sent twice, and nothing was wrong"
                 + (f" but {told_by_workers[-1000:]}" if told_by_workers else "")
             )
+
+    def _late(self, told_by_workers: str) -> set[str]:
+        """Ids of main's entities of whose tasks a worker has told that it lost the lease."""
+        lines = [line for line in told_by_workers.splitlines() if _LATE.search(line)]
+        named = [re.search(r"task (\d+)", line) for line in lines]
+        if None in named:  # a write that was broken off in time does not tell whose it was
+            return {entity.id for entity in self.estate.entities}
+        tasks = {int(found[1]) for found in named if found}
+        payloads = [str(task.payload) for task in self._tasks() if task.id in tasks]
+        return {
+            entity.id
+            for entity in self.estate.entities
+            if any(entity.id in payload for payload in payloads)
+        }
 
     def _open_tasks(self) -> list[str]:
         """Tasks that wait, run, or failed though no newer one of their entity has ended well."""
