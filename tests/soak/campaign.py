@@ -27,6 +27,8 @@ from tests.soak.machines import PostgreSql, Relay, SmallDisk, Workers, trouble_t
 LEASE_SECONDS = 3.0
 PATIENCE_SECONDS = 120.0
 MOST_GROWTH_MB = 30.0
+LEAST_FAULTS = 4
+"""Of a round, however long the machine takes for one."""
 SPANS = 6
 """Parts of a leg whose memory is told."""
 
@@ -170,7 +172,8 @@ class Leg:
         """Faults at random moments, one after another, while tasks are made and run."""
         survey = self._start("enqueue")
         ends = time.monotonic() + self.plan.fault_seconds
-        while time.monotonic() < ends:
+        enough = self.found.faults.total() + LEAST_FAULTS
+        while time.monotonic() < ends or self.found.faults.total() < enough:
             time.sleep(self.chance.uniform(0.1, 0.8))
             name, act = self.chance.choice(self._kinds())
             kind = act()
