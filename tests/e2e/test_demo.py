@@ -93,6 +93,7 @@ def few_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chain, "COUNTS", (1, 2))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few_pictures")
 def test_thirty_franchises_are_linked_and_show_the_main_shop_s_pictures() -> None:
     done = CliRunner().invoke(main, ["demo", "--children", "30"])
@@ -109,6 +110,7 @@ def test_thirty_franchises_are_linked_and_show_the_main_shop_s_pictures() -> Non
         assert words(there) == words(thirty_shown(done.stdout)), "make outputs"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few_pictures")
 def test_a_franchise_with_another_picture_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = chain.Chain.shown
