@@ -23,7 +23,8 @@ $(VENV)/.dev: pyproject.toml $(EMULATOR)/pyproject.toml
 $(VENV)/.demo: pyproject.toml $(EMULATOR)/pyproject.toml
 	@test -n "$(PYTHON)" || { echo "imgsync needs Python 3.11 or newer on PATH" >&2; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || { echo "Python's venv module is missing (Debian: apt-get install python3-venv)" >&2; exit 1; }
-	$(BIN)/python -m pip install --quiet --editable $(EMULATOR) --editable '.[demo]'
+	@$(BIN)/python -m pip install --quiet --editable $(EMULATOR) --editable '.[demo]' || { echo "pip could not install what the demo" \
+		"needs. Is pypi.org in reach? Behind a proxy set HTTPS_PROXY; then say 'make demo' again" >&2; exit 1; }
 	@touch $@
 
 demo: $(VENV)/.demo
