@@ -77,6 +77,8 @@ class Relay:
 
     async def _forget_all(self) -> None:
         for client, server in self._pairs.items():
+            if client.transport.is_closing():
+                continue
             client.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, _TCP_REPAIR, 1)
             self._lost |= {client, server}
             client.transport.abort()
