@@ -274,11 +274,7 @@ class Leg:
 
     def _late(self, told_by_workers: str) -> set[str]:
         """Ids of main's entities of whose tasks a worker has told that it lost the lease."""
-        lines = [line for line in told_by_workers.splitlines() if _LATE.search(line)]
-        named = [re.search(r"task (\d+)", line) for line in lines]
-        if None in named:  # a write that was broken off in time does not tell whose it was
-            return {entity.id for entity in self.estate.entities}
-        tasks = {int(found[1]) for found in named if found}
+        tasks = late_tasks(told_by_workers)
         payloads = [str(task.payload) for task in self._tasks() if task.id in tasks]
         return {
             entity.id
@@ -394,6 +390,14 @@ class Leg:
 
     def _end(self) -> list[int]:
         return self.workers.end()
+
+
+def late_tasks(told_by_workers: str) -> set[int]:
+    """Of which a worker's log says that it has lost the lease, or broken off a write before it
+    was over."""
+    lines = [line for line in told_by_workers.splitlines() if _LATE.search(line)]
+    named = (re.search(r"\btask (\d+)", line, re.IGNORECASE) for line in lines)
+    return {int(found[1]) for found in named if found}
 
 
 @contextmanager
