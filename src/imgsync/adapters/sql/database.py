@@ -77,6 +77,10 @@ _SQLITE_HEADER = b"SQLite format 3\x00"
 _PATIENCE = {
     "connect_timeout": 10,
     "tcp_user_timeout": 30_000,
+    # Who waits for an answer sends nothing: only the kernel's question tells that nobody is there.
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 4,
     # No statement is long enough for it to pay that the server compiles it.
     "options": "-c jit=off -c lock_timeout=20s -c statement_timeout=30s"
     " -c idle_in_transaction_session_timeout=8s",

@@ -69,7 +69,7 @@ def imgsync_commands() -> Iterable[click.Command]:
             "demo",
             "demo",
             "demo",
-            "Copy real photographs between two accounts of a MoySklad emulator on this machine.",
+            "Copy real photographs between accounts of a MoySklad emulator on this machine.",
         ),
         LazyCommand(
             "doctor",
