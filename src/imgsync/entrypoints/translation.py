@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
-from gettext import c2py  # type: ignore[attr-defined]  # of the library, but not of its stub
+from gettext import c2py
 from importlib.resources import files
 from typing import Any
 
@@ -19,9 +19,9 @@ LANGUAGES: Mapping[str, str] = {"en": "English", "ru": "Русский"}
 _OF_BELOW = ("errors.po", "click.po")
 """Catalogues of texts that are made where nothing is known of languages: their messages are
 patterns of whole lines. See `translated`."""
-_NESTED = ("why", "size", "count")
-"""How placeholders begin in these whose values are texts of the program; others are names, which
-stay as they are."""
+_NESTED = ("why", "size")
+"""How the names of placeholders begin whose values are texts of the program; other values are
+names and numbers, which stay as they are."""
 _MOST_NESTED = 6
 _LONGEST = 4000
 """Characters of a line that is compared with patterns."""
@@ -228,12 +228,12 @@ def spoken() -> str:
 
 
 def gettext(message: str, **values: Any) -> str:
-    """The text in the language that commands speak, with the values in it. An error among them is
-    said in that language too."""
+    """The text in the language that commands speak, with the values in it. Those whose names begin
+    with `why` or `size` are texts of the program themselves, and `translated`."""
     if _Speech.language == "en":
         return message % values if values else message
     text = catalogue(_Speech.language).gettext(message)
-    return text % {name: _said(value) for name, value in values.items()} if values else text
+    return text % _said(values) if values else text
 
 
 def ngettext(one: str, many: str, num: int, **values: Any) -> str:
@@ -242,7 +242,7 @@ def ngettext(one: str, many: str, num: int, **values: Any) -> str:
         text = one if num == 1 else many
     else:
         text = catalogue(_Speech.language).ngettext(one, many, num)
-    return text % {"num": num, **{name: _said(value) for name, value in values.items()}}
+    return text % {"num": num, **_said(values)}
 
 
 def marked(message: str) -> str:
@@ -257,5 +257,8 @@ def translated(line: object) -> str:
     return text if _Speech.language == "en" else catalogue(_Speech.language).translated(text)
 
 
-def _said(value: Any) -> Any:
-    return translated(value) if isinstance(value, Exception) else value
+def _said(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: translated(value) if name.startswith(_NESTED) else value
+        for name, value in values.items()
+    }

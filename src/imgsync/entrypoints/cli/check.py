@@ -11,7 +11,6 @@ from imgsync.domain.errors import SyncIsOffError
 from imgsync.domain.model import Link
 from imgsync.domain.runs import RunCause, RunKind
 from imgsync.domain.surveys import Since
-from imgsync.domain.text import counted
 from imgsync.entrypoints.cli.output import print_json, say
 from imgsync.entrypoints.cli.runtime import (
     STATUSES,
@@ -34,6 +33,7 @@ from imgsync.entrypoints.cli.surveys import (
     types_option,
 )
 from imgsync.entrypoints.exit_status import ExitStatus
+from imgsync.entrypoints.translation import gettext, marked, ngettext
 
 if TYPE_CHECKING:
     from imgsync.entrypoints.container import Container
@@ -118,7 +118,14 @@ def check(
     for child in report.off:
         say(off_message(child), err=True)
     for failed in report.failed:
-        say(f"Child '{failed.link.child.name}' was left out: {failed.error}", err=True)
+        say(
+            gettext(
+                "Child '%(name)s' was left out: %(why)s",
+                name=failed.link.child.name,
+                why=failed.error,
+            ),
+            err=True,
+        )
     print_log(report.log)
     began = report.log.since
     if as_json:
@@ -143,23 +150,38 @@ def check(
         print_json(told | left_out_of(report.differences), status)
         return status
     if began is not None:
-        say(f"Only what has changed since {began:%Y-%m-%d %H:%M %Z} was compared.")
+        say(
+            gettext(
+                "Only what has changed since %(began)s was compared.",
+                began=f"{began:%Y-%m-%d %H:%M %Z}",
+            )
+        )
     for link in links:
         if link.child.id in report.counts:
             counts = report.counts[link.child.id]
-            said = ", ".join(f"{counts[d]} {_WORDS[d]}" for d in Difference)
-            changed = "" if began is None else " of what has changed since then"
+            said = ", ".join(f"{counts[d]} {gettext(_WORDS[d])}" for d in Difference)
+            changed = "" if began is None else gettext(" of what has changed since then")
             say(f"'{link.child.name}'{changed}: {said}.")
     if by_content:
-        said = f"{counted(report.proved, 'image')} proved equal by content"
+        said = ngettext(
+            "%(num)s image proved equal by content",
+            "%(num)s images proved equal by content",
+            report.proved,
+        )
         if report.unlike.count:
-            said += (
-                f"; the images of {counted(report.unlike.count, 'entity', 'entities')} differ: "
-                "'imgsync sync --adopt hash' copies those that were taken by their sizes"
+            said += ngettext(
+                "; the images of %(num)s entity differ: "
+                "'imgsync sync --adopt hash' copies those that were taken by their sizes",
+                "; the images of %(num)s entities differ: "
+                "'imgsync sync --adopt hash' copies those that were taken by their sizes",
+                report.unlike.count,
             )
         if report.unproved.count:
-            of = counted(report.unproved.count, "entity", "entities")
-            said += f"; not all of {of} could be compared"
+            said += ngettext(
+                "; not all of %(num)s entity could be compared",
+                "; not all of %(num)s entities could be compared",
+                report.unproved.count,
+            )
         say(f"{said}.")
     return status
 
@@ -168,9 +190,9 @@ def _tell_proof(proof: Proof) -> None:
     found = proof.found
     about = f"'{found.link.child.name}': {found.entity_type} '{found.name}'"
     for name in proof.unlike:
-        say(f"{about}: {name} has another content than main's")
+        say(gettext("%(about)s: %(name)s has another content than main's", about=about, name=name))
     for text in proof.unproved:
-        say(f"{about}: not proved: {text}", err=True)
+        say(gettext("%(about)s: not proved: %(why)s", about=about, why=text), err=True)
 
 
 def _proof_as_dict(proof: Proof) -> dict[str, Any]:
@@ -185,4 +207,4 @@ def _proof_as_dict(proof: Proof) -> dict[str, Any]:
     }
 
 
-_WORDS = {d: d.value for d in Difference} | {Difference.UNMATCHED: "not to be matched"}
+_WORDS = {d: d.value for d in Difference} | {Difference.UNMATCHED: marked("not to be matched")}

@@ -13,6 +13,7 @@ from imgsync.entrypoints.cli.runtime import CommandError, json_option, pass_cont
 from imgsync.entrypoints.cli.serve import check_installed, run_service
 from imgsync.entrypoints.demo.photographs import DemoUnavailableError
 from imgsync.entrypoints.exit_status import ExitStatus
+from imgsync.entrypoints.translation import gettext, translated
 
 if TYPE_CHECKING:
     from imgsync.entrypoints.container import Container
@@ -46,7 +47,9 @@ def demo(container: "Container", serves: bool, port: int, as_json: bool) -> None
     With --serve, each press of Enter gives the main account a new photograph.
     """
     if serves and as_json:
-        raise click.UsageError("--json prints one document at the end, and --serve has none")
+        raise click.UsageError(
+            gettext("--json prints one document at the end, and --serve has none")
+        )
     if serves:
         check_installed()
     try:
@@ -55,7 +58,7 @@ def demo(container: "Container", serves: bool, port: int, as_json: bool) -> None
         raise DemoUnavailableError(error.name) from error
 
     def report(done: "Round") -> None:
-        say(f"{done.name}: {done.seconds:.1f} s", err=True)
+        say(f"{translated(done.name)}: {done.seconds:.1f} s", err=True)
 
     with started(container) as running:
         rounds = run_async(running.container, lambda: running.run(report))
@@ -63,7 +66,7 @@ def demo(container: "Container", serves: bool, port: int, as_json: bool) -> None
         if serves:
             run_async(running.container, lambda: _serve(running, port))
         elif not as_json:
-            say("See it in a browser: make demo ARGS=--serve (or imgsync demo --serve)")
+            say(gettext("See it in a browser: make demo ARGS=--serve (or imgsync demo --serve)"))
 
 
 def _tell(rounds: "list[Round]", *, as_json: bool) -> None:
@@ -74,7 +77,7 @@ def _tell(rounds: "list[Round]", *, as_json: bool) -> None:
     elif right:
         print_json(told, ExitStatus.DONE)
     if not right:
-        raise CommandError("the child account does not hold the right images", fields=told)
+        raise CommandError(gettext("the child account does not hold the right images"), fields=told)
 
 
 async def _serve(running: "Demo", port: int) -> None:
@@ -83,15 +86,21 @@ async def _serve(running: "Demo", port: int) -> None:
     links = await running.open_franchises()
 
     def listens(url: str) -> Sequence[Part]:
-        say(f"The dashboard is at {url}")
-        say("Press Enter to give the main shop a new photograph, Ctrl-C to end.")
+        say(gettext("The dashboard is at %(url)s", url=url))
+        say(gettext("Press Enter to give the main shop a new photograph, Ctrl-C to end."))
         sys.stdout.flush()
         photographer = running.photographer()
         return (
             Part("the first look at the franchises", FirstLook(running.container, links, url)),
             Part(
                 "the photographer",
-                EnterKey(lambda: say(f"{photographer.add()}: a new photograph in the main shop")),
+                EnterKey(
+                    lambda: say(
+                        gettext(
+                            "%(name)s: a new photograph in the main shop", name=photographer.add()
+                        )
+                    )
+                ),
             ),
         )
 
@@ -100,20 +109,20 @@ async def _serve(running: "Demo", port: int) -> None:
 
 def _print(rounds: "list[Round]") -> None:
     columns = (
-        "Entities",
-        "Changed",
-        "Images",
-        "API calls",
-        "MB down",
-        "MB up",
-        "Warnings",
-        "Seconds",
+        gettext("Entities"),
+        gettext("Changed"),
+        gettext("Images"),
+        gettext("API calls"),
+        gettext("MB down"),
+        gettext("MB up"),
+        gettext("Warnings"),
+        gettext("Seconds"),
     )
     print_table(
-        ("Run", *columns),
+        (gettext("Run"), *columns),
         (
             (
-                done.name,
+                translated(done.name),
                 str(done.entities),
                 str(done.changed),
                 str(done.uploaded),
@@ -131,11 +140,14 @@ def _print(rounds: "list[Round]") -> None:
     for note in first.notes:
         say(note)
     for warning in first.warnings:
-        say(f"Warning: {warning}")
-    say(f"Skipped for want of a counterpart: {first.skipped}.")
-    say(f"Answers 429: {sum(done.throttled for done in rounds)}.")
+        say(gettext("Warning: %(why)s", why=warning))
+    say(gettext("Skipped for want of a counterpart: %(skipped)s.", skipped=first.skipped))
+    say(gettext("Answers 429: %(sum)s.", sum=sum(done.throttled for done in rounds)))
     if all(done.verified for done in rounds):
         say(
-            "Verified: the child's images are byte for byte those of the main account; the "
-            "converted and the scaled one look like main's, shrunk to 16 × 16 points."
+            gettext(
+                "Verified: the child's images are byte for byte those of the main account; "
+                "the converted and the scaled one look like main's, shrunk to 16 × 16 "
+                "points."
+            )
         )

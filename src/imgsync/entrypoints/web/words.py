@@ -1,8 +1,11 @@
-"""The language of whoever is answered by the pages: English in the code, others in the catalogues of `imgsync/locale`."""
+"""The language of whoever is answered by the pages: English in the code, others in the catalogues
+of `imgsync/locale`."""
 
 from contextvars import ContextVar
 
 from imgsync.entrypoints.translation import LANGUAGES, catalogue
+
+__all__ = ["LANGUAGES", "chosen", "gettext", "language", "ngettext", "use"]
 
 _language: ContextVar[str] = ContextVar("language", default="en")
 
