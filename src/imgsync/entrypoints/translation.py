@@ -29,6 +29,8 @@ _PLACEHOLDER = re.compile(r"%\((\w+)\)s")
 _ESCAPES = {"\\n": "\n", "\\t": "\t", '\\"': '"', "\\\\": "\\"}
 _ESCAPE = re.compile(r'\\[nt"\\]')
 _NUMBER = "[0-9][0-9,]*"
+_COUNTED = re.compile(r"%\(num\)s [a-z ]+")
+"""Such as ``%(num)s images``, which is a pattern in whatever catalogue it stands."""
 
 
 class Catalogue:
@@ -89,10 +91,10 @@ class Catalogue:
                 self._texts[message] = texts[0]
             else:
                 self._plurals[message] = texts
-            if below and "%(" in message:
-                self._patterns.append(_Pattern(message, many, message))
-                if many is not None:
-                    self._patterns.append(_Pattern(message, many, many))
+            if many is not None and (below or _COUNTED.fullmatch(message)):
+                self._patterns += (_Pattern(message, many, form) for form in (message, many))
+            elif below and "%(" in message:
+                self._patterns.append(_Pattern(message, None, message))
 
     def _read_head(self, head: str) -> None:
         found = re.search(r"plural=([^;]+);", head)

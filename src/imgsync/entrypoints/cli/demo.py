@@ -142,7 +142,7 @@ def _print(rounds: "list[Round]") -> None:
     for warning in first.warnings:
         say(gettext("Warning: %(why)s", why=warning))
     say(gettext("Skipped for want of a counterpart: %(skipped)s.", skipped=first.skipped))
-    say(gettext("Answers 429: %(sum)s.", sum=sum(done.throttled for done in rounds)))
+    say(gettext("Answers 429: %(number)s.", number=sum(done.throttled for done in rounds)))
     if all(done.verified for done in rounds):
         say(
             gettext(

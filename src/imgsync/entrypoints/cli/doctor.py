@@ -184,7 +184,7 @@ _QUESTIONS = (
     ("bmp", marked("BMP"), marked("taken"), marked("refused (51002)")),
     ("webp", marked("WEBP"), marked("taken"), marked("refused (51002)")),
 )
-_REFUSED_LISTS = {"keeps": marked("leaves what was there"), marked("drops"): "leaves no image"}
+_REFUSED_LISTS = {"keeps": marked("leaves what was there"), "drops": marked("leaves no image")}
 
 
 def _report_in_words(report: ProbeReport) -> list[tuple[str, str]]:

@@ -73,25 +73,27 @@ class _Formatter(click.HelpFormatter):
         self, rows: Iterable[tuple[str, str]], col_max: int = 30, col_spacing: int = 2
     ) -> None:
         if self._heading == _COMMANDS:
-            told = [(name, self._first_sentence(name, said)) for name, said in rows]
+            rows = list(rows)
+            room = self.width - 6 - max(len(name) for name, _ in rows)
+            told = [(name, self._first_sentence(name, said, room)) for name, said in rows]
         else:
             told = [(_with_metavars(name), _of_option(said)) for name, said in rows]
         super().write_dl(told, col_max, col_spacing)
 
-    def _first_sentence(self, name: str, said: str) -> str:
-        """Of a command's help, as long as there is room; `said` is the English one."""
+    def _first_sentence(self, name: str, said: str, room: int) -> str:
+        """Of a command's help, cut to the room there is; `said` is the English one."""
         group = self._ctx.command
         command = group.get_command(self._ctx, name) if isinstance(group, click.Group) else None
         if command is None or not command.help:
             return said
         first = next(paragraphs(command.help))
-        limit = self.width - 6 - len(name)
-        return click.Command(name, help=gettext(first)).get_short_help_str(limit)
+        return click.Command(name, help=gettext(first)).get_short_help_str(room)
 
 
 def _paragraph(text: str) -> str:
     if not text.startswith("\b\n"):
-        return gettext(" ".join(text.split()))
+        whole = " ".join(text.split())
+        return gettext(whole)
     lines = [found for line in text.split("\n")[1:] if (found := _LISTED.fullmatch(line))]
     return "\n".join(["\b", *(one["before"] + gettext(one["text"]) for one in lines)])
 

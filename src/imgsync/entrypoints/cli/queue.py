@@ -37,7 +37,7 @@ def task_id(text: str) -> str:
         raise click.BadParameter(gettext("%(text)s is no ID of a task", text=repr(text)))
     if _is_decimal(text) and not 1 <= int(text) <= MAX_ID:
         raise click.BadParameter(
-            gettext("%(text)s is not in the range 1<=x<=%(MAX_ID)s.", text=text, MAX_ID=MAX_ID)
+            gettext("%(text)s is not in the range 1<=x<=%(most)s.", text=text, most=MAX_ID)
         )
     return text
 

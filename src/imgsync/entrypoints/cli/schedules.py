@@ -54,9 +54,7 @@ class _Minutes(click.ParamType):  # type: ignore[type-arg, unused-ignore]
             minutes = int(value)
             if 1 <= minutes <= MOST_MINUTES:
                 return minutes
-        bounds = gettext(
-            "a whole number from 1 to %(MOST_MINUTES)s", MOST_MINUTES=f"{MOST_MINUTES:,}"
-        )
+        bounds = gettext("a whole number from 1 to %(most)s", most=f"{MOST_MINUTES:,}")
         raise click.BadParameter(
             gettext(
                 "%(value)s is neither %(bounds)s nor '%(never)s'",
