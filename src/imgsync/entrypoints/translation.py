@@ -229,7 +229,7 @@ def spoken() -> str:
     return _Speech.language
 
 
-def gettext(message: str, **values: Any) -> str:
+def gettext(message: str, /, **values: Any) -> str:
     """The text in the language that commands speak, with the values in it. Those whose names begin
     with `why` or `size` are texts of the program themselves, and `translated`."""
     if _Speech.language == "en":
@@ -238,7 +238,7 @@ def gettext(message: str, **values: Any) -> str:
     return text % _said(values) if values else text
 
 
-def ngettext(one: str, many: str, num: int, **values: Any) -> str:
+def ngettext(one: str, many: str, num: int, /, **values: Any) -> str:
     """As `gettext`, in the form for so many, which the text names as ``%(num)s``."""
     if _Speech.language == "en":
         text = one if num == 1 else many

@@ -159,9 +159,19 @@ def check(
     for link in links:
         if link.child.id in report.counts:
             counts = report.counts[link.child.id]
-            said = ", ".join(f"{counts[d]} {gettext(_WORDS[d])}" for d in Difference)
+            said = ", ".join(
+                gettext("%(count)s %(word)s", count=counts[d], word=gettext(_WORDS[d]))
+                for d in Difference
+            )
             changed = "" if began is None else gettext(" of what has changed since then")
-            say(f"'{link.child.name}'{changed}: {said}.")
+            say(
+                gettext(
+                    "'%(child)s'%(changed)s: %(said)s.",
+                    child=link.child.name,
+                    changed=changed,
+                    said=said,
+                )
+            )
     if by_content:
         said = ngettext(
             "%(num)s image proved equal by content",
@@ -188,7 +198,12 @@ def check(
 
 def _tell_proof(proof: Proof) -> None:
     found = proof.found
-    about = f"'{found.link.child.name}': {found.entity_type} '{found.name}'"
+    about = gettext(
+        "'%(child)s': %(kind)s '%(name)s'",
+        child=found.link.child.name,
+        kind=gettext(found.entity_type),
+        name=found.name,
+    )
     for name in proof.unlike:
         say(gettext("%(about)s: %(name)s has another content than main's", about=about, name=name))
     for text in proof.unproved:

@@ -216,7 +216,7 @@ def _report_in_words(report: ProbeReport) -> list[tuple[str, str]]:
         ),
         (gettext("Largest image that was taken"), size(_SIZES[0])),
         (gettext("Smallest image that was too large"), size(_SIZES[1])),
-        (gettext("Pictures sent, in base64"), file_size(report.sent_bytes)),
+        (gettext("Pictures sent, in base64"), translated(file_size(report.sent_bytes))),
         (gettext("Seconds"), f"{report.seconds:.0f}"),
         (gettext("Ended early"), translated(report.stopped) or gettext("no")),
     ]

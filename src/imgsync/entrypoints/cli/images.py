@@ -203,7 +203,8 @@ def _entity(row: FailedImage) -> str:
     code = f" ({entity.code})" if entity.code else ""
     if not entity.name:
         return f"{gettext(entity.entity_type)} {entity.main_entity_id}{code}"
-    return f"{gettext(entity.entity_type)} '{entity.name}'{code}"
+    kind = gettext(entity.entity_type)
+    return gettext("%(kind)s '%(name)s'", kind=kind, name=entity.name) + code
 
 
 def _next_attempt(row: FailedImage) -> str:

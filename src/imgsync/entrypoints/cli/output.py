@@ -13,7 +13,7 @@ import click
 
 from imgsync.domain.text import shown, shown_json
 from imgsync.entrypoints.exit_status import ExitStatus
-from imgsync.entrypoints.translation import gettext, spoken, translated
+from imgsync.entrypoints.translation import gettext, spoken
 
 _QUIET = f"{__name__}.quiet"
 
@@ -32,9 +32,8 @@ def is_watched() -> bool:
 
 
 def say(line: str, *, err: bool = False) -> None:
-    """Prints one line, with what could steer the terminal spelled. One that was made below, where
-    nothing is known of languages, is translated as a whole."""
-    click.echo(shown(translated(line)), err=err)
+    """Prints one line, with what could steer the terminal spelled."""
+    click.echo(shown(line), err=err)
 
 
 def is_confirmed(question: str, *, abort: bool = False) -> bool:

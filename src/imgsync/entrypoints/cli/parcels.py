@@ -43,7 +43,7 @@ def export_accounts(container: "Container", file: Path, as_json: bool) -> int:
     write_parcel(file, content, passphrase)
     status = ExitStatus.PART if left_out else ExitStatus.DONE
     for one in left_out:
-        say(gettext("Left out: %(one)s", one=one), err=True)
+        say(gettext("Left out: %(why)s", why=one), err=True)
     if as_json:
         print_json({"file": str(file), "left_out": left_out}, status)
     else:

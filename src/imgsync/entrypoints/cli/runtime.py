@@ -41,6 +41,7 @@ from imgsync.entrypoints.translation import (
     language_of,
     marked,
     speaking,
+    translated,
 )
 
 if TYPE_CHECKING:
@@ -154,7 +155,8 @@ def _tell(error: click.ClickException, *, as_json: bool) -> int:
             gettext("Try '%(command_path)s --help' for help.", command_path=error.ctx.command_path),
             err=True,
         )
-    say(gettext("Error: %(why)s", why=message), err=True)
+    said = message if isinstance(error, CommandError) else translated(message)
+    say(gettext("Error: %(message)s", message=said), err=True)
     fields: Mapping[str, Any] = {}
     status = ExitStatus.USAGE if isinstance(error, click.UsageError) else ExitStatus.ERROR
     if isinstance(error, CommandError):
@@ -174,7 +176,7 @@ def describe(error: Exception) -> str:
         case UnicodeError():
             text = gettext("Not valid text: %(why)s", why=error)
         case OSError():
-            text = str(error)
+            text = translated(error)
         case _:
             _log.error("unexpected error", exc_info=error)
             text = gettext("Unexpected %(kind)s: %(why)s", kind=type(error).__name__, why=error)
@@ -208,7 +210,7 @@ def with_hint(error: ImgsyncError) -> str:
                 role=error.role,
             )
         case _:
-            return str(error)
+            return translated(error)
 
 
 def in_part(work: Callable[[], object], begun: Callable[[], bool]) -> str | None:
@@ -233,7 +235,7 @@ def in_part(work: Callable[[], object], begun: Callable[[], bool]) -> str | None
 def tell_trouble(trouble: str | None) -> None:
     """What stopped a command half-way, on stderr."""
     if trouble is not None:
-        say(gettext("Error: %(why)s", why=trouble), err=True)
+        say(gettext("Error: %(message)s", message=trouble), err=True)
 
 
 def run_async(container: "Container", main: Callable[[], Awaitable[_T]]) -> _T:

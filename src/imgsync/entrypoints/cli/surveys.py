@@ -113,7 +113,7 @@ def chosen_field(match_by: str | None) -> MatchField | None:
 def print_log(log: SurveyLog) -> None:
     """Says on stderr why a survey was no incremental one, and which folders hold nothing."""
     for line in log.in_full:
-        say(line, err=True)
+        say(translated(line), err=True)
     for line in log.empty_folders:
         say(gettext("Warning: %(why)s", why=line), err=True)
 
@@ -145,7 +145,7 @@ def print_skipped(outcome: EnqueueOutcome) -> None:
     watched = is_watched()
     for p in outcome.skipped.items:
         kind = gettext(p.entity_type)
-        what = f"{kind} '{p.name}'" if p.name else kind
+        what = gettext("%(kind)s '%(name)s'", kind=kind, name=p.name) if p.name else kind
         if watched:
             said = gettext(
                 "Skipped %(what)s for '%(name)s': %(why)s",
@@ -205,7 +205,7 @@ def print_difference(one: Surveyed) -> None:
     """Says how an entity differs: its name, its code and both lists."""
     code = gettext(" (code %(code)s)", code=one.code) if one.code else ""
     kind = gettext(one.entity_type)
-    what = f"{kind} '{one.name}'{code}" if one.name else kind
+    what = gettext("%(kind)s '%(name)s'", kind=kind, name=one.name) + code if one.name else kind
     lists = gettext(
         "main %(main)s; child %(child)s",
         main=_listed(one.listed),
@@ -215,7 +215,15 @@ def print_difference(one: Surveyed) -> None:
     said = reason or f": {lists}"
     if one.reason and one.difference is not Difference.UNMATCHED:
         said = f": {lists}{reason}"
-    say(f"'{one.link.child.name}': {gettext(one.difference)}: {what}{said}")
+    say(
+        gettext(
+            "'%(child)s': %(difference)s: %(what)s%(said)s",
+            child=one.link.child.name,
+            difference=gettext(one.difference),
+            what=what,
+            said=said,
+        )
+    )
 
 
 def left_out_of(found: Sample[Surveyed]) -> dict[str, object]:

@@ -54,7 +54,7 @@ from imgsync.entrypoints.cli.surveys import (
 )
 from imgsync.entrypoints.ends import Ends
 from imgsync.entrypoints.exit_status import ExitStatus
-from imgsync.entrypoints.translation import gettext, ngettext
+from imgsync.entrypoints.translation import gettext, ngettext, translated
 
 if TYPE_CHECKING:
     from imgsync.entrypoints.container import Container
@@ -268,9 +268,9 @@ def _print(run: _Run, dry_run: bool) -> None:
         )
         return
     for line in tally.notes:
-        say(line)
+        say(translated(line))
     for line in tally.warnings + tally.errors:
-        say(line, err=True)
+        say(translated(line), err=True)
     print_adopted(enqueued)
     if not enqueued.task_ids:
         say(
@@ -283,7 +283,8 @@ def _print(run: _Run, dry_run: bool) -> None:
         _print_failed(run)
         return
     outcomes = ", ".join(
-        f"{count} {gettext(name)}" for name, count in sorted(tally.outcomes.items())
+        gettext("%(count)s %(word)s", count=count, word=gettext(name))
+        for name, count in sorted(tally.outcomes.items())
     )
     how = f" ({outcomes})" if tally.outcomes.keys() - {SyncOutcome.COMPLETED} else ""
     say(

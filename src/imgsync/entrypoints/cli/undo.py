@@ -168,7 +168,11 @@ def _print_plans(so_far: _Undo) -> None:
     for plan in so_far.plans:
         change = plan.changes[0]
         child_id = change.key.child_account_id
-        label = f"'{so_far.tally.names.get(child_id, child_id)}': {translated(change.label)}"
+        label = gettext(
+            "'%(child)s': %(entity)s",
+            child=so_far.tally.names.get(child_id, child_id),
+            entity=translated(change.label),
+        )
         if plan.problem is not None:
             say(
                 gettext(
@@ -198,7 +202,7 @@ def _print_plans(so_far: _Undo) -> None:
 def _print(so_far: _Undo) -> None:
     tally = so_far.tally
     for line in tally.warnings + tally.errors:
-        say(line, err=True)
+        say(translated(line), err=True)
     if not so_far.task_ids:
         say(gettext("Nothing to undo."))
         return

@@ -160,13 +160,20 @@ def _tell(
             work = gettext(
                 "%(working)s of %(wanted)s work", working=one.state.working, wanted=one.state.wanted
             )
-            say(f"'{one.account.name}': {work}{_done(one)}.")
+            say(
+                gettext(
+                    "'%(name)s': %(work)s%(done)s.",
+                    name=one.account.name,
+                    work=work,
+                    done=_done(one),
+                )
+            )
     return status
 
 
 def _done(outcome: WebhooksOutcome) -> str:
     did = [
-        f"{number} {word}"
+        gettext("%(count)s %(word)s", count=number, word=word)
         for number, word in (
             (outcome.made, gettext("made")),
             (outcome.changed, gettext("changed")),
