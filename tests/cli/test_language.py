@@ -390,6 +390,30 @@ def test_a_sync_and_what_tells_of_it_in_russian(ready: Cli, shop: Shop) -> None:
         assert asked.output == english.output
 
 
+def _printed_in(document: Path) -> list[str]:
+    """What the blocks of a document show below the commands."""
+    blocks = re.findall(r"```\n(\$ .*?)```", document.read_text("utf-8"), re.DOTALL)
+    return [line for block in blocks for line in block.splitlines() if not line.startswith("$ ")]
+
+
+@pytest.mark.slow
+@pytest.mark.database
+def test_the_document_shows_what_commands_print(ready: Cli, shop: Shop) -> None:
+    ready.ok("account", "rename", "Child", "Омск")
+    ready.ok("link", "Main", "Омск")
+    shop.pair("Лампа", pictures(2), code="L-1")
+    shop.pair("Диван", [("broken.png", b"no picture")], code="S-1")
+    printed = ""
+    for command in (["check"], ["sync"], ["queue", "list"], ["images", "failed"]):
+        printed += ready.run(*command, IMGSYNC_LANGUAGE="ru").output
+    printed += ready.fail("sync", "--child", "Омс", IMGSYNC_LANGUAGE="ru")
+    shown = _printed_in(Path(__file__).parents[2] / "docs" / "ru" / "commands.md")
+    assert len(shown) > 12
+    for line in shown:
+        pattern = re.escape(line).replace("…", ".+")
+        assert re.search(f"^{pattern}$", printed, re.MULTILINE), line
+
+
 @pytest.mark.slow
 @pytest.mark.database
 def test_the_doctor_in_russian(ready: Cli, shop: Shop) -> None:
@@ -471,6 +495,52 @@ def test_errors_of_below_are_told_by_patterns(
     russian: None, error: ImgsyncError, said: str
 ) -> None:
     assert translated(error) == said
+
+
+_LINES = {
+    "Task 7 (product 'Lamp' (L-1) of 'Омск'): big.jpg: 11.9 MB is over the limit of 10 MB": (
+        "Задача 7 (товар «Lamp» (L-1) для «Омск»): big.jpg: 11.9 МБ — больше предела в 10 МБ"
+    ),
+    "Main: product 'Lamp' (code 00017), task 7: x.png: it does not decode: broken": (
+        "Main: товар «Lamp» (код 00017), задача 7: x.png: не читается как изображение: broken"
+    ),
+    "x.png: it is neither a JPEG nor a PNG file; its earlier copy stays": (
+        "x.png: это не файл JPEG и не PNG; прежняя копия остаётся"
+    ),
+    "x.gif: converted from GIF to JPEG": "x.gif: преобразовано из GIF в JPEG",
+    "x.jpg: scaled from 11.9 MB to 640 kB": "x.jpg: уменьшено с 11.9 МБ до 640 КБ",
+    "it has no external code": "у неё нет внешнего кода",
+    "no child entity has code '7'": "в дочернем аккаунте нет позиции с кодом «7»",
+    "several child entities have name 'a'": "в дочернем аккаунте несколько позиций с названием «a»",
+    "connection to api.example for account 'Омск' failed: Connection refused": (
+        "нет соединения с api.example для аккаунта «Омск»: в соединении отказано"
+    ),
+    "MoySklad account 'Омск': 401 (code 1056)": "Аккаунт МоегоСклада «Омск»: 401 (code 1056)",
+    "storage host 'a.example' answered 503": "хост изображений «a.example» ответил 503",
+    "Cannot use the database sqlite:///x: why": "База данных sqlite:///x недоступна: why",
+    "Account 'Омск' (c-1) is not linked": "Аккаунт «Омск» (c-1) не связан",
+    "3 accounts are called 'Омск'; give the ID: a, b": (
+        "Аккаунтов с названием «Омск» — 3; укажите ID: a, b"
+    ),
+    "it is 'omsk', 2 products in sight; a request costs 1 unit of 45 in 3 s; may manage webhooks": (
+        "это «omsk», видно: 2 товара; запрос стоит: 1 единицу из 45 за 3 с; "
+        "может управлять вебхуками"
+    ),
+    "2 accounts, 1 link": "2 аккаунта, 1 связь",
+    "alive: 5 tasks under way": "работают; задачи в работе: 5 задач",
+    "the oldest due task has waited for 12 minutes": "самая старая задача ждёт 12 минут",
+    "this machine's clock is 90 s behind that of MoySklad": (
+        "часы этой машины отстают на 90 с (сравнение с MoySklad)"
+    ),
+    "7 of 9 work: its tariff has no webhooks": "работают 7 из 9: на его тарифе нет вебхуков",
+    "many entities in one request: yes, HEAD: no": ("многие позиции одним запросом: да, HEAD: нет"),
+    "Missing option '--child'.": "Не указан параметр «--child».",
+    "default: 50": "по умолчанию: 50",
+}
+
+
+def test_lines_of_below_are_told_by_patterns(russian: None) -> None:
+    assert {line: translated(line) for line in _LINES} == _LINES
 
 
 def test_names_stay_as_they_are_and_unknown_lines_too(russian: None) -> None:

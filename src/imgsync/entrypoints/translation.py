@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from gettext import c2py
-from importlib.resources import files
 from typing import Any
 
 LANGUAGES: Mapping[str, str] = {"en": "English", "ru": "Русский"}
@@ -19,16 +18,25 @@ LANGUAGES: Mapping[str, str] = {"en": "English", "ru": "Русский"}
 _OF_BELOW = ("errors.po", "click.po")
 """Catalogues of texts that are made where nothing is known of languages: their messages are
 patterns of whole lines. See `translated`."""
-_NESTED = ("why", "size")
+_NESTED = ("why", "size", "counted")
 """How the names of placeholders begin whose values are texts of the program; other values are
 names and numbers, which stay as they are."""
+_LABEL = "label"
+"""As these, but the value may be a name too: it is no text of its own, only what a pattern fits."""
 _MOST_NESTED = 6
 _LONGEST = 4000
 """Characters of a line that is compared with patterns."""
 _PLACEHOLDER = re.compile(r"%\((\w+)\)s")
 _ESCAPES = {"\\n": "\n", "\\t": "\t", '\\"': '"', "\\\\": "\\"}
 _ESCAPE = re.compile(r'\\[nt"\\]')
-_NUMBER = "[0-9][0-9,]*"
+_NUMBER = "[0-9][0-9,.]*"
+_VALUES = {
+    "num": _NUMBER,
+    "number": _NUMBER,
+    "counted": f"{_NUMBER} [a-z ]+",
+    "id": r"[^\s:]+",
+}
+"""What stands for a placeholder, by the beginning of its name; anything for others."""
 _COUNTED = re.compile(r"%\(num\)s [a-z ]+")
 """Such as ``%(num)s images``, which is a pattern in whatever catalogue it stands."""
 
@@ -41,6 +49,9 @@ class Catalogue:
         self._plurals: dict[str, tuple[str, ...]] = {}
         self._patterns: list[_Pattern] = []
         self._form: Callable[[int], int] = lambda number: int(number != 1)
+        # Here, as English needs it not, and it takes its time to import.
+        from importlib.resources import files
+
         folder = files("imgsync") / "locale" / code
         if not folder.is_dir():
             return
@@ -63,8 +74,9 @@ class Catalogue:
 
     def translated(self, line: str, depth: int = 0) -> str:
         """A whole text that was made in English; itself where no pattern fits."""
-        if line in self._texts:
-            return self._texts[line]
+        return self._texts.get(line) or self._by_pattern(line, depth)
+
+    def _by_pattern(self, line: str, depth: int) -> str:
         if depth < _MOST_NESTED and len(line) <= _LONGEST:
             for pattern in self._patterns:
                 found = pattern.match(line)
@@ -73,13 +85,15 @@ class Catalogue:
         return line
 
     def _filled(self, pattern: "_Pattern", found: dict[str, str], depth: int) -> str:
-        values = {
-            name: self.translated(value, depth + 1) if name.startswith(_NESTED) else value
-            for name, value in found.items()
-        }
+        values = dict(found)
+        for name, value in found.items():
+            if name.startswith(_NESTED):
+                values[name] = self.translated(value, depth + 1)
+            elif name.startswith(_LABEL):
+                values[name] = self._by_pattern(value, depth + 1)
         if pattern.many is None:
             return self._texts[pattern.message] % values
-        number = int(found["num"].replace(",", ""))
+        number = int(re.sub("[,.]", "", found["num"]))
         return self.ngettext(pattern.message, pattern.many, number) % values
 
     def _take(self, entries: "Iterable[Entry]", *, below: bool) -> None:
@@ -130,7 +144,8 @@ class _Pattern:
                 parts.append(f"(?P={part})")
             else:
                 seen.add(part)
-                parts.append(f"(?P<{part}>{_NUMBER if part == 'num' else '.+?'})")
+                value = _VALUES.get(part.partition("_")[0], ".+?")
+                parts.append(f"(?P<{part}>{value})")
         return re.compile("".join(parts), re.DOTALL)
 
 
