@@ -144,18 +144,19 @@ def print_skipped(outcome: EnqueueOutcome) -> None:
         )
     watched = is_watched()
     for p in outcome.skipped.items:
+        if not watched:
+            what = f"{p.entity_type} '{p.name}'" if p.name else p.entity_type
+            _log.debug("skipped %s for '%s': %s", what, p.link.child.name, p.reason)
+            continue
         kind = gettext(p.entity_type)
         what = gettext("%(kind)s '%(name)s'", kind=kind, name=p.name) if p.name else kind
-        if watched:
-            said = gettext(
-                "Skipped %(what)s for '%(name)s': %(why)s",
-                what=what,
-                name=p.link.child.name,
-                why=p.reason,
-            )
-            say(said, err=True)
-        else:
-            _log.debug("skipped %s for '%s': %s", what, p.link.child.name, p.reason)
+        said = gettext(
+            "Skipped %(what)s for '%(name)s': %(why)s",
+            what=what,
+            name=p.link.child.name,
+            why=p.reason,
+        )
+        say(said, err=True)
     if watched:
         _tell_left_out(outcome.skipped.left_out, gettext("skipped"))
     for warning in outcome.warnings.items:
