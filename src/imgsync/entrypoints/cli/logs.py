@@ -9,7 +9,7 @@ from typing import Any
 from imgsync.application.log_lines import ABOUT, COPY_LOG, DETAIL, EVENT, about_now, label_of
 from imgsync.domain.text import shown, shown_json
 
-_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(why)s"
+_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 _INDENT = "    "
 _SECRETS = re.compile(
     r"(?P<scheme>\b(?:bearer|basic)\s+)[\w.~+/=-]{6,}"
