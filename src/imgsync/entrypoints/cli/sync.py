@@ -316,14 +316,16 @@ def _print(run: _Run, dry_run: bool) -> None:
     if len(run.links) == 1 and run.ends.status is ExitStatus.OFF:
         say(off_message(run.links[0].child), err=True)
     elif run.ends.disabled:
-        several = gettext("Image sync was switched off for %(names)s or some of them meanwhile: ")
+        several = gettext(
+            "Image sync was switched off for %(names)s or some of them meanwhile: ", names=names
+        )
         one = ngettext(
             "Image sync was switched off for child %(names)s meanwhile: %(num)s task did nothing.",
             "Image sync was switched off for child %(names)s meanwhile: %(num)s tasks did nothing.",
             run.ends.disabled,
             names=names,
         )
-        say(several % {"names": names} if len(run.links) > 1 else one, err=True)
+        say(several if len(run.links) > 1 else one, err=True)
     waiting = run.left - tally.failed
     if waiting > 0:
         parked = min(waiting, tally.parked)  # tasks of other main accounts were parked with them
