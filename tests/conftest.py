@@ -19,6 +19,8 @@ for _name in list(os.environ):
     _own = _name.startswith("IMGSYNC_") and not _name.startswith("IMGSYNC_TEST_")
     if _own or _name.lower().endswith("_proxy"):
         del os.environ[_name]  # the tests, and what they start, touch nothing of the user's
+    elif _name in ("LC_ALL", "LC_MESSAGES", "LANG") and os.environ[_name].lower().startswith("ru"):
+        os.environ[_name] = "C.UTF-8"  # what commands say is compared with English
 
 _CONFIG_HOME = tempfile.TemporaryDirectory(prefix="imgsync-config-")
 os.environ["XDG_CONFIG_HOME"] = _CONFIG_HOME.name  # with a key of all tests

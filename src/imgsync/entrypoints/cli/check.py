@@ -18,7 +18,6 @@ from imgsync.domain.errors import SyncIsOffError
 from imgsync.domain.model import Link
 from imgsync.domain.runs import RunCause, RunKind
 from imgsync.domain.surveys import Since
-from imgsync.domain.text import counted
 from imgsync.entrypoints.cli.output import print_json, say
 from imgsync.entrypoints.cli.runtime import (
     STATUSES,
@@ -41,6 +40,7 @@ from imgsync.entrypoints.cli.surveys import (
     types_option,
 )
 from imgsync.entrypoints.exit_status import ExitStatus
+from imgsync.entrypoints.translation import gettext, marked, ngettext, translated
 
 if TYPE_CHECKING:
     from imgsync.entrypoints.container import Container
@@ -89,9 +89,19 @@ def check(
     def tell_proof(proof: Proof) -> None:
         found = proof.found
         for name in proof.unlike:
-            told.tell(found, f"{found.label}: {name}: it has another content than main's")
+            said = gettext(
+                "%(label)s: %(name)s: it has another content than main's",
+                label=translated(found.label),
+                name=name,
+            )
+            told.tell(found, said)
         for text in proof.unproved:
-            say(f"{found.label}: not proved: {text}", err=True)
+            said = gettext(
+                "%(label)s: not proved: %(why)s",
+                label=translated(found.label),
+                why=translated(text),
+            )
+            say(said, err=True)
 
     async def look() -> CheckReport:
         nonlocal links
@@ -136,7 +146,14 @@ def check(
     for child in report.off:
         say(off_message(child), err=True)
     for failed in by_children(report.failed):
-        say(f"Child '{failed.link.child.name}' was left out: {failed.error}", err=True)
+        say(
+            gettext(
+                "Child '%(name)s' was left out: %(why)s",
+                name=failed.link.child.name,
+                why=failed.error,
+            ),
+            err=True,
+        )
     print_log(report.log)
     began = report.log.since
     if as_json:
@@ -164,23 +181,48 @@ def check(
         print_json(document | left_out_of(report.differences), status)
         return status
     if began is not None:
-        say(f"Only what has changed since {began:%Y-%m-%d %H:%M %Z} was compared.")
+        say(
+            gettext(
+                "Only what has changed since %(began)s was compared.",
+                began=f"{began:%Y-%m-%d %H:%M %Z}",
+            )
+        )
     for link in links:
         if link.child.id in report.counts:
             counts = report.counts[link.child.id]
-            said = ", ".join(f"{counts[d]} {_WORDS[d]}" for d in Difference)
-            changed = "" if began is None else " of what has changed since then"
-            say(f"'{link.child.name}'{changed}: {said}.")
+            said = ", ".join(
+                gettext("%(count)s %(word)s", count=counts[d], word=gettext(_WORDS[d]))
+                for d in Difference
+            )
+            changed = "" if began is None else gettext(" of what has changed since then")
+            say(
+                gettext(
+                    "'%(child)s'%(changed)s: %(said)s.",
+                    child=link.child.name,
+                    changed=changed,
+                    said=said,
+                )
+            )
     if by_content:
-        said = f"{counted(report.proved, 'image')} proved equal by content"
+        said = ngettext(
+            "%(num)s image proved equal by content",
+            "%(num)s images proved equal by content",
+            report.proved,
+        )
         if report.unlike.count:
-            said += (
-                f"; the images of {counted(report.unlike.count, 'entity', 'entities')} differ: "
-                "'imgsync sync --adopt hash' copies those that were taken by their sizes"
+            said += ngettext(
+                "; the images of %(num)s entity differ: "
+                "'imgsync sync --adopt hash' copies those that were taken by their sizes",
+                "; the images of %(num)s entities differ: "
+                "'imgsync sync --adopt hash' copies those that were taken by their sizes",
+                report.unlike.count,
             )
         if report.unproved.count:
-            of = counted(report.unproved.count, "entity", "entities")
-            said += f"; not all of {of} could be compared"
+            said += ngettext(
+                "; not all of %(num)s entity could be compared",
+                "; not all of %(num)s entities could be compared",
+                report.unproved.count,
+            )
         say(f"{said}.")
     return status
 
@@ -219,4 +261,4 @@ def _proof_as_dict(proof: Proof) -> dict[str, Any]:
     }
 
 
-_WORDS = {d: d.value for d in Difference} | {Difference.UNMATCHED: "not to be matched"}
+_WORDS = {d: d.value for d in Difference} | {Difference.UNMATCHED: marked("not to be matched")}

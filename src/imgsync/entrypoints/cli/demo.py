@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 import click
 
 from imgsync.domain.errors import NoRoomError
-from imgsync.domain.text import counted
 from imgsync.entrypoints.cli.output import print_json, print_table, say
 from imgsync.entrypoints.cli.parts import Part
 from imgsync.entrypoints.cli.runtime import (
@@ -27,6 +26,7 @@ from imgsync.entrypoints.cli.runtime import (
 from imgsync.entrypoints.cli.serve import check_installed, run_service
 from imgsync.entrypoints.demo.photographs import DemoUnavailableError
 from imgsync.entrypoints.exit_status import ExitStatus
+from imgsync.entrypoints.translation import gettext, marked, ngettext, translated
 
 if TYPE_CHECKING:
     from imgsync.domain.model import Link
@@ -39,7 +39,7 @@ _HOST = "127.0.0.1"
 _MOST_CHILDREN = 100
 _WIDTH = 100
 _ROOM_MB = 300
-_ONCE_MORE = (
+_ONCE_MORE = marked(
     "Run the demo once more; if it ends so again, that is a fault of imgsync: report it, with what "
     "is printed above"
 )
@@ -79,7 +79,9 @@ def demo(
     With --serve, each press of Enter gives the main account a new photograph.
     """
     if serves and as_json:
-        raise click.UsageError("--json prints one document at the end, and --serve has none")
+        raise click.UsageError(
+            gettext("--json prints one document at the end, and --serve has none")
+        )
     if serves:
         check_installed()
         _check_port(port)
@@ -94,7 +96,7 @@ def _copy_to_one(container: "Container", serves: bool, port: int, *, as_json: bo
     from imgsync.entrypoints.demo.run import started
 
     def report(done: "Round") -> None:
-        say(f"{done.name}: {done.seconds:.1f} s", err=True)
+        say(f"{translated(done.name)}: {done.seconds:.1f} s", err=True)
 
     with started(container) as running:
         rounds = run_async(running.container, lambda: running.run(report))
@@ -105,8 +107,13 @@ def _copy_to_one(container: "Container", serves: bool, port: int, *, as_json: bo
                 lambda: _serve(running, running.open_franchises, port),
             )
         elif not as_json:
-            say("See it in a browser: make demo ARGS=--serve (or imgsync demo --serve)")
-            say("Thirty franchises: make demo ARGS='--children 30' (or imgsync demo --children 30)")
+            say(gettext("See it in a browser: make demo ARGS=--serve (or imgsync demo --serve)"))
+            say(
+                gettext(
+                    "Thirty franchises: make demo ARGS='--children 30' "
+                    "(or imgsync demo --children 30)"
+                )
+            )
 
 
 def _copy_to_many(
@@ -121,12 +128,15 @@ def _copy_to_many(
         # One document is all that --json prints: what the commands say is for whoever looks on.
         with redirect_stdout(sys.stderr if as_json else sys.stdout):
             say(
-                "An emulator of MoySklad is on this machine, with a main shop of "
-                f"{counted(running.products, 'product')} and "
-                f"{counted(running.pictures, 'picture')}, and {counted(children, 'franchise')} "
-                "of the same products."
+                gettext(
+                    "An emulator of MoySklad is on this machine, with a main shop of %(products)s "
+                    "and %(pictures)s, and %(franchises)s of the same products.",
+                    products=ngettext("%(num)s product", "%(num)s products", running.products),
+                    pictures=ngettext("%(num)s picture", "%(num)s pictures", running.pictures),
+                    franchises=ngettext("%(num)s franchise", "%(num)s franchises", children),
+                )
             )
-            say("In each franchise some products have old pictures, and some have none.")
+            say(gettext("In each franchise some products have old pictures, and some have none."))
             began = time.monotonic()
             _type(link, (MAIN, *running.names, "--sync-images-all"), running.container)
             _type(sync, (), running.container)
@@ -137,8 +147,11 @@ def _copy_to_many(
             run_async(running.container, lambda: _serve(running, running.links, port))
         elif not as_json:
             say(
-                f"See it in a browser: make demo ARGS='--children {children} --serve' "
-                f"(or imgsync demo --children {children} --serve)"
+                gettext(
+                    "See it in a browser: make demo ARGS='--children %(n)s --serve' "
+                    "(or imgsync demo --children %(n)s --serve)",
+                    n=children,
+                )
             )
 
 
@@ -159,8 +172,13 @@ def _type(command: click.Command, arguments: Sequence[str], container: "Containe
     )
     if status is not None and status != ExitStatus.DONE:
         raise CommandError(
-            f"imgsync {command.name} ended with {int(status)}: {ExitStatus(status).meaning}. "
-            f"{_ONCE_MORE}",
+            gettext(
+                "imgsync %(command)s ended with %(status)s: %(why)s. %(why_more)s",
+                command=command.name,
+                status=int(status),
+                why=ExitStatus(status).meaning,
+                why_more=_ONCE_MORE,
+            ),
             ExitStatus(status),
         )
 
@@ -173,8 +191,12 @@ def _check_port(port: int) -> None:
             one.bind((_HOST, port))
         except OSError as error:
             raise CommandError(
-                f"port {port} of this machine cannot be used ({error.strerror}), perhaps as "
-                "another demo runs: end that, or say --port 0 for one that is free"
+                gettext(
+                    "port %(port)s of this machine cannot be used (%(why)s), perhaps as another "
+                    "demo runs: end that, or say --port 0 for one that is free",
+                    port=port,
+                    why=error.strerror,
+                )
             ) from error
 
 
@@ -187,8 +209,12 @@ def _told_what_to_do() -> Iterator[None]:
         raise DemoUnavailableError(error.name) from error
     except (OSError, NoRoomError) as error:
         raise CommandError(
-            f"{describe(error)}; the demo needs {_ROOM_MB} MB in {tempfile.gettempdir()} (TMPDIR "
-            "names another folder)"
+            gettext(
+                "%(why)s; the demo needs %(room)s MB in %(folder)s (TMPDIR names another folder)",
+                why=describe(error),
+                room=_ROOM_MB,
+                folder=tempfile.gettempdir(),
+            )
         ) from error
 
 
@@ -205,24 +231,44 @@ def _tell_chain(running: "Chain", shown: "list[Shown]", seconds: float, *, as_js
         print_json(told, ExitStatus.DONE)
     if wrong:
         franchise, product = wrong[0]
-        there = counted(len({one for one, _ in wrong}), "franchise")
         raise CommandError(
-            f"{counted(len(wrong), 'product')} of {there} do not show the main shop's pictures, "
-            f"such as '{product}' of '{franchise}'. {_ONCE_MORE}",
+            gettext(
+                "not all products show the main shop's pictures (%(wrong)s in %(franchises)s), "
+                "such as '%(product)s' of '%(franchise)s'. %(why)s",
+                wrong=ngettext("%(num)s product", "%(num)s products", len(wrong)),
+                franchises=ngettext(
+                    "%(num)s franchise", "%(num)s franchises", len({one for one, _ in wrong})
+                ),
+                product=product,
+                franchise=franchise,
+                why=_ONCE_MORE,
+            ),
             fields=told,
         )
     if not as_json:
         say(
-            f"Each of {counted(len(shown), 'franchise')} shows exactly the main shop's "
-            f"{counted(running.pictures, 'picture')}: all were compared, byte for byte."
+            gettext(
+                "%(franchises)s: each shows exactly the main shop's %(pictures)s; all were "
+                "compared, byte for byte.",
+                franchises=ngettext("%(num)s franchise", "%(num)s franchises", len(shown)),
+                pictures=ngettext("%(num)s picture", "%(num)s pictures", running.pictures),
+            )
         )
-        say(f"To link them and to copy took {seconds:.0f} s.")
+        say(gettext("To link them and to copy took %(seconds)s s.", seconds=f"{seconds:.0f}"))
 
 
 def _print_chain(shown: "list[Shown]") -> None:
     say("")
     print_table(
-        ("Franchise", "Products", "Right before", "Right now", "Pictures", "Requests", "MB sent"),
+        (
+            gettext("Franchise"),
+            gettext("Products"),
+            gettext("Right before"),
+            gettext("Right now"),
+            gettext("Pictures"),
+            gettext("Requests"),
+            gettext("MB sent"),
+        ),
         (
             (
                 one.franchise,
@@ -248,7 +294,8 @@ def _tell(rounds: "list[Round]", *, as_json: bool) -> None:
         print_json(told, ExitStatus.DONE)
     if not right:
         raise CommandError(
-            f"the child account does not hold the right images. {_ONCE_MORE}", fields=told
+            gettext("the child account does not hold the right images. %(why)s", why=_ONCE_MORE),
+            fields=told,
         )
 
 
@@ -260,15 +307,21 @@ async def _serve(
     links = await opened()
 
     def listens(url: str) -> Sequence[Part]:
-        say(f"The dashboard is at {url}")
-        say("Press Enter to give the main shop a new photograph, Ctrl-C to end.")
+        say(gettext("The dashboard is at %(url)s", url=url))
+        say(gettext("Press Enter to give the main shop a new photograph, Ctrl-C to end."))
         sys.stdout.flush()
         photographer: Photographer = running.photographer()
         return (
             Part("the first look at the franchises", FirstLook(running.container, links, url)),
             Part(
                 "the photographer",
-                EnterKey(lambda: say(f"{photographer.add()}: a new photograph in the main shop")),
+                EnterKey(
+                    lambda: say(
+                        gettext(
+                            "%(name)s: a new photograph in the main shop", name=photographer.add()
+                        )
+                    )
+                ),
             ),
         )
 
@@ -277,20 +330,20 @@ async def _serve(
 
 def _print(rounds: "list[Round]") -> None:
     columns = (
-        "Entities",
-        "Changed",
-        "Images",
-        "API calls",
-        "MB down",
-        "MB up",
-        "Warnings",
-        "Seconds",
+        gettext("Entities"),
+        gettext("Changed"),
+        gettext("Images"),
+        gettext("API calls"),
+        gettext("MB down"),
+        gettext("MB up"),
+        gettext("Warnings"),
+        gettext("Seconds"),
     )
     print_table(
-        ("Run", *columns),
+        (gettext("Run"), *columns),
         (
             (
-                done.name,
+                translated(done.name),
                 str(done.entities),
                 str(done.changed),
                 str(done.uploaded),
@@ -308,11 +361,14 @@ def _print(rounds: "list[Round]") -> None:
     for note in first.notes:
         say(note)
     for warning in first.warnings:
-        say(f"Warning: {warning}")
-    say(f"Skipped for want of a counterpart: {first.skipped}.")
-    say(f"Answers 429: {sum(done.throttled for done in rounds)}.")
+        say(gettext("Warning: %(why)s", why=warning))
+    say(gettext("Skipped for want of a counterpart: %(skipped)s.", skipped=first.skipped))
+    say(gettext("Answers 429: %(number)s.", number=sum(done.throttled for done in rounds)))
     if all(done.verified for done in rounds):
         say(
-            "Verified: the child's images are byte for byte those of the main account; the "
-            "converted and the scaled one look like main's, shrunk to 16 × 16 points."
+            gettext(
+                "Verified: the child's images are byte for byte those of the main account; "
+                "the converted and the scaled one look like main's, shrunk to 16 × 16 "
+                "points."
+            )
         )
