@@ -102,7 +102,7 @@ def failed(
             (
                 str(row.id),
                 names.get(row.entity.child_account_id, row.entity.child_account_id),
-                row.entity.label,
+                translated(row.entity.label),
                 row.failure.filename,
                 f"{translated(row.failure.cause)}: {translated(row.failure.reason)}",
                 str(row.attempts),
