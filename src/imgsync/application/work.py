@@ -24,7 +24,13 @@ from imgsync.application.log_lines import about, about_task, label_of
 from imgsync.application.log_lines import entity_label as label_of_entity
 from imgsync.application.parking import CredentialsReplacedError, TaskParkedError
 from imgsync.application.pulse import beat
-from imgsync.domain.errors import ImgsyncError, LeaseLostError, NoRoomError
+from imgsync.domain.errors import (
+    ImgsyncError,
+    KeyStoreError,
+    LeaseLostError,
+    MissingKeyError,
+    NoRoomError,
+)
 from imgsync.domain.labels import lines_by_children
 from imgsync.domain.ports.queue import TaskQueue
 from imgsync.domain.ports.runner import (
@@ -40,6 +46,8 @@ from imgsync.uptime import uptime
 
 _log = logging.getLogger(__name__)
 _LONGEST_MARGIN_SECONDS = 5.0
+_OF_THIS_HOST = (NoRoomError, MissingKeyError, KeyStoreError)
+"""No task's fault, and no other host's: a full disk, or a host that the new key has not come to."""
 
 
 class TaskEnd(StrEnum):
@@ -245,7 +253,7 @@ class RunTask:
             with about(**self._told(task)):
                 _log.warning("%s", error)
             return TaskReport(task, TaskEnd.LEASE_LOST, error=str(error))
-        except NoRoomError as error:
+        except _OF_THIS_HOST as error:
             if place is not None:
                 place.group.together.close()
             return TaskReport(task, TaskEnd.NO_ROOM, error=str(error))
@@ -293,7 +301,7 @@ class RunTask:
         if isinstance(outcome, SyncResult):
             await self.queue.complete(task, result=str(outcome.outcome), warnings=outcome.warnings)
             return TaskReport(task, TaskEnd.COMPLETED, result=outcome)
-        if isinstance(outcome, NoRoomError):
+        if isinstance(outcome, _OF_THIS_HOST):
             raise outcome
         if isinstance(outcome, TaskParkedError):
             along = await self.queue.park(
@@ -672,7 +680,7 @@ class Worker:
                 self._lost_room(NoRoomError(ended.error or ""))
             elif self._no_room and ended.end is not TaskEnd.LEASE_LOST:
                 self._no_room = None
-                _log.info("there is room again; the worker goes on")
+                _log.info("that is mended; the worker goes on")
             report(ended)
         for group in self._groups:
             for task in done & group.places.keys():
@@ -687,7 +695,7 @@ class Worker:
         self._next_try = now + min(self.poll_seconds, _LONGEST_ROOM_POLL_SECONDS)
         if self._no_room is None:
             self._no_room_since = now
-            _log.error("%s; no further task is taken until there is room", error)
+            _log.error("%s; no further task is taken until that is mended", error)
         self._no_room = error
 
     async def _settle_debts(self) -> bool:

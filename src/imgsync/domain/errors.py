@@ -286,7 +286,10 @@ class DamagedRowError(StoreError):
 
 
 class MissingKeyError(StoreError):
-    """Secrets are encrypted by a key that is not here: `fingerprint`. Nothing is changed."""
+    """Secrets are encrypted by a key that is not here: `fingerprint`. Nothing is changed.
+
+    No task's fault: as with `NoRoomError`, the worker takes none until the key is here.
+    """
 
     def __init__(self, fingerprint: str, here: str) -> None:
         super().__init__(
