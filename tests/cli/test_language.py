@@ -376,16 +376,14 @@ def test_a_sync_and_what_tells_of_it_in_russian(ready: Cli, shop: Shop) -> None:
     assert "не изображение" in ready.ok("images", "failed", **there)
     assert re.search(r"^выполнена +1$", ready.ok("queue", "status", **there), re.MULTILINE)
 
-    for command in (["runs"], ["links"], ["account", "list"], ["settings", "show"], ["plugins"]):
+    for command in (["runs"], ["account", "list"], ["settings", "show"], ["plugins"]):
         told = ready.ok(*command, **there)
         assert re.search("[А-Яа-я]", told.splitlines()[0]), command
         assert _english_in(told) == [], command
 
-    for command in (["queue", "list"], ["queue", "failed"], ["runs"], ["account", "list"]):
-        assert ready.json(*command, **there) == ready.json(*command)
-    for command in (["check", *pair], ["account", "show", "none"], ["sync", "--main", "none"]):
+    for command in (["queue", "list"], ["check", *pair], ["account", "show", "none"]):
         english, asked = ready.run(*command, "--json"), ready.run(*command, "--json", **there)
-        assert asked.exit_code == english.exit_code == ready.run(*command, **there).exit_code
+        assert asked.exit_code == english.exit_code
         assert asked.output == english.output
 
 
