@@ -25,7 +25,7 @@ from imgsync.entrypoints.demo.likeness import are_copies
 from imgsync.entrypoints.demo.photographs import gif, oversized, photographs
 from imgsync.entrypoints.demo.run import Demo, started
 from tests.e2e.conftest import wait_until
-from tests.outputs.blocks import blocks, stable, words
+from tests.outputs.blocks import blocks, words
 from tests.outputs.prints import demo_shown, thirty_shown
 
 
@@ -86,7 +86,12 @@ def test_the_readme_shows_what_is_printed() -> None:
     )
     assert "Verified" in done.stdout
     (there,) = shown("demo")
-    assert stable(there) == stable(demo_shown(done.stdout)), "make outputs"
+    now = demo_shown(done.stdout)
+    assert words(there) == words(now), "make outputs"
+    # How often the API is called again on a busy machine is not the same each time.
+    counted = re.compile(r"^(.*?) +(\d+) +(\d+) +(\d+) +\d+ +\d+\.\d+", re.MULTILINE)
+    assert counted.findall(there) == counted.findall(now), "make outputs"
+    assert len(counted.findall(now)) == 3
 
 
 @pytest.fixture
