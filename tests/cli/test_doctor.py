@@ -270,6 +270,16 @@ def test_a_probe_asks_first_and_leaves_nothing(linked: Cli, shop: Shop) -> None:
     assert "many entities in one request: yes" in linked.ok("doctor", "--child", "Child")
 
 
+def test_a_main_account_is_never_probed_though_its_role_is_not_known(
+    linked: Cli, shop: Shop, tmp_path: Path
+) -> None:
+    """As after its row was lost, and stored anew."""
+    with sqlite3.connect(tmp_path / "imgsync.db") as connection:
+        connection.execute("UPDATE accounts SET role = NULL")
+    assert "is a main account" in linked.fail("doctor", "--probe", "Main", "--yes")
+    assert shop.writes == 0
+
+
 @pytest.mark.slow
 def test_a_probe_that_is_refused(linked: Cli, shop: Shop) -> None:
     assert "is a main account" in linked.fail("doctor", "--probe", "Main", "--yes")

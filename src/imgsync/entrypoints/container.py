@@ -640,7 +640,7 @@ class Container(containers.DeclarativeContainer):
     syncing = providers.Singleton(
         Syncing, find_links, enqueue.provider, note_runs.provider, clock, compare.provider
     )
-    probe = providers.Factory(Probe, accounts, known_abilities, moysklad, clock)
+    probe = providers.Factory(Probe, accounts, settings, known_abilities, moysklad, clock)
     try_again = providers.Factory(TryAgain, accounts, queue, shared_clock)
     pause = providers.Factory(Pause, accounts)
     resume = providers.Factory(Resume, accounts, try_again)
