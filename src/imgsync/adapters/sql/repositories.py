@@ -300,7 +300,7 @@ class SqlSettingsRepository:
 
     async def links(self, main_id: str | None = None) -> list[StoredLink]:
         main = sync_settings.c.main_account_id
-        # Without an index: a job asks once, and to pass a row by is little beside making a link of it.
+        # Without an index: a job asks once, and passing a row by is little beside making a link.
         is_wanted = main.is_not(None) if main_id is None else main == storable(main_id)
         query = _links(self._database.dialect).where(is_wanted)
         rows = await self._database.run(
