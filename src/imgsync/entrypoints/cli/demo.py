@@ -233,8 +233,8 @@ def _tell_chain(running: "Chain", shown: "list[Shown]", seconds: float, *, as_js
         franchise, product = wrong[0]
         raise CommandError(
             gettext(
-                "not all products show the main shop's pictures (%(wrong)s in %(franchises)s), "
-                "such as '%(product)s' of '%(franchise)s'. %(why)s",
+                "%(wrong)s of %(franchises)s do not show the main shop's pictures, such as "
+                "'%(product)s' of '%(franchise)s'. %(why)s",
                 wrong=ngettext("%(num)s product", "%(num)s products", len(wrong)),
                 franchises=ngettext(
                     "%(num)s franchise", "%(num)s franchises", len({one for one, _ in wrong})
@@ -248,7 +248,7 @@ def _tell_chain(running: "Chain", shown: "list[Shown]", seconds: float, *, as_js
     if not as_json:
         say(
             gettext(
-                "%(franchises)s: each shows exactly the main shop's %(pictures)s; all were "
+                "Each of %(franchises)s shows exactly the main shop's %(pictures)s: all were "
                 "compared, byte for byte.",
                 franchises=ngettext("%(num)s franchise", "%(num)s franchises", len(shown)),
                 pictures=ngettext("%(num)s picture", "%(num)s pictures", running.pictures),
