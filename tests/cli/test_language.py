@@ -389,7 +389,7 @@ def test_a_sync_and_what_tells_of_it_in_russian(ready: Cli, shop: Shop) -> None:
 
 def _printed_in(document: Path) -> list[str]:
     """What the blocks of a document show below the commands."""
-    blocks = re.findall(r"```\n(\$ .*?)```", document.read_text("utf-8"), re.DOTALL)
+    blocks = re.findall(r"```console\n(\$ .*?)```", document.read_text("utf-8"), re.DOTALL)
     return [line for block in blocks for line in block.splitlines() if not line.startswith("$ ")]
 
 
