@@ -80,7 +80,8 @@ def test_what_hangs_on_an_account_is_shown_before_it_goes(
     task = NewTask({"child_account_id": shop.child.id}, account_id=shop.child.id)
     asyncio.run(SqlTaskQueue(sqlite_database).enqueue([task]))
     result = ready.run("account", "remove", "Child", stdin="n\n")
-    assert result.exit_code != 0
+    assert result.exit_code == 1
+    assert "Nothing was done" in result.stderr
     assert f"the link to main account {shop.main.id}" in result.stderr
     assert "1 waiting task" in result.stderr
     assert len(ready.json("account", "list")) == 2

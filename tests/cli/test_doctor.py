@@ -66,6 +66,7 @@ def test_one_child(linked: Cli, shop: Shop) -> None:
     assert "did you mean 'Child'" in linked.fail("doctor", "--child", "Chidl")
 
 
+@pytest.mark.empty_database
 def test_a_fresh_machine(cli: Cli, tmp_path: Path) -> None:
     """Nothing is made, and nothing is wrong yet."""
     said = cli.ok("doctor")

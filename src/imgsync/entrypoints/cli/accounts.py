@@ -429,7 +429,8 @@ def remove(container: "Container", name: str, yes: bool, as_json: bool) -> None:
         )
         for line in _held_in_words(held) or [gettext("nothing but its credentials")]:
             say(f"  {line}", err=True)
-        is_confirmed(gettext("Remove it?"), abort=True)
+        if not is_confirmed(gettext("Remove it?")):
+            raise CommandError(gettext("Nothing was done"))
     removed = run_async(container, lambda: container.remove_account()(found))
     if as_json:
         told = {**asdict(removed.held), "webhooks_left": removed.webhooks_left}

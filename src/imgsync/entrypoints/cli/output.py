@@ -36,19 +36,17 @@ def say(line: str, *, err: bool = False) -> None:
     click.echo(shown(line), err=err)
 
 
-def is_confirmed(question: str, *, abort: bool = False) -> bool:
-    """Asks on stderr, with no as the answer of whoever only presses Enter. Abort where `abort` is
-    set and the answer is no."""
+def is_confirmed(question: str) -> bool:
+    """Asks on stderr, with no as the answer of whoever only presses Enter. Abort where nobody
+    answers."""
     if spoken() == "en":
-        return click.confirm(shown(question), abort=abort, err=True)
+        return click.confirm(shown(question), err=True)
     while True:
         text = f"{shown(question)} {gettext('[y/N]')}"
         answer = str(click.prompt(text, default="", show_default=False, err=True)).strip().lower()
         if answer in ("y", "yes", *gettext("y, yes").split(", ")):
             return True
         if answer in ("", "n", "no", *gettext("n, no").split(", ")):
-            if abort:
-                raise click.Abort
             return False
         say(gettext("Error: invalid input"), err=True)
 

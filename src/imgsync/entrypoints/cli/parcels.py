@@ -8,7 +8,7 @@ import click
 
 from imgsync.application.moving import Change, Moved
 from imgsync.entrypoints.cli.output import asked_secret, is_confirmed, print_json, print_table, say
-from imgsync.entrypoints.cli.runtime import json_option, pass_container, run_async
+from imgsync.entrypoints.cli.runtime import CommandError, json_option, pass_container, run_async
 from imgsync.entrypoints.exit_status import ExitStatus
 from imgsync.entrypoints.translation import gettext, marked, ngettext
 
@@ -85,14 +85,12 @@ def import_accounts(
         )
     changes = sum(m.change in (Change.ADD, Change.REPLACE) for m in plan)
     if changes and not dry_run:
-        if not yes:
-            is_confirmed(
-                gettext(
-                    "Do that (%(changes)s)?",
-                    changes=ngettext("%(num)s change", "%(num)s changes", changes),
-                ),
-                abort=True,
-            )
+        question = gettext(
+            "Do that (%(changes)s)?",
+            changes=ngettext("%(num)s change", "%(num)s changes", changes),
+        )
+        if not yes and not is_confirmed(question):
+            raise CommandError(gettext("Nothing was done"))
         plan = run_async(container, lambda: container.import_accounts()(content, replace=replace))
     if as_json:
         told = [

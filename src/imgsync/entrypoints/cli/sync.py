@@ -305,7 +305,7 @@ def _print(run: _Run, dry_run: bool) -> None:
         )
     say(
         gettext(
-            "%(images)s uploaded, %(kept)s kept, %(size)s downloaded.",
+            "%(images)s uploaded (%(size)s), %(kept)s kept.",
             images=ngettext("%(num)s image", "%(num)s images", tally.uploaded),
             kept=tally.kept,
             size=file_size(tally.downloaded_bytes),
