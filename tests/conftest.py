@@ -95,7 +95,7 @@ def sqlite_url(tmp_path: Path, request: pytest.FixtureRequest) -> str:
     that is there yet."""
     path = tmp_path / "imgsync.db"
     if request.node.get_closest_marker("empty_database") is None:
-        shutil.copyfile(request.getfixturevalue("sqlite_template"), path)
+        shutil.copy(request.getfixturevalue("sqlite_template"), path)
     return f"sqlite:///{path}"
 
 
