@@ -3,7 +3,8 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 VENV := .venv
 BIN := $(VENV)/bin
-TEST_PROCESSES ?= 2
+# A third of the time tests wait.
+TEST_PROCESSES ?= 3
 # Options of the demo, such as --serve or "--children 30", of the soak and of the outputs.
 ARGS ?=
 # Parts of the benchmark and their options; all parts where none is named.
@@ -24,7 +25,7 @@ $(VENV)/.demo: pyproject.toml $(EMULATOR)/pyproject.toml
 	@test -n "$(PYTHON)" || { echo "imgsync needs Python 3.11 or newer on PATH" >&2; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || { echo "Python's venv module is missing (Debian: apt-get install python3-venv)" >&2; exit 1; }
 	@$(BIN)/python -m pip install --quiet --editable $(EMULATOR) --editable '.[demo]' || { echo "pip could not install what the demo" \
-		"needs. Is pypi.org in reach? Behind a proxy set HTTPS_PROXY; then say 'make demo' again" >&2; exit 1; }
+		"needs. Is the package index in reach? Behind a proxy set HTTPS_PROXY; then say 'make demo' again" >&2; exit 1; }
 	@touch $@
 
 demo: $(VENV)/.demo

@@ -61,9 +61,9 @@ def test_the_demo_copies_photographs_and_verifies_them(tmp_path: Path) -> None:
     assert not any(told["warnings"] for told in told["rounds"])
     # Of each type a page of either account; permanent links cost none. Lists of all entities
     # of a type are set in one request, and the large photograph fills one of its own.
-    first, *others = (r["api_calls"] for r in told["rounds"])
+    copied, *others = (r["api_calls"] for r in told["rounds"])
     # On a busy machine the pictures of an entity may come too late for the request of the others.
-    assert 6 + 4 <= first <= 6 + 6
+    assert 6 + 4 <= copied <= 6 + 6
     assert others == [6, 6 + 1]
     assert (unchanged["uploaded"], unchanged["kept"]) == (0, 0)
     assert unchanged["downloaded_bytes"] < 100_000

@@ -54,7 +54,7 @@ async def test_a_database_that_fails_is_one_line_of_the_domain(
     database: Database, call: Call
 ) -> None:
     with database.engine.begin() as connection:
-        for table in ("sync_queue", "accounts", "sync_settings", "sync_records"):
+        for table in ("sync_queue", "sync_counts", "accounts", "sync_settings", "sync_records"):
             connection.execute(text(f"DROP TABLE {table}"))
     with pytest.raises(StoreError, match="Cannot use the database") as caught:
         await call(database)

@@ -7,6 +7,7 @@ import click
 from imgsync.domain.errors import PluginError
 from imgsync.entrypoints.cli import commands
 from imgsync.entrypoints.cli.help import speaks
+from imgsync.entrypoints.cli.output import say
 from imgsync.entrypoints.cli.runtime import ImgsyncGroup
 from imgsync.entrypoints.translation import gettext
 
@@ -32,7 +33,7 @@ class PluginGroup(ImgsyncGroup):
             try:
                 found = _loaded() if entry_points(group=_ENTRY_POINTS) else {}
             except PluginError as error:
-                gettext("Warning: %(why)s", why=error)
+                say(gettext("Warning: %(why)s", why=error), err=True)
                 found = {}
             ctx.meta[__name__] = found
         return found
