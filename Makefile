@@ -1,10 +1,11 @@
 # Every target sets up .venv by itself; `make demo` and `make test` need only Python 3.11+.
-PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 VENV := .venv
 BIN := $(VENV)/bin
-TEST_PROCESSES ?= 2
-# Options of the demo, such as --serve.
+# A third of the time tests wait.
+TEST_PROCESSES ?= 3
+# Options of the demo, such as --serve or "--children 30", of the soak and of the outputs.
 ARGS ?=
 # Parts of the benchmark and their options; all parts where none is named.
 BENCH ?=
@@ -12,7 +13,7 @@ EMULATOR := packages/moysklad-emulator
 # Where no bytecode is kept, every process compiles the package anew and pytest rewrites every test.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo check test lint bench soak docs screenshots format clean
+.PHONY: demo check test lint bench soak docs outputs screenshots format clean
 
 $(VENV)/.dev: pyproject.toml $(EMULATOR)/pyproject.toml
 	@test -n "$(PYTHON)" || { echo "imgsync needs Python 3.11 or newer on PATH" >&2; exit 1; }
@@ -23,7 +24,8 @@ $(VENV)/.dev: pyproject.toml $(EMULATOR)/pyproject.toml
 $(VENV)/.demo: pyproject.toml $(EMULATOR)/pyproject.toml
 	@test -n "$(PYTHON)" || { echo "imgsync needs Python 3.11 or newer on PATH" >&2; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || { echo "Python's venv module is missing (Debian: apt-get install python3-venv)" >&2; exit 1; }
-	$(BIN)/python -m pip install --quiet --editable $(EMULATOR) --editable '.[demo]'
+	@$(BIN)/python -m pip install --quiet --editable $(EMULATOR) --editable '.[demo]' || { echo "pip could not install what the demo" \
+		"needs. Is the package index in reach? Behind a proxy set HTTPS_PROXY; then say 'make demo' again" >&2; exit 1; }
 	@touch $@
 
 demo: $(VENV)/.demo
@@ -43,7 +45,8 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# Hours of faults in minutes: "--minutes 60", "--seed N" of an earlier one.
+# Hours of faults in minutes: "--minutes 60", "--seed N" of an earlier one. README's table is made of
+# what "--results tests/outputs/soak.json" keeps.
 soak: $(VENV)/.dev
 	@$(BIN)/python -m tests.soak $(ARGS)
 
@@ -53,6 +56,10 @@ bench: $(VENV)/.dev
 # The documents as pages, in docs/_build/html; a warning is an error.
 docs: $(VENV)/.dev
 	$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build/html
+
+# What the documents show of printed output; the demos and the checks run for it.
+outputs: $(VENV)/.dev
+	@$(BIN)/python -m tests.outputs $(ARGS)
 
 # The README's pictures of the dashboard; needs Chromium.
 screenshots: $(VENV)/.dev

@@ -40,7 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name in options.parts or [one for one in known if one not in _ASKED_FOR]:
         began = time.monotonic()
         if name == "queues":
-            subprocess.run([sys.executable, "-m", "benchmarks.queues"], check=True)
+            more = ["--markdown"] if options.markdown else []
+            subprocess.run([sys.executable, "-m", "benchmarks.queues", *more], check=True)
             continue
         for answer in known[name](options):
             answer.show(markdown=options.markdown)

@@ -1,5 +1,5 @@
-"""`python -m benchmarks.queues [URL]`: the task queues beside one another, and how long a page of
-tasks takes to list (`--listing`: that alone).
+"""`python -m benchmarks.queues [URL]`: the task queues beside one another, and how long one waits
+for a queue of a million tasks (`--listing`: that alone; `--markdown`: as Markdown).
 
 The PostgreSQL server of the URL is used, or one that is started for it; each queue has a database
 of its own there. Every round takes each queue once, so that all of them meet the same machine.
@@ -23,12 +23,12 @@ from procrastinate import App, PsycopgConnector
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
-from sqlalchemy import make_url, text
+from sqlalchemy import make_url
 
+from benchmarks import longqueue
 from imgsync.adapters.procrastinate.queue import ProcrastinateTaskQueue
 from imgsync.adapters.sql.database import Database
 from imgsync.adapters.sql.queue import SqlTaskQueue
-from imgsync.adapters.sql.tasklist import SqlTaskList
 from imgsync.application.work import RunTask, TaskReport, Worker
 from imgsync.domain.ports.moysklad import WritePermit
 from imgsync.domain.ports.queue import NewTask, TaskQueue
@@ -47,15 +47,8 @@ ROUNDS = 3
 CHILDREN = 30
 PENDING = 100_000
 FILL = 500
-LISTED = 1_000_000
-_ROWS = """
-    WITH RECURSIVE n (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM n WHERE n < :rows - 1)
-    INSERT INTO sync_queue (payload, account_id, dedupe_key, status)
-    SELECT CAST('{}' AS JSON), 'child' || (n % :children), 'key' || n,
-        CASE WHEN n < 100 THEN 'failed' WHEN n < :rows / 2 THEN 'completed' ELSE 'pending' END
-    FROM n
-"""
 _ONLY_LISTING = "--listing" in sys.argv[1:]
+_MARKDOWN = "--markdown" in sys.argv[1:]
 _LEASE = timedelta(minutes=2)
 _SQL = "sync_queue on PostgreSQL"
 _ENGINE_S = "procrastinate's own worker"
@@ -75,7 +68,7 @@ def main() -> None:
         if not _ONLY_LISTING:
             for measured in (measure, measure_no_ops):
                 Console(markup=False).print(_table(asyncio.run(measured(server))))
-        Console(markup=False).print(_listing_table(asyncio.run(measure_listing(server))))
+        longqueue.answer(measure_long(server)).show(markdown=_MARKDOWN)
 
 
 async def measure(server: str) -> dict[str, Measured]:
@@ -104,42 +97,20 @@ async def measure_no_ops(server: str) -> dict[str, Measured]:
     return {_ENGINE_S: found[_ENGINE_S], **found}
 
 
-async def measure_listing(server: str) -> dict[str, Measured]:
-    """Milliseconds for a page of tasks of a table of LISTED, by filter, on each database, before
-    and after statistics are gathered. All completed ones are older than all that wait."""
-    found: dict[str, Measured] = {}
+def measure_long(server: str, rows: int = longqueue.ROWS) -> dict[str, longqueue.Measured]:
+    """On each database, after PostgreSQL has gathered statistics, as it does by itself."""
+    found: dict[str, longqueue.Measured] = {}
     with _database(server) as url, tempfile.TemporaryDirectory() as folder:
-        for where in (url, f"sqlite:///{Path(folder) / 'queue.db'}"):
+        for name, where in (
+            ("SQLite", f"sqlite:///{Path(folder) / 'queue.db'}"),
+            ("PostgreSQL", url),
+        ):
             database = Database.open(where)
-            with database.engine.begin() as connection:
-                statement = _ROWS if database.dialect != "sqlite" else _ROWS.replace("JSON", "TEXT")
-                connection.execute(text(statement), {"rows": LISTED, "children": CHILDREN})
-            found[f"{database.dialect}, as filled"] = await _pages(SqlTaskList(database))
-            with database.engine.connect() as connection:
-                lone = connection.execution_options(isolation_level="AUTOCOMMIT")
-                lone.exec_driver_sql("ANALYZE")
-            found[f"{database.dialect}, analysed"] = await _pages(SqlTaskList(database))
+            began = longqueue.fill(database, rows)
+            if where == url:
+                _gather_statistics(url)
+            found[name] = asyncio.run(longqueue.measure(database, began, rows=rows))
             database.close()
-    return found
-
-
-async def _pages(tasks: SqlTaskList) -> dict[str, list[float]]:
-    asked: dict[str, dict[str, Any]] = {
-        "all": {},
-        "child": {"child": "child7"},
-        "failed": {"status": TaskStatus.FAILED},
-        "completed": {"status": TaskStatus.COMPLETED},
-        "completed, later page": {"status": TaskStatus.COMPLETED, "before": LISTED // 4},
-        "child, completed": {"status": TaskStatus.COMPLETED, "child": "child7"},
-        "child, waiting": {"status": TaskStatus.PENDING, "child": "child7"},
-    }
-    found: dict[str, list[float]] = {}
-    for name, by in asked.items():
-        for _ in range(10):
-            began = time.perf_counter()
-            if not (await tasks.find(**by)).tasks:
-                raise RuntimeError(f"no task is listed for {name}")
-            found.setdefault(name, []).append((time.perf_counter() - began) * 1000)
     return found
 
 
@@ -180,7 +151,7 @@ async def _no_ops(opener: Opener, url: str) -> dict[str, float]:
 def _gather_statistics(url: str) -> None:
     """As the server does by itself a minute after a table has grown."""
     with psycopg.connect(url, autocommit=True) as admin:
-        admin.execute("ANALYZE")
+        admin.execute("VACUUM ANALYZE")
 
 
 async def _engine_s_no_ops(url: str) -> dict[str, float]:
@@ -310,8 +281,10 @@ def _database(server: str) -> Iterator[str]:
     name = f"imgsync_{uuid.uuid4().hex}"
     with psycopg.connect(server, autocommit=True) as admin:
         admin.execute(f"CREATE DATABASE {name}")
-        yield make_url(server).set(database=name).render_as_string(hide_password=False)
-        admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        try:
+            yield make_url(server).set(database=name).render_as_string(hide_password=False)
+        finally:
+            admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 def _table(found: dict[str, Measured]) -> Table:
@@ -325,20 +298,6 @@ def _table(found: dict[str, Measured]) -> Table:
         for what, rates in measured.items():
             rate, base = statistics.median(rates), statistics.median(first[what])
             cells.append(f"  {min(rates):,.0f}/{rate:,.0f}/{max(rates):,.0f} ({rate / base:.2f})")
-        table.add_row(name, *cells)
-    return table
-
-
-def _listing_table(found: dict[str, Measured]) -> Table:
-    """Least and median of each page, in milliseconds."""
-    names = list(next(iter(found.values())))
-    table = Table(f"ms of {LISTED:,} tasks", *found, box=SIMPLE, padding=0)
-    for column in table.columns[1:]:
-        column.justify = "right"
-    for name in names:
-        cells = (
-            f"  {min(one[name]):.1f}/{statistics.median(one[name]):.1f}" for one in found.values()
-        )
         table.add_row(name, *cells)
     return table
 

@@ -2,30 +2,40 @@
 under a virtual clock.
 
 What is simulated in full: each request to the API (its turn in the pace of its account, its
-latency, its units), each job of the schedule, each question to the database (how many, and a fixed
-time for each), and the processor's time of each page, which is measured first and of which a host
-has one core. In samples: the entities of a page, of which one in `THINNED` is made, and compared
-by the real diff.
+latency, its units, and how many are read ahead), each job of the schedule, each question to the
+database (how many, and a fixed time for each), and the processor's time of each page and of each
+link that is read, which are measured first and of which a host has one core. In samples: the
+entities of a page, of which one in `THINNED` is made, and compared by the real diff.
 """
 
 import asyncio
 import itertools
+import statistics
+import tempfile
 import time
+import tracemalloc
 from collections import Counter
 from collections.abc import AsyncIterator, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from benchmarks import virtual_time
 from benchmarks.tables import Answer
+from imgsync.adapters.clock import SystemClock
+from imgsync.adapters.moysklad.client import HttpMoySkladFactory
 from imgsync.adapters.moysklad.pace import Pacer
+from imgsync.adapters.moysklad.rows import RoomAhead, rows_of
+from imgsync.adapters.sql.database import Database
+from imgsync.adapters.sql.repositories import SqlAccountRepository, SqlSettingsRepository
 from imgsync.application.accounts import FindLinks
 from imgsync.application.enqueue import Enqueue
 from imgsync.application.runs import NoteRuns
 from imgsync.application.schedule import Scheduler
-from imgsync.application.survey import Survey
+from imgsync.application.survey import Survey, SurveyMemory
 from imgsync.domain.errors import LeaseLostError
+from imgsync.domain.matching import FieldMatcher
 from imgsync.domain.model import (
     Abilities,
     Account,
@@ -36,20 +46,24 @@ from imgsync.domain.model import (
     LinkSettings,
     MatchField,
     RemoteImage,
+    StoredLink,
     TokenKind,
 )
 from imgsync.domain.ports.pace import Step
 from imgsync.domain.ports.schedule import ClaimedJob, JobState, NewJob
 from imgsync.domain.runs import ChildProof, Run
 from imgsync.domain.schedule import LinkSchedule
-from imgsync.domain.tasks import TaskStatus
+from imgsync.domain.surveys import PastSurvey, SurveyKey
+from imgsync.domain.tasks import Task, TaskId, TaskStatus
 from imgsync.testing import (
+    MemoryAbilities,
     MemoryAccounts,
     MemoryFailedImages,
     MemoryRecords,
     MemorySettings,
     MemoryStore,
     MemoryStoreClock,
+    MemorySurveys,
     MemoryTaskQueue,
 )
 
@@ -65,20 +79,37 @@ LATENCY_SECONDS = 0.3
 STORE_SECONDS = 0.002
 UNITS_PER_SECOND = 45 / 3
 TYPES = EntityTypes([EntityType("product"), EntityType("bundle"), EntityType("variant")])
+SURVEY_MINUTES = 15
+CHANGED_BETWEEN = 2
+"""Entities of a main account that change between two surveys."""
 _SURVEYED_DENSE = 2_000
+_MEASURED_LINKS = 2_000
+_MEASURED_ACCOUNTS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """Seconds of a processor: of a page for the process that surveys, of a stored link or account
+    that is read among many."""
+
+    page: float = 0.0
+    link: float = 0.0
+    account: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """What is simulated. `cpu_seconds` of a page: of the process that surveys."""
+    """What is simulated: a sweep of everything, or `incremental` surveys."""
 
     mains: int
     hosts: int
     weight: int
-    cpu_seconds: float
+    costs: Costs = Costs()
     entities: int = ENTITIES
     children: int = CHILDREN
     thinned: int = THINNED
+    incremental: bool = False
+    reads_ahead: bool = True
 
     @property
     def pages(self) -> int:
@@ -88,12 +119,14 @@ class Size:
 
 @dataclass
 class Outcome:
-    """What a night's sweep of everything came to. Seconds are virtual, but for `took`."""
+    """What came of it. Seconds are virtual, but for `took`; those of `begun` and `ends`, by job,
+    count from the moment at which all were due. `statements`: questions to the database."""
 
     size: Size
     seconds: float = 0.0
     requests: Counter[str] = field(default_factory=Counter)
     statements: Counter[str] = field(default_factory=Counter)
+    begun: dict[str, float] = field(default_factory=dict)
     ends: dict[str, float] = field(default_factory=dict)
     cpu_seconds: list[float] = field(default_factory=list)
     tasks: int = 0
@@ -111,8 +144,17 @@ class Outcome:
 
     @property
     def least_seconds(self) -> float:
-        """Whatever the hosts: what the limit of one account takes for its list."""
-        return self.size.pages * self.size.weight / UNITS_PER_SECOND
+        """Whatever the hosts: what the limit of one account takes for its requests."""
+        return max(self.requests.values()) * self.size.weight / UNITS_PER_SECOND
+
+    @property
+    def lasted(self) -> list[float]:
+        """Seconds that each main account took from its beginning to its end, in order."""
+        return sorted(end - self.begun[name] for name, end in self.ends.items())
+
+    @property
+    def questions_a_second(self) -> float:
+        return sum(self.statements.values()) / self.seconds
 
     @property
     def least_cpu_seconds(self) -> float:
@@ -204,6 +246,7 @@ class MemorySchedule:
         if not free:
             return None
         name = min(free, key=lambda one: (self._due[one], one))
+        self._outcome.begun[name] = now
         token = str(next(self._tokens))
         self._held[name] = (token, now + lease.total_seconds())
         return ClaimedJob(name, BEGIN + timedelta(seconds=self._due[name]), token)
@@ -281,6 +324,7 @@ class Host:
 
     def __init__(self, size: Size, outcome: Outcome, paces: SharedPace, api: Meter429) -> None:
         self.size = size
+        self.room = RoomAhead() if size.reads_ahead else RoomAhead(0)
         self.outcome = outcome
         self.api = api
         self.core = asyncio.Lock()
@@ -327,14 +371,32 @@ class PacedLists:
         ids: Sequence[str] | None = None,
     ) -> AsyncIterator[EntityPage]:
         size = self.host.size
-        holds = entity_type.name == "product"
-        for page in range(size.pages if holds else 1):
+        chosen = updated_since is not None or having is not None
+        if chosen or not with_images:
+            # Few: those that changed, or those with some keys. Without a filter one page is read.
             await self._request()
-            await self.host.compute(size.cpu_seconds)
-            made = range(page * PAGE, min((page + 1) * PAGE, size.entities), size.thinned)
-            found = [entity_of(self.account_id, number) for number in made] if holds else []
-            total = -(-size.entities // size.thinned) if holds else 0
-            yield EntityPage(found, [], total)
+            numbers = range(CHANGED_BETWEEN if chosen and entity_type.name == "product" else 0)
+            found = [entity_of(self.account_id, number) for number in numbers]
+            await self.host.compute(size.costs.page * len(found) / PAGE)
+            yield EntityPage(found, [], len(found), VirtualClock().now())
+            return
+        entities = size.entities if entity_type.name == "product" else 0
+        total = -(-entities // size.thinned)
+
+        async def get(offset: int) -> Any:
+            await self._request()
+            rows = [{"id": str(n)} for n in range(offset, min(offset + PAGE, entities))]
+            return {"meta": {"size": entities}, "rows": rows}
+
+        first = 0
+        async for rows, _ in rows_of("entities", PAGE, get, self.host.room):
+            await self.host.compute(size.costs.page)
+            made = range(first, first + len(rows), size.thinned)
+            first += len(rows)
+            yield EntityPage([entity_of(self.account_id, n) for n in made], [], total)
+        if not entities:
+            await self.host.compute(size.costs.page)
+            yield EntityPage([], [], 0)
 
     async def _request(self) -> None:
         async with self.pacer.slot() as slot:
@@ -361,38 +423,103 @@ def entity_of(account_id: str, number: int) -> Entity:
     return Entity(f"e{number}", f"Lamp {number}", external_code=f"x{number}", images=(image,))
 
 
+class GrowingQueue(MemoryTaskQueue):
+    """Of which nobody takes anything. It finds keys as an index does: of tens of thousands of
+    tasks all would be looked at for each one more."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        super().__init__(store)
+        self._by_key: dict[str, TaskId] = {}
+        self._indexed: set[TaskId] = set()
+
+    async def waiting(self, keys: Collection[str]) -> set[str]:
+        await self._now()
+        self._index()
+        return {key for key in keys if key in self._by_key}
+
+    def _of_key(self, key: str | None, status: TaskStatus) -> Task | None:
+        self._index()
+        if key is None or key not in self._by_key:
+            return None
+        found = self.store.tasks[self._by_key[key]]
+        return found if found.status is status else None
+
+    def _index(self) -> None:
+        for task in reversed(self.store.tasks.values()):
+            if task.id in self._indexed:
+                return
+            self._indexed.add(task.id)
+            if task.dedupe_key is not None:
+                self._by_key[task.dedupe_key] = task.id
+
+
+class HostSettings(MemorySettings):
+    """Links cost the host that reads them."""
+
+    def __init__(self, store: MemoryStore, host: Host) -> None:
+        super().__init__(store)
+        self._host = host
+        self._by_main: dict[str, list[StoredLink]] = {}
+
+    async def links(self, main_id: str | None = None) -> list[StoredLink]:
+        if not self._by_main:  # they do not change, and to sort them takes long
+            for link in await super().links():
+                self._by_main.setdefault(link.main_id, []).append(link)
+        else:
+            await self.store.now()
+        if main_id is None:
+            found = [link for links in self._by_main.values() for link in links]
+        else:
+            found = self._by_main.get(main_id, [])
+        await self._host.compute(len(found) * self._host.size.costs.link)
+        return found
+
+
+class HostAccounts(MemoryAccounts):
+    """As do all accounts, whose tokens are decrypted."""
+
+    def __init__(self, store: MemoryStore, host: Host) -> None:
+        super().__init__(store)
+        self._host = host
+
+    async def all(self) -> list[Account]:
+        await self.store.now()
+        await self._host.compute(len(self.store.accounts) * self._host.size.costs.account)
+        return list(self.store.accounts.values())
+
+
 def simulate(size: Size) -> Outcome:
-    """One sweep of everything, from the moment it is due until the last main account is done."""
+    """One sweep of everything, or one survey of it, from the moment it is due until the last main
+    account is done."""
     began = time.monotonic()
-    outcome = virtual_time.run(_sweep(size))
+    outcome = virtual_time.run(_simulated(size))
     outcome.took = time.monotonic() - began
     return outcome
 
 
-async def _sweep(size: Size) -> Outcome:
+async def _simulated(size: Size) -> Outcome:
     outcome = Outcome(size)
     store = CountedStore(outcome)
-    kind = TokenKind.SOLUTION if size.weight == 1 else TokenKind.USER
-    settings = LinkSettings(
-        sync_images_all=True, schedule=LinkSchedule(sweep="00:01", survey_minutes=None)
-    )
-    for m in range(size.mains):
-        main = f"main{m}"
-        store.accounts[main] = Account(main, main, kind, "token")
-        for c in range(size.children):
-            child = f"child{m}-{c}"
-            store.accounts[child] = Account(child, child, kind, "token")
-            store.mains[child], store.settings[child] = main, settings
-    queue, clock = MemoryTaskQueue(store), MemoryStoreClock(store)
+    _fill(store, size)
+    queue, clock = GrowingQueue(store), MemoryStoreClock(store)
     schedule, paces, runs = MemorySchedule(outcome), SharedPace(outcome), Runs(outcome)
     api = Meter429(outcome, size.weight)
-    accounts, links = MemoryAccounts(store), MemorySettings(store)
     hosts = [Host(size, outcome, paces, api) for _ in range(size.hosts)]
     stop = asyncio.Event()
     ids = itertools.count()
+    abilities = MemoryAbilities(store)
+    memory = SurveyMemory(MemorySurveys(store), abilities, clock) if size.incremental else None
 
     def scheduler_of(host: Host) -> Scheduler:
-        survey = Survey(accounts, MemoryRecords(store), host, TYPES)  # type: ignore[arg-type]
+        accounts, links = HostAccounts(store, host), HostSettings(store, host)
+        survey = Survey(
+            accounts,
+            MemoryRecords(store),
+            host,  # type: ignore[arg-type]
+            TYPES,
+            abilities if memory else None,
+            memory,
+        )
         return Scheduler(
             schedule,
             links,
@@ -413,30 +540,51 @@ async def _sweep(size: Size) -> Outcome:
         )
 
     running = [asyncio.ensure_future(scheduler_of(host).run(stop)) for host in hosts]
+    due = 60.0 * (SURVEY_MINUTES if size.incremental else 1)
     while len(outcome.ends) < size.mains:
         await asyncio.sleep(1.0)
+        if virtual_time.now() <= due:
+            outcome.statements.clear()  # what a host asks that has nothing to do
+            for host in hosts:
+                host.cpu_seconds = 0.0
         for task in running:
             if task.done():
                 task.result()
-    outcome.seconds = max(outcome.ends.values()) - 60
+    outcome.ends = {name: at - due for name, at in outcome.ends.items()}
+    outcome.begun = {name: at - due for name, at in outcome.begun.items()}
+    outcome.seconds = max(outcome.ends.values())
     stop.set()
     await asyncio.gather(*running)
     outcome.cpu_seconds = [host.cpu_seconds for host in hosts]
     counts = await queue.counts()
     outcome.tasks = counts[TaskStatus.PENDING]
-    made = range(0, size.entities, size.thinned)
+    made = range(CHANGED_BETWEEN) if size.incremental else range(0, size.entities, size.thinned)
     differing = sum(entity_of("child", n).images[0].size == 1000 for n in made)
     outcome.differing = differing * size.mains * size.children
     return outcome
 
 
-def cpu_of_a_page() -> float:
-    """Seconds that a survey takes of a processor for a page of an account, everything included but
-    HTTP: measured here, at full density, without waiting for anything."""
-    size = Size(1, 1, 1, 0.0, entities=_SURVEYED_DENSE, children=4, thinned=1)
-    began = time.process_time()
-    outcome = simulate(size)
-    return (time.process_time() - began) / sum(outcome.requests.values())
+def _fill(store: MemoryStore, size: Size) -> None:
+    """Accounts and links; for incremental surveys also what a sweep has left behind."""
+    kind = TokenKind.SOLUTION if size.weight == 1 else TokenKind.USER
+    wanted = LinkSchedule(None, SURVEY_MINUTES) if size.incremental else LinkSchedule("00:01", None)
+    settings = LinkSettings(sync_images_all=True, schedule=wanted)
+    past = PastSurvey(BEGIN, f"{settings!r} {FieldMatcher(MatchField.EXTERNAL_CODE).name}")
+    for m in range(size.mains):
+        main = f"main{m}"
+        children = [f"child{m}-{c}" for c in range(size.children)]
+        for account in (main, *children):
+            store.accounts[account] = Account(account, account, kind, "token")
+        for child in children:
+            store.mains[child], store.settings[child] = main, settings
+        if size.incremental:
+            store.abilities[main] = Abilities(images_move_updated=True)
+            for kind_of_entity in TYPES:
+                name = kind_of_entity.name
+                seen = bytes(24) if name == "product" else b""
+                store.surveys[SurveyKey(main, "", name)] = PastSurvey(BEGIN, seen=seen)
+                for child in children:
+                    store.surveys[SurveyKey(main, child, name)] = past
 
 
 JSON_SECONDS = 0.004
@@ -444,49 +592,187 @@ JSON_SECONDS = 0.004
 nothing of this is simulated."""
 
 
+def measured_costs() -> Costs:
+    """What this machine takes: for a page at full density and without waiting for anything, all
+    included but HTTP and JSON; for links and accounts as an SQLite database has them."""
+    size = Size(1, 1, 1, entities=_SURVEYED_DENSE, children=4, thinned=1)
+    pages = []
+    for _ in range(3):  # the least: what else runs on the machine makes a processor slower
+        began = time.process_time()
+        outcome = simulate(size)
+        pages.append((time.process_time() - began) / sum(outcome.requests.values()))
+    page = min(pages)
+    with tempfile.TemporaryDirectory(prefix="imgsync-scale-") as folder:
+        link, account = asyncio.run(_cost_of_reading(f"sqlite:///{Path(folder) / 'q.db'}"))
+    return Costs(page + JSON_SECONDS, link, account)
+
+
+async def _cost_of_reading(url: str) -> tuple[float, float]:
+    database = Database.open(url)
+    accounts, links = SqlAccountRepository(database), SqlSettingsRepository(database)
+    for n in range(_MEASURED_LINKS):
+        await accounts.add(Account(f"child{n}", f"child{n}", TokenKind.SOLUTION, "token"))
+        await links.link(f"main{n // CHILDREN}", f"child{n}", LinkSettings())
+    costs = []
+    for read in (links.links, accounts.all):
+        began = time.process_time()
+        found = await read()
+        costs.append((time.process_time() - began) / len(found))
+    database.close()
+    return costs[0], costs[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Bytes: of an entity that a survey holds or makes, at the most; of an account's client."""
+
+    entity: float
+    client: float
+
+
+def measured_memory() -> Memory:
+    tracemalloc.start()
+    try:
+        size = Size(1, 1, 1, entities=_SURVEYED_DENSE // 2, children=8, thinned=1)
+        simulate(size)
+        entity = tracemalloc.get_traced_memory()[1] / (size.entities * (size.children + 1))
+        factory = HttpMoySkladFactory("https://api.moysklad.ru/api/remap/1.2", [], SystemClock())
+        before = tracemalloc.get_traced_memory()[0]
+        for n in range(_MEASURED_ACCOUNTS):
+            factory.for_account(Account(f"a{n}", f"a{n}", TokenKind.SOLUTION, f"token{n}"))
+        client = (tracemalloc.get_traced_memory()[0] - before) / _MEASURED_ACCOUNTS
+        asyncio.run(factory.close())
+    finally:
+        tracemalloc.stop()
+    return Memory(entity, client)
+
+
+SIZES = (
+    Size(1, 1, 1, reads_ahead=False),
+    Size(1, 1, 1),
+    Size(1, 1, 4),
+    Size(10, 1, 1, entities=1_000),
+)
+FULL_SIZES = (
+    Size(10, 1, 1),
+    Size(1000, 10, 1, entities=PAGE),
+    Size(200, 10, 1, incremental=True),
+)
+OF_ONE_HOST = FULL_SIZES[0]
+COLUMNS = (
+    "main accounts, hosts, weight",
+    "how",
+    "minutes",
+    "least by the limit",
+    "requests",
+    "most of a main; of a child",
+    "429",
+    "median; last main done, min",
+    "slowest main / median",
+    "tasks queued",
+    "database questions/s; of these pace",
+    "CPU of a host",
+)
+
+
+def label(size: Size) -> str:
+    """The first cell of a size's row."""
+    what = "survey" if size.incremental else f"sweep of {size.entities:,}"
+    how = "" if size.reads_ahead else ", a page at a time"
+    return f"{what}: {size.mains:,}, {size.hosts}, {size.weight}{how}"
+
+
+DERIVED = f"sweep of {ENTITIES:,}: 1,000, 10, 1"
+_TIMES_MAINS, _TIMES_HOSTS = 10, 10
+"""How much more `DERIVED` has than the size that it is derived from: main accounts of a host, and
+hosts."""
+
+
+def labels(*, full: bool) -> list[str]:
+    """The first cells of all rows."""
+    sizes = [*SIZES, *(FULL_SIZES if full else ())]
+    return [*map(label, sizes), *([DERIVED] if full else [])]
+
+
+def row(done: Outcome) -> tuple[str, ...]:
+    """The cells of what was simulated."""
+    ends, lasted = sorted(done.ends.values()), done.lasted
+    cpu = max(done.cpu_seconds)
+    return (
+        label(done.size),
+        "simulated",
+        f"{done.seconds / 60:.1f}",
+        f"{done.least_seconds / 60:.1f}",
+        f"{sum(done.requests.values()):,}",
+        f"{done.most_of_main}; {done.most_of_child}",
+        str(done.answers_429),
+        f"{statistics.median(ends) / 60:.1f}; {ends[-1] / 60:.1f}",
+        f"{lasted[-1] / statistics.median(lasted):.1f}",
+        f"{done.tasks:,}",
+        f"{done.questions_a_second:.0f}; {done.statements['pace'] / done.seconds:.0f}",
+        f"{cpu / 60:.1f} min, {cpu / done.seconds:.0%}",
+    )
+
+
+def derived_row(done: Outcome) -> tuple[str, ...]:
+    """Ten hosts beside one another with ten times as many main accounts each. Main accounts share
+    nothing but the processor of their host and the database: a host that was busy all the time
+    takes ten times as long for ten times as many, and the last of them waits for all the others."""
+    cells = list(row(done))
+    all_mains = _TIMES_MAINS * _TIMES_HOSTS
+    minutes = _TIMES_MAINS * done.seconds / 60
+    pace = done.statements["pace"] / done.seconds
+    cpu = max(done.cpu_seconds)
+    cells[:5] = [
+        DERIVED,
+        f"derived from {done.size.mains} on one host",
+        f"{minutes:.1f}",
+        cells[3],
+        f"{all_mains * sum(done.requests.values()):,}",
+    ]
+    cells[7] = f"{minutes / 2:.1f}; {minutes:.1f}"
+    cells[9] = f"{all_mains * done.tasks:,}"
+    cells[10] = f"{_TIMES_HOSTS * done.questions_a_second:.0f}; {_TIMES_HOSTS * pace:.0f}"
+    cells[11] = f"{_TIMES_MAINS * cpu / 60:.1f} min, {cpu / done.seconds:.0%}"
+    return tuple(cells)
+
+
 def answer(*, full: bool = False) -> Answer:
-    """A table of a night's sweep at growing sizes."""
-    cpu = cpu_of_a_page() + JSON_SECONDS
+    """A table of sweeps and surveys at growing sizes."""
+    costs, memory = measured_costs(), measured_memory()
+    sizes = [*SIZES, *(FULL_SIZES if full else ())]
+    return table(costs, memory, [simulate(replace(size, costs=costs)) for size in sizes])
+
+
+def table(costs: Costs, memory: Memory, outcomes: Sequence[Outcome]) -> Answer:
+    """What `answer` shows of these."""
+    held = 4 * 9 * ENTITIES * memory.entity / 1e6
     told = Answer(
-        f"A sweep of N main accounts with {CHILDREN} children each, {ENTITIES:,} entities in each",
-        (
-            "main accounts, hosts, weight",
-            "minutes",
-            "least by limits",
-            "least by CPU",
-            "requests of a main; a child",
-            "budget",
-            "429",
-            "first; last main done, min",
-            "database questions/s",
-            "tasks queued",
-        ),
+        f"A sweep or a survey of N main accounts with {CHILDREN} children each",
+        COLUMNS,
         notes=(
-            f"{cpu * 1000:.1f} ms of CPU a page were charged, one core a host, of which "
-            f"{JSON_SECONDS * 1000:.0f} are assumed for HTTP and JSON; a request takes "
-            f"{LATENCY_SECONDS} s, a question to the database {STORE_SECONDS * 1000:.0f} ms",
-            f"one in {THINNED} entities is made and compared, one in {CHANGED} of these differs: "
-            f"with all of them there would be {THINNED} times as many tasks",
-            "requests, units, jobs and questions of the schedule, the pace and the survey are "
-            "simulated each",
+            f"sweep of {ENTITIES:,}: of so many entities in each account; survey: the incremental "
+            f"one every {SURVEY_MINUTES} minutes, {CHANGED_BETWEEN} entities of each main account "
+            "have changed; all are due at the same moment",
+            f"{costs.page * 1000:.1f} ms of CPU a page of {PAGE} were charged, one core a host, of "
+            f"which {JSON_SECONDS * 1000:.0f} are assumed for HTTP and JSON; "
+            f"{costs.link * 1e6:.0f} µs a link that is read; a request takes {LATENCY_SECONDS} s, "
+            f"a question to the database {STORE_SECONDS * 1000:.0f} ms",
+            f"one in {THINNED} entities is made and compared, one in {CHANGED} of these differs: a "
+            f"sweep with all of them would queue {THINNED} times as many tasks",
+            f"memory of a host, measured: {memory.entity:.0f} bytes an entity of a survey, with 4 "
+            f"jobs of 9 lists at most {held:.0f} MB; {memory.client / 1000:.0f} kB a client, which "
+            "a host keeps for each account that it has asked",
+            "least by the limit: of the account with the most requests; 429: judged by a count of "
+            "units of the simulated API's own; slowest main: from its beginning to its end",
+            f"derived: {_TIMES_HOSTS} hosts beside one another, each with {_TIMES_MAINS} times as "
+            "many main accounts, as these share only the processor and the database; times, "
+            "processor time, requests and tasks multiplied",
         ),
     )
-    sizes = [(1, 1, 1), (1, 1, 4), (10, 1, 1), (10, 10, 1)]
-    if full:
-        sizes += [(100, 10, 1), (100, 10, 4), (1000, 10, 1)]
-    for mains, hosts, weight in sizes:
-        done = simulate(Size(mains, hosts, weight, cpu))
-        ends = sorted(done.ends.values())
-        told.add(
-            f"{mains}, {hosts}, {weight}",
-            f"{done.seconds / 60:.1f}",
-            f"{done.least_seconds / 60:.1f}",
-            f"{done.least_cpu_seconds / 60:.1f}",
-            f"{done.most_of_main}; {done.most_of_child}",
-            f"{done.size.pages}",
-            str(done.answers_429),
-            f"{ends[0] / 60 - 1:.1f}; {ends[-1] / 60 - 1:.1f}",
-            f"{sum(done.statements.values()) / done.seconds:.0f}",
-            f"{done.tasks}",
-        )
+    for outcome in outcomes:
+        told.add(*row(outcome))
+    for outcome in outcomes:
+        if replace(outcome.size, costs=Costs()) == OF_ONE_HOST:
+            told.add(*derived_row(outcome))
     return told

@@ -2,10 +2,12 @@
 
 import asyncio
 import selectors
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from contextvars import Context
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+_SHORTEST_SECONDS = 1e-6
 
 
 class _Selector(selectors.SelectSelector):
@@ -34,6 +36,18 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return self._virtual.passed
+
+    def call_at(  # type: ignore[override]
+        self,
+        when: float,
+        callback: Callable[..., object],
+        *args: Any,
+        context: Context | None = None,
+    ) -> asyncio.TimerHandle:
+        """A wait that is shorter than a loop's resolution ends before its time, which would never
+        come where two that wait for it take turns."""
+        when = max(when, self.time() + _SHORTEST_SECONDS)
+        return super().call_at(when, callback, *args, context=context)
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:

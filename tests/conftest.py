@@ -19,6 +19,8 @@ for _name in list(os.environ):
     _own = _name.startswith("IMGSYNC_") and not _name.startswith("IMGSYNC_TEST_")
     if _own or _name.lower().endswith("_proxy"):
         del os.environ[_name]  # the tests, and what they start, touch nothing of the user's
+    elif _name in ("LC_ALL", "LC_MESSAGES", "LANG") and os.environ[_name].lower().startswith("ru"):
+        os.environ[_name] = "C.UTF-8"  # what commands say is compared with English
 
 _CONFIG_HOME = tempfile.TemporaryDirectory(prefix="imgsync-config-")
 os.environ["XDG_CONFIG_HOME"] = _CONFIG_HOME.name  # with a key of all tests
@@ -78,9 +80,23 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with its tables. Copied, as making them anew for each test took a tenth of the
+    time of all."""
+    path = tmp_path_factory.mktemp("template") / "imgsync.db"
+    Database.open(f"sqlite:///{path}").close()  # which leaves all in this one file
+    return path
+
+
 @pytest.fixture
-def sqlite_url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'imgsync.db'}"
+def sqlite_url(tmp_path: Path, request: pytest.FixtureRequest) -> str:
+    """A database of the test's own, with its tables: where a test is marked empty_database, none
+    that is there yet."""
+    path = tmp_path / "imgsync.db"
+    if request.node.get_closest_marker("empty_database") is None:
+        shutil.copy(request.getfixturevalue("sqlite_template"), path)
+    return f"sqlite:///{path}"
 
 
 @pytest.fixture
@@ -121,15 +137,31 @@ def _need_no_disk(url: str) -> None:
     engine.dispose()
 
 
+def _new_database(server: str, name: str, template: str | None = None) -> str:
+    admin = create_engine_for(server).execution_options(isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        copied = f" TEMPLATE {template}" if template else ""
+        connection.execute(text(f"CREATE DATABASE {name}{copied}"))
+    admin.dispose()
+    return make_url(server).set(database=name).render_as_string(hide_password=False)
+
+
+@pytest.fixture(scope="session")
+def postgresql_template(postgresql_server: str) -> str:
+    """The name of a database with its tables, as `sqlite_template`."""
+    name = f"imgsync_template_{os.getpid()}"
+    Database.open(_new_database(postgresql_server, name)).close()
+    return name
+
+
 @pytest.fixture
 def postgresql_url(postgresql_server: str, request: pytest.FixtureRequest) -> Iterator[str]:
-    """A new, empty database."""
+    """A database of the test's own, with its tables unless a test is marked empty_database."""
     name = f"imgsync_{os.getpid()}_{abs(hash(request.node.nodeid))}"
+    is_empty = request.node.get_closest_marker("empty_database") is not None
+    template = None if is_empty else request.getfixturevalue("postgresql_template")
+    yield _new_database(postgresql_server, name, template)
     admin = create_engine_for(postgresql_server).execution_options(isolation_level="AUTOCOMMIT")
-    with admin.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    url = make_url(postgresql_server).set(database=name)
-    yield url.render_as_string(hide_password=False)
     with admin.connect() as connection:
         connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
     admin.dispose()
@@ -137,7 +169,7 @@ def postgresql_url(postgresql_server: str, request: pytest.FixtureRequest) -> It
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest) -> str:
-    """An empty database of every supported kind."""
+    """A database of every supported kind, in turn."""
     url: str = request.getfixturevalue(f"{request.param}_url")
     return url
 

@@ -131,3 +131,22 @@ def test_the_image_is_given_all_files_that_the_package_is_built_of(tmp_path: Pat
         names = archive.namelist()
     assert "imgsync/entrypoints/web/templates/overview.html" in names
     assert any(name.endswith("licenses/LICENSE") for name in names)
+
+
+def test_commands_by_hand_find_the_key_and_the_database_of_the_services(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for unit in UNITS:
+        text = unit.read_text(encoding="utf-8")
+        assert re.findall(r"^Environment\w*=(.*)$", text, re.MULTILINE) == [
+            "/etc/imgsync/environment"
+        ]
+    told = (UNITS[0].parent / "environment").read_text(encoding="utf-8")
+    for name, value in re.findall(r"^(\w+)=(.*)$", told, re.MULTILINE):
+        monkeypatch.setenv(name, value)
+    described = (PROJECT / "docs" / "deploy.md").read_text(encoding="utf-8")
+    config = Config()
+    assert str(config.key_file) == "/etc/imgsync/imgsync.key"
+    assert f"/dev/stdin {config.key_file}\n" in described
+    assert config.database_url == "sqlite:////var/lib/imgsync/imgsync.db"
+    assert "install -m 0600 deploy/systemd/environment /etc/imgsync/environment" in described

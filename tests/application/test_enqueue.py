@@ -199,7 +199,7 @@ async def test_what_is_told_does_not_grow_with_the_catalogue(
         world.main.add("product", f"L{n}", [("x.png", png(n))], external_code=f"lonely {n}")
     outcome = await Enqueue(world.survey, world.queue)([world.link], dry_run=True)
     assert (outcome.unchanged, outcome.clears, outcome.clears_refused) == (20, 0, 40)
-    assert outcome.clears_examples == [f"product 'P{n}'" for n in range(3)]
+    assert outcome.clears_examples == [f"child: product 'P{n}'" for n in range(3)]
     assert (outcome.skipped.count, len(outcome.skipped.items), outcome.skipped.left_out) == (
         25, 10, 15,
     )  # fmt: skip

@@ -235,7 +235,7 @@ async def test_a_damaged_link_costs_itself_only(
         assert [(one.child.id, one.settings) for one in found] == [
             ("1", LinkSettings()), ("2", ALL), ("3", ALL),
         ]  # fmt: skip
-    assert "stored link of child '1' is damaged: types is no JSON array" in caplog.text
+    assert "stored link of child 'Shop 1' (1) is damaged: types is no JSON array" in caplog.text
     for children in (["1"], ["1", "2"]):
         with pytest.raises(DamagedLinkError):
             await find(shops, None, *children)
@@ -304,3 +304,29 @@ async def test_a_link_of_an_account_that_is_gone_is_named(shops: World) -> None:
     del shops.store.accounts["1"]
     with pytest.raises(UnknownAccountError, match="'1'"):
         await find(shops, None)
+
+
+async def test_the_links_of_a_main_account_alone_are_found_without_those_of_others(
+    shops: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for main, child in (("main", "1"), ("main", "2"), ("other", "3")):
+        await link(shops, main, child)
+    del shops.store.accounts["2"]
+    asked: list[str] = []
+    get = shops.accounts.get
+
+    async def noted(account_id: str) -> Account:
+        asked.append(account_id)
+        return await get(account_id)
+
+    async def all_accounts() -> list[Account]:
+        raise AssertionError("every account was read")
+
+    monkeypatch.setattr(shops.accounts, "get", noted)
+    monkeypatch.setattr(shops.accounts, "all", all_accounts)
+    of_main = FindLinks(shops.accounts, shops.settings).of_main
+    found = [(one.main.id, one.child.id, one.settings.enabled) for one in await of_main("main")]
+    assert found == [("main", "1", True), ("main", "2", False)]
+    assert set(asked) == {"main", "1", "2"}
+    assert "'2'" in caplog.text
+    assert await of_main("nobody") == []

@@ -269,6 +269,7 @@ async def test_an_image_that_cannot_be_used_costs_only_itself(world: World) -> N
         "'Lamp': an image is left out: row 3: no meta",
         "'Lamp': an image is left out: b.png: it has no download address",
     ]
+    assert {p.label for p in told} == {"child: product 'Lamp'"}
     assert planned.request is not None
     assert [i.filename for i in planned.request.images] == ["a.png"]
 

@@ -40,7 +40,7 @@ from imgsync.domain.model import (
     TokenKind,
 )
 from imgsync.testing import MemoryMoySklad, MemoryMoySkladFactory
-from imgsync.testing.memory import MemoryAbilities, MemoryAccounts
+from imgsync.testing.memory import MemoryAbilities, MemoryAccounts, MemorySettings
 from moysklad_emulator import Dialect, EmulatedAccount, Emulator, EmulatorLimits, EmulatorServer
 from moysklad_emulator.dialect import SWITCHES
 
@@ -64,7 +64,14 @@ class Room:
         self.account = Account(self.child.id, "Omsk", TokenKind.SOLUTION, TOKEN)
 
     async def probe(self, *, sizes: bool = False) -> ProbeReport:
-        probe = Probe(self.accounts, self.abilities, self.factory, SystemClock(), with_sizes=sizes)
+        probe = Probe(
+            self.accounts,
+            MemorySettings(),
+            self.abilities,
+            self.factory,
+            SystemClock(),
+            with_sizes=sizes,
+        )
         return await probe(self.account)
 
     @property
@@ -153,7 +160,7 @@ async def test_a_limit_that_nobody_guesses_is_bounded(monkeypatch: pytest.Monkey
     for limit in (2_000_000, 4_321_000, 6_666_666, 9_100_000, 13_000_000, 50_000_000):
         account = Account("child", "Omsk", TokenKind.SOLUTION, TOKEN)
         factory = MemoryMoySkladFactory({"child": MemoryMoySklad(takes_image_bytes=limit)})
-        probe = Probe(MemoryAccounts(), MemoryAbilities(), factory, SystemClock())
+        probe = Probe(MemoryAccounts(), MemorySettings(), MemoryAbilities(), factory, SystemClock())
         report = await probe(account)
         accepted = report.answers.get("accepted_image_bytes")
         refused = report.answers.get("refused_image_bytes")
@@ -318,9 +325,14 @@ async def test_a_list_that_lags_behind_hides_no_product() -> None:
 
     account = Account("child", "Omsk", TokenKind.SOLUTION, TOKEN)
     factory = MemoryMoySkladFactory({"child": Lagging()})
-    await Probe(MemoryAccounts(), MemoryAbilities(), factory, SystemClock(), with_sizes=False)(
-        account
-    )
+    await Probe(
+        MemoryAccounts(),
+        MemorySettings(),
+        MemoryAbilities(),
+        factory,
+        SystemClock(),
+        with_sizes=False,
+    )(account)
     assert factory.accounts["child"].entities == {"product": {}}
 
 
@@ -332,7 +344,12 @@ async def test_answers_that_cannot_be_stored_are_told() -> None:
 
     account = Account("child", "Omsk", TokenKind.SOLUTION, TOKEN)
     probe = Probe(
-        MemoryAccounts(), Full(), MemoryMoySkladFactory(), SystemClock(), with_sizes=False
+        MemoryAccounts(),
+        MemorySettings(),
+        Full(),
+        MemoryMoySkladFactory(),
+        SystemClock(),
+        with_sizes=False,
     )
     report = await probe(account)
     assert report.stopped == "the answers could not be stored"

@@ -20,14 +20,20 @@ from imgsync.application.enqueue import Enqueue, EnqueueOutcome
 from imgsync.application.runs import NoteRuns
 from imgsync.application.schedule import ClockJob, Scheduler
 from imgsync.domain.errors import AuthorisationError, ImgsyncError, StoreError, UnavailableError
-from imgsync.domain.model import Account, AccountName, LinkSettings, TokenKind
+from imgsync.domain.model import Account, AccountName, LinkSettings, StoredLink, TokenKind
 from imgsync.domain.ports.queue import NewTask
 from imgsync.domain.ports.runner import NoListeners
 from imgsync.domain.runs import ChildProof, Run, RunCause, RunKind
 from imgsync.domain.schedule import LinkSchedule
 from imgsync.domain.surveys import Since
 from imgsync.domain.tasks import TaskStatus
-from imgsync.testing import MemoryFailedImages, MemoryMoySklad, MemoryStoreClock
+from imgsync.testing import (
+    MemoryFailedImages,
+    MemoryMoySklad,
+    MemorySettings,
+    MemoryStore,
+    MemoryStoreClock,
+)
 from tests.application.world import World, png
 
 pytestmark = [pytest.mark.anyio, pytest.mark.database]
@@ -481,7 +487,7 @@ async def test_a_store_that_cannot_be_asked_is_asked_again(
     host = clockwork.host(ClockJob("job", HOUR, done), poll_seconds=0.01)
     links, failures = host.settings.links, 3
 
-    async def fails() -> Any:
+    async def fails(main_id: str | None = None) -> Any:
         nonlocal failures
         failures -= 1
         if failures >= 0:
@@ -513,3 +519,62 @@ async def test_what_a_person_changes_counts_from_the_next_look(clockwork: Clockw
     await clockwork.world.settings.unlink("child")
     await turn(host)
     assert await clockwork.schedule.jobs() == []
+
+
+async def test_a_sweep_that_fails_is_told_with_the_name_of_its_main_account(
+    clockwork: Clockwork, caplog: pytest.LogCaptureFixture
+) -> None:
+    accounts = clockwork.world.store.accounts
+    accounts["main"] = replace(accounts["main"], name="Main shop")
+    await clockwork.link()
+
+    def fail() -> Enqueue:
+        raise ImgsyncError("it broke off")
+
+    host = clockwork.host(enqueue=fail)
+    await turn(host)
+    clockwork.world.clock.moment = datetime(2026, 11, 25, 2, 30, tzinfo=UTC)
+    await turn(host)
+    assert "sweep at 03:30 of 'Main shop': it broke off" in caplog.messages
+
+
+class _CountedLinks(MemorySettings):
+    """Notes of which main account links are asked for; None for those of all."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        super().__init__(store)
+        self.asked: list[str | None] = []
+
+    async def links(self, main_id: str | None = None) -> list[StoredLink]:
+        self.asked.append(main_id)
+        return await super().links(main_id)
+
+
+async def test_of_very_many_links_all_are_read_seldom_and_a_job_reads_its_own(
+    clockwork: Clockwork,
+) -> None:
+    world, now = clockwork.world, 0.0
+    await clockwork.link()
+    for n in range(7_000):
+        world.store.mains[f"other{n}"] = "another"
+        world.store.settings[f"other{n}"] = LinkSettings()
+    settings = _CountedLinks(world.store)
+    host = clockwork.host(
+        settings=settings,
+        find_links=FindLinks(world.accounts, settings),
+        elapsed=lambda: now,
+    )
+    for now in (0.0, 5.0, 10.0, 15.0):  # noqa: B007 (which `elapsed` tells)
+        await host.turn()
+    assert settings.asked == [None, None]
+    world.clock.moment = NOON + DAY
+    await host.turn()
+    await host.idle()
+    assert settings.asked == [None, None, "main"]
+    assert [run.child_ids for run in await clockwork.runs()] == [("child",)]
+    # What a person changes counts for the job that was planned before.
+    await settings.put("child", LinkSettings())
+    world.clock.moment = NOON + 2 * DAY
+    await host.turn()
+    await host.idle()
+    assert len(await clockwork.runs()) == 1

@@ -20,10 +20,11 @@ def task(payload: Any) -> Task:
 @pytest.mark.parametrize(
     ("payload", "label"),
     [
-        (LAMP, "Task 7 (product 'Lamp')"),
-        ({**LAMP, "name": ""}, "Task 7 (product p1)"),
-        ({**LAMP, "name": ["Lamp"]}, "Task 7 (product p1)"),
-        ({"entity_type": "bundle", "parent_entity_id": "b1"}, "Task 7 (bundle b1)"),
+        (LAMP, "product 'Lamp', task 7"),
+        ({**LAMP, "code": "00017"}, "product 'Lamp' (code 00017), task 7"),
+        ({**LAMP, "name": ""}, "product p1, task 7"),
+        ({**LAMP, "name": ["Lamp"]}, "product p1, task 7"),
+        ({"entity_type": "bundle", "parent_entity_id": "b1"}, "bundle b1, task 7"),
         ({"parent_entity_type": "product"}, "Task 7"),
         ({"parent_entity_type": 5, "name": "Lamp"}, "Task 7"),
         ({"parent_entity_type": [], "entity_type": {}}, "Task 7"),
@@ -49,8 +50,8 @@ def test_messages_name_the_task_and_its_entity() -> None:
     result = SyncResult(SyncOutcome.COMPLETED_WITH_WARNINGS, ("a.gif: no picture",), 2, 1, 300)
     tally.add(TaskReport(task(LAMP), TaskEnd.COMPLETED, result=result))
     tally.add(TaskReport(task(LAMP), TaskEnd.PARKED, error="the storage is full"))
-    assert tally.warnings == ["Task 7 (product 'Lamp'): a.gif: no picture"]
-    assert tally.errors == ["Task 7 (product 'Lamp'): the storage is full"]
+    assert tally.warnings == ["product 'Lamp', task 7: a.gif: no picture"]
+    assert tally.errors == ["product 'Lamp', task 7: the storage is full"]
     assert (tally.uploaded, tally.kept, tally.downloaded_bytes) == (2, 1, 300)
 
 
@@ -59,7 +60,7 @@ def test_notes_are_told_and_are_no_warnings() -> None:
     result = SyncResult(SyncOutcome.COMPLETED, notes=("a.gif: converted from GIF to JPEG",))
     tally.add(TaskReport(task(LAMP), TaskEnd.COMPLETED, result))
     told = tally.as_dict()
-    assert told["notes"] == ["Task 7 (product 'Lamp'): a.gif: converted from GIF to JPEG"]
+    assert told["notes"] == ["product 'Lamp', task 7: a.gif: converted from GIF to JPEG"]
     assert (told["warnings"], told["outcomes"]) == ([], {"completed": 1})
 
 
@@ -70,9 +71,9 @@ def test_of_several_children_each_message_names_its_own() -> None:
     tally.add(TaskReport(lamp, TaskEnd.COMPLETED, result))
     tally.add(TaskReport(lamp, TaskEnd.FAILED, error="z"))
     tally.add(TaskReport(replace(lamp, account_id="c2"), TaskEnd.FAILED, error="z"))
-    assert tally.notes == ["Task 7 (product 'Lamp' of 'Omsk'): a: y"]
-    assert tally.warnings == ["Task 7 (product 'Lamp' of 'Omsk'): b: x"]
+    assert tally.notes == ["Omsk: product 'Lamp', task 7: a: y"]
+    assert tally.warnings == ["Omsk: product 'Lamp', task 7: b: x"]
     assert tally.errors == [
-        "Task 7 (product 'Lamp' of 'Omsk'): z",
-        "Task 7 (product 'Lamp'): z",
+        "Omsk: product 'Lamp', task 7: z",
+        "product 'Lamp', task 7: z",
     ]

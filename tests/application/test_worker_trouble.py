@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -12,7 +13,14 @@ import pytest
 
 from imgsync.application.payloads import batch_payload
 from imgsync.application.work import TaskEnd, TaskReport, Worker
-from imgsync.domain.errors import NoRoomError, StoreError
+from imgsync.domain.errors import (
+    ImgsyncError,
+    KeyStoreError,
+    MissingKeyError,
+    NoRoomError,
+    StoreError,
+)
+from imgsync.domain.model import Account
 from imgsync.domain.ports.moysklad import WritePermit
 from imgsync.domain.tasks import (
     ALONE_FROM_CRASHES,
@@ -89,8 +97,8 @@ async def test_a_full_disk_burns_no_attempt_is_said_once_and_passes(
     worker.stop()
     await running
     assert {task.attempts for task in await full.queue.find()} == {1}
-    assert caplog.text.count("no further task is taken until there is room") == 1
-    assert caplog.text.count("there is room again") == 1
+    assert caplog.text.count("no further task is taken until that is mended") == 1
+    assert caplog.text.count("that is mended; the worker goes on") == 1
 
 
 @pytest.mark.slow
@@ -114,6 +122,34 @@ async def test_a_drain_gives_up_after_a_while_without_room(full: World) -> None:
         with pytest.raises(NoRoomError, match="No space left"):
             await worker_of(full, drain_without_room_seconds=0.1).run(drain=True)
     assert {task.attempts for task in await full.queue.find()} == {0}
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MissingKeyError("0a1b2c3d", "there is no key here"), KeyStoreError("The key file is no file")],
+)
+async def test_a_host_without_the_key_of_the_tokens_fails_no_task(
+    world: World, error: ImgsyncError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where another host has rekeyed, and the new key has not come to this one yet."""
+    await queue_many(world, 6)
+    asked = 0
+
+    async def get(_: str) -> Account:
+        nonlocal asked
+        asked += 1
+        raise error
+
+    monkeypatch.setattr(world.accounts, "get", get)
+    worker = worker_of(world)
+    running = asyncio.create_task(worker.run())
+    await until(lambda: asked > 20)
+    assert {task.attempts for task in await world.queue.find(TaskStatus.PENDING)} <= {0}
+    assert (await world.queue.counts())[TaskStatus.FAILED] == 0
+    monkeypatch.undo()
+    await until(lambda: completed(world) == 6)
+    worker.stop()
+    await running
 
 
 async def test_a_drain_with_room_in_time_completes(full: World) -> None:
@@ -292,7 +328,8 @@ async def test_a_task_that_cannot_be_settled_is_one_line(
     fail_once(world, "complete", StoreError("connection lost"))
     await worker_of(world).run(drain=True)
     assert completed(world) == 1
-    assert "could not be settled in the queue: connection lost" in caplog.text
+    said = r"child: product \S+.*, task \d+: it could not be settled in the queue: connection lost"
+    assert re.fullmatch(said, caplog.messages[-1])
     assert not any(record.exc_info for record in caplog.records)
 
 

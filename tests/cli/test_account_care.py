@@ -45,7 +45,13 @@ def test_an_account_gets_another_name(ready: Cli, shop: Shop) -> None:
     assert "Another account is called 'main'" in ready.fail("account", "rename", "Омск 2", "main")
     assert "empty" in ready.fail("account", "rename", "Main", " ", status=2)
     assert "printed" in ready.fail("account", "rename", "Main", "a\nb", status=2)
+    long = "N" * 256
+    for command in (["rename", "Main", long], ["add", "x", "--name", long, "--offline"]):
+        said = ready.fail("account", *command, status=2, IMGSYNC_TOKEN="x-token")
+        assert "has 256 characters; 255 are the most" in said
+        assert long not in said
     assert [a["name"] for a in ready.json("account", "list")] == ["Main", "Омск 2"]
+    assert long[:-1] in ready.ok("account", "rename", "Main", long[:-1])
 
 
 def test_a_new_token_is_the_same_account_s_or_nothing_changes(
@@ -74,7 +80,8 @@ def test_what_hangs_on_an_account_is_shown_before_it_goes(
     task = NewTask({"child_account_id": shop.child.id}, account_id=shop.child.id)
     asyncio.run(SqlTaskQueue(sqlite_database).enqueue([task]))
     result = ready.run("account", "remove", "Child", stdin="n\n")
-    assert result.exit_code != 0
+    assert result.exit_code == 1
+    assert "Nothing was done" in result.stderr
     assert f"the link to main account {shop.main.id}" in result.stderr
     assert "1 waiting task" in result.stderr
     assert len(ready.json("account", "list")) == 2

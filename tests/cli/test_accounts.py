@@ -386,6 +386,7 @@ def test_settings_of_an_unknown_account_are_refused(child: Cli) -> None:
         assert "Account 'nobody' is not stored" in said
 
 
+@pytest.mark.empty_database
 def test_the_database_is_private(child: Cli, tmp_path: Path) -> None:
     assert (tmp_path / "imgsync.db").stat().st_mode & 0o077 == 0
 

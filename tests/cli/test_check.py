@@ -10,7 +10,7 @@ CHILDREN = 3
 def test_linked_children_are_synced_checked_and_cost_a_page_each(ready: Cli, shop: Shop) -> None:
     for n in range(120):
         shop.pair(f"P{n}", pictures(1, 200 + n))
-    others = [shop.emulator.add_account(f"Child {n}") for n in range(1, CHILDREN)]
+    others = [shop.emulator.add_account(f"Child {n}") for n in (10, 2)]
     for n, other in enumerate(others):
         other.add_user(token=f"token-{n}", kind="solution")
         store(ready, other.id, other.name, f"token-{n}")
@@ -34,5 +34,10 @@ def test_linked_children_are_synced_checked_and_cost_a_page_each(ready: Cli, sho
     shop.main.set_images(shop.main.entities("product")[0], [])
     (found,) = ready.failed_json("check", "--child", names[1], status=1)["differences"]
     assert (found["name"], found["difference"], found["main_images"]) == ("P0", "extra", [])
-    assert "extra: product 'P0': main none; child 0.png" in ready.run("check").stdout
+    assert "Child: product 'P0': extra: main none; child 0.png" in ready.run("check").stdout
+    lines = ready.run("check").stdout.splitlines()
+    of = [line.partition(":")[0] for line in lines if ": extra:" in line]
+    in_order = ["Child", "Child 2", "Child 10"]
+    assert of == in_order
+    assert [c["child_name"] for c in ready.failed_json("check", status=1)["children"]] == in_order
     shop.unjudged = "main has changed since"

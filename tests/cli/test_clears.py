@@ -107,7 +107,7 @@ async def test_over_the_limit_none_is_cleared_and_the_copies_go_on(
     print_skipped(outcome)
     message = capsys.readouterr().err
     assert f"The images of {emptied} child entities would be cleared" in message
-    named = ", ".join(f"product 'P{n}'" for n in range(min(emptied, 3)))
+    named = ", ".join(f"child: product 'P{n}'" for n in range(min(emptied, 3)))
     assert f"(among them {named})" in message
     assert f"over the limit of {allowed}" in message
     assert f"--max-clear {emptied}" in message
@@ -190,7 +190,7 @@ async def test_rows_that_cannot_be_read_are_told(
     world.main.unreadable_rows = ["product 'Bad': id: missing"]
     monkeypatch.setattr(surveys, "is_watched", lambda: True)
     print_skipped(await plan(container))
-    told = "Skipped product for 'child': main account: product 'Bad': id: missing\n"
+    told = "child: product: skipped: main account: product 'Bad': id: missing\n"
     assert capsys.readouterr().err == told
 
 

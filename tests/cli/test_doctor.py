@@ -13,7 +13,7 @@ from imgsync.adapters.clock import SystemClock
 from imgsync.adapters.sql.migrations import HEAD
 from imgsync.domain.errors import PluginError
 from imgsync.entrypoints import doctor as checks
-from tests.cli.conftest import Cli, store
+from tests.cli.conftest import Cli, key_of, store
 from tests.shop import CHILD_TOKEN, MAIN_TOKEN, Shop, pictures
 
 
@@ -66,6 +66,7 @@ def test_one_child(linked: Cli, shop: Shop) -> None:
     assert "did you mean 'Child'" in linked.fail("doctor", "--child", "Chidl")
 
 
+@pytest.mark.empty_database
 def test_a_fresh_machine(cli: Cli, tmp_path: Path) -> None:
     """Nothing is made, and nothing is wrong yet."""
     said = cli.ok("doctor")
@@ -82,6 +83,7 @@ def test_a_refused_token_and_a_foreign_one(linked: Cli, shop: Shop) -> None:
     assert said.exit_code == 1
     assert "✗ account       Child: " in said.output
     assert f"belongs to account {shop.main.id}" in said.output
+    assert "-> 'imgsync account rotate' gives it a token of its own" in said.output
     assert "✗ account       Main: MoySklad does not accept its token: 401" in said.output
     assert "wrong-token" not in said.output
     told = linked.failed_json("doctor")
@@ -269,6 +271,16 @@ def test_a_probe_asks_first_and_leaves_nothing(linked: Cli, shop: Shop) -> None:
     assert "many entities in one request: yes" in linked.ok("doctor", "--child", "Child")
 
 
+def test_a_main_account_is_never_probed_though_its_role_is_not_known(
+    linked: Cli, shop: Shop, tmp_path: Path
+) -> None:
+    """As after its row was lost, and stored anew."""
+    with sqlite3.connect(tmp_path / "imgsync.db") as connection:
+        connection.execute("UPDATE accounts SET role = NULL")
+    assert "is a main account" in linked.fail("doctor", "--probe", "Main", "--yes")
+    assert shop.writes == 0
+
+
 @pytest.mark.slow
 def test_a_probe_that_is_refused(linked: Cli, shop: Shop) -> None:
     assert "is a main account" in linked.fail("doctor", "--probe", "Main", "--yes")
@@ -288,3 +300,32 @@ def test_a_probe_that_is_refused(linked: Cli, shop: Shop) -> None:
 )
 def test_options_that_do_not_go_together(cli: Cli, options: tuple[str, ...]) -> None:
     assert "Error: " in cli.fail("doctor", *options, status=2)
+
+
+def test_tokens_that_are_plain_are_told_and_left(linked: Cli, tmp_path: Path) -> None:
+    """As in the database of an earlier version: to encrypt them is not for a look."""
+    file = tmp_path / "imgsync.db"
+    with sqlite3.connect(file) as connection:
+        connection.execute("DELETE FROM encryption")
+        connection.execute("UPDATE accounts SET secret = ? WHERE name = 'Main'", [MAIN_TOKEN])
+        connection.execute("UPDATE accounts SET secret = ? WHERE name = 'Child'", [CHILD_TOKEN])
+    key_of(linked).unlink()
+    told = linked.json("doctor")
+    (plain,) = [one for one in findings(told, "accounts") if "not encrypted" in one["said"]]
+    assert plain["health"] == "unknown"
+    assert "account list" in plain["todo"]
+    assert len(findings(told, "account")) == 2
+    assert not key_of(linked).exists()
+    with sqlite3.connect(file) as connection:
+        assert connection.execute("SELECT count(*) FROM encryption").fetchone() == (0,)
+        stored = {secret for (secret,) in connection.execute("SELECT secret FROM accounts")}
+    assert stored == {MAIN_TOKEN, CHILD_TOKEN}
+    linked.ok("account", "list")
+    assert "not encrypted" not in linked.ok("doctor")
+
+
+def test_a_key_that_is_not_here_is_told_once(linked: Cli) -> None:
+    key_of(linked).rename(key_of(linked).with_name("elsewhere"))
+    said = linked.run("doctor").output
+    assert said.count("are encrypted with key") == 1
+    assert not key_of(linked).exists()

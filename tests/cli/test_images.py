@@ -41,7 +41,7 @@ def rows(cli: Cli, *options: str) -> list[dict[str, Any]]:
 
 def test_failed_images_are_listed_with_what_a_person_needs(failed: Cli, shop: Shop) -> None:
     said = failed.ok("images", "failed")
-    for text in ("Child", "product 'Lamp' (L-1)", "1.png", "b.png", "once it changes"):
+    for text in ("Child", "product 'Lamp' (code L-1)", "1.png", "b.png", "once it changes"):
         assert text in said
     assert "What to do, no picture: put a whole JPEG or PNG file in its place" in said
     passing, settled = rows(failed)

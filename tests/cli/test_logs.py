@@ -77,7 +77,7 @@ def test_a_line_of_json_names_run_task_child_and_entity() -> None:
 def test_a_line_of_text_begins_with_what_it_is_about() -> None:
     with about(task=7, child="Omsk", entity_type="product", entity="Lamp", code="L-1"):
         line = OneLineFormatter().format(record("task 7: the lease was lost"))
-    assert line.endswith(": Task 7 (product 'Lamp' (L-1) of 'Omsk'): the lease was lost")
+    assert line.endswith(": Omsk: product 'Lamp' (code L-1), task 7: the lease was lost")
     assert OneLineFormatter().format(record("nothing")).endswith("imgsync.x: nothing")
 
 

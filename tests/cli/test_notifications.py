@@ -12,6 +12,7 @@ from tests.shop import Shop, pictures
 from tests.support.receiver import Receiver
 
 NOBODY = "json://user:hush-hush@127.0.0.1:1/hush-path"
+WRONG = "Error: Bad configuration: IMGSYNC_NOTIFY_URLS (notify_urls): "
 
 
 @pytest.fixture
@@ -42,16 +43,13 @@ def test_it_says_where_nothing_is_configured(cli: Cli) -> None:
 @pytest.mark.parametrize("command", ["notify-test", "worker", "serve"])
 def test_a_wrong_address_ends_a_service_at_its_start(cli: Cli, command: str) -> None:
     said = cli.fail(command, IMGSYNC_NOTIFY_URLS=f"{NOBODY} tgram://hush-hush")
-    assert said == "Error: Bad configuration: notify_urls: address 2 is none that Apprise knows\n"
+    assert said == f"{WRONG}address 2 is none that Apprise knows\n"
 
 
 def test_without_the_extra_one_line_says_so(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "apprise", None)
     said = cli.fail("sync", IMGSYNC_NOTIFY_URLS=NOBODY)
-    assert said == (
-        "Error: Bad configuration: notify_urls: notifications need more packages: "
-        "pip install 'imgsync[notify]'\n"
-    )
+    assert said == (f"{WRONG}notifications need more packages: pip install 'imgsync[notify]'\n")
 
 
 def test_addresses_may_have_commas_and_are_never_shown(

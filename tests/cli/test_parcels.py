@@ -1,5 +1,7 @@
 """imgsync account export and import."""
 
+import json
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -98,6 +100,9 @@ def test_a_file_that_is_cut_or_damaged_or_of_another_passphrase_changes_nothing(
         (b"", "is none that"),
         (whole[:-30] + b"AAAA" + whole[-26:], "cannot be decrypted"),
         (whole.replace(b"scrypt 15", b"scrypt 60", 1), "is none that"),
+        (whole.replace(b"scrypt 15", b"scrypt 20", 1), "is none that"),
+        (whole.replace(b"scrypt 15", b"scrypt 0", 1), "is none that"),
+        (whole.replace(b"scrypt 15", b"scrypt 16", 1), "cannot be decrypted"),
     ):
         file.write_bytes(content)
         said = receiver.fail("account", "import", str(file), "--yes")
@@ -105,6 +110,49 @@ def test_a_file_that_is_cut_or_damaged_or_of_another_passphrase_changes_nothing(
         assert str(file) in said
     assert "Cannot read" in receiver.fail("account", "import", str(tmp_path / "none"), "--yes")
     assert receiver.json("account", "list") == []
+
+
+def test_a_passphrase_may_be_of_another_encoding(sender: Cli, tmp_path: Path) -> None:
+    file, latin = str(tmp_path / "all"), "pass\udce9 with an accent"  # as Python reads such a byte
+    sender.ok("account", "export", file, IMGSYNC_PASSPHRASE=latin)
+    assert "already" in sender.ok("account", "import", file, IMGSYNC_PASSPHRASE=latin)
+
+
+def test_links_that_cannot_be_are_told_before_anything_is_changed(
+    sender: Cli, receiver: Cli, tmp_path: Path
+) -> None:
+    """There the main account of the file receives images itself."""
+    file = str(tmp_path / "all")
+    sender.ok("account", "export", file)
+    store(receiver, "m", "Main", "m-token")
+    store(receiver, "x", "Other main", "t")
+    receiver.ok("link", "Other main", "Main")
+    before = [receiver.json("account", "list"), receiver.json("links")]
+    for options in (["--dry-run"], ["--yes"], ["--yes", "--replace"]):
+        said = receiver.fail("account", "import", file, *options)
+        assert "nothing is changed" in said
+        assert "'m'" in said
+        assert "unlink" in said
+        assert [receiver.json("account", "list"), receiver.json("links")] == before
+    receiver.ok("unlink", "Main")
+    receiver.ok("account", "import", file, "--yes", "--replace")
+    assert receiver.json("links") == sender.json("links")
+
+
+def test_a_main_account_of_the_file_that_receives_images_here_stays_what_it_is(
+    sender: Cli, receiver: Cli, tmp_path: Path
+) -> None:
+    file = str(tmp_path / "all")
+    sender.ok("unlink", "Omsk", "Tomsk")
+    sender.ok("account", "export", file)
+    store(receiver, "m", "Main", "m-token")
+    store(receiver, "x", "Other main", "t")
+    receiver.ok("link", "Other main", "Main")
+    said = receiver.fail("account", "import", file, "--yes", "--replace")
+    assert "nothing is changed" in said
+    assert receiver.json("account", "import", file, "--yes")["exit_status"] == 0
+    (main,) = [one for one in receiver.json("account", "list") if one["id"] == "m"]
+    assert main["role"] == "child"
 
 
 @pytest.mark.parametrize(
@@ -139,3 +187,19 @@ def test_an_export_overwrites_nothing_and_wants_a_passphrase(sender: Cli, tmp_pa
     said = sender.fail("account", "export", str(tmp_path / "no" / "folder"))
     assert "Cannot write" in said
     assert sorted(path.name for path in tmp_path.glob("*all*")) == ["all"]
+
+
+def test_an_account_that_is_damaged_is_told_to_be_left_out(
+    sender: Cli, receiver: Cli, tmp_path: Path
+) -> None:
+    with sqlite3.connect(tmp_path / "imgsync.db") as connection:
+        connection.execute("UPDATE accounts SET secret = substr(secret, 1, 60) WHERE id = 'c3'")
+        connection.execute("UPDATE accounts SET token_kind = '?' WHERE id = 'c2'")
+    file = str(tmp_path / "all")
+    told = sender.run("account", "export", file, "--json")
+    assert told.exit_code == 3
+    for account_id in ("c2", "c3"):
+        assert f"Left out: The stored account '{account_id}' is damaged" in told.stderr
+    assert len(json.loads(told.stdout)["left_out"]) == 2
+    receiver.ok("account", "import", file, "--yes")
+    assert [one["name"] for one in receiver.json("account", "list")] == ["Main", "Omsk"]

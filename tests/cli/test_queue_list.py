@@ -33,14 +33,14 @@ def listed(cli: Cli, *options: str) -> dict[str, dict[str, Any]]:
 def test_each_status_has_a_word_and_each_row_names_child_and_entity(filled: Cli) -> None:
     found = listed(filled)
     assert {name: one["status"] for name, one in found.items()} == {
-        "product 'Lamp' (L-1)": "completed",
-        "product 'Chair' (C-1)": "completed-with-warnings",
-        "product 'Sofa' (S-1)": "failed",
-        "product 'Table' (T-1)": "pending",
+        "product 'Lamp' (code L-1)": "completed",
+        "product 'Chair' (code C-1)": "completed-with-warnings",
+        "product 'Sofa' (code S-1)": "failed",
+        "product 'Table' (code T-1)": "pending",
     }
     assert {one["child"] for one in found.values()} == {"Child"}
     table = filled.ok("queue", "list")
-    assert "product 'Sofa' (S-1)" in table
+    assert "product 'Sofa' (code S-1)" in table
     assert "broken.png" in table
 
 
@@ -85,7 +85,7 @@ def test_a_failed_task_whose_entity_has_a_newer_one_is_superseded(
     filled: Cli, shop: Shop, sqlite_url: str
 ) -> None:
     (sofa,) = (one for one in shop.main.entities("product") if one.name == "Sofa")
-    failed = listed(filled)["product 'Sofa' (S-1)"]["id"]
+    failed = listed(filled)["product 'Sofa' (code S-1)"]["id"]
     shop.main.set_images(sofa, [NewImage.create(*pictures(1, 1400)[0])])
     filled.ok("enqueue", "--main", "Main", "--child", "Child")
     filled.ok("worker", "--drain")
@@ -99,17 +99,17 @@ def test_a_failed_task_whose_entity_has_a_newer_one_is_superseded(
 
 
 def test_show_tells_all_of_a_task(filled: Cli) -> None:
-    chair = listed(filled)["product 'Chair' (C-1)"]
+    chair = listed(filled)["product 'Chair' (code C-1)"]
     told = filled.ok("queue", "show", str(chair["id"]))
     assert "status         completed-with-warnings" in told
-    assert "entity         product 'Chair' (C-1)" in told
+    assert "entity         product 'Chair' (code C-1)" in told
     assert "broken.png" in told
     assert '"child_entity_id"' in told
     assert filled.fail("queue", "show", "999999").strip() == "Error: There is no task 999999"
 
 
 def test_cancel_and_delete_by_filter_and_by_id(filled: Cli) -> None:
-    table = listed(filled)["product 'Table' (T-1)"]["id"]
+    table = listed(filled)["product 'Table' (code T-1)"]["id"]
     assert filled.ok("queue", "cancel", "--child", "Child").startswith("1 task cancelled")
     assert [
         one["id"] for one in filled.json("queue", "list", "--status", "cancelled")["tasks"]
@@ -128,7 +128,7 @@ def test_cancel_and_delete_by_filter_and_by_id(filled: Cli) -> None:
 def test_retry_by_filter_takes_only_failed_ones_that_fit(filled: Cli) -> None:
     assert filled.ok("queue", "retry", "--text", "nothing like it") == "0 tasks retried.\n"
     assert filled.ok("queue", "retry", "--child", "Child", "--text", "sofa") == "1 task retried.\n"
-    assert listed(filled)["product 'Sofa' (S-1)"]["status"] == "pending"
+    assert listed(filled)["product 'Sofa' (code S-1)"]["status"] == "pending"
 
 
 def test_many_are_changed_only_when_somebody_says_so(ready: Cli, shop: Shop) -> None:

@@ -212,7 +212,7 @@ def test_images_that_fail_are_warnings(ready: Cli, shop: Shop) -> None:
     result = ready.run("sync", *BOTH)
     assert result.exit_code == 0
     assert "completed with warnings" in result.stdout
-    assert "Task 1 (product 'Lamp'): big.png: 10.485761 MB is over the limit" in result.stderr
+    assert "Child: product 'Lamp', task 1: big.png: 10.485761 MB is over the limit" in result.stderr
     assert shop.images(lamp) == THREE
 
 

@@ -40,7 +40,7 @@ def test_a_run_is_told_shown_and_undone(linked: Cli, shop: Shop, tmp_path: Path)
     said = linked.ok("sync", "--backup-dir", str(tmp_path / "b"))
     run = said.partition("Run ")[2].partition(".")[0]
     said = linked.ok("undo", "--run", run, "--dry-run")
-    assert said == "'Child': product 'Lamp': would keep 0 images, put back 1 and remove 2\n"
+    assert said == "Child: product 'Lamp': would keep 0 images, put back 1 and remove 2\n"
     assert shop.images(lamp) == pictures(2)
     said = linked.ok("undo", "--run", run)
     assert "1 entity set back: 1 image put back, 0 kept. Run 20" in said

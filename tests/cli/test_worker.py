@@ -63,14 +63,12 @@ def test_every_end_of_a_task_is_logged(
     caplog.set_level(logging.INFO)
     assert ready.failed_json("worker", "--drain", status=3)["status"] == "part"
     assert (
-        "Task 1 (product 'Good' of 'Child'): completed with warnings, 2 uploaded, 0 kept"
-        in caplog.text
+        "Child: product 'Good', task 1: completed with warnings, 2 uploaded, 0 kept" in caplog.text
     )
     assert (
-        "Task 1 (product 'Good' of 'Child'): a.gif: it is neither a JPEG nor a PNG file"
-        in caplog.text
+        "Child: product 'Good', task 1: a.gif: it is neither a JPEG nor a PNG file" in caplog.text
     )
     assert (
-        "Task 2 (product 'Bad' of 'Child'), attempt 1: failed: No image was uploaded: b.gif"
+        "Child: product 'Bad', task 2, attempt 1: failed: No image was uploaded: b.gif"
         in caplog.text
     )

@@ -1,9 +1,12 @@
 """Contracts of the stored accounts, settings and records, on SQLite and on PostgreSQL."""
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, update
+from sqlalchemy import Connection, select, update
+from sqlalchemy.exc import SQLAlchemyError
 
 from imgsync.adapters.sql.database import Database
 from imgsync.adapters.sql.failures import SqlFailedImages
@@ -14,13 +17,15 @@ from imgsync.adapters.sql.repositories import (
     SqlSurveyRepository,
     SqlSyncRecordRepository,
 )
-from imgsync.adapters.sql.tables import account_abilities
+from imgsync.adapters.sql.tables import account_abilities, accounts
+from imgsync.domain.errors import StoreError
 from imgsync.domain.ports.repositories import (
     AbilityRepository,
     SettingsRepository,
     SurveyRepository,
     SyncRecordRepository,
 )
+from imgsync.domain.ports.secrets import key_of
 from imgsync.testing import (
     AbilityRepositoryContract,
     AccountRepositoryContract,
@@ -30,6 +35,7 @@ from imgsync.testing import (
     SyncRecordRepositoryContract,
 )
 from tests.contracts.stores import SetTime, SqlStore, sql_store
+from tests.support.keys import opened
 
 
 def drop(table: str) -> Callable[[Connection], object]:
@@ -47,6 +53,30 @@ class TestSqlAccounts(SetTime, AccountRepositoryContract[SqlStore]):
 
     async def disable(self, store: SqlStore) -> None:
         store.drop("accounts")
+
+
+class TestSqlAccountsWhoseSecretsAreEncrypted(TestSqlAccounts):
+    """As the program opens them: all hosts have one key, and no row holds a secret in plain."""
+
+    @pytest.fixture
+    def store(self, database_url: str, tmp_path: Path) -> Iterator[SqlStore]:
+        self.key = tmp_path / "key"
+        with sql_store(database_url) as store:
+            opened(store.another_host(), self.key).prepare()
+            yield store
+            with suppress(StoreError, SQLAlchemyError):
+                # Not where the test has dropped the table.
+                for secret in stored_secrets(store.another_host()):
+                    assert key_of(secret) is not None
+
+    def accounts(self, store: SqlStore) -> SqlAccountRepository:
+        database = store.another_host()
+        return SqlAccountRepository(database, store.clock, opened(database, self.key))
+
+
+def stored_secrets(database: Database) -> list[str]:
+    with database.engine.begin() as connection:
+        return list(connection.execute(select(accounts.c.secret)).scalars())
 
 
 class TestSqlAbilities(AbilityRepositoryContract):

@@ -34,3 +34,4 @@ class TestSqlTaskQueue(SetTime, TaskQueueContract[SqlStore]):
 
     async def disable(self, store: SqlStore) -> None:
         store.drop("sync_queue")
+        store.drop("sync_counts")

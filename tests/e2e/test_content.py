@@ -131,7 +131,7 @@ def test_a_check_by_content_finds_what_sizes_hide_and_a_sync_by_hash_mends_it(
     assert (unlike["name"], unlike["unlike"], told["content"]["proved"]) == ("A", ["2.png"], 8)
     assert (told["children"][0]["equal"], told["children"][0]["different"]) == (2, 1)
     result = cli.run("check", "--hash")
-    assert "product 'A': 2.png has another content than main's" in result.stdout
+    assert "product 'A': 2.png: it has another content than main's" in result.stdout
     assert cli.json("sync", "--adopt", "hash")["run"]["uploaded"] == 1
     assert place.pictures(entities) == [pictures(3, 500 + n) for n in range(3)]
     told = cli.json("check", "--hash")

@@ -49,7 +49,7 @@ def test_what_an_account_does_not_take_arrives_changed(dialect: Dialect, tmp_pat
         faults.add(where="storage", method="GET", path_regex="", cut_to=1000)
         first = copy(shop, tmp_path)
         assert (first.errors, first.warnings) == ([], [])
-        told = sorted(note.partition(": ")[2] for note in first.notes)
+        told = sorted(note.split(": ", 2)[2] for note in first.notes)
         assert [text.partition(" to ")[0] for text in told] == [
             "moving.gif: converted from GIF",
             "pages.tiff: converted from TIFF",

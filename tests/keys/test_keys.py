@@ -176,3 +176,38 @@ def test_without_its_package_the_keyring_says_so(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(sys.modules, "keyring", None)
     with pytest.raises(KeyStoreError, match=r"imgsync\[keyring\]"):
         FernetBox(KeyringKeys()).first()
+
+
+def test_a_new_key_is_put_where_a_link_leads(tmp_path: Path) -> None:
+    file, link = tmp_path / "shared" / "key", tmp_path / "key"
+    KeyFile(file).make()
+    link.symlink_to(file)
+    following = FernetBox(KeyFile(link)).next(FernetBox(KeyFile(link)).first())
+    assert link.is_symlink()
+    assert fingerprint_of(KeyFile(file).read()[0]) == following
+    assert os.listdir(file.parent) == ["key"]
+
+
+def test_a_new_key_leaves_the_file_its_owner(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where root rekeys, and services of another user go on reading."""
+    file = KeyFile(tmp_path / "key")
+    file.make()
+    there = (tmp_path / "key").stat()
+    of_root = os.stat_result([*there[:4], there.st_uid + 1, there.st_gid + 2, *there[6:]])
+    given = list[tuple[int, int]]()
+    monkeypatch.setattr(os, "fstat", lambda _: of_root)
+    monkeypatch.setattr(os, "fchown", lambda _, uid, gid: given.append((uid, gid)))
+    file.put([new_key()])
+    assert given == [(there.st_uid, there.st_gid)]
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    before = file.read()
+    monkeypatch.setattr(os, "fchown", refuse)
+    with pytest.raises(KeyStoreError, match="nothing is changed"):
+        file.put([new_key()])
+    assert file.read() == before
+    assert os.listdir(tmp_path) == ["key"]

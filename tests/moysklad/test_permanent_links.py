@@ -151,6 +151,27 @@ async def test_an_account_that_refuses_to_give_links_is_listed_without(
     assert listed.call_count == 3
 
 
+async def test_an_account_that_refuses_to_give_more_links_is_listed_whole(
+    harness: Harness, network: respx.MockRouter
+) -> None:
+    """The pages that were asked for at the same time are refused together."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        offset = int(request.url.params["offset"])
+        if "fields" in request.url.params and offset:
+            return httpx.Response(400, json={"errors": [{"code": 1062}]})
+        rows = [{"id": f"p{offset + n}", "name": "Lamp"} for n in range(100)]
+        return httpx.Response(200, json={"meta": {"size": 600}, "rows": rows})
+
+    listed = network.get(LIST).mock(side_effect=answer)
+    listing = harness.client.list_entities(PRODUCT, with_images=True, permanent_links=True)
+    found = [one.id async for page in listing for one in page.entities]
+    assert found == [f"p{n}" for n in range(600)]
+    assert harness.client.shown.permanent_links is False
+    refused = [call for call in listed.calls if call.response.is_error]
+    assert 1 < len(refused) <= 4
+
+
 async def test_a_link_that_fails_is_tried_once(harness: Harness, network: respx.MockRouter) -> None:
     harness.client.trust({"cdn.example"})
     link = network.get(LINK)

@@ -240,7 +240,9 @@ async def test_one_file_at_a_time_is_held() -> None:
     try:
         reports = await asyncio.gather(*(check.check(read) for _ in range(5)))
         assert {report.state for report in reports} == {WHOLE}
-        assert tracemalloc.get_traced_memory()[1] < 1.6 * len(pixels)  # of two it would be 2 and more
+        assert tracemalloc.get_traced_memory()[1] < 1.6 * len(
+            pixels
+        )  # of two it would be 2 and more
     finally:
         tracemalloc.stop()
 

@@ -305,7 +305,7 @@ def test_an_address_that_is_none_is_told_by_its_number(wrong: str, log: Log) -> 
     with pytest.raises(NotifyError) as raised:
         made.check()
     assert str(raised.value) == (
-        "Bad configuration: notify_urls: address 2 is none that Apprise knows"
+        "Bad configuration: IMGSYNC_NOTIFY_URLS (notify_urls): address 2 is none that Apprise knows"
     )
     assert "hush" not in log.text + repr(raised.value) + repr(raised.value.__context__)
 
@@ -348,5 +348,7 @@ def test_the_end_of_a_process_waits_for_a_message_but_not_for_ever(
 def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "apprise", None)
     assert importlib.util.find_spec("apprise") is None
-    with pytest.raises(NotifyError, match=r"notify_urls: .*pip install 'imgsync\[notify\]'"):
+    with pytest.raises(
+        NotifyError, match=r"IMGSYNC_NOTIFY_URLS .*: .*pip install 'imgsync\[notify\]'"
+    ):
         plugin(NOBODY)

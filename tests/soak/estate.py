@@ -110,6 +110,10 @@ class Estate:
             child.account.set_images(entity, new)
         return len(wanted)
 
+    def main_of(self, entity_id: str) -> EmulatedEntity:
+        """Main's entity of a child's."""
+        return self.entities[self._names[entity_id]]
+
     def images(self) -> int:
         return sum(len(self.emulator.images_of(entity)) for entity in self.entities)
 

@@ -67,13 +67,14 @@ class Workers:
                 process.send_signal(signal.SIGCONT)
         self._stopped.clear()
 
-    def megabytes(self, at: int) -> float | None:
-        """What one holds of the machine's memory; None where it does not run."""
+    def held(self, at: int) -> tuple[float, int] | None:
+        """The megabytes that one holds of the machine's memory, and its process id; None where it
+        does not run."""
         process = self._processes[at]
         if process is None or process.poll() is not None:
             return None
         status = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii")
-        return int(status.partition("VmRSS:")[2].split()[0]) / 1000
+        return int(status.partition("VmRSS:")[2].split()[0]) / 1000, process.pid
 
     def end(self) -> list[int]:
         """SIGTERM to all; their exit statuses."""
@@ -89,11 +90,20 @@ class Workers:
                 process.wait()
             raise
 
-    def texts(self) -> str:
+    def texts(self, since: Mapping[Path, int] | None = None) -> str:
+        """What they have logged, since `mark` where that is given."""
+        begun = since or {}
         return "".join(
-            path.read_text(encoding="utf-8", errors="replace")
-            for path in sorted(self._folder.glob("worker-*.log"))
+            path.read_bytes()[begun.get(path, 0) :].decode(errors="replace")
+            for path in self._logs()
         )
+
+    def mark(self) -> dict[Path, int]:
+        """Where their logs end now."""
+        return {path: path.stat().st_size for path in self._logs()}
+
+    def _logs(self) -> list[Path]:
+        return sorted(self._folder.glob("worker-*.log"))
 
     def _started(self, at: int) -> subprocess.Popen[bytes]:
         with (self._folder / f"worker-{at}.log").open("ab") as log:

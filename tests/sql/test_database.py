@@ -10,9 +10,10 @@ import threading
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Engine, event, inspect, text
+from sqlalchemy import Connection, Engine, event, inspect, make_url, text
 
 from imgsync.adapters.sql.database import Database, create_engine_for, create_schema
 from imgsync.adapters.sql.queue import SqlTaskQueue
@@ -21,6 +22,7 @@ from imgsync.adapters.sql.tables import storable
 from imgsync.domain.errors import StoreError
 from imgsync.domain.ports.queue import NewTask
 from imgsync.domain.tasks import TaskId, TaskStatus
+from tests.support.relay import Relay
 
 pytestmark = pytest.mark.anyio
 HANGS = """
@@ -141,6 +143,7 @@ async def test_the_sqlite_file_is_private_and_its_folder_is_made(tmp_path: Path)
     database.close()
 
 
+@pytest.mark.empty_database
 def test_the_schema_is_made_once_by_hosts_that_start_at_once(database_url: str) -> None:
     barrier, errors = threading.Barrier(4), []
 
@@ -393,3 +396,46 @@ def test_a_database_that_hangs_does_not_keep_the_process_from_ending(database_ur
         text=True,
     )
     assert (done.returncode, done.stderr, done.stdout) == (0, "", "gave up\n")
+
+
+@pytest.mark.database
+@pytest.mark.process
+@pytest.mark.slow
+@pytest.mark.skipif(not Relay.can_lose(), reason="needs CAP_NET_ADMIN")
+async def test_an_answer_that_nobody_will_send_is_not_waited_for(postgresql_url: str) -> None:
+    """As where the server's host has died, or a router has forgotten the connection."""
+    with Relay(postgresql_url).running() as relay:
+        url = make_url(relay.url_of()).update_query_dict({"keepalives_idle": "1"})
+        database = Database(create_engine_for(url.render_as_string(hide_password=False)))
+        began = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def wait(connection: Connection) -> None:
+            if not began.is_set():
+                loop.call_soon_threadsafe(began.set)
+                connection.execute(text("SELECT pg_sleep(25)"))
+
+        waiting = asyncio.create_task(database.run(wait))
+        await began.wait()
+        await asyncio.sleep(0.2)  # the question is on its way; the server is at it
+        relay.lose()
+        # Once more, over a new connection; the server's own limits would take 30 seconds.
+        async with asyncio.timeout(20):
+            await waiting
+        database.close()
+
+
+@pytest.mark.database
+@pytest.mark.process
+def test_the_kernel_asks_whether_the_server_is_still_there(postgresql_url: str) -> None:
+    with Relay(postgresql_url).running() as relay:
+        engine = create_engine_for(relay.url_of())
+        with engine.connect() as connection:
+            driver: Any = connection.connection.driver_connection
+            with socket.socket(fileno=os.dup(driver.fileno())) as one:
+                idle, between, count = (
+                    one.getsockopt(socket.IPPROTO_TCP, option)
+                    for option in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+                )
+        engine.dispose()
+    assert idle + between * count <= 30

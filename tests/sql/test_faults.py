@@ -54,7 +54,7 @@ async def test_a_database_that_fails_is_one_line_of_the_domain(
     database: Database, call: Call
 ) -> None:
     with database.engine.begin() as connection:
-        for table in ("sync_queue", "accounts", "sync_settings", "sync_records"):
+        for table in ("sync_queue", "sync_counts", "accounts", "sync_settings", "sync_records"):
             connection.execute(text(f"DROP TABLE {table}"))
     with pytest.raises(StoreError, match="Cannot use the database") as caught:
         await call(database)
@@ -141,3 +141,21 @@ async def test_a_clock_without_its_database_is_told(database: Database) -> None:
     database.close()
     with pytest.raises(StoreError, match="is closed"):
         await DatabaseClock(database).now()
+
+
+async def test_a_disk_that_is_full_when_sqlite_is_opened_is_told_at_once(
+    small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half a minute is for other processes that start at the same time, and doctor has less."""
+    url = f"sqlite:///{small_disk / 'q.db'}"
+    Database.open(url).close()
+    with suppress(OSError), (small_disk / "ballast").open("wb", buffering=0) as file:
+        while file.write(bytes(4096)):
+            pass
+
+    def sleep(_: float) -> None:
+        raise AssertionError("nobody makes room meanwhile")
+
+    monkeypatch.setattr("imgsync.adapters.sql.database.time.sleep", sleep)
+    with pytest.raises(NoRoomError, match="No room for the database"):
+        await SqlTaskQueue(Database.open(url)).enqueue([NewTask({})])

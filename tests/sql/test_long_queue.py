@@ -1,17 +1,25 @@
-"""A claim costs the same however many rows wait, of however many children."""
+"""A claim costs the same however many rows wait, of however many children; no look at a long queue
+reads all of it."""
 
+import json
 import statistics
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import Connection, bindparam, event, text
 
+from benchmarks import longqueue
 from imgsync.adapters.sql.database import Database
 from imgsync.adapters.sql.queue import SqlTaskQueue
 from imgsync.adapters.sql.tables import UtcDateTime
+from imgsync.domain.ports.queue import NewTask
 from imgsync.domain.tasks import TaskStatus
+from imgsync.entrypoints.config import fixed_config
+from imgsync.entrypoints.container import Container, close
 
 pytestmark = [pytest.mark.anyio]
 LEASE = timedelta(minutes=2)
@@ -95,6 +103,105 @@ async def test_no_statement_of_a_claim_looks_at_all_that_waits(
     assert any("sync_queue_leases" in step for step in plans)
     tables = ("sync_queue", "q", "r")
     assert [step for step in plans if step.split()[:2] in [["SCAN", name] for name in tables]] == []
+
+
+async def test_no_statement_of_a_look_or_a_prune_reads_all_tasks(database: Database) -> None:
+    """Of PostgreSQL it is asked whether it could do without, as it may read a small table whole."""
+    began = longqueue.fill(database, 3000)
+    statements = list[tuple[str, Any]]()
+
+    def note(_: Connection, _cursor: object, statement: str, values: object, *__: object) -> None:
+        if "sync_queue" in statement:
+            statements.append((statement, values))
+
+    event.listen(database.engine, "before_cursor_execute", note)
+    for ask in longqueue.asked(database, began, 3000).values():
+        await ask()
+    assert await SqlTaskQueue(database).prune(
+        completed=timedelta(days=29), failed=timedelta(days=29), limit=20
+    )
+    event.remove(database.engine, "before_cursor_execute", note)
+    assert len(statements) > 60
+    with database.engine.connect() as connection:
+        wrong = {one: steps for one, by in statements if (steps := reads_all(connection, one, by))}
+    assert wrong == {}
+
+
+def reads_all(connection: Connection, statement: str, values: Any) -> list[str]:
+    """The steps of its plan that look at every task."""
+    if connection.dialect.name == "sqlite":
+        rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)
+        scans = [row.detail for row in rows if row.detail.split()[:2] == ["SCAN", "sync_queue"]]
+        if not statement.rstrip().endswith("LIMIT ? OFFSET ?"):
+            return scans
+        # Up to the limit, backwards by the id or in an index of few.
+        return [one for one in scans if NEWEST not in statement and "sync_queue_warned" not in one]
+    connection.exec_driver_sql("SET enable_seqscan = off")
+    (found,) = connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {statement}", values).one()
+    plan = json.loads(found) if isinstance(found, str) else found
+    return list(unbounded(plan[0]["Plan"], within_limit=False))
+
+
+NEWEST = "ORDER BY sync_queue.id DESC"
+
+
+def unbounded(node: dict[str, Any], *, within_limit: bool) -> Iterator[str]:
+    """Steps of a plan of PostgreSQL. Below a limit an index is followed up to it, unless something
+    comes between."""
+    name = node["Node Type"]
+    is_free = node.get("Relation Name") == "sync_queue" and name != "ModifyTable"
+    if is_free and not within_limit and not any(map(is_bounded, [node, *below(node)])):
+        yield f"{name} {node.get('Index Name', '')}"
+    for one in node.get("Plans", ()):
+        passes = name in ("Limit", "Subquery Scan", "Append", "LockRows", "Result")
+        yield from unbounded(one, within_limit=name == "Limit" or (within_limit and passes))
+
+
+def below(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for one in node.get("Plans", ()):
+        yield one
+        yield from below(one)
+
+
+def is_bounded(node: dict[str, Any]) -> bool:
+    return "Index Cond" in node or node.get("Index Name") in SMALL
+
+
+SMALL = ("sync_queue_due", "sync_queue_leases", "sync_queue_parked")
+"""Indexes of what waits or is under way."""
+
+
+async def test_a_fresh_queue_is_pruned_by_age_without_being_told(tmp_path: Path) -> None:
+    """With the defaults of the configuration: 30 days, failed ones 90, superseded ones as long as
+    completed ones."""
+    container = Container(config=fixed_config(database_url=f"sqlite:///{tmp_path / 'q.db'}"))
+    database, queue = container.database(), container.queue()
+    tasks = [NewTask({"n": n}, f"c/product/{n}", "c") for n in range(4)]
+    ids = [(await queue.enqueue([one]))[0].task_id for one in tasks]
+    for task in await queue.claim(lease=LEASE, limit=4):
+        if task.payload["n"] < 2:
+            await queue.complete(task, result="done", warnings=[])
+        else:
+            await queue.fail(task, error="503")
+    (again,) = await queue.enqueue([tasks[3]])  # the last failed one is superseded
+
+    def age(days: float, *which: object) -> None:
+        at = (datetime.now(UTC) - timedelta(days=days)).strftime("%Y-%m-%d %H:%M:%S.%f")
+        with database.engine.begin() as connection:
+            for one in which:
+                connection.exec_driver_sql(
+                    "UPDATE sync_queue SET updated_at = ? WHERE id = ?", (at, one)
+                )
+
+    age(31, ids[0], ids[2], ids[3])
+    age(29, ids[1])
+    assert await container.prune_queue()() == 2
+    left = {task.id for task in await queue.find()}
+    assert left == {ids[1], ids[2], again.task_id}
+    age(91, ids[2])
+    assert await container.prune_queue()() == 1
+    assert (await queue.counts())[TaskStatus.FAILED] == 0
+    await close(container)
 
 
 @pytest.mark.slow

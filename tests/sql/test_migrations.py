@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -33,7 +34,7 @@ from imgsync.domain.errors import StoreError
 from imgsync.domain.model import Account, LinkSettings, TokenKind
 from imgsync.domain.tasks import TaskStatus
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.empty_database]
 QUEUE = metadata.tables["sync_queue"]
 MIGRATIONS = "imgsync.adapters.sql:migrations"
 ROWS = """
@@ -287,3 +288,27 @@ def test_an_upgrade_that_fails_leaves_the_database_as_it_was(
     assert "crashes" not in {c["name"] for c in inspect(old).get_columns("sync_queue")}
     create_schema(old)
     assert revision(old) == HEAD
+
+
+def test_an_upgrade_may_take_longer_than_a_worker_s_transactions(postgresql_url: str) -> None:
+    """As an index over a large queue does, and others wait for that as long."""
+    engine = create_engine_for(postgresql_url)
+    limits = dict[str, tuple[str, str]]()
+
+    def note(_: object, cursor: Any, statement: str, *__: object) -> None:
+        for part in ("pg_advisory_xact_lock", "CREATE INDEX"):
+            if part in statement:
+                shown = []
+                for name in ("statement_timeout", "lock_timeout"):
+                    cursor.execute(f"SHOW {name}")
+                    shown.append(cursor.fetchone()[0])
+                limits.setdefault(part, (shown[0], shown[1]))
+
+    event.listen(engine, "before_cursor_execute", note)
+    create_schema(engine)
+    # But who waits for a table, behind whom all others wait, gives up as always.
+    assert limits == {"pg_advisory_xact_lock": ("0", "0"), "CREATE INDEX": ("0", "20s")}
+    with engine.begin() as connection:
+        shown = connection.execute(text("SHOW statement_timeout")).scalar_one()
+    assert shown == "30s"
+    engine.dispose()

@@ -145,7 +145,26 @@ def test_one_the_selected_or_all_that_match_are_tried_again_and_noted(visited: V
     ]
 
 
-@pytest.mark.parametrize("ids", [["x"], ["-1"], ["9" * 30], ["1"] * 26])
+def test_one_image_that_fails_in_several_franchises_is_one_card(visited: Visited) -> None:
+    visited.link()
+    of = [fail(visited, child=f"Shop {n}")[0] for n in (10, 2)]
+    of += fail(visited, "Chair")
+    page = visited.get("/failed")
+    assert "3 images could not be copied." in page
+    assert re.findall(r'alt="([^"]+)"', page) == ["Lamp-0.png", "Chair-0.png"]
+    assert "In 2 franchises" in page
+    assert page.index("Shop 2:") < page.index("Shop 10:")
+    ids = f"{of[0].id} {of[1].id}"
+    assert f'name="id" value="{ids}"' in page
+    assert visited.post("/failed/retry", "/failed", one=ids) == "/failed?asked=2"
+    assert asked_for(visited) == {"Lamp-0.png"}
+    only = visited.get("/failed", child="Shop 2")
+    assert f'name="id" value="{of[1].id}"' in only
+    assert "In 2 franchises" not in only
+    assert "В 2 франшизах" in visited.get("/failed", language="ru")
+
+
+@pytest.mark.parametrize("ids", [["x"], ["1 x"], ["-1"], ["9" * 30], ["1"] * 26])
 def test_what_no_page_sends_is_refused(visited: Visited, ids: list[str]) -> None:
     visited.link()
     fail(visited)

@@ -37,9 +37,10 @@ from imgsync.domain.ports.moysklad import MoySkladFactory
 from imgsync.domain.ports.queue import TaskQueue
 from imgsync.domain.ports.repositories import AccountRepository, SettingsRepository
 from imgsync.domain.ports.runs import Proofs
-from imgsync.domain.text import shown
+from imgsync.domain.text import natural_key, shown
 
 _log = logging.getLogger(__name__)
+_LONGEST_NAME = 255
 _SOLUTION_KINDS = (TokenKind.SOLUTION, TokenKind.DRAFT)
 
 OWNERS = {
@@ -64,6 +65,16 @@ class WrongKindError(ImgsyncError):
         self.learnt = learnt
 
 
+def check_name(name: str) -> None:
+    """ValueError for what nobody should call an account: it stands in every table and message."""
+    if not name.strip():
+        raise ValueError("the account name is empty")
+    if len(name) > _LONGEST_NAME:
+        raise ValueError(
+            f"the account name has {len(name):,} characters; {_LONGEST_NAME} are the most"
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class GivenAccount:
     """What a person says of an account; what is None is learnt from the API."""
@@ -81,8 +92,8 @@ class GivenAccount:
 
     def unchecked(self) -> Account:
         """As given alone; ValueError for what no account can be."""
-        if self.name is not None and not self.name.strip():
-            raise ValueError("the account name is empty")
+        if self.name is not None:
+            check_name(self.name)
         account_id = "?" if self.account_id is None else self.account_id
         kind = self.kind or (TokenKind.SOLUTION if self.login is None else TokenKind.PASSWORD)
         return self.account(account_id, self.name or account_id, kind)
@@ -417,6 +428,19 @@ class FindLinks:
             links[0].check_on()
         return links
 
+    async def of_main(self, main_id: str) -> list[Link]:
+        """The links of a main account, given by its id; none where it has none. One that is damaged
+        is logged and counts as off. It reads no other account's."""
+        links = await self.settings.links(main_id)
+        found = [await self._read(link, {}) for link in links]
+        for one in found:
+            if isinstance(one, ImgsyncError):
+                _log.error("%s", one)
+        return [
+            one if isinstance(one, Link) else self._off(link, {})
+            for link, one in zip(links, found, strict=True)
+        ]
+
     async def _named(
         self, main: Account | None, children: Sequence[Account], stored: Mapping[str, Account]
     ) -> list[Link]:
@@ -427,6 +451,7 @@ class FindLinks:
             if not links:
                 of = "" if main is None else f" to account '{main.name}' ({main.id})"
                 raise NoLinkError(f"No account is linked{of}")
+            links.sort(key=_by_names(stored))
             found = [await self._read(link, stored) for link in links]
             errors = [one for one in found if isinstance(one, ImgsyncError)]
             if len(errors) == len(found):
@@ -451,7 +476,7 @@ class FindLinks:
             elif main is not None:
                 settings = await self.settings.get(child.id)
                 links.append(StoredLink(main.id, child.id, settings))
-        links.sort(key=lambda link: link.main_id)  # so that each main account is surveyed once
+        links.sort(key=_by_names({**stored, **{child.id: child for child in children}}))
         return [await self._link(link, stored) for link in links]
 
     async def _read(self, link: StoredLink, stored: Mapping[str, Account]) -> Link | ImgsyncError:
@@ -481,12 +506,25 @@ class FindLinks:
 
     async def _link(self, link: StoredLink, stored: Mapping[str, Account]) -> Link:
         if link.damage is not None:
-            raise DamagedLinkError(link.child_id, link.damage)
+            child = stored.get(link.child_id)
+            raise DamagedLinkError(link.child_id, link.damage, child.name if child else "")
         main, child = [
             stored.get(account_id) or await self.accounts.get(account_id)
             for account_id in (link.main_id, link.child_id)
         ]
         return Link(main, child, link.settings)
+
+
+def _by_names(stored: Mapping[str, Account]) -> Callable[[StoredLink], list[tuple[Any, str]]]:
+    """Sorts links as people count: those of each main account together, so that it is surveyed
+    once, and of each "Child 2" before "Child 10"."""
+
+    def key(link: StoredLink) -> list[tuple[Any, str]]:
+        ids = link.main_id, link.child_id
+        names = (stored[one].name if one in stored else one for one in ids)
+        return [(natural_key(name), one) for name, one in zip(names, ids, strict=True)]
+
+    return key
 
 
 async def find_account(accounts: AccountRepository, given: str) -> Account:

@@ -132,18 +132,19 @@ class Bulk:
         try:
             return await self.abilities.get(account_id)
         except ImgsyncError as error:
-            _log.warning("what account '%s' can do is not known: %s", account_id, error)
+            _log.warning("what the account can do is not known: %s", error)
             return Abilities(bulk=False)
 
     async def learn(self, account_id: str, shown: Abilities) -> None:
+        """Called at work on the account's tasks, so that lines of the log name it."""
         if shown.bulk is False:
-            _log.info("account '%s' takes no lists of several entities in one request", account_id)
+            _log.info("the account takes no lists of several entities in one request")
         if shown.bulk_keeps is False:
-            _log.info("account '%s' keeps no image in a request of several entities", account_id)
+            _log.info("the account keeps no image in a request of several entities")
         try:
             await self.abilities.learn(account_id, shown)
         except ImgsyncError as error:
-            _log.warning("what account '%s' can do is not stored: %s", account_id, error)
+            _log.warning("what the account can do is not stored: %s", error)
 
 
 def _payload_bytes(payload: Any) -> int:

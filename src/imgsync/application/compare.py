@@ -61,11 +61,13 @@ class Compare:
     async def _tell(self, this: "Comparing") -> None:
         while True:
             await asyncio.sleep(_ALIVE_SECONDS)
+            names = {link.child.id: link.child.name for link in this.links}
             for child_id, began in list(this.open.items()):
                 try:
                     await self.differences.alive(child_id, began)
                 except ImgsyncError as error:
-                    _log.warning("the comparison of account '%s': %s", child_id, error)
+                    name = names.get(child_id, child_id)
+                    _log.warning("%s: the comparison could not be kept alive: %s", name, error)
 
 
 @dataclass(slots=True)

@@ -18,6 +18,7 @@ from imgsync.domain.errors import (
     NoWebhookRightError,
     NoWebhooksError,
     PermissionDeniedError,
+    WrongAccountError,
 )
 from imgsync.domain.model import (
     NO_END,
@@ -162,6 +163,9 @@ class ExamineAccounts:
             said = f"MoySklad does not accept its {_credentials(account)}: {why}"
             todo = "add it again with 'imgsync account add', and a new token"
             found.append(finding(Health.WRONG, said, todo))
+        except WrongAccountError as error:
+            todo = "'imgsync account rotate' gives it a token of its own"
+            found.append(finding(Health.WRONG, str(error), todo))
         except ImgsyncError as error:
             todo = "see whether this machine reaches MoySklad, and whether the token is valid"
             found.append(finding(Health.WRONG, str(error), todo))

@@ -18,11 +18,14 @@ from imgsync.application.survey import (
     Surveyed,
     SurveyLog,
     allowed_clears,
+    by_children,
+    not_surveyed_as_dict,
     nothing_waits,
 )
 from imgsync.domain.diff import Adopt, Clear, Skip, Unchanged
 from imgsync.domain.errors import AlreadyLinkedError, ClearLimitError, ImgsyncError
 from imgsync.domain.failures import IMAGE_RETRY
+from imgsync.domain.labels import lines_by_children
 from imgsync.domain.model import Account, EntityTypes, Link, MatchField, SyncRequest, check_links
 from imgsync.domain.ports.queue import Enqueued, NewTask, TaskQueue
 from imgsync.domain.ports.repositories import AccountRepository, SettingsRepository
@@ -114,13 +117,19 @@ class EnqueueOutcome:
             "updated": self.updated,
             "task_ids": ids,
             "skipped": [
-                {"child": p.link.child.id, "type": p.entity_type, "name": p.name}
-                | {"reason": p.reason}
-                for p in self.skipped.items
+                {
+                    "child": p.link.child.id,
+                    "child_name": p.link.child.name,
+                    "type": p.entity_type,
+                    "name": p.name,
+                    "code": p.code,
+                    "reason": p.reason,
+                }
+                for p in by_children(self.skipped.items)
             ],
-            "warnings": self.warnings.items,
+            "warnings": lines_by_children(self.warnings.items),
             "off": [child.id for child in self.off],
-            "failed": [{"child": f.link.child.id, "error": str(f.error)} for f in self.failed],
+            "failed": [not_surveyed_as_dict(found) for found in by_children(self.failed)],
             **({"left_out": left_out} if left_out else {}),
             **({"since": since.isoformat()} if since else {}),
             **({"empty_folders": empty} if (empty := self.log.empty_folders) else {}),
@@ -140,10 +149,10 @@ class _Clears:
     requests: list[SyncRequest] = field(default_factory=list)
     examples: list[str] = field(default_factory=list)
 
-    def add(self, request: SyncRequest) -> None:
+    def add(self, request: SyncRequest, label: str) -> None:
         self.count += 1
         if self.count <= _EXAMPLES:
-            self.examples.append(f"{request.entity_type} '{request.name}'")
+            self.examples.append(label)
         if self.count <= self.most:
             self.requests.append(request)
         else:
@@ -260,13 +269,12 @@ class Enqueue:
                 outcome.skipped.add(found)
                 return
             case Clear() if found.request is not None:
-                clears.add(found.request)
+                clears.add(found.request, found.label)
             case Unchanged():
                 outcome.unchanged += bool(found.listed)
                 outcome.adopted += found.adopted is not None
-                about = f"{found.entity_type} '{found.name}' of '{found.link.child.name}'"
                 for text in found.change.warnings:
-                    outcome.warnings.add(f"{about}: {text}")
+                    outcome.warnings.add(f"{found.label}: {text}")
             case _:
                 outcome.entities += 1
                 outcome.images += found.images

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
+from imgsync.domain import labels
 from imgsync.domain.tasks import Task
 
 COPY_LOG = "imgsync.copying"
@@ -69,23 +70,15 @@ def about_task(task: Task, child: str = "") -> dict[str, Any]:
 
 
 def label_of(values: Mapping[str, Any]) -> str:
-    """Such as ``Task 7 (product 'Lamp' (L-1) of 'Omsk')``, as far as they tell; '' of no task and
-    no entity."""
-    entity = entity_label(values)
-    if values.get("child") and (entity or "task" in values):
-        entity = f"{entity} of '{values['child']}'".lstrip()
-    if "task" not in values:
-        return entity
-    return f"Task {values['task']} ({entity})" if entity else f"Task {values['task']}"
+    """Such as ``Omsk: product 'Lamp' (code 00017), task 7``, as far as they tell."""
+    return labels.label(values.get("child") or "", entity_label(values), values.get("task"))
 
 
 def entity_label(values: Mapping[str, Any]) -> str:
-    """Such as ``product 'Lamp' (L-1)``, or by id where it has no name; '' where none is told."""
-    kind, name, entity_id = (values.get(key) for key in ("entity_type", "entity", "entity_id"))
-    if not kind or not (name or entity_id):
-        return ""
-    code = f" ({values['code']})" if values.get("code") else ""
-    return f"{kind} '{name}'{code}" if name else f"{kind} {entity_id}{code}"
+    """Such as ``product 'Lamp' (code 00017)``, or by id where it has no name; '' where none is
+    told."""
+    of = (values.get(key) or "" for key in ("entity_type", "entity", "code", "entity_id"))
+    return labels.entity_label(*of)
 
 
 def note(

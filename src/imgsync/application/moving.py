@@ -1,7 +1,7 @@
 """Moving accounts, links and settings to another database."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -15,7 +15,15 @@ from imgsync.domain.errors import (
     ImgsyncError,
     UnknownAccountError,
 )
-from imgsync.domain.model import Account, AccountRole, LinkSettings, TokenKind
+from imgsync.domain.model import (
+    Account,
+    AccountRole,
+    LinkSettings,
+    StoredLink,
+    TokenKind,
+    check_links,
+)
+from imgsync.domain.ports.accounts import AccountShelf
 from imgsync.domain.ports.queue import TaskQueue
 from imgsync.domain.ports.repositories import AccountRepository, SettingsRepository
 
@@ -85,12 +93,20 @@ class ExportAccounts:
 
     accounts: AccountRepository
     settings: SettingsRepository
+    shelf: AccountShelf
 
     async def __call__(self) -> tuple[bytes, list[str]]:
         """What `ImportAccounts` takes, with the tokens in plain text; and in words what had to be
         left out, as it is damaged. StoreError."""
         left_out = []
         accounts = await self.accounts.all()
+        for account_id in sorted({*await self.shelf.ids()} - {a.id for a in accounts}):
+            try:
+                accounts.append(await self.accounts.get(account_id))
+            except DamagedRowError as error:
+                left_out.append(str(error))
+            except UnknownAccountError:  # removed meanwhile
+                continue
         packed = [
             _PackedAccount(a.id, a.name, a.token_kind, a.secret, a.login, a.role) for a in accounts
         ]
@@ -110,6 +126,10 @@ class ExportAccounts:
         return _PARCEL.dump_json(_Parcel(1, tuple(packed), tuple(links))), left_out
 
 
+_Changes = tuple[list[Account], list[_PackedLink], Mapping[str, str]]
+"""Accounts and links to be stored, and the main account that each child has before."""
+
+
 @dataclass(frozen=True, slots=True)
 class ImportAccounts:
     """Takes what `ExportAccounts` has packed. MoySklad is not asked whose the credentials are; that
@@ -120,34 +140,42 @@ class ImportAccounts:
     queue: TaskQueue
 
     async def plan(self, content: bytes, *, replace: bool) -> list[Moved]:
-        """What would be done. BadParcelError; StoreError."""
-        return await self._go(content, replace=replace, does=False)
+        """What would be done. BadParcelError, ImgsyncError as of the call; StoreError."""
+        moved, _ = await self._look(content, replace=replace)
+        return moved
 
     async def __call__(self, content: bytes, *, replace: bool) -> list[Moved]:
         """Adds what is not there; what is there and differs is replaced only where that is said.
-        Where it is cut off, it can be done again. BadParcelError before anything is changed,
-        AlreadyLinkedError; StoreError."""
-        return await self._go(content, replace=replace, does=True)
-
-    async def _go(self, content: bytes, *, replace: bool, does: bool) -> list[Moved]:
-        parcel, accounts = _opened(content)
-        moved = []
+        Where it is cut off, it can be done again. BadParcelError, and ImgsyncError for links that
+        cannot stand beside those that are there, before anything is changed; StoreError."""
+        moved, (accounts, links, mains) = await self._look(content, replace=replace)
         for account in accounts:
+            await self.accounts.add(account)
+            await self.queue.unpark(account.id)
+        # What ends comes first, as it may be in the way of what begins.
+        for link in sorted(links, key=lambda link: link.main_id is not None):
+            await self._link(link, mains.get(link.child_id))
+        return moved
+
+    async def _look(self, content: bytes, *, replace: bool) -> tuple[list[Moved], _Changes]:
+        parcel, packed = _opened(content)
+        moved, accounts, links = list[Moved](), list[Account](), list[_PackedLink]()
+        for account in packed:
             change = await self._change_of(account, replace=replace)
             moved.append(Moved(account.id, account.name, False, change))
-            if does and change in (Change.ADD, Change.REPLACE):
-                await self.accounts.add(account)
-                await self.queue.unpark(account.id)
-        names = {account.id: account.name for account in accounts}
-        mains = {link.child_id: link.main_id for link in await self.settings.links()}
-        for link in parcel.links:
-            main_id = mains.get(link.child_id)
-            change = await self._change_of_link(link, main_id, replace=replace)
-            name = names.get(link.child_id, link.child_id)
-            moved.append(Moved(link.child_id, name, True, change))
-            if does and change in (Change.ADD, Change.REPLACE):
-                await self._link(link, main_id)
-        return moved
+            if change in (Change.ADD, Change.REPLACE):
+                accounts.append(account)
+        names = {account.id: account.name for account in packed}
+        stored = await self.settings.links()
+        mains = {link.child_id: link.main_id for link in stored}
+        for packed_link in parcel.links:
+            child_id = packed_link.child_id
+            change = await self._change_of_link(packed_link, mains.get(child_id), replace=replace)
+            moved.append(Moved(child_id, names.get(child_id, child_id), True, change))
+            if change in (Change.ADD, Change.REPLACE):
+                links.append(packed_link)
+        _check(accounts, links, stored)
+        return moved, (accounts, links, mains)
 
     async def _change_of(self, account: Account, *, replace: bool) -> Change:
         try:
@@ -186,6 +214,30 @@ class ImportAccounts:
                 f"The link of '{link.child_id}' cannot be made: {error}; what came before it is "
                 "imported"
             ) from error
+
+
+def _check(
+    accounts: Sequence[Account], links: Sequence[_PackedLink], stored: Sequence[StoredLink]
+) -> None:
+    """ImgsyncError where what would be linked then cannot be."""
+    ends = {link.child_id for link in links}
+    known = [link for link in stored if link.child_id not in ends]
+    known += [
+        StoredLink(link.main_id, link.child_id, link.settings) for link in links if link.main_id
+    ]
+    try:
+        for link in links:
+            if link.main_id is not None:
+                check_links(link.main_id, link.child_id, known)
+        for account in accounts:
+            if account.role is AccountRole.MAIN:
+                check_links(account.id, "", known)
+            elif account.role is AccountRole.CHILD:
+                check_links("", account.id, [one for one in known if one.child_id != account.id])
+    except AlreadyLinkedError as error:
+        raise ImgsyncError(
+            f"The links of the export do not go with those here, so nothing is changed: {error}"
+        ) from error
 
 
 def _opened(content: bytes) -> tuple[_Parcel, Sequence[Account]]:

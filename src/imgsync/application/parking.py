@@ -172,7 +172,9 @@ class RecentSettings:
         finally:
             self._forget(child_id)
 
-    async def links(self) -> list[StoredLink]:
+    async def links(self, main_id: str | None = None) -> list[StoredLink]:
+        if main_id is not None:
+            return await self.settings.links(main_id)
         asked = self.elapsed()
         if self._links is not None and asked - self._links[0] < _RECENT_SECONDS:
             return list(self._links[1])
@@ -375,7 +377,7 @@ class AccountGate:
             _log.error(
                 "account '%s': %s; its tasks wait %suntil it is stored anew",
                 name,
-                parking.reason,
+                parking.reason.removeprefix(f"MoySklad account '{name}': "),
                 "" if parking.until == NO_END else until,
             )
         self._parked[account_id] = parking

@@ -45,7 +45,11 @@ from imgsync.domain.model import (
 )
 from imgsync.domain.ports.clock import Clock
 from imgsync.domain.ports.moysklad import ImageSet, MoySkladFactory, MoySkladPort
-from imgsync.domain.ports.repositories import AbilityRepository, AccountRepository
+from imgsync.domain.ports.repositories import (
+    AbilityRepository,
+    AccountRepository,
+    SettingsRepository,
+)
 from imgsync.uptime import uptime
 
 _log = logging.getLogger(__name__)
@@ -138,6 +142,7 @@ class Probe:
     most of the traffic."""
 
     accounts: AccountRepository
+    settings: SettingsRepository
     abilities: AbilityRepository
     moysklad: MoySkladFactory
     clock: Clock
@@ -150,7 +155,9 @@ class Probe:
         """`tell` hears which question is asked. Raised, before anything is made: WrongRoleError
         for a main account, AccountParkedError; PermissionDeniedError, ApiError and the like where
         the scratch product is refused. Cancelled, it deletes the product first."""
-        if account.role is AccountRole.MAIN:
+        # A role may be unknown, as where the account was stored anew.
+        mains = {link.main_id for link in await self.settings.links()}
+        if account.role is AccountRole.MAIN or account.id in mains:
             text = f"Account '{account.name}' is a main account, to which nothing is written"
             raise WrongRoleError(text, account.id, "child")
         if (parking := await self.accounts.parking(account.id)) is not None:

@@ -13,6 +13,7 @@ from imgsync.application.enqueue import EnqueueOutcome
 from imgsync.application.survey import Difference, Surveyed
 from imgsync.application.usage import Taken, measured
 from imgsync.domain.errors import ImgsyncError
+from imgsync.domain.labels import lines_by_children
 from imgsync.domain.model import Link
 from imgsync.domain.ports.clock import StoreClock
 from imgsync.domain.ports.failures import FailedImages
@@ -171,7 +172,7 @@ class NoteRuns:
                 _log.warning("run %s could not be noted: %s", run.id, error)
 
     async def _end(self, run: NotedRun, error: str | None) -> None:
-        failed = [f"{name}: {why}" for name, why in self._failed(run)]
+        failed = lines_by_children(f"{name}: {why}" for name, why in self._failed(run))
         try:
             if run.is_surveyed:
                 await self._prove(run)

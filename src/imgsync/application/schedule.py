@@ -1,9 +1,10 @@
 """Does what the schedule asks for: sweeps, surveys and checks of links, and jobs of others."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, tzinfo
 from functools import partial
 
@@ -12,8 +13,8 @@ from imgsync.application.check import Check, CheckReport
 from imgsync.application.enqueue import Enqueue, EnqueueOutcome
 from imgsync.application.pulse import beat
 from imgsync.application.runs import NotedRun, NoteRuns
-from imgsync.domain.errors import ImgsyncError, LeaseLostError, NoLinkError, SyncIsOffError
-from imgsync.domain.model import AccountName, Link
+from imgsync.domain.errors import ImgsyncError, LeaseLostError
+from imgsync.domain.model import AccountName, Link, StoredLink
 from imgsync.domain.ports.clock import StoreClock
 from imgsync.domain.ports.repositories import SettingsRepository
 from imgsync.domain.ports.runner import Listeners, NoListeners
@@ -30,6 +31,9 @@ _LEASE = timedelta(minutes=1)
 _AGAIN_AFTER = timedelta(hours=1)
 """When a sweep is tried again that failed for a reason that may pass."""
 _SHORTEST_SPAN = timedelta(hours=1)
+_LINKS_A_SECOND = 1000
+"""Links that a host reads for its plan, on the average: of few all at every poll, of thirty
+thousand twice a minute, as they take a second."""
 
 
 Confirm = Callable[[], Awaitable[None]]
@@ -53,6 +57,7 @@ class _Planned:
     following: Callable[[datetime, datetime], datetime]
     call: Callable[[Confirm], Awaitable[None]]
     is_sweep: bool = False
+    label: str = ""
 
 
 @dataclass(slots=True)
@@ -80,6 +85,8 @@ class Scheduler:
     poll_seconds: float = _POLL_SECONDS
     elapsed: Callable[[], float] = uptime
     _running: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    _links: list[StoredLink] = field(default_factory=list)
+    _links_until: float = 0.0
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop` is set."""
@@ -112,7 +119,8 @@ class Scheduler:
             one = planned[job.name]
             following = one.following(job.due, now)
             if one.is_sweep and is_outdated(job.due, now, following):
-                _log.info("%s was missed, and is left to the next one at %s", job.name, following)
+                label = await self._label(one.job)
+                _log.info("%s was missed, and is left to the next one at %s", label, following)
                 await self.schedule.end(job, following)
                 continue
             task = asyncio.create_task(self._do(job, one), name=job.name)
@@ -127,13 +135,18 @@ class Scheduler:
         await asyncio.gather(*self._running.values(), return_exceptions=True)
 
     async def _do(self, job: ClaimedJob, planned: _Planned) -> None:
+        try:
+            planned = replace(planned, label=await self._label(planned.job))
+        except asyncio.CancelledError:
+            await self.schedule.release(job)
+            raise
         confirm = partial(self.schedule.renew, job, lease=self.lease)
         work = asyncio.create_task(self._call(planned, confirm))
-        keeper = asyncio.create_task(self._keep_lease(job))
+        keeper = asyncio.create_task(self._keep_lease(job, planned.label))
         try:
             await asyncio.wait((work, keeper), return_when=asyncio.FIRST_COMPLETED)
             if not work.done():
-                _log.warning("%s is dropped: another host has taken it, or may have", job.name)
+                _log.warning("%s is dropped: another host has taken it, or may have", planned.label)
                 return
             retry = work.result()
             now = await self.clock.now()
@@ -146,7 +159,7 @@ class Scheduler:
         except LeaseLostError as error:
             _log.warning("%s", error)
         except ImgsyncError as error:
-            _log.error("%s has ended, which could not be noted: %s", job.name, error)
+            _log.error("%s has ended, which could not be noted: %s", planned.label, error)
         finally:
             await _cancelled(work, keeper)
 
@@ -157,13 +170,21 @@ class Scheduler:
         except LeaseLostError:
             raise
         except ImgsyncError as error:
-            _log.error("%s: %s", planned.job.name, error)
+            _log.error("%s: %s", planned.label, error)
             return error.retryable
         except Exception:
-            _log.exception("%s failed", planned.job.name)
+            _log.exception("%s failed", planned.label)
         return False
 
-    async def _keep_lease(self, job: ClaimedJob) -> None:
+    async def _label(self, job: NewJob) -> str:
+        """What the log calls it: its main account by name."""
+        if job.subject:
+            with contextlib.suppress(ImgsyncError):
+                account = await self.find_links.accounts.get(job.subject)
+                return job.name.replace(job.subject, f"'{account.name}'")
+        return job.name
+
+    async def _keep_lease(self, job: ClaimedJob, label: str) -> None:
         """Ends when the lease is lost, or nobody says for as long as it lasts that it is not."""
         lease = self.lease.total_seconds()
         held_until = self.elapsed() + lease
@@ -177,7 +198,7 @@ class Scheduler:
             except LeaseLostError:
                 return
             except (ImgsyncError, TimeoutError) as error:
-                _log.warning("%s: its lease could not be renewed: %s", job.name, error)
+                _log.warning("%s: its lease could not be renewed: %s", label, error)
                 if self.elapsed() >= held_until:
                     return
 
@@ -185,7 +206,7 @@ class Scheduler:
         """All jobs; `now` tells when new ones are due first."""
         sweeps: dict[tuple[str, str, bool], list[str]] = {}
         surveys: dict[tuple[str, int, bool], list[str]] = {}
-        for link in await self.settings.links():
+        for link in await self._all_links():
             if link.damage is not None or not link.settings.enabled:
                 continue
             wanted = link.settings.schedule
@@ -200,6 +221,14 @@ class Scheduler:
             *(self._survey(*of, child_ids, now) for of, child_ids in surveys.items()),
             *(_of_clock(job, now) for job in self.jobs),
         ]
+
+    async def _all_links(self) -> list[StoredLink]:
+        """As they were a moment ago. A job reads its own anew before it does anything."""
+        asked = self.elapsed()
+        if asked >= self._links_until:
+            self._links = await self.settings.links()
+            self._links_until = asked + len(self._links) // _LINKS_A_SECOND
+        return self._links
 
     def _sweep(
         self, main_id: str, at: str, copies: bool, child_ids: Sequence[str], now: datetime
@@ -239,17 +268,13 @@ class Scheduler:
         since: Since | None,
         confirm: Confirm,
     ) -> None:
-        try:
-            found = await self.find_links()
-        except (NoLinkError, SyncIsOffError):
-            return  # meanwhile
         links = [
             link
-            for link in found
-            if link.main.id == main_id and link.child.id in child_ids and link.settings.enabled
+            for link in await self.find_links.of_main(main_id)
+            if link.child.id in child_ids and link.settings.enabled
         ]
         if not links:
-            return
+            return  # meanwhile
         run: NotedRun | None = None
         error: str | None = None
         try:

@@ -10,6 +10,7 @@ from imgsync.application.accounts import (
     AddedAccount,
     GivenAccount,
     UnlinkAccounts,
+    check_name,
     find_account,
     same_kind,
 )
@@ -110,8 +111,7 @@ class RenameAccount:
         ImgsyncError where another one is; what `find_account` raises."""
         found = await find_account(self.accounts, name)
         new_name = new_name.strip()
-        if not new_name:
-            raise ValueError("the account name is empty")
+        check_name(new_name)
         renamed = Account(
             found.id, new_name, found.token_kind, found.secret, found.login, found.role
         )

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import groupby
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from imgsync.application.abilities import learn_shown
 from imgsync.domain.diff import (
@@ -33,6 +33,7 @@ from imgsync.domain.diff import (
     diff,
 )
 from imgsync.domain.errors import ImgsyncError, PayloadError, UnknownEntityTypeError
+from imgsync.domain.labels import entity_label, label
 from imgsync.domain.matching import CounterpartIndex, FieldMatcher, in_folder
 from imgsync.domain.model import (
     Abilities,
@@ -57,6 +58,7 @@ from imgsync.domain.ports.repositories import (
     SyncRecordRepository,
 )
 from imgsync.domain.surveys import MARGIN, Catalogue, PastSurvey, Since, SurveyKey
+from imgsync.domain.text import natural_key
 
 _T = TypeVar("_T")
 _BATCH = 500
@@ -132,6 +134,13 @@ class Surveyed:
     key: EntityKey | None = None
 
     @property
+    def label(self) -> str:
+        """Such as ``Omsk: product 'Lamp' (code 00017)``; of a row that could not be read the type
+        alone is known."""
+        entity = entity_label(self.entity_type, self.name, self.code, self.main_id)
+        return label(self.link.child.name, entity or self.entity_type)
+
+    @property
     def adopted(self) -> SyncRecord | None:
         """What is to be recorded, where the child has main's images without a record."""
         return self.change.adopted if isinstance(self.change, Unchanged) else None
@@ -183,6 +192,26 @@ class NotSurveyed:
 
     link: Link
     error: ImgsyncError
+
+
+_Any = TypeVar("_Any", Surveyed, NotSurveyed)
+
+
+def by_children(found: Iterable[_Any]) -> list[_Any]:
+    """As people count: main account by main account, "Child 2" before "Child 10"; those of one
+    child stay in their order. Children are surveyed beside one another, so that theirs mingle."""
+    return sorted(found, key=lambda one: place_of(one.link))
+
+
+def place_of(link: Link) -> tuple[Any, ...]:
+    """Sorts links as people count."""
+    return natural_key(link.main.name), natural_key(link.child.name)
+
+
+def not_surveyed_as_dict(found: NotSurveyed) -> dict[str, str]:
+    """For JSON."""
+    child = found.link.child
+    return {"child": child.id, "child_name": child.name, "error": str(found.error)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -912,7 +941,9 @@ class _ChildSurvey:
             if not self._is_chosen(entity):
                 continue
             for text in _unusable(entity):
-                self._skip(f"'{entity.name}': an image is left out: {text}")
+                skip = Skip(f"'{entity.name}': an image is left out: {text}")
+                of = Surveyed(self._link, self._type.name, entity.name, entity.code, skip)
+                self._found.append(of)
             if not entity.images:
                 # Not judged now: an entity with images may come that has the same counterpart.
                 if not entity.unreadable:

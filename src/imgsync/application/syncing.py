@@ -196,8 +196,10 @@ class Syncing:
 
     async def _run(self, group: _Group) -> None:
         error: str | None = None
+        names = list(group.syncs)
         try:
             links = await self.find_links(None, list(group.syncs))
+            names = [link.child.name for link in links]
             if group.look is Look.CHECK:
                 async with self.compare().begun(links) as comparing:
                     self._leave_out(group, comparing.elsewhere, all_of_it=not comparing.open)
@@ -223,7 +225,7 @@ class Syncing:
             _fail(group.noted, UnavailableError("The server is stopping"))
             raise
         except Exception as raised:
-            _log.exception("the survey of %s failed", ", ".join(group.syncs))
+            _log.exception("the survey of %s failed", ", ".join(names))
             error = f"Unexpected {type(raised).__name__}"
             _fail(group.noted, ImgsyncError(error))
         finally:

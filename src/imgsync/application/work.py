@@ -24,7 +24,14 @@ from imgsync.application.log_lines import about, about_task, label_of
 from imgsync.application.log_lines import entity_label as label_of_entity
 from imgsync.application.parking import CredentialsReplacedError, TaskParkedError
 from imgsync.application.pulse import beat
-from imgsync.domain.errors import ImgsyncError, LeaseLostError, NoRoomError
+from imgsync.domain.errors import (
+    ImgsyncError,
+    KeyStoreError,
+    LeaseLostError,
+    MissingKeyError,
+    NoRoomError,
+)
+from imgsync.domain.labels import lines_by_children
 from imgsync.domain.ports.queue import TaskQueue
 from imgsync.domain.ports.runner import (
     HandlesTogether,
@@ -39,6 +46,8 @@ from imgsync.uptime import uptime
 
 _log = logging.getLogger(__name__)
 _LONGEST_MARGIN_SECONDS = 5.0
+_OF_THIS_HOST = (NoRoomError, MissingKeyError, KeyStoreError)
+"""No task's fault, and no other host's: a full disk, or a host that the new key has not come to."""
 
 
 class TaskEnd(StrEnum):
@@ -186,6 +195,7 @@ class RunTask:
     name_of: Callable[[str], Awaitable[str]] | None = None
     """The name of an account by its id, '' where it has none: for the log."""
     meter: Meter = field(default_factory=NoMeter)
+    _names: dict[str, str] = field(default_factory=dict)
 
     async def __call__(self, task: Task, place: Place | None = None) -> TaskReport:
         """`place`: in its group, which says when it begins; withdrawn from there, it is left to
@@ -198,18 +208,31 @@ class RunTask:
             finally:
                 if place is not None:
                     place.ended()
-            # It is settled: told to stop now, it still says how it ended.
+            # It is settled: told to stop now, it still says how it ended, and whose it was.
+            child = ""
             with contextlib.suppress(asyncio.CancelledError):
                 await self.listeners.after_task(task, report.end.value, report.result, report.error)
-            return replace(report, child=await self._child(task))
+            with contextlib.suppress(asyncio.CancelledError):
+                child = await self._child(task)
+            return replace(report, child=child)
 
     async def _child(self, task: Task) -> str:
-        if self.name_of is None or not task.account_id:
-            return ""
-        # A name is no reason to lose what the task did.
-        with contextlib.suppress(Exception, asyncio.CancelledError):
-            return await self.name_of(task.account_id)
-        return ""
+        """The child's name; '' where it is not known, which is no reason to lose what a task
+        did."""
+        child_id = task.account_id or ""
+        if self.name_of is not None and child_id:
+            with contextlib.suppress(Exception):
+                self._names[child_id] = await self.name_of(child_id)
+        return self._names.get(child_id, "")
+
+    def label(self, task: Task) -> str:
+        """What the log calls it, with the name of its child where that is known by now."""
+        return label_of(self._told(task))
+
+    def _told(self, task: Task) -> dict[str, Any]:
+        """What a line of the log about the task is about, with the name of its child where that is
+        known: nobody waits for a database to tell it while a lease runs out."""
+        return about_task(task, self._names.get(task.account_id or "", ""))
 
     async def _run(self, task: Task, place: Place | None) -> TaskReport:
         permit = LeasePermit(self.queue, task, self.lease, self.elapsed)
@@ -223,12 +246,14 @@ class RunTask:
                     async with place.group.parking():
                         return await self._settle(task, outcome)
                 return await self._settle(task, outcome)
-            _log.warning("task %s: the lease was lost; its work is dropped", task.id)
+            with about(**self._told(task)):
+                _log.warning("task %s: the lease was lost; its work is dropped", task.id)
             return TaskReport(task, TaskEnd.LEASE_LOST)
         except LeaseLostError as error:
-            _log.warning("%s", error)
+            with about(**self._told(task)):
+                _log.warning("%s", error)
             return TaskReport(task, TaskEnd.LEASE_LOST, error=str(error))
-        except NoRoomError as error:
+        except _OF_THIS_HOST as error:
             if place is not None:
                 place.group.together.close()
             return TaskReport(task, TaskEnd.NO_ROOM, error=str(error))
@@ -248,15 +273,20 @@ class RunTask:
         try:
             if place is not None:
                 await place.begin()
-            await self.listeners.before_task(task)
-            if task.damage is not None:
-                raise DamagedTaskError(f"The row of the task cannot be read: {task.damage}")
-            handler = self._handler(task) if place is None else place.group.together
-            return await handler(task, permit)
+            if task.account_id and task.account_id not in self._names:
+                self._names[task.account_id] = ""  # a hundred tasks of a child ask once
+                await self._child(task)
+            with about(**self._told(task)):
+                await self.listeners.before_task(task)
+                if task.damage is not None:
+                    raise DamagedTaskError(f"The row of the task cannot be read: {task.damage}")
+                handler = self._handler(task) if place is None else place.group.together
+                return await handler(task, permit)
         except ImgsyncError as error:
             return error
         except Exception as error:
-            _log.exception("task %s: unexpected error", task.id)
+            with about(**self._told(task)):
+                _log.exception("task %s: unexpected error", task.id)
             return error
 
     def _handler(self, task: Task) -> TaskHandler:
@@ -271,7 +301,7 @@ class RunTask:
         if isinstance(outcome, SyncResult):
             await self.queue.complete(task, result=str(outcome.outcome), warnings=outcome.warnings)
             return TaskReport(task, TaskEnd.COMPLETED, result=outcome)
-        if isinstance(outcome, NoRoomError):
+        if isinstance(outcome, _OF_THIS_HOST):
             raise outcome
         if isinstance(outcome, TaskParkedError):
             along = await self.queue.park(
@@ -320,11 +350,12 @@ class RunTask:
                 return
             except Exception as error:
                 # The queue may be back before the lease lapses.
-                _log.error(
-                    "task %s: the lease could not be renewed: %s",
-                    task.id,
-                    str(error) or type(error).__name__,
-                )
+                with about(**self._told(task)):
+                    _log.error(
+                        "task %s: the lease could not be renewed: %s",
+                        task.id,
+                        str(error) or type(error).__name__,
+                    )
                 if self.elapsed() >= held_until:
                     return
 
@@ -551,16 +582,18 @@ class Worker:
             if len(alike) > 1 and not self._runs_alone and isinstance(handler, HandlesTogether):
                 together = handler.together(alike, self.concurrency)
             if together is None:
-                self._running |= {asyncio.create_task(self.run_task(task)) for task in alike}
+                self._running |= {self._run_of(task) for task in alike}
                 continue
             suspects = any(task.crashes for task in alike)
             group = Group(together, suspects, self._give_back, self._parking)
             for task in alike:
                 place = Place(group, task)
-                run = asyncio.create_task(self.run_task(task, place))
-                group.places[run] = place
+                group.places[self._run_of(task, place)] = place
             self._running |= group.places.keys()
             self._groups.append(group)
+
+    def _run_of(self, task: Task, place: Place | None = None) -> asyncio.Task[TaskReport]:
+        return asyncio.create_task(self.run_task(task, place), name=self.run_task.label(task))
 
     async def _withdraw(self) -> None:
         for group in self._groups:
@@ -637,8 +670,8 @@ class Worker:
             if error := task.exception():
                 # Its lease lapses, and another run takes it.
                 unexpected = None if isinstance(error, ImgsyncError) else error
-                text = "a task could not be settled in the queue: %s"
-                _log.error(text, error, exc_info=unexpected)
+                text = "%s: it could not be settled in the queue: %s"
+                _log.error(text, task.get_name(), error, exc_info=unexpected)
                 continue
             ended = task.result()
             if ended.end is TaskEnd.NO_ROOM:
@@ -647,7 +680,7 @@ class Worker:
                 self._lost_room(NoRoomError(ended.error or ""))
             elif self._no_room and ended.end is not TaskEnd.LEASE_LOST:
                 self._no_room = None
-                _log.info("there is room again; the worker goes on")
+                _log.info("that is mended; the worker goes on")
             report(ended)
         for group in self._groups:
             for task in done & group.places.keys():
@@ -662,7 +695,7 @@ class Worker:
         self._next_try = now + min(self.poll_seconds, _LONGEST_ROOM_POLL_SECONDS)
         if self._no_room is None:
             self._no_room_since = now
-            _log.error("%s; no further task is taken until there is room", error)
+            _log.error("%s; no further task is taken until that is mended", error)
         self._no_room = error
 
     async def _settle_debts(self) -> bool:
@@ -681,7 +714,8 @@ class Worker:
                     continue
                 self._owed.append(task)
                 if not isinstance(end, NoRoomError):
-                    _log.error("a task could not be given back to the queue: %s", end)
+                    text = "%s: it could not be given back to the queue: %s"
+                    _log.error(text, self.run_task.label(task), end)
             if any(task in owed for task in self._owed):
                 return False
         return True
@@ -721,7 +755,8 @@ def _compact(ids: Collection[TaskId]) -> Sequence[TaskId]:
 @dataclass(slots=True)
 class Tally:
     """Counts task ends and outcomes, images and bytes; keeps each note, warning and error, with the
-    id of its task and what that is about. `names`: of children by id, where they are to be told."""
+    id of its task and what that is about. `names`: of children by id, for reports that do not tell
+    them."""
 
     ends: Counter[TaskEnd] = field(default_factory=Counter)
     outcomes: Counter[str] = field(default_factory=Counter)
@@ -741,11 +776,15 @@ class Tally:
             self.uploaded += result.uploaded
             self.kept += result.kept
             self.downloaded_bytes += result.downloaded_bytes
-            label = task_label(report.task, self.names)
+            label = self._label(report)
             self.notes += [f"{label}: {text}" for text in result.notes]
             self.warnings += [f"{label}: {text}" for text in result.warnings]
         elif report.error is not None:
-            self.errors.append(f"{task_label(report.task, self.names)}: {report.error}")
+            self.errors.append(f"{self._label(report)}: {report.error}")
+
+    def _label(self, report: TaskReport) -> str:
+        child = report.child or self.names.get(report.task.account_id or "", "")
+        return task_label(report.task, child)
 
     @property
     def failed(self) -> int:
@@ -763,22 +802,21 @@ class Tally:
             "uploaded": self.uploaded,
             "kept": self.kept,
             "downloaded_bytes": self.downloaded_bytes,
-            "notes": self.notes,
-            "warnings": self.warnings,
-            "errors": self.errors,
+            "notes": lines_by_children(self.notes),
+            "warnings": lines_by_children(self.warnings),
+            "errors": lines_by_children(self.errors),
         }
 
 
-def task_label(task: Task, names: Mapping[str, str] | None = None) -> str:
-    """Such as ``Task 7 (product 'Lamp' (L-1))``, as far as its payload tells, or with the `names`
-    of children by id ``Task 7 (product 'Lamp' (L-1) of 'Omsk')``."""
-    child = (names or {}).get(task.account_id or "")
+def task_label(task: Task, child: str = "") -> str:
+    """Such as ``Omsk: product 'Lamp' (code 00017), task 7``, as far as its payload tells; `child`:
+    the name of the child, '' where it is not known."""
     return label_of({**_told(task), "child": child})
 
 
 def entity_label(task: Task) -> str:
-    """Such as ``product 'Lamp' (L-1)``, or by id where a payload has no name; '' where it tells
-    none."""
+    """Such as ``product 'Lamp' (code 00017)``, or by id where a payload has no name; '' where it
+    tells none."""
     return label_of_entity(_told(task))
 
 

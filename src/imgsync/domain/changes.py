@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from imgsync.domain.diff import EntityKey
 from imgsync.domain.errors import ImgsyncError
+from imgsync.domain.labels import entity_label
 from imgsync.domain.model import Element, Keep, RemoteImage
 
 KIND_OF_UNDO = "undo"
@@ -65,8 +66,9 @@ class Change:
 
     @property
     def label(self) -> str:
-        """Such as ``product 'Lamp'``."""
-        return f"{self.key.entity_type} '{self.entity_name or self.key.child_entity_id}'"
+        """Such as ``product 'Lamp'``, or by the child's id where it has no name."""
+        key = self.key
+        return entity_label(key.entity_type, self.entity_name, entity_id=key.child_entity_id)
 
 
 @dataclass(frozen=True, slots=True)

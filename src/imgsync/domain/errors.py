@@ -93,10 +93,9 @@ class AlreadyLinkedError(WrongAccountError):
 class DamagedLinkError(ImgsyncError):
     """The stored settings of a child cannot be read; another program may have written them."""
 
-    def __init__(self, child_id: str, damage: str) -> None:
-        super().__init__(
-            f"The stored link of child '{child_id}' is damaged: {damage}; link it anew"
-        )
+    def __init__(self, child_id: str, damage: str, name: str = "") -> None:
+        child = f"'{name}' ({child_id})" if name else f"'{child_id}'"
+        super().__init__(f"The stored link of child {child} is damaged: {damage}; link it anew")
 
 
 class ParkingError(ImgsyncError):
@@ -287,7 +286,10 @@ class DamagedRowError(StoreError):
 
 
 class MissingKeyError(StoreError):
-    """Secrets are encrypted by a key that is not here: `fingerprint`. Nothing is changed."""
+    """Secrets are encrypted by a key that is not here: `fingerprint`. Nothing is changed.
+
+    No task's fault: as with `NoRoomError`, the worker takes none until the key is here.
+    """
 
     def __init__(self, fingerprint: str, here: str) -> None:
         super().__init__(

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from imgsync.domain.diff import EntityKey
+from imgsync.domain.labels import entity_label
 
 IMAGE_RETRY = "image_retry"
 """Kind of the tasks that try failed images of an entity again, and them alone."""
@@ -31,6 +32,11 @@ class FailedEntity:
     child_entity_id: str
     name: str = ""
     code: str = ""
+
+    @property
+    def label(self) -> str:
+        """Such as ``product 'Lamp' (code 00017)``."""
+        return entity_label(self.entity_type, self.name, self.code, self.main_entity_id)
 
     @property
     def key(self) -> EntityKey:
@@ -68,6 +74,13 @@ class FailedImage:
     next_attempt_at: datetime | None
     first_failed_at: datetime
     last_failed_at: datetime
+
+    @property
+    def alike(self) -> tuple[str, ...]:
+        """Equal for one version of an image of main that failed for one cause, on whichever
+        child."""
+        failure = self.failure
+        return self.entity.main_account_id, failure.image_id, failure.version, failure.cause
 
     @property
     def is_asked_for(self) -> bool:

@@ -123,8 +123,12 @@ class SyncOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SyncResult:
-    """What a task did, such as the sync of one entity. `downloaded_bytes` counts image files before
-    encoding. `notes`: what was done to images on their way, which is no cause for concern."""
+    """What a task did, such as the sync of one entity.
+
+    `downloaded_bytes`: of the files that were uploaded, before they are encoded; one that several
+    children get counts for each. `notes`: what was done to images on their way, which is no cause
+    for concern.
+    """
 
     outcome: str
     warnings: tuple[str, ...] = ()

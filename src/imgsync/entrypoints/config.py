@@ -39,6 +39,7 @@ from imgsync.entrypoints.config_errors import (
     problems,
     shown_path,
 )
+from imgsync.entrypoints.translation import gettext, translated
 from imgsync.plugins.notify import EVENTS, NotifyEvent
 
 _log = logging.getLogger(__name__)
@@ -125,6 +126,7 @@ class Config(BaseSettings):
     changes_days: float = Field(default=90, ge=1, le=MAX_HOURS / 24)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["text", "json"] = "text"
+    language: Literal["en", "ru"] | None = None
     metrics_token: SecretStr | None = None
     notify_urls: Annotated[tuple[SecretStr, ...], NoDecode] = ()
     notify_language: Literal["en", "ru"] = "en"
@@ -158,7 +160,9 @@ class Config(BaseSettings):
         prefixes = tuple(prefix.strip() for prefix in value)
         for prefix in prefixes:
             if not _PREFIX.fullmatch(prefix) or len(prefix) > _LONGEST_WEBHOOK_URL:
-                raise ValueError("a prefix is an address such as https://sync.example/hook")
+                raise ValueError(
+                    gettext("a prefix is an address such as https://sync.example/hook")
+                )
         return prefixes
 
     @field_validator("web_hosts")
@@ -166,7 +170,7 @@ class Config(BaseSettings):
     def _check_hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         hosts = tuple(host.strip() for host in value)
         if not all(_HOST.fullmatch(host) for host in hosts):
-            raise ValueError("a host is a name such as sync.example, without a port")
+            raise ValueError(gettext("a host is a name such as sync.example, without a port"))
         return hosts
 
     @field_validator("web_proxies")
@@ -177,7 +181,7 @@ class Config(BaseSettings):
             try:
                 ip_network(proxy)
             except ValueError:
-                raise ValueError("a proxy is an IP address or a network") from None
+                raise ValueError(gettext("a proxy is an IP address or a network")) from None
         return proxies
 
     @field_validator("backup_dir", mode="before")
@@ -196,11 +200,13 @@ class Config(BaseSettings):
         if value is None:
             return None
         if "\0" in str(value):
-            raise ValueError("a path has no NUL in it")
+            raise ValueError(gettext("a path has no NUL in it"))
         try:
             return value.expanduser()
         except RuntimeError:
-            raise ValueError(f"there is no home folder '{value.parts[0]}'") from None
+            raise ValueError(
+                gettext("there is no home folder '%(folder)s'", folder=value.parts[0])
+            ) from None
 
     @model_validator(mode="after")
     def _check_backups(self) -> Self:
@@ -214,9 +220,11 @@ class Config(BaseSettings):
         try:
             scheme, host, _ = origin(value)
         except ForbiddenUrlError:
-            raise ValueError(f"it is an address such as {DEFAULT_API_URL}") from None
+            raise ValueError(
+                gettext("it is an address such as %(url)s", url=DEFAULT_API_URL)
+            ) from None
         if scheme == "http" and not is_loopback(host):
-            raise ValueError("plain http is allowed for loopback only")
+            raise ValueError(gettext("plain http is allowed for loopback only"))
         return value.rstrip("/")
 
     @property
@@ -236,13 +244,17 @@ class Config(BaseSettings):
         here = folder.expanduser().resolve()
         for temp in cleaned & {here, *here.parents}:
             raise FieldError(
-                "backup_dir", f"the folder for backups must not lie in that for temp files, {temp}"
+                "backup_dir",
+                gettext(
+                    "the folder for backups must not lie in that for temp files, %(temp)s",
+                    temp=temp,
+                ),
             )
 
     def wrong(self, name: str, text: object) -> ConfigError:
         """The error of a value that only its user finds wrong, with the place where it stands."""
         where, called = place_of(name, self._file, heeds_environment=self.heeds_environment)
-        return ConfigError(f"{where}{called}: {text}")
+        return ConfigError(f"{where}{called}: {translated(text)}")
 
     def origin_of(self, name: str) -> str:
         """Where a value was given, in words, such as ``the variable IMGSYNC_QUEUE_URL``."""
@@ -329,11 +341,15 @@ def _read_toml(file: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
-        why = error.strerror or "it cannot be read"
+        why = error.strerror or gettext("it cannot be read")
     except UnicodeDecodeError:
-        why = "it is not text in UTF-8"
+        why = gettext("it is not text in UTF-8")
     except tomllib.TOMLDecodeError as error:
-        why = f"it is not TOML: {error}"
-        if why.startswith("it is not TOML: Invalid value"):
-            why += "; texts stand in quotes"
-    raise ConfigError(f"Cannot read the configuration file {shown_path(file)}: {why}")
+        why = gettext("it is not TOML: %(why)s", why=error)
+        if str(error).startswith("Invalid value"):
+            why += gettext("; texts stand in quotes")
+    raise ConfigError(
+        gettext(
+            "Cannot read the configuration file %(file)s: %(why)s", file=shown_path(file), why=why
+        )
+    )

@@ -15,6 +15,8 @@ from typing import Any, Literal, Union, get_args, get_origin
 from pydantic import SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
+from imgsync.entrypoints.translation import gettext
+
 PREFIX = "IMGSYNC_"
 _LONGEST_SHOWN = 24
 """Of a wrong value; what is longer may be a token that was pasted at the wrong place."""
@@ -33,7 +35,8 @@ def place_of(name: str, file: Path | None, *, heeds_environment: bool) -> tuple[
     ``("./imgsync.toml: ", "concurrency")`` of a file, else ``("Bad configuration: ", …)``."""
     if heeds_environment and (variable := variable_of(name)):
         return "", variable
-    return ("Bad configuration: " if file is None else f"{shown_path(file)}: "), name
+    where = gettext("Bad configuration: ") if file is None else f"{shown_path(file)}: "
+    return where, name
 
 
 def variable_of(name: str) -> str | None:
@@ -56,7 +59,7 @@ def nearest(name: str, names: Collection[str]) -> str | None:
 
 def meant(name: str | None) -> str:
     """A question that ends the line, where there is a nearest name."""
-    return f"; did you mean '{name}'?" if name else ""
+    return gettext("; did you mean '%(name)s'?", name=name) if name else ""
 
 
 def problems(
@@ -72,7 +75,8 @@ def problems(
         name = own.name if isinstance(own, FieldError) else str(found["loc"][0])
         if name not in fields:
             where, _ = place_of(name, file, heeds_environment=False)
-            yield f"{where}'{name}' is no key{meant(nearest(name, fields))}"
+            near = meant(nearest(name, fields))
+            yield where + gettext("'%(name)s' is no key%(near)s", name=name, near=near)
             continue
         where, called = place_of(name, file, heeds_environment=heeds_environment)
         if isinstance(own, ValueError):
@@ -80,7 +84,12 @@ def problems(
             continue
         kind = fields[name].annotation
         value = "" if not _is_shown(kind) else _shown(found["input"])
-        yield f"{where}{called} is {wanted(fields[name])}{value}"
+        yield where + gettext(
+            "%(called)s is %(wanted)s%(value)s",
+            called=called,
+            wanted=wanted(fields[name]),
+            value=value,
+        )
 
 
 def wanted(field: FieldInfo) -> str:
@@ -89,17 +98,18 @@ def wanted(field: FieldInfo) -> str:
     if get_origin(kind) is tuple:
         one = get_args(kind)[0]
         if choices := _choices(one):
-            return f"a list of {choices}"
-        return "a list of texts"
+            return gettext("a list of %(choices)s", choices=choices)
+        return gettext("a list of texts")
     if choices := _choices(kind):
-        return f"one of {choices}"
+        return gettext("one of %(choices)s", choices=choices)
     if kind is bool:
-        return "true or false"
+        return gettext("true or false")
     if kind in (int, float):
-        return ("a whole number" if kind is int else "a number") + _limits(field.metadata)
+        number = gettext("a whole number") if kind is int else gettext("a number")
+        return number + _limits(field.metadata)
     if kind is time:
-        return "a time of the day such as 03:00"
-    return "a path in quotes" if kind is Path else "a text in quotes"
+        return gettext("a time of the day such as 03:00")
+    return gettext("a path in quotes") if kind is Path else gettext("a text in quotes")
 
 
 def _limits(metadata: Collection[Any]) -> str:
@@ -108,9 +118,13 @@ def _limits(metadata: Collection[Any]) -> str:
 
     least, above, most = limit("ge"), limit("gt"), limit("le")
     if least and most:
-        return f" from {least} to {most}"
-    low = f" above {above}" if above else f" of {least} or more" if least else ""
-    return low + (f" and at most {most}" if most else "")
+        return gettext(" from %(least)s to %(most)s", least=least, most=most)
+    low = ""
+    if above:
+        low = gettext(" above %(above)s", above=above)
+    elif least:
+        low = gettext(" of %(least)s or more", least=least)
+    return low + (gettext(" and at most %(most)s", most=most) if most else "")
 
 
 def _number(limit: Any) -> str:
@@ -145,4 +159,4 @@ def _shown(value: Any) -> str:
     if isinstance(value, SecretStr | dict | list | tuple):
         return ""
     text = str(value).lower() if isinstance(value, bool) else str(value)
-    return f", not '{text}'" if len(text) <= _LONGEST_SHOWN else ""
+    return gettext(", not '%(text)s'", text=text) if len(text) <= _LONGEST_SHOWN else ""

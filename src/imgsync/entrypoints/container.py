@@ -159,6 +159,13 @@ def _database(databases: _Databases, config: Config) -> Database:
 
 def _secrets(database: Database, config: Config) -> SqlSecrets:
     """What is plain is encrypted by now, and the key is here."""
+    stored = secrets_as_they_are(database, config)
+    stored.prepare()
+    return stored
+
+
+def secrets_as_they_are(database: Database, config: Config) -> SqlSecrets:
+    """For a look that changes nothing: what is plain stays so."""
     keys: Keys
     if config.key is not None:
         keys = GivenKeys(config.key.get_secret_value(), config.origin_of("key"))
@@ -166,9 +173,7 @@ def _secrets(database: Database, config: Config) -> SqlSecrets:
         keys = KeyringKeys()
     else:
         keys = KeyFile(config.key_file.absolute())
-    stored = SqlSecrets(database, FernetBox(keys))
-    stored.prepare()
-    return stored
+    return SqlSecrets(database, FernetBox(keys))
 
 
 def _paces(database: Database, opened: _Opened) -> PaceStore:
@@ -439,9 +444,9 @@ class Container(containers.DeclarativeContainer):
         differences,
         ended=providers.Factory(DropWebhooks, webhooks),
     )
-    export_accounts = providers.Factory(ExportAccounts, accounts, settings)
-    import_accounts = providers.Factory(ImportAccounts, accounts, settings, queue)
     shelf = providers.Singleton(SqlAccountShelf, database)
+    export_accounts = providers.Factory(ExportAccounts, accounts, settings, shelf)
+    import_accounts = providers.Factory(ImportAccounts, accounts, settings, queue)
     test_accounts = providers.Factory(TestAccounts, accounts, moysklad)
     rename_account = providers.Factory(RenameAccount, accounts, shelf)
     rotate_account = providers.Factory(RotateAccount, accounts, add_account)
@@ -635,7 +640,7 @@ class Container(containers.DeclarativeContainer):
     syncing = providers.Singleton(
         Syncing, find_links, enqueue.provider, note_runs.provider, clock, compare.provider
     )
-    probe = providers.Factory(Probe, accounts, known_abilities, moysklad, clock)
+    probe = providers.Factory(Probe, accounts, settings, known_abilities, moysklad, clock)
     try_again = providers.Factory(TryAgain, accounts, queue, shared_clock)
     pause = providers.Factory(Pause, accounts)
     resume = providers.Factory(Resume, accounts, try_again)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+from dependency_injector import providers
 from pydantic import SecretStr
 
 from imgsync.adapters.sql.looking import database_file, look_at_database
@@ -29,6 +30,7 @@ from imgsync.domain.errors import ImgsyncError, StoreError
 from imgsync.domain.model import Account
 from imgsync.domain.text import counted, file_size
 from imgsync.entrypoints.config import Config, meant_variable, unknown_variables
+from imgsync.entrypoints.container import secrets_as_they_are
 
 if TYPE_CHECKING:
     from imgsync.entrypoints.container import Container
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
 _LEAST_FREE_BYTES = 500_000_000
 _DATABASE_SECONDS = 15.0
 _KEY = "see that the database, and the key that its tokens are encrypted with, can be read"
+_PLAIN = "some of their tokens are not encrypted yet"
+_ENCRYPT = "the next command, such as 'imgsync account list', does that; keep a copy of the key"
 _NEEDED = "needs the database, which cannot be used now"
 
 
@@ -59,17 +63,28 @@ async def diagnose(container: "Container", child: str | None = None) -> list[Fin
     opened = await examine([Check("database", lambda: _opened(container), _DATABASE_SECONDS)])
     if opened:
         return found + opened
+    # Not as other commands have them, which encrypt what is plain, and make a key for that.
+    as_they_are = providers.Singleton(secrets_as_they_are, container.database, container.config)
+    with container.stored_secrets.override(as_they_are):
+        return found + await _of_stored(container, child)
+
+
+async def _of_stored(container: "Container", child: str | None) -> list[Finding]:
     try:
         async with asyncio.timeout(_DATABASE_SECONDS):
             accounts = await _accounts(container, child)
+            is_plain = await container.stored_secrets().has_plain()
     except (StoreError, TimeoutError) as error:  # such as that the key of the tokens is not there
-        accounts = []
         said = str(error) or f"no answer within {_DATABASE_SECONDS:g} s"
-        found.append(Finding("accounts", "", Health.WRONG, said, _KEY))
+        unread = Finding("accounts", "", Health.WRONG, said, _KEY)
+        return [unread, *await examine(_checks(container, [], child, are_read=False))]
+    found = [Finding("accounts", "", Health.UNKNOWN, _PLAIN, _ENCRYPT)] if is_plain else []
     return found + await examine(_checks(container, accounts, child))
 
 
-def _checks(container: "Container", accounts: Sequence[Account], child: str | None) -> list[Check]:
+def _checks(
+    container: "Container", accounts: Sequence[Account], child: str | None, *, are_read: bool = True
+) -> list[Check]:
     names = {account.id: account.name for account in accounts}
     clock = container.clock()
 
@@ -81,9 +96,10 @@ def _checks(container: "Container", accounts: Sequence[Account], child: str | No
     async def webhooks() -> Sequence[Finding]:
         return await check_webhooks(container.webhook_states(), names, clock.now())
 
+    listed = Check("accounts", lambda: _listed(container, accounts, named=child is not None))
     return [
         Check("clock", lambda: check_database_clock(container.shared_clock(), clock)),
-        Check("accounts", lambda: _listed(container, accounts, named=child is not None)),
+        *([listed] if are_read else []),
         *_of_accounts(container, accounts),
         Check("webhooks", webhooks),
         Check("workers", workers),

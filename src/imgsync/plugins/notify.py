@@ -31,6 +31,10 @@ Language = Literal["en", "ru"]
 NotifyEvent = Literal["parked", "sweep", "webhooks"]
 EVENTS: tuple[NotifyEvent, ...] = get_args(NotifyEvent)
 
+_VARIABLE = "IMGSYNC_NOTIFY_URLS"
+_WHERE = f"{_VARIABLE} (notify_urls)"
+"""Where addresses are configured: what is wrong with one is told without it."""
+
 SEND_SECONDS = 30.0
 """How long a target may take for one message."""
 
@@ -147,7 +151,7 @@ class Notify:
         """NotifyError where Apprise is not installed."""
         if find_spec("apprise") is None:
             raise NotifyError(
-                "Bad configuration: notify_urls: notifications need more packages: "
+                f"Bad configuration: {_WHERE}: notifications need more packages: "
                 "pip install 'imgsync[notify]'"
             )
         self._texts = _TEXTS[language]
@@ -281,7 +285,7 @@ class _Target:
             self._opened = _opened(self.url)
         if self._opened is None:
             raise NotifyError(
-                f"Bad configuration: notify_urls: address {self.number} is none that Apprise knows"
+                f"Bad configuration: {_WHERE}: address {self.number} is none that Apprise knows"
             )
 
     def send(self, message: Message) -> str:
@@ -322,7 +326,9 @@ class _Lane:
     def put(self, message: Message) -> None:
         with self._changing:
             if len(self._waiting) >= _MOST_WAITING:
-                _log.warning("%s takes no notifications; one is dropped", self.target.label)
+                _log.warning(
+                    "%s: %s takes no notifications; one is dropped", _VARIABLE, self.target.label
+                )
                 return
             self._waiting.append(message)
             if self.idle.is_set():
@@ -346,7 +352,12 @@ class _Lane:
                     break
                 problem = self.target.send(message)
             if problem:
-                _log.warning("a notification did not go to %s: %s", self.target.label, problem)
+                _log.warning(
+                    "%s: a notification did not go to %s: %s",
+                    _VARIABLE,
+                    self.target.label,
+                    problem,
+                )
 
     def _taken(self) -> list[Message]:
         """As many as fit in one; the thread ends where there are none."""
@@ -365,7 +376,11 @@ def _wait_for(lanes: Sequence[_Lane], seconds: float) -> None:
     until = uptime() + seconds
     for lane in lanes:
         if not lane.idle.wait(max(0.0, until - uptime())):
-            _log.warning("notifications to %s are lost, as the process ends", lane.target.label)
+            _log.warning(
+                "%s: notifications to %s are lost, as the process ends",
+                _VARIABLE,
+                lane.target.label,
+            )
 
 
 _loading = threading.Lock()

@@ -660,9 +660,13 @@ class MemorySettings:
         self.store.settings[child_id] = LinkSettings()
         return True
 
-    async def links(self) -> list[StoredLink]:
+    async def links(self, main_id: str | None = None) -> list[StoredLink]:
         await self.store.now()
-        links = sorted((main, child) for child, main in self.store.mains.items())
+        links = sorted(
+            (main, child)
+            for child, main in self.store.mains.items()
+            if main_id is None or main == main_id
+        )
         return [StoredLink(*ids, self.store.settings.get(ids[1], LinkSettings())) for ids in links]
 
 
@@ -761,6 +765,22 @@ class MemoryFailedImages:
             and any(_folded(text) in _folded(value) for value in _searched(row))
         ]
         return found[:limit]
+
+    async def groups(
+        self,
+        *,
+        child_ids: Collection[str] = (),
+        cause: str | None = None,
+        text: str = "",
+        limit: int = 100,
+        after: int = 0,
+    ) -> list[list[FailedImage]]:
+        groups: dict[tuple[str, ...], list[FailedImage]] = {}
+        everything = len(self.store.failures)
+        meant = await self.find(child_ids=child_ids, cause=cause, text=text, limit=everything)
+        for row in meant:
+            groups.setdefault(row.alike, []).append(row)
+        return [of for of in groups.values() if of[0].id > after][:limit]
 
     async def get_many(self, ids: Collection[int]) -> list[FailedImage]:
         await self.store.now()

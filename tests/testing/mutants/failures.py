@@ -153,6 +153,42 @@ class BeginsEachPageAnew(_Finding):
     ignored = "after"
 
 
+class _Grouping(MemoryFailedImages):
+    """Overlooks one thing that is asked for."""
+
+    ignored = ""
+
+    async def groups(self, **options: Any) -> list[list[FailedImage]]:
+        options.pop(self.ignored, None)
+        return await super().groups(**options)
+
+
+@mutant("test_those_of_one_image_are_told_together")
+class GroupsThoseOfAllChildren(_Grouping):
+    ignored = "child_ids"
+
+
+@mutant("test_those_of_one_image_are_told_together")
+class GroupsThoseOfAnyCause(_Grouping):
+    ignored = "cause"
+
+
+@mutant("test_those_of_one_image_are_told_together")
+class GroupsThoseWithAnyText(_Grouping):
+    ignored = "text"
+
+
+@mutant("test_those_of_one_image_are_told_together")
+class BeginsEachPageOfGroupsAnew(_Grouping):
+    ignored = "after"
+
+
+@mutant("test_those_of_one_image_are_told_together")
+class TellsEachAlone(MemoryFailedImages):
+    async def groups(self, **options: Any) -> list[list[FailedImage]]:
+        return [[row] for row in await self.find(**options)]
+
+
 @mutant("test_they_are_found_by_id")
 class FindsAllById(MemoryFailedImages):
     async def get_many(self, ids: Collection[int]) -> list[FailedImage]:

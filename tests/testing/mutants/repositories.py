@@ -241,9 +241,15 @@ class LinksOnce(MemorySettings):
 
 @mutant("test_links_are_listed_by_main_account_and_child")
 class ListsWhatIsNotLinked(MemorySettings):
-    async def links(self) -> list[StoredLink]:
+    async def links(self, main_id: str | None = None) -> list[StoredLink]:
         mains = self.store.mains
         return [StoredLink(mains.get(c, ""), c, s) for c, s in sorted(self.store.settings.items())]
+
+
+@mutant("test_links_of_one_main_account_are_listed_alone")
+class ListsThoseOfAll(MemorySettings):
+    async def links(self, main_id: str | None = None) -> list[StoredLink]:
+        return await super().links()
 
 
 @mutant("test_settings_that_change_leave_the_link")

@@ -44,6 +44,7 @@ from imgsync.adapters.moysklad.rows import (
     EntityModel,
     Images,
     Page,
+    RoomAhead,
     WebhookModel,
     name_of,
     parse,
@@ -102,7 +103,14 @@ _Key = tuple[str, TokenKind, str, str | None]
 class MoySkladClient:
     """Implements the port `MoySkladPort` over HTTP."""
 
-    def __init__(self, transport: ApiTransport, downloader: Downloader, owner: OwnerCheck) -> None:
+    def __init__(
+        self,
+        transport: ApiTransport,
+        downloader: Downloader,
+        owner: OwnerCheck,
+        room: RoomAhead | None = None,
+    ) -> None:
+        self._room = room or RoomAhead()
         self._transport = transport
         self._downloader = downloader
         self._owner = owner
@@ -168,10 +176,10 @@ class MoySkladClient:
                 if limit <= EXPANDED_PAGE_SIZE:
                     raise
             except ApiError:
-                if "fields" not in params:
+                if "fields" not in shown:
                     raise
                 # Documented is that a plan without such links leaves them out; who knows.
-                del params["fields"]
+                params.pop("fields", None)
                 found = await page(offset)
                 self._gives_permanent_links = False
                 self._shown.saw(Abilities(permanent_links=False))
@@ -180,7 +188,10 @@ class MoySkladClient:
             return await page(offset)
 
         before = 0
-        async for rows, total in rows_of(f"entities '{entity_type.name}'", limit, page):
+        # Of plain ones the limit may become less; they are ten times fewer pages, too.
+        room = self._room if with_images else None
+        what = f"entities '{entity_type.name}'"
+        async for rows, total in rows_of(what, limit, page, room):
             if "fields" in params:
                 self._shown.saw_links(rows, self._downloader.named)
             found = EntityPage([], total=total, answered=self._transport.answered)
@@ -202,11 +213,11 @@ class MoySkladClient:
         except NotFoundError:
             await self._owner.suspect(self._get)
             raise
-        what = f"{entity_type.name} {entity_id}"
+        whose, what = self._transport.whose, f"{entity_type.name} {entity_id}"
         if images.unreadable and not images.images:
-            raise ApiError(f"no image of {what} can be read: {images.unreadable[0]}")
+            raise ApiError(f"{whose}no image of {what} can be read: {images.unreadable[0]}")
         for text in images.unreadable:
-            _log.warning("%s: %s; it is left out", what, text)
+            _log.warning("%s%s: an image is left out: %s", whose, what, text)
         return images.images
 
     async def set_images(
@@ -479,6 +490,7 @@ class HttpMoySkladFactory:
         self._clients: dict[_Key, MoySkladClient] = {}
         self._pacers: dict[tuple[str, str | None], Pacer] = {}
         self._open: list[httpx.AsyncClient] = []
+        self._room = RoomAhead()
 
     def for_account(self, account: Account) -> MoySkladClient:
         key = (account.id, account.token_kind, account.secret, account.login)
@@ -531,7 +543,7 @@ class HttpMoySkladFactory:
             meter=self._meter,
         )
         downloader = Downloader(transport, self._policy, storage)
-        return MoySkladClient(transport, downloader, OwnerCheck(account))
+        return MoySkladClient(transport, downloader, OwnerCheck(account), self._room)
 
     def _pacer(self, account: Account) -> Pacer:
         """The pace belongs to the credentials: under a new kind or name it goes on."""

@@ -249,7 +249,7 @@ class Downloader:
         """A hop to a storage, without credentials."""
         headers = {"Accept": "*/*", "Accept-Encoding": "identity"}
         async with (
-            network_errors(httpx.URL(url)),
+            network_errors(httpx.URL(url), self._transport.account_name),
             allowance.spend(),
             self._storage.stream(method, url, headers=headers, follow_redirects=False) as response,
         ):

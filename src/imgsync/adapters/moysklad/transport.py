@@ -163,6 +163,15 @@ class ApiTransport:
         """When the last answer was given, by the API's clock."""
 
     @property
+    def account_name(self) -> str:
+        return self._account.name
+
+    @property
+    def whose(self) -> str:
+        """How a text about what the API answers begins: with the account's name."""
+        return told_by(self._account.name)
+
+    @property
     def api_url(self) -> str:
         """The API's base, without a slash at its end."""
         return self._policy.api_url
@@ -341,7 +350,7 @@ class ApiTransport:
 
     async def _read(self, response: httpx.Response, may_be_empty: bool, is_page: bool) -> Any:
         await self.fail(response)
-        where = f"{told_by(self._account.name)}{response.request.url.path}"
+        where = f"{self.whose}{response.request.url.path}"
         try:
             answer = await read_json(response, *(_PAGE_BOUNDS if is_page else _BOUNDS))
         except TooLongError:

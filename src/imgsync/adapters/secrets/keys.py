@@ -127,19 +127,23 @@ class KeyFile:
             _log.warning("everybody on this machine can read %s", self.where)
 
     def _write(self, keys: Sequence[str], *, replaces: bool) -> None:
-        folder = self._path.parent
-        temp = folder / f".{self._path.name}.{secrets.token_hex(8)}"
+        # Where links lead to it, the file itself is replaced.
+        path = Path(os.path.realpath(self._path)) if replaces else self._path
+        folder = path.parent
+        temp = folder / f".{path.name}.{secrets.token_hex(8)}"
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             try:
                 with os.fdopen(
                     os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w"
                 ) as f:
+                    if replaces:
+                        _give_as(path, f.fileno())
                     f.write(_HEAD + "".join(f"{key}\n" for key in keys))
                     f.flush()
                     os.fsync(f.fileno())
                 if replaces:
-                    temp.replace(self._path)
+                    temp.replace(path)
                 else:
                     with suppress(FileExistsError):  # of another process that was first
                         os.link(temp, self._path)
@@ -202,6 +206,19 @@ def _checked(keys: list[str], where: str) -> list[str]:
                 "(a key is 44 characters of base64); it was left as it is"
             )
     return list(dict.fromkeys(keys))
+
+
+def _give_as(path: Path, file: int) -> None:
+    """The owner, group and mode of what is there: where root rekeys, services of another user go on
+    reading. OSError where that owner cannot be given, who would be locked out."""
+    try:
+        there = path.stat()
+    except FileNotFoundError:
+        return
+    made = os.fstat(file)
+    if (there.st_uid, there.st_gid) != (made.st_uid, made.st_gid):
+        os.fchown(file, there.st_uid, there.st_gid)
+    os.fchmod(file, there.st_mode & 0o640)
 
 
 def _without_waiting(path: str, flags: int) -> int:

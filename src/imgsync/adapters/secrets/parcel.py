@@ -16,7 +16,9 @@ from imgsync.domain.errors import ImgsyncError
 
 _HEAD = re.compile(rb"imgsync accounts 1 scrypt ([0-9]{1,2}) ([0-9a-f]{32}) ([0-9]{1,9})\n")
 _COST = 15
-_MOST_COST = 20
+_COSTS = range(10, 19)
+"""Of which no file makes a reader take more than 256 MB, or guessing a passphrase cheap."""
+
 _MOST_BYTES = 50_000_000
 
 
@@ -60,7 +62,7 @@ def read_parcel(file: Path, passphrase: str) -> bytes:
     except OSError as error:
         raise ParcelError(f"Cannot read {file}: {error.strerror}") from None
     head = _HEAD.match(found)
-    if head is None or int(head[1]) > _MOST_COST:
+    if head is None or int(head[1]) not in _COSTS:
         raise ParcelError(f"The file {file} is none that 'imgsync account export' has made")
     token = found[head.end() :].rstrip(b"\n")
     if len(token) != int(head[3]):
@@ -81,6 +83,13 @@ def read_parcel(file: Path, passphrase: str) -> bytes:
 def _key(passphrase: str, salt: bytes, cost: int) -> bytes:
     memory = 128 * 8 * 2**cost
     derived = hashlib.scrypt(
-        passphrase.encode(), salt=salt, n=2**cost, r=8, p=1, maxmem=2 * memory, dklen=32
+        # As it was typed, in whatever encoding the terminal has.
+        passphrase.encode(errors="surrogateescape"),
+        salt=salt,
+        n=2**cost,
+        r=8,
+        p=1,
+        maxmem=2 * memory,
+        dklen=32,
     )
     return base64.urlsafe_b64encode(derived)

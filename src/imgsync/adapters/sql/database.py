@@ -77,7 +77,12 @@ _SQLITE_HEADER = b"SQLite format 3\x00"
 _PATIENCE = {
     "connect_timeout": 10,
     "tcp_user_timeout": 30_000,
-    "options": "-c lock_timeout=20s -c statement_timeout=30s"
+    # Who waits for an answer sends nothing: only the kernel's question tells that nobody is there.
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 4,
+    # No statement is long enough for it to pay that the server compiles it.
+    "options": "-c jit=off -c lock_timeout=20s -c statement_timeout=30s"
     " -c idle_in_transaction_session_timeout=8s",
 }
 """A server that hangs must not keep a worker from stopping, nor a process that is stopped in a
@@ -535,8 +540,8 @@ def _use_write_ahead_log(cursor: Any) -> None:
     while True:
         try:
             cursor.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError:
-            if time.monotonic() > deadline:
+        except sqlite3.OperationalError as error:
+            if _is_full(error) or time.monotonic() > deadline:
                 raise
             time.sleep(0.02)
         else:

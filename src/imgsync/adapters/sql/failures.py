@@ -34,6 +34,8 @@ from imgsync.domain.ports.clock import Clock
 
 _row = failed_images.c
 _OLDEST_FIRST = (_row.id,)
+_ALIKE = (_row.main_account_id, _row.image_id, _row.version, _row.cause)
+"""As `FailedImage.alike`."""
 _SEARCHED = (_row.reason, _row.cause, _row.filename, _row.entity_name, _row.entity_code)
 _LONGEST_CAUSE = 50
 _MOST_ATTEMPTS = 1_000_000
@@ -113,14 +115,36 @@ class SqlFailedImages:
         limit: int = 100,
         after: int = 0,
     ) -> list[FailedImage]:
-        wanted = [_row.id > after, *self._of_children(child_ids)]
-        if cause is not None:
-            wanted.append(_row.cause == storable(cause))
+        wanted = [_row.id > after, *self._meant(child_ids, cause, text)]
         if settled is not None:
             wanted.append(_row.settled == settled)
-        if text := storable(text):
-            wanted.append(or_(*(_has(column, text) for column in _SEARCHED)))
         return await self._read(and_(*wanted), limit)
+
+    async def groups(
+        self,
+        *,
+        child_ids: Collection[str] = (),
+        cause: str | None = None,
+        text: str = "",
+        limit: int = 100,
+        after: int = 0,
+    ) -> list[list[FailedImage]]:
+        meant = self._meant(child_ids, cause, text)
+        oldest = func.min(_row.id)
+        query = select(oldest).where(*meant).group_by(*_ALIKE).having(oldest > after)
+
+        def read(connection: Connection) -> list[list[FailedImage]]:
+            ids = connection.execute(query.order_by(oldest).limit(limit)).scalars().all()
+            firsts = _rows(connection, _row.id.in_(ids))
+            images = {row.failure.image_id for row in firsts}
+            groups: dict[tuple[str, ...], list[FailedImage]] = {}
+            for row in _rows(connection, and_(_row.image_id.in_(images), *meant)):
+                groups.setdefault(row.alike, []).append(row)
+            # Of a row that is damaged what is read may be another than what it has.
+            found = [groups.get(first.alike, []) for first in firsts]
+            return [of or [first] for of, first in zip(found, firsts, strict=True)]
+
+        return await self._database.run(read, reads=True)
 
     async def get_many(self, ids: Collection[int]) -> list[FailedImage]:
         return await self._read(_row.id.in_(_numbers(ids)))
@@ -151,6 +175,16 @@ class SqlFailedImages:
     async def forget(self, child_account_id: str) -> int:
         this = delete(failed_images).where(_row.child_account_id == storable(child_account_id))
         return await self._database.run(lambda connection: connection.execute(this).rowcount)
+
+    def _meant(
+        self, child_ids: Collection[str], cause: str | None, text: str
+    ) -> list[ColumnElement[bool]]:
+        meant = self._of_children(child_ids)
+        if cause is not None:
+            meant.append(_row.cause == storable(cause))
+        if text := storable(text):
+            meant.append(or_(*(_has(column, text) for column in _SEARCHED)))
+        return meant
 
     def _of_children(self, child_ids: Collection[str]) -> list[ColumnElement[bool]]:
         if not child_ids:

@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, and_, func, or_, select
+from sqlalchemy import Connection, and_, func, or_, select, text
 
 from imgsync.adapters.sql.database import Database, now_of
 from imgsync.adapters.sql.events import SqlWebhookStates
@@ -13,11 +13,13 @@ from imgsync.adapters.sql.tables import (
     accounts,
     failed_images,
     proofs,
+    sync_counts,
     sync_queue,
     sync_settings,
     usage,
     webhook_events,
 )
+from imgsync.adapters.sql.tasklist import told_apart
 from imgsync.adapters.sql.usage import times_of
 from imgsync.domain.ports.figures import Figures, Used, WebhookFigures
 from imgsync.domain.tasks import TaskStatus
@@ -66,12 +68,17 @@ def _figures(connection: Connection) -> tuple[Figures, dict[str, str]]:
 
     tasks: dict[tuple[str, str], int] = {}
     row_of = sync_queue.c
-    counted = select(row_of.account_id, row_of.status, func.count()).group_by(
-        row_of.account_id, row_of.status
+    count_of = sync_counts.c
+    counted = select(count_of.account_id, count_of.status, func.sum(count_of.tasks)).group_by(
+        count_of.account_id, count_of.status
     )
     for account_id, status, count in connection.execute(counted):
-        _add(tasks, (name_of(account_id), status), count)
-    first = select(func.min(row_of.scheduled_at)).where(row_of.status == TaskStatus.PENDING)
+        if count:
+            _add(tasks, (name_of(account_id), status), int(count))
+    for (account_id, word), count in told_apart(connection).items():
+        _add(tasks, (name_of(account_id), word), count)
+        _add(tasks, (name_of(account_id), TaskStatus.FAILED.value), -count)
+    first = select(func.min(row_of.scheduled_at)).where(text("status = 'pending'"))
     due = connection.execute(first).scalar()
     failed: dict[tuple[str, bool], int] = {}
     image = failed_images.c

@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
     ColumnElement,
     CompoundSelect,
     Connection,
@@ -15,6 +16,7 @@ from sqlalchemy import (
     TextClause,
     func,
     literal,
+    literal_column,
     null,
     or_,
     select,
@@ -32,6 +34,7 @@ from imgsync.adapters.sql.tables import (
     failed_images,
     proofs,
     runs,
+    sync_counts,
     sync_queue,
     sync_settings,
     webhook_states,
@@ -46,6 +49,8 @@ _SLOT_SECONDS = 5
 _LATEST_RUNS = 20
 _BUSY = "busy"
 _FAILED = TaskStatus.FAILED
+_ENDED = text("status IN ('completed', 'failed')")
+"""As it is said of the index that has these alone."""
 
 
 class SqlOverview:
@@ -66,20 +71,31 @@ class SqlOverview:
 def _states(connection: Connection) -> dict[str, ChildState]:
     found: dict[str, ChildState] = defaultdict(ChildState)
     dialect, now, task = connection.dialect.name, now_of(connection), sync_queue.c
-    child = raw(dialect, task.account_id).label("child")
-    count = func.count().label("tasks")
-    for status in (TaskStatus.PENDING, TaskStatus.PROCESSING, TaskStatus.COMPLETED):
-        query = select(child, count).where(task.status == status.value).group_by(task.account_id)
-        if status is TaskStatus.COMPLETED:
-            query = query.where(task.updated_at > now - _MINUTE)
-        for row in connection.execute(query):
-            state = found[Reader(row).text("child") or ""]
-            if status is TaskStatus.PENDING:
-                state.waiting = row.tasks
-            elif status is TaskStatus.PROCESSING:
-                state.running = row.tasks
-            else:
-                state.completed = row.tasks
+    row_of = sync_counts.c
+    waits = (TaskStatus.PENDING.value, TaskStatus.PROCESSING.value)
+    counted: Select[Any] = select(
+        raw(dialect, row_of.account_id).label("child"),
+        row_of.status,
+        func.sum(row_of.tasks).label("tasks"),
+    ).where(row_of.status.in_(waits))
+    for row in connection.execute(counted.group_by(row_of.account_id, row_of.status)):
+        if not row.tasks:
+            continue
+        state = found[Reader(row).text("child") or ""]
+        if row.status == TaskStatus.PENDING.value:
+            state.waiting = int(row.tasks)
+        else:
+            state.running = int(row.tasks)
+    ended: Select[Any] = select(
+        raw(dialect, task.account_id).label("child"), func.count().label("tasks")
+    ).where(
+        _ENDED,
+        task.entity_type == TASK_ENTITY_TYPE,
+        text("status = 'completed'"),
+        task.updated_at > now - _MINUTE,
+    )
+    for row in connection.execute(ended.group_by(task.account_id)):
+        found[Reader(row).text("child") or ""].completed = row.tasks
     link = sync_settings.c
     compared = select(*raw_of(dialect, proofs.c)).outerjoin(
         sync_settings, link.account_id == proofs.c.child_account_id
@@ -136,17 +152,19 @@ def _shown(value: Any) -> str:
 def _looks(dialect: str) -> CompoundSelect[Any]:
     """Rows of texts, the first of which says what they are of."""
     task, image = sync_queue.c, failed_images.c
-    # As the index has it, so that SQLite finds it too.
-    waiting, failed = (
-        text(f"coalesce(status, '') = '{status}'") for status in (TaskStatus.PENDING, _FAILED)
+    # As the index has them, so that SQLite finds the first and the last of each there. It would
+    # walk over all ids else.
+    waiting, running, failed = (
+        text(f"coalesce(status, '') = '{status}'")
+        for status in (TaskStatus.PENDING, TaskStatus.PROCESSING, _FAILED)
     )
-    running = task.status == TaskStatus.PROCESSING.value
+    by_id: ColumnElement[int] = literal_column("id + 0", BigInteger)
     latest = select(runs.c.id, runs.c.ended, runs.c.error).order_by(runs.c.began.desc())
     parts: tuple[tuple[str, Iterable[ColumnElement[Any]]], ...] = (
-        (_BUSY, (_of_queue(func.min(task.id), waiting), _of_queue(func.min(task.id), running))),
-        ("waiting", (_of_queue(func.max(task.id), waiting),)),
-        ("running", (_of_queue(func.count(), running), _of_queue(func.max(task.id), running))),
-        ("failed", (_of_queue(func.count(), failed), _of_queue(func.max(task.id), failed))),
+        (_BUSY, (_of_queue(func.min(by_id), waiting), _of_queue(func.min(by_id), running))),
+        ("waiting", (_of_queue(func.max(by_id), waiting),)),
+        ("running", (_of_queue(func.count(), running), _of_queue(func.max(by_id), running))),
+        ("failed", (_of_queue(func.count(), failed), _of_queue(func.max(by_id), failed))),
         ("tasks", (_of_queue(func.min(task.id)), _of_queue(func.max(task.id)))),
         ("ended", (_last_ended(TaskStatus.COMPLETED), _last_ended(_FAILED))),
         (
@@ -193,7 +211,7 @@ def _of_queue(
 def _last_ended(status: TaskStatus) -> ColumnElement[Any]:
     """When a task last ended so."""
     query = select(func.max(sync_queue.c.updated_at)).where(
-        text("status IN ('completed', 'failed')"),  # the index has these alone
+        _ENDED,
         sync_queue.c.entity_type == TASK_ENTITY_TYPE,
         sync_queue.c.status == status.value,
     )

@@ -18,6 +18,7 @@ from sqlalchemy import (
     JSON,
     ColumnElement,
     Connection,
+    Select,
     Text,
     TextClause,
     and_,
@@ -33,7 +34,6 @@ from sqlalchemy import (
     or_,
     select,
     text,
-    union_all,
     update,
 )
 
@@ -42,7 +42,7 @@ from imgsync.adapters.sql.database import Database, now_of
 from imgsync.adapters.sql.enqueueing import Enqueueing
 from imgsync.adapters.sql.prepared import Prepared, among
 from imgsync.adapters.sql.rows import raw_columns, task_of
-from imgsync.adapters.sql.tables import UtcDateTime, accounts, storable, sync_queue
+from imgsync.adapters.sql.tables import UtcDateTime, accounts, storable, sync_counts, sync_queue
 from imgsync.domain.errors import LeaseLostError
 from imgsync.domain.model import AccountRole
 from imgsync.domain.ports.clock import Clock
@@ -73,24 +73,28 @@ def _is(status: TaskStatus) -> ColumnElement[bool]:
 
 _ENDED = (TaskStatus.COMPLETED, TaskStatus.FAILED)
 _PENDING, _PROCESSING = _is(TaskStatus.PENDING), _is(TaskStatus.PROCESSING)
+
+
+def is_there(query: Select[Any]) -> ColumnElement[bool]:
+    """Whether the query, correlated to a task, finds a row. Not by EXISTS: PostgreSQL would join
+    all tasks for it, where few are asked about."""
+    return query.limit(1).scalar_subquery().is_not(None)
+
+
 _newer, _older = sync_queue.alias("newer").c, sync_queue.alias("older").c
-_SUPERSEDED = (
-    select(_newer.id)
-    .where(
+_SUPERSEDED = is_there(
+    select(_newer.id).where(
         _newer.dedupe_key == _task.dedupe_key,
         # An older one waits where somebody has put it back by hand.
         or_(_newer.id > _task.id, _newer.status == TaskStatus.PENDING.value),
     )
-    .exists()
 )
-_SUPERSEDES = (
-    select(_older.id)
-    .where(
+_SUPERSEDES = is_there(
+    select(_older.id).where(
         _older.dedupe_key == _task.dedupe_key,
         _older.id < _task.id,
         _older.status == TaskStatus.FAILED.value,
     )
-    .exists()
 )
 
 
@@ -117,6 +121,20 @@ _COMPLETE = _HELD.values(
     error=null(),
     **{name: null() for name in _NO_LEASE},
 ).returning(case((_task.check_again, 1), else_=0).label("check_again"))
+
+
+_MERGE_COUNTS = text(
+    """
+    WITH free AS (SELECT id FROM sync_counts FOR UPDATE SKIP LOCKED), gone AS (
+        DELETE FROM sync_counts WHERE id IN (SELECT id FROM free)
+        RETURNING entity_type, account_id, status, tasks
+    )
+    INSERT INTO sync_counts (entity_type, account_id, status, tasks)
+    SELECT entity_type, account_id, status, sum(tasks) FROM gone GROUP BY 1, 2, 3
+    HAVING sum(tasks) <> 0
+    """
+)
+"""Of several rows that stand for the same makes one, of those that nobody holds."""
 
 
 @dataclass(slots=True)
@@ -287,8 +305,10 @@ class SqlTaskQueue:
         )
 
     async def parked(self) -> int:
-        # As a range: SQLite would look at all that is pending, by the index of what is due.
-        query = select(func.count()).where(self._own, _PENDING, _task.parked_for >= "")
+        # As a range, and by a bound value: SQLite would look at all that is pending, by the index
+        # of what is due.
+        is_pending = _task.status == TaskStatus.PENDING.value
+        query = select(func.count()).where(self._own, is_pending, _task.parked_for >= "")
         return await self._database.run(
             lambda connection: int(connection.execute(query).scalar_one()), reads=True
         )
@@ -315,15 +335,13 @@ class SqlTaskQueue:
         return await self._change(release_all, alone=True)
 
     async def counts(self) -> dict[TaskStatus, int]:
-        # Each by an index of its own.
-        counted = (
-            select(literal(status.value), func.count()).where(self._own, _is(status))
-            for status in TaskStatus
-        )
+        row = sync_counts.c
+        counted = select(row.status, func.sum(row.tasks)).where(row.entity_type.in_(self._kinds))
         rows = await self._database.run(
-            lambda connection: connection.execute(union_all(*counted)).all(), reads=True
+            lambda connection: connection.execute(counted.group_by(row.status)).all(), reads=True
         )
-        return {TaskStatus(status): number for status, number in rows}
+        found = {status: int(number) for status, number in rows}
+        return {status: found.get(status.value, 0) for status in TaskStatus}
 
     async def waiting(self, keys: Collection[str]) -> set[str]:
         stored = {key: storable(key) for key in keys}
@@ -386,8 +404,11 @@ class SqlTaskQueue:
             ):
                 some = select(_task.id).where(self._own, *past, ~_SUPERSEDES).limit(limit - gone)
                 ids = connection.execute(some.with_for_update(skip_locked=True)).scalars().all()
-                connection.execute(delete(sync_queue).where(_task.id.in_(ids)))
+                if ids:
+                    connection.execute(delete(sync_queue).where(_task.id.in_(ids)))
                 gone += len(ids)
+            if gone < limit and connection.dialect.name == "postgresql":
+                connection.execute(_MERGE_COUNTS)
             return gone
 
         return await self._change(delete_some, alone=True)

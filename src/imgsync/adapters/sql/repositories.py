@@ -298,8 +298,11 @@ class SqlSettingsRepository:
             lambda connection: connection.execute(this.values(none)).rowcount == 1
         )
 
-    async def links(self) -> list[StoredLink]:
-        query = _links(self._database.dialect).where(sync_settings.c.main_account_id.is_not(None))
+    async def links(self, main_id: str | None = None) -> list[StoredLink]:
+        main = sync_settings.c.main_account_id
+        # Without an index: a job asks once, and passing a row by is little beside making a link.
+        is_wanted = main.is_not(None) if main_id is None else main == storable(main_id)
+        query = _links(self._database.dialect).where(is_wanted)
         rows = await self._database.run(
             lambda connection: connection.execute(query).all(), reads=True
         )

@@ -17,13 +17,25 @@ def noted_revision(connection: Connection) -> str | None:
     return connection.execute(_NOTED).scalar()
 
 
+def _wait_for_others(connection: Connection) -> None:
+    """And takes the time that it needs from now on: the limits of a worker's transactions would end
+    each attempt to build an index over a large queue, and those who wait for it before it is done.
+    """
+    patience = connection.execute(text("SHOW lock_timeout")).scalar_one()
+    connection.execute(text("SET LOCAL statement_timeout = 0"))
+    connection.execute(text("SET LOCAL lock_timeout = 0"))
+    connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+    # Whoever waits for a table keeps all others from it.
+    connection.execute(text(f"SET LOCAL lock_timeout = '{patience}'"))
+
+
 def upgrade(connection: Connection) -> None:
     """Makes the tables, or brings those of an earlier version up to date, in this transaction.
 
     StoreError for a revision that this version does not know.
     """
     if connection.dialect.name == "postgresql":
-        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+        _wait_for_others(connection)
     # It takes a tenth of a second to load, and few starts need it.
     from alembic import command
     from alembic.config import Config

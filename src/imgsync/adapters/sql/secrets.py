@@ -77,6 +77,13 @@ class SqlSecrets:
         if to_wipe:
             self._wipe()
 
+    async def has_plain(self) -> bool:
+        """Whether any are not encrypted yet; nothing is changed. MissingKeyError as `prepare`."""
+        present, _, has_plain = await self._database.run(_look, reads=True)
+        if present is not None and self._box is not None:
+            self._box.check(present)
+        return has_plain
+
     def seal(self, connection: Connection, text: str) -> str:
         """The text as it is stored, in a transaction that stores it."""
         return text if self._box is None else self._box.seal(text, self._current(connection))

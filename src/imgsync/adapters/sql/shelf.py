@@ -36,6 +36,12 @@ class SqlAccountShelf:
         self._database = database
         self._clock = clock
 
+    async def ids(self) -> list[str]:
+        query = select(accounts.c.id).order_by(accounts.c.id)
+        return await self._database.run(
+            lambda connection: list(connection.execute(query).scalars()), reads=True
+        )
+
     async def rename(self, account_id: str, name: str) -> bool:
         this = update(accounts).where(accounts.c.id == account_id).values(name=name)
         return await self._database.run(lambda connection: connection.execute(this).rowcount == 1)

@@ -139,8 +139,19 @@ Index(
 _by_id = sync_queue.c.id + literal_column("0")
 Index("sync_queue_account", sync_queue.c.account_id, sync_queue.c.status, _by_id)
 Index("sync_queue_status", text("coalesce(status, '')"), _by_id)
+WARNED = text("length(CAST(warnings AS TEXT)) > 2")
+"""Whether a task has warnings, as the index has it."""
+for _name, _of in (("sync_queue_warned", ()), ("sync_queue_warned_account", (_child,))):
+    Index(_name, *_of, _by_id, sqlite_where=WARNED, postgresql_where=WARNED)
 _parked = sync_queue.c.parked_for.is_not(None)
-Index("sync_queue_parked", sync_queue.c.parked_for, sqlite_where=_parked, postgresql_where=_parked)
+Index(
+    "sync_queue_parked",
+    sync_queue.c.parked_for,
+    sync_queue.c.status,
+    sync_queue.c.entity_type,  # so that they are counted without a look at each
+    sqlite_where=_parked,
+    postgresql_where=_parked,
+)
 for _status in (TaskStatus.PENDING, TaskStatus.PROCESSING):
     # At most one waiting and one running task of a child entity.
     _where = text(f"status = '{_status}'")
@@ -151,6 +162,19 @@ for _status in (TaskStatus.PENDING, TaskStatus.PROCESSING):
         sqlite_where=_where,
         postgresql_where=_where,
     )
+
+# How many tasks there are, written by triggers of sync_queue; '' stands for those of no child. On
+# PostgreSQL several rows may stand for the same: their sum counts.
+sync_counts = Table(
+    "sync_counts",
+    metadata,
+    Column("id", _ID, primary_key=True, autoincrement=True),
+    Column("entity_type", Text, nullable=False),
+    Column("account_id", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("tasks", BigInteger, nullable=False),
+)
+Index("sync_counts_of", sync_counts.c.entity_type, sync_counts.c.account_id, sync_counts.c.status)
 
 # When a task of a child was claimed last, in claims; '' stands for those of no child.
 sync_turns = Table(

@@ -11,7 +11,9 @@ from sqlalchemy import (
     Connection,
     Select,
     Text,
+    TextClause,
     and_,
+    case,
     cast,
     delete,
     func,
@@ -24,28 +26,35 @@ from sqlalchemy import (
 from sqlalchemy import text as sql
 
 from imgsync.adapters.sql.database import Database, now_of
-from imgsync.adapters.sql.queue import among_ids, numbers
-from imgsync.adapters.sql.rows import raw_columns, task_of
-from imgsync.adapters.sql.tables import storable, sync_queue
+from imgsync.adapters.sql.queue import among_ids, is_there, numbers
+from imgsync.adapters.sql.rows import Reader, raw, raw_columns, task_of
+from imgsync.adapters.sql.tables import WARNED, storable, sync_counts, sync_queue
 from imgsync.domain.ports.clock import Clock
 from imgsync.domain.ports.tasks import CANCELLED, TaskPage
-from imgsync.domain.tasks import TASK_ENTITY_TYPE, TaskId, TaskStatus
+from imgsync.domain.tasks import TASK_ENTITY_TYPE, Task, TaskId, TaskStatus
 
 _task = sync_queue.c
-_LOOKED_AT = 10_000
-"""Tasks in which a text is looked for at once: a fraction of a second."""
+_LOOKED_AT = 2_500
+"""Tasks in which at most is looked at once for what no index has, such as a text."""
+_FIRST_LOOK = 200
+"""Tasks that are looked at first, as many a filter fits most; the next look is at more."""
+_TOLD_APART = 10_000
+"""Of those whose status is `failed`, in which cancelled and superseded ones are counted."""
 _BY_ID: ColumnElement[int] = literal_column("id + 0", BigInteger)
 """As the indexes have it."""
-_NO_SORT = sql("SET LOCAL enable_sort = off")
+_NO_SORT = sql("SELECT set_config('enable_sort', 'off', true), set_config('jit', 'off', true)")
 """While no statistics have been gathered, PostgreSQL takes all tasks of a status for a few, and
-would sort them."""
+would sort them. What it must sort all the same then looks so dear to it that it would compile the
+statement, which takes a second."""
 _newer = sync_queue.alias("newer").c
-_SUPERSEDED = (
+SUPERSEDED = is_there(
     select(_newer.id)
     .where(_newer.dedupe_key == _task.dedupe_key, _newer.id > _task.id)
     .correlate(sync_queue)
-    .exists()
 )
+"""Of a failed task: whether a newer one of its key is there."""
+ENDED_APART = (CANCELLED, "superseded")
+_UNWARNED = func.coalesce(func.length(cast(_task.warnings, Text)), 0) <= len("[]")
 _SEARCHED = (
     cast(_task.payload, Text),
     _task.dedupe_key,
@@ -79,62 +88,70 @@ class SqlTaskList:
         before: TaskId | None = None,
         limit: int = 50,
     ) -> TaskPage:
-        older: list[ColumnElement[bool]] = []
+        first: int | None = None
         if before is not None:
             this = numbers([before])
             if not this:
                 return TaskPage(())
-            older = [(_task.id if child is None and status is None else _BY_ID) < this[0]]
+            first = this[0]
         text = storable(text).strip()
-        looked_for = [_has(text)] if text else []
+        looked_for = [_has(self._database.dialect, text)] if text else []
         if since is not None:
             looked_for.append(_task.created_at >= since)
-        if warned is not None:
-            has_some = func.length(cast(_task.warnings, Text)) > len("[]")
-            looked_for.append(has_some if warned else ~has_some)
+        if warned is False:
+            looked_for.append(_UNWARNED)
         if superseded is not None:
-            is_superseded = and_(_task.status == TaskStatus.FAILED.value, _SUPERSEDED)
+            is_superseded = and_(_task.status == TaskStatus.FAILED.value, SUPERSEDED)
             looked_for.append(is_superseded if superseded else ~is_superseded)
-        looked_at = _LOOKED_AT if looked_for else limit
-        chosen = _newest(child, status, [self._own, *older], looked_at + 1)
+
+        def newest(at: int | None, number: int) -> Select[Any]:
+            if warned:
+                return _newest_warned(child, status, at, number).where(self._own)
+            also: list[ColumnElement[bool]] = [self._own]
+            if at is not None:
+                # As the index has the id that is to be taken.
+                also.append((_task.id if child is None and status is None else _BY_ID) < at)
+            return _newest(child, status, also, number)
 
         def read(connection: Connection) -> TaskPage:
             if connection.dialect.name == "postgresql":
                 connection.execute(_NO_SORT)
-            ids: list[int] = list(connection.scalars(chosen))
-            end: int | None = None if len(ids) <= looked_at else ids[looked_at - 1]
-            if not ids:
-                return TaskPage(())
-            query = select(*raw_columns(connection)).order_by(_task.id.desc())
-            query = query.where(among_ids(connection, ids[:looked_at]), *looked_for)
-            found = [task_of(row) for row in connection.execute(query.limit(limit))]
-            if looked_for and len(found) == limit:
-                end = int(found[-1].id)
-            elif since is not None and end is not None:
-                # The later an id, the later it was queued; what follows is older still.
-                last = connection.scalar(select(_task.created_at).where(_task.id == end))
-                end = end if last is not None and last >= since else None
+            columns = raw_columns(connection)
+            found: list[Task] = []
+            step = max(limit, _FIRST_LOOK) if looked_for else limit
+            at, looked_at = first, 0
+            while True:
+                ids: list[int] = list(connection.scalars(newest(at, step + 1)))
+                has_more, ids = len(ids) > step, ids[:step]
+                if ids:
+                    query = select(*columns).where(among_ids(connection, ids), *looked_for)
+                    query = query.order_by(_task.id.desc()).limit(limit - len(found))
+                    found += [task_of(row) for row in connection.execute(query)]
+                    at = ids[-1]
+                if looked_for and len(found) == limit:
+                    end: int | None = int(found[-1].id)
+                    break
+                end = at if has_more else None
+                if since is not None and end is not None:
+                    # The later an id, the later it was queued; what follows is older still.
+                    last = connection.scalar(select(_task.created_at).where(_task.id == end))
+                    end = end if last is not None and last >= since else None
+                looked_at += len(ids)
+                if not looked_for or end is None or looked_at >= _LOOKED_AT:
+                    break
+                step = min(step * 4, _LOOKED_AT - looked_at)
             failed = [int(task.id) for task in found if task.status is TaskStatus.FAILED]
-            these = select(_task.id).where(among_ids(connection, failed), _SUPERSEDED)
+            these = select(_task.id).where(among_ids(connection, failed), SUPERSEDED)
             gone = frozenset(connection.scalars(these)) if failed else frozenset()
             return TaskPage(tuple(found), end, gone)
 
         return await self._database.run(read, reads=True)
 
     async def count_ended(self) -> dict[str, int]:
-        failed = _newest(None, TaskStatus.FAILED, [self._own], _LOOKED_AT).subquery()
-
-        is_cancelled = _task.error == CANCELLED
-        others = and_(or_(_task.error.is_(None), _task.error != CANCELLED), _SUPERSEDED)
-
         def count(connection: Connection) -> dict[str, int]:
-            if connection.dialect.name == "postgresql":
-                connection.execute(_NO_SORT)
-            these = _task.id.in_(select(failed.c.id))
-            found = {}
-            for name, chosen in ((CANCELLED, is_cancelled), ("superseded", others)):
-                counted = select(func.count()).select_from(sync_queue).where(these, chosen)
-                found[name] = int(connection.scalar(counted) or 0)
+            found = dict.fromkeys(ENDED_APART, 0)
+            for (_, word), number in told_apart(connection, self._own).items():
+                found[word] += number
             return found
 
         return await self._database.run(count, reads=True)
@@ -163,15 +180,13 @@ class SqlTaskList:
             _task.status != TaskStatus.PROCESSING.value,
         )
         newer = sync_queue.alias("newer").c
-        superseded = (
-            select(newer.id)
-            .where(
+        superseded = is_there(
+            select(newer.id).where(
                 newer.id.in_(numbers(ids)),
                 newer.status != TaskStatus.PROCESSING.value,
                 newer.dedupe_key == _task.dedupe_key,
                 newer.id > _task.id,
             )
-            .exists()
         )
 
         def drop(connection: Connection) -> list[TaskId]:
@@ -189,8 +204,36 @@ class SqlTaskList:
         return await self._database.run(drop, alone=True)
 
 
+def told_apart(connection: Connection, *chosen: ColumnElement[bool]) -> dict[tuple[str, str], int]:
+    """Of the newest 10,000 tasks whose status is `failed`, by child ('' for none) and `ENDED_APART`
+    how many somebody cancelled, and how many of the others a newer task has superseded."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(_NO_SORT)
+    row = sync_counts.c
+    number = select(func.sum(row.tasks)).where(row.status == TaskStatus.FAILED.value)
+    these: ColumnElement[bool] | TextClause = and_(*chosen, *_filter(None, TaskStatus.FAILED))
+    if (connection.scalar(number) or 0) > _TOLD_APART:
+        newest = _newest(None, TaskStatus.FAILED, chosen, _TOLD_APART)
+        these = among_ids(connection, list(connection.scalars(newest)))
+    child = func.coalesce(_task.account_id, "")
+    word = case((_task.error == CANCELLED, CANCELLED), (SUPERSEDED, "superseded"))
+    each = select(child.label("child"), word.label("word")).where(these).subquery()
+    counted: Select[Any] = (
+        select(raw(connection.dialect.name, each.c.child).label("child"), each.c.word, func.count())
+        .where(each.c.word.is_not(None))
+        .group_by(each.c.child, each.c.word)
+    )
+    return {
+        (Reader(row).text("child") or "", str(row[1])): int(row[2])
+        for row in connection.execute(counted)
+    }
+
+
 def _newest(
-    child: str | None, status: TaskStatus | None, also: Sequence[ColumnElement[bool]], limit: int
+    child: str | None,
+    status: TaskStatus | None,
+    also: Sequence[ColumnElement[bool]],
+    limit: int,
 ) -> Select[Any]:
     """Ids of the newest that fit. Each status is asked for by itself, as the indexes are by status
     and then by id: what is sorted is as long as the page, however many tasks there are."""
@@ -206,19 +249,43 @@ def _newest(
     return select(found.c.id).order_by(found.c.id.desc()).limit(limit)
 
 
+def _newest_warned(
+    child: str | None, status: TaskStatus | None, before: int | None, limit: int
+) -> Select[Any]:
+    """Of those with warnings, which have indexes of their own; by status they are few enough. What
+    is asked for is said as no other index has it, as SQLite would take that."""
+    wanted: list[ColumnElement[bool]] = []
+    if child is not None:
+        wanted.append(func.coalesce(_task.account_id, literal_column("''")) == storable(child))
+    if status is not None:
+        wanted.append(_task.status == status.value)
+    if before is not None:
+        wanted.append(before > _BY_ID)
+    return select(_task.id).where(WARNED, *wanted).order_by(_BY_ID.desc()).limit(limit)
+
+
 def _filter(child: str | None, status: TaskStatus | None) -> list[ColumnElement[bool]]:
     wanted: list[ColumnElement[bool]] = []
     if child is not None:
         wanted.append(_task.account_id == storable(child))
     if status is not None:
-        of_index: Any = sql("coalesce(status, '') = :status").bindparams(status=status.value)
+        of_index: Any = sql(f"coalesce(status, '') = '{status.value}'")
         wanted.append(of_index if child is None else _task.status == status.value)
     return wanted
 
 
-def _has(text: str) -> ColumnElement[bool]:
+def _has(dialect: str, text: str) -> ColumnElement[bool]:
     patterns = list(_patterns(text))
-    return or_(*(column.ilike(pattern, escape="!") for column in _SEARCHED for pattern in patterns))
+    # SQLite's LIKE takes capitals of ASCII for small letters by itself.
+    return or_(
+        *(
+            column.like(pattern, escape="!")
+            if dialect == "sqlite"
+            else column.ilike(pattern, escape="!")
+            for column in _SEARCHED
+            for pattern in patterns
+        )
+    )
 
 
 def _patterns(text: str) -> Iterator[str]:

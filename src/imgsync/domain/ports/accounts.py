@@ -33,6 +33,10 @@ class Holdings:
 class AccountShelf(Protocol):
     """Stored accounts as a whole, with what goes by their ids."""
 
+    async def ids(self) -> list[str]:
+        """Of all that are stored, those that are damaged included."""
+        ...
+
     async def rename(self, account_id: str, name: str) -> bool:
         """Only the name changes: a parking stays. False where there is no such account."""
         ...

@@ -62,6 +62,20 @@ class FailedImages(Protocol):
         has the `text` in it, whichever the case of its ASCII letters; that of others may matter."""
         ...
 
+    async def groups(
+        self,
+        *,
+        child_ids: Collection[str] = (),
+        cause: str | None = None,
+        text: str = "",
+        limit: int = 100,
+        after: int = 0,
+    ) -> list[list[FailedImage]]:
+        """As `find`, those together that are `alike`: an image of main that is broken fails on
+        each child. Of each group all that are meant, oldest first; the groups by their oldest,
+        those whose oldest has a larger id than `after`."""
+        ...
+
     async def get_many(self, ids: Collection[int]) -> list[FailedImage]:
         """Those of these ids that there are, oldest first; at most 1,000 are asked for at once."""
         ...

@@ -114,8 +114,9 @@ class SettingsRepository(Protocol):
         defaults again. False where it had no main account; nothing is changed then."""
         ...
 
-    async def links(self) -> list[StoredLink]:
-        """Every link, by main and child id; one that cannot be read tells its damage."""
+    async def links(self, main_id: str | None = None) -> list[StoredLink]:
+        """Every link, or those of one main account alone, by main and child id; one that cannot be
+        read tells its damage."""
         ...
 
 

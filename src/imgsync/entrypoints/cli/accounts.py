@@ -18,12 +18,13 @@ from imgsync.application.accounts import (
 from imgsync.domain.errors import StoreError, UnavailableError
 from imgsync.domain.model import NO_END, Abilities, Account, AccountRole, Parking, TokenKind
 from imgsync.domain.ports.accounts import Holdings
-from imgsync.domain.text import counted, file_size, natural_key
+from imgsync.domain.text import file_size, natural_key
 from imgsync.entrypoints.cli.completion import account_names
-from imgsync.entrypoints.cli.output import print_json, print_table, say
+from imgsync.entrypoints.cli.output import asked_secret, is_confirmed, print_json, print_table, say
 from imgsync.entrypoints.cli.parcels import export_accounts, import_accounts
 from imgsync.entrypoints.cli.runtime import CommandError, json_option, pass_container, run_async
 from imgsync.entrypoints.exit_status import ExitStatus
+from imgsync.entrypoints.translation import gettext, ngettext
 
 if TYPE_CHECKING:
     from imgsync.entrypoints.container import Container
@@ -78,7 +79,7 @@ def add(
     asked for. It is never an argument, so that no process list or shell history shows it.
     """
     if offline and account_id is None:
-        raise click.UsageError("--offline needs the ID of the account")
+        raise click.UsageError(gettext("--offline needs the ID of the account"))
     given = GivenAccount(
         _read_secret(token_stdin),
         None if account_id is None else account_id.strip(),
@@ -90,29 +91,45 @@ def add(
     stored = _add(container, given, offline=offline)
     added, woken = stored.account, stored.woken
     if stored.stays_draft:
-        say("Kept as a solution in draft; --kind solution once it is published.", err=True)
+        say(gettext("Kept as a solution in draft; --kind solution once it is published."), err=True)
     if stored.namesake is not None:
         say(
-            f"Warning: account {stored.namesake} is called '{added.name}' too, so that both have "
-            "to be named by their IDs; to give this one another name, run "
-            f"'imgsync account rename {added.id} NAME'.",
+            gettext(
+                "Warning: account %(namesake)s is called '%(name)s' too, so that both have "
+                "to be named by their IDs; to give this one another name, run 'imgsync "
+                "account rename %(id)s NAME'.",
+                namesake=stored.namesake,
+                name=added.name,
+                id=added.id,
+            ),
             err=True,
         )
     if offline:
         say(
-            "Warning: nobody has checked that these are the credentials of "
-            f"'{added.name}' ({added.id}); that is done before the first write.",
+            gettext(
+                "Warning: nobody has checked that these are the credentials of '%(name)s' "
+                "(%(id)s); that is done before the first write.",
+                name=added.name,
+                id=added.id,
+            ),
             err=True,
         )
     if as_json:
         print_json({**_as_dict(added), "checked": not offline, "woken": woken}, ExitStatus.DONE)
         return
-    say(f"Account '{added.name}' is stored.")
+    say(gettext("Account '%(name)s' is stored.", name=added.name))
     if not offline:
-        say(f"ID {added.id}, {OWNERS[added.token_kind]}.")
+        say(gettext("ID %(id)s, %(owner)s.", id=added.id, owner=gettext(OWNERS[added.token_kind])))
     if woken:
-        run = "runs" if woken == 1 else "run"
-        say(f"{counted(woken, 'task')} that waited for it {run} again.")
+        say(_woken(woken))
+
+
+def _woken(number: int) -> str:
+    return ngettext(
+        "%(num)s task that waited for it runs again.",
+        "%(num)s tasks that waited for it run again.",
+        number,
+    )
 
 
 def _add(container: "Container", given: GivenAccount, *, offline: bool) -> AddedAccount:
@@ -127,12 +144,18 @@ def _add(container: "Container", given: GivenAccount, *, offline: bool) -> Added
         return run_async(container, lambda: store(given))
     except UnavailableError as error:
         raise CommandError(
-            f"{error} ('imgsync account add ID --offline' stores them unchecked)"
+            gettext("%(why)s ('imgsync account add ID --offline' stores them unchecked)", why=error)
         ) from error
     except WrongKindError as error:
         raise CommandError(
-            f"This is {OWNERS[error.learnt]} (--kind {error.learnt}), "
-            f"not {OWNERS[error.given]} (--kind {error.given}); nothing is stored"
+            gettext(
+                "This is %(owner)s (--kind %(learnt)s), not %(other)s (--kind "
+                "%(given)s); nothing is stored",
+                owner=gettext(OWNERS[error.learnt]),
+                learnt=error.learnt,
+                other=gettext(OWNERS[error.given]),
+                given=error.given,
+            )
         ) from error
 
 
@@ -164,17 +187,25 @@ def list_accounts(container: "Container", as_json: bool) -> None:
         )
         return
     if not accounts:
-        say("No accounts yet; add one with 'imgsync account add'.")
+        say(gettext("No accounts yet; add one with 'imgsync account add'."))
         return
     print_table(
-        ("ID", "Name", "Kind", "Login", "Role", "Weight", "Parked"),
+        (
+            gettext("ID"),
+            gettext("Name"),
+            gettext("Kind"),
+            gettext("Login"),
+            gettext("Role"),
+            gettext("Weight"),
+            gettext("Parked"),
+        ),
         (
             (
                 a.id,
                 a.name,
-                a.token_kind.value,
+                gettext(a.token_kind.value),
                 a.login or "",
-                a.role.value if a.role else "",
+                gettext(a.role.value) if a.role else "",
                 str(weights.get(a.id) or ""),
                 _parking_in_words(parking),
             )
@@ -204,10 +235,17 @@ def show(container: "Container", name: str, as_json: bool) -> None:
         told = {"parked": _parking_as_dict(parking), "abilities": _abilities_as_dict(shown)}
         print_json({**_as_dict(found), **told}, ExitStatus.DONE)
         return
-    say(f"Account '{found.name}', ID {found.id}, {OWNERS[found.token_kind]}.")
+    say(
+        gettext(
+            "Account '%(name)s', ID %(id)s, %(owner)s.",
+            name=found.name,
+            id=found.id,
+            owner=gettext(OWNERS[found.token_kind]),
+        )
+    )
     if parking:
-        say(f"It is parked {_parking_in_words(parking)}.")
-    print_table(("Of its API", "Shown so far"), _abilities_in_words(shown))
+        say(gettext("It is parked %(parking)s.", parking=_parking_in_words(parking)))
+    print_table((gettext("Of its API"), gettext("Shown so far")), _abilities_in_words(shown))
 
 
 @account.command("forget-abilities")
@@ -235,7 +273,11 @@ def forget_abilities(container: "Container", names: tuple[str, ...], as_json: bo
         print_json({"forgotten": [one.id for one in forgotten]}, ExitStatus.DONE)
         return
     for one in forgotten:
-        say(f"What account '{one.name}' has shown is forgotten; it is shown anew.")
+        say(
+            gettext(
+                "What account '%(name)s' has shown is forgotten; it is shown anew.", name=one.name
+            )
+        )
 
 
 @account.command("test")
@@ -269,28 +311,43 @@ def test(container: "Container", names: tuple[str, ...], as_json: bool) -> int:
         )
         return status
     if not tested:
-        say("No accounts yet; add one with 'imgsync account add'.")
+        say(gettext("No accounts yet; add one with 'imgsync account add'."))
         return status
     print_table(
-        ("Account", "ID", "Credentials", "Weight", "Webhooks", "Parked"),
+        (
+            gettext("Account"),
+            gettext("ID"),
+            gettext("Credentials"),
+            gettext("Weight"),
+            gettext("Webhooks"),
+            gettext("Parked"),
+        ),
         (
             (
                 one.account.name,
                 one.account.id,
-                f"not good: {one.problem}"
+                gettext("not good: %(why)s", why=one.problem)
                 if one.problem
-                else f"good, {OWNERS[one.account.token_kind]}",
+                else gettext("good, %(owner)s", owner=gettext(OWNERS[one.account.token_kind])),
                 str(one.weight or ""),
-                "" if one.problem else f"no: {one.no_webhooks}" if one.no_webhooks else "yes",
+                ""
+                if one.problem
+                else gettext("no: %(why)s", why=one.no_webhooks)
+                if one.no_webhooks
+                else gettext("yes"),
                 _parking_in_words(one.parking),
             )
             for one in tested
         ),
     )
     if failed:
-        good = f"{len(tested) - failed} of {len(tested)}"
+        good = gettext("%(good)s of %(all)s", good=len(tested) - failed, all=len(tested))
         say(
-            f"The credentials of {good} are good; others are given with 'imgsync account rotate'.",
+            gettext(
+                "The credentials of %(good)s are good; others are given with 'imgsync "
+                "account rotate'.",
+                good=good,
+            ),
             err=True,
         )
     return status
@@ -310,7 +367,11 @@ def rename(container: "Container", name: str, new_name: str, as_json: bool) -> N
     if as_json:
         print_json(_as_dict(renamed), ExitStatus.DONE)
         return
-    say(f"Account {renamed.id} is called '{renamed.name}' from now on.")
+    say(
+        gettext(
+            "Account %(id)s is called '%(name)s' from now on.", id=renamed.id, name=renamed.name
+        )
+    )
 
 
 @account.command("rotate")
@@ -336,10 +397,15 @@ def rotate(
     if as_json:
         print_json({**_as_dict(stored.account), "woken": stored.woken}, ExitStatus.DONE)
         return
-    say(f"Account '{stored.account.name}' has its new {_secret_of(stored.account)}.")
+    say(
+        gettext(
+            "Account '%(name)s' has its new %(secret)s.",
+            name=stored.account.name,
+            secret=_secret_of(stored.account),
+        )
+    )
     if stored.woken:
-        run = "runs" if stored.woken == 1 else "run"
-        say(f"{counted(stored.woken, 'task')} that waited for it {run} again.")
+        say(_woken(stored.woken))
 
 
 @account.command("remove")
@@ -354,13 +420,17 @@ def remove(container: "Container", name: str, yes: bool, as_json: bool) -> None:
     tasks go. Images stay where they are. Refused while workers are at its tasks.
     """
     if as_json and not yes:
-        raise click.UsageError("--json asks nothing: give --yes with it")
+        raise click.UsageError(gettext("--json asks nothing: give --yes with it"))
     found, held = run_async(container, lambda: container.remove_account().look(name))
     if not yes:
-        say(f"Account '{found.name}', ID {found.id}. With it go:", err=True)
-        for line in _held_in_words(held) or ["nothing but its credentials"]:
+        say(
+            gettext("Account '%(name)s', ID %(id)s. With it go:", name=found.name, id=found.id),
+            err=True,
+        )
+        for line in _held_in_words(held) or [gettext("nothing but its credentials")]:
             say(f"  {line}", err=True)
-        click.confirm("Remove it?", abort=True, err=True)
+        if not is_confirmed(gettext("Remove it?")):
+            raise CommandError(gettext("Nothing was done"))
     removed = run_async(container, lambda: container.remove_account()(found))
     if as_json:
         told = {**asdict(removed.held), "webhooks_left": removed.webhooks_left}
@@ -368,39 +438,51 @@ def remove(container: "Container", name: str, yes: bool, as_json: bool) -> None:
         return
     if removed.webhooks_left:
         say(
-            f"Warning: its webhooks are still in MoySklad, remove them there: "
-            f"{removed.webhooks_left}",
+            gettext(
+                "Warning: its webhooks are still in MoySklad, remove them there: %(why)s",
+                why=removed.webhooks_left,
+            ),
             err=True,
         )
-    say(f"Account '{found.name}' is removed.")
+    say(gettext("Account '%(name)s' is removed.", name=found.name))
 
 
 def _held_in_words(held: Holdings) -> list[str]:
     lines = []
     if held.child_ids:
-        lines.append(f"the links of {counted(len(held.child_ids), 'child', 'children')}")
+        lines.append(
+            gettext(
+                "the links of %(children)s",
+                children=ngettext("%(num)s child", "%(num)s children", len(held.child_ids)),
+            )
+        )
     if held.main_id is not None:
-        lines.append(f"the link to main account {held.main_id}")
-    for number, what in (
-        (held.waiting, "waiting task"),
-        (held.failed, "failed task"),
-        (held.records, "record"),
-        (held.failed_images, "failed image"),
-    ):
-        if number:
-            lines.append(counted(number, what))
+        lines.append(gettext("the link to main account %(main_id)s", main_id=held.main_id))
+    if held.waiting:
+        lines.append(ngettext("%(num)s waiting task", "%(num)s waiting tasks", held.waiting))
+    if held.failed:
+        lines.append(ngettext("%(num)s failed task", "%(num)s failed tasks", held.failed))
+    if held.records:
+        lines.append(ngettext("%(num)s record", "%(num)s records", held.records))
+    if held.failed_images:
+        images = held.failed_images
+        lines.append(ngettext("%(num)s failed image", "%(num)s failed images", images))
     if held.has_webhooks:
-        lines.append("its webhooks")
+        lines.append(gettext("its webhooks"))
     if held.running + held.running_of_children:
         lines.append(
-            f"{counted(held.running + held.running_of_children, 'task')} that workers are at, "
-            "for which the removal is refused"
+            gettext(
+                "%(tasks)s that workers are at, for which the removal is refused",
+                tasks=ngettext(
+                    "%(num)s task", "%(num)s tasks", held.running + held.running_of_children
+                ),
+            )
         )
     return lines
 
 
 def _secret_of(account: Account) -> str:
-    return "password" if account.token_kind is TokenKind.PASSWORD else "token"
+    return gettext("password") if account.token_kind is TokenKind.PASSWORD else gettext("token")
 
 
 @account.command("rekey")
@@ -419,9 +501,20 @@ def rekey(container: "Container", as_json: bool) -> None:
             {"key": done.now, "key_before": done.before, "secrets": done.secrets}, ExitStatus.DONE
         )
         return
-    say(f"{counted(done.secrets, 'token')} encrypted with the new key {done.now}.")
+    say(
+        gettext(
+            "%(tokens)s encrypted with the new key %(now)s.",
+            tokens=ngettext("%(num)s token", "%(num)s tokens", done.secrets),
+            now=done.now,
+        )
+    )
     if done.before is not None:
-        say(f"The key before, {done.before}, is kept for backups of the database.")
+        say(
+            gettext(
+                "The key before, %(before)s, is kept for backups of the database.",
+                before=done.before,
+            )
+        )
 
 
 @account.command("new-key")
@@ -434,28 +527,45 @@ def new_key() -> None:
 
 def _abilities_in_words(shown: Abilities) -> list[tuple[str, str]]:
     def said(value: bool | None, yes: str, no: str) -> str:
-        return "not yet" if value is None else yes if value else no
+        return gettext("not yet") if value is None else yes if value else no
 
     def size(value: int | None) -> str:
-        return "not yet" if value is None else f"{file_size(value)} ({value:,} bytes)"
+        return (
+            gettext("not yet")
+            if value is None
+            else gettext("%(size)s (%(value)s bytes)", size=file_size(value), value=f"{value:,}")
+        )
 
     hosts = ", ".join(sorted(shown.permanent_hosts))
     formats = ", ".join(sorted(shown.refused_formats)).upper()
     return [
-        ("Images of many entities in one request", said(shown.bulk, "taken", "not taken")),
-        ("Images kept in such a request", said(shown.bulk_keeps, "kept", "not kept")),
         (
-            "Permanent links of images",
-            said(shown.permanent_links, f"given, on {hosts}" if hosts else "given", "not given"),
+            gettext("Images of many entities in one request"),
+            said(shown.bulk, gettext("taken"), gettext("not taken")),
         ),
         (
-            "'updated' of an entity after a change of its images",
-            said(shown.images_move_updated, "moves", "stays"),
+            gettext("Images kept in such a request"),
+            said(shown.bulk_keeps, gettext("kept"), gettext("not kept")),
         ),
-        ("Largest image that was taken", size(shown.accepted_image_bytes)),
-        ("Smallest image that was too large", size(shown.refused_image_bytes)),
-        ("Formats that were refused", formats or "none"),
-        ("Size of an image by HEAD", said(shown.head, "told", "not told")),
+        (
+            gettext("Permanent links of images"),
+            said(
+                shown.permanent_links,
+                gettext("given, on %(hosts)s", hosts=hosts) if hosts else gettext("given"),
+                gettext("not given"),
+            ),
+        ),
+        (
+            gettext("'updated' of an entity after a change of its images"),
+            said(shown.images_move_updated, gettext("moves"), gettext("stays")),
+        ),
+        (gettext("Largest image that was taken"), size(shown.accepted_image_bytes)),
+        (gettext("Smallest image that was too large"), size(shown.refused_image_bytes)),
+        (gettext("Formats that were refused"), formats or gettext("none")),
+        (
+            gettext("Size of an image by HEAD"),
+            said(shown.head, gettext("told"), gettext("not told")),
+        ),
     ]
 
 
@@ -470,8 +580,12 @@ def _parking_in_words(parking: Parking | None) -> str:
     if parking is None:
         return ""
     if parking.until == NO_END:
-        return f"until a new token comes: {parking.reason}"
-    return f"until {parking.until:%Y-%m-%d %H:%M} UTC: {parking.reason}"
+        return gettext("until a new token comes: %(why)s", why=parking.reason)
+    return gettext(
+        "until %(until)s UTC: %(why)s",
+        until=f"{parking.until:%Y-%m-%d %H:%M}",
+        why=parking.reason,
+    )
 
 
 def _parking_as_dict(parking: Parking | None) -> dict[str, str] | None:
@@ -495,4 +609,4 @@ def _read_secret(token_stdin: bool) -> str:
         return sys.stdin.readline().strip()
     if secret := os.environ.get("IMGSYNC_TOKEN"):
         return secret.strip()
-    return str(click.prompt("Token or password", hide_input=True, err=True)).strip()
+    return asked_secret(gettext("Token or password")).strip()

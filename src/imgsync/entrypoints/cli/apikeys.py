@@ -6,6 +6,7 @@ import click
 
 from imgsync.entrypoints.cli.output import print_json, print_table, say
 from imgsync.entrypoints.cli.runtime import CommandError, json_option, pass_container, run_async
+from imgsync.entrypoints.translation import gettext
 
 if TYPE_CHECKING:
     from imgsync.entrypoints.container import Container
@@ -52,15 +53,15 @@ def listed(container: "Container", as_json: bool) -> None:
         )
         return
     if not found:
-        say("No keys yet; make one with 'imgsync api-key add NAME'.")
+        say(gettext("No keys yet; make one with 'imgsync api-key add NAME'."))
         return
     print_table(
-        ("Name", "May", "Last used (UTC)"),
+        (gettext("Name"), gettext("May"), gettext("Last used (UTC)")),
         (
             (
                 key.name,
-                "read and write" if key.may_write else "read",
-                f"{key.last_used_at:%Y-%m-%d %H:%M}" if key.last_used_at else "never",
+                gettext("read and write") if key.may_write else gettext("read"),
+                f"{key.last_used_at:%Y-%m-%d %H:%M}" if key.last_used_at else gettext("never"),
             )
             for key in found
         ),
@@ -75,8 +76,8 @@ def remove(container: "Container", name: str, as_json: bool) -> None:
     """Remove a key: from now on it opens nothing."""
     stored = container.api_keys()
     if not run_async(container, lambda: stored.remove(name)):
-        raise CommandError(f"There is no key '{name}'")
+        raise CommandError(gettext("There is no key '%(name)s'", name=name))
     if as_json:
         print_json({"removed": name})
     else:
-        say(f"Key '{name}' is removed.")
+        say(gettext("Key '%(name)s' is removed.", name=name))

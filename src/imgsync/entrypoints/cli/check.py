@@ -1,17 +1,23 @@
 """imgsync check: compare, and change nothing."""
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from imgsync.application.check import CheckReport
 from imgsync.application.prove import Proof
-from imgsync.application.survey import Difference, Surveyed
+from imgsync.application.survey import (
+    Difference,
+    Surveyed,
+    by_children,
+    not_surveyed_as_dict,
+    place_of,
+)
 from imgsync.domain.errors import SyncIsOffError
 from imgsync.domain.model import Link
 from imgsync.domain.runs import RunCause, RunKind
 from imgsync.domain.surveys import Since
-from imgsync.domain.text import counted
 from imgsync.entrypoints.cli.output import print_json, say
 from imgsync.entrypoints.cli.runtime import (
     STATUSES,
@@ -24,19 +30,23 @@ from imgsync.entrypoints.cli.surveys import (
     children_option,
     chosen_field,
     difference_as_dict,
+    difference_line,
     left_out_of,
     main_option,
     match_option,
     off_message,
-    print_difference,
     print_log,
     since_option,
     types_option,
 )
 from imgsync.entrypoints.exit_status import ExitStatus
+from imgsync.entrypoints.translation import gettext, marked, ngettext, translated
 
 if TYPE_CHECKING:
     from imgsync.entrypoints.container import Container
+
+_MOST_KEPT = 50_000
+"""Lines."""
 
 
 @click.command(epilog=STATUSES)
@@ -74,22 +84,37 @@ def check(
     find_links, compare = container.find_links(), container.check()
     note_runs = container.note_runs()
     links: list[Link] = []
+    told = _InOrder()
 
-    def tell(found: Surveyed) -> None:
-        if found.difference is not Difference.EQUAL:
-            print_difference(found)
+    def tell_proof(proof: Proof) -> None:
+        found = proof.found
+        for name in proof.unlike:
+            said = gettext(
+                "%(label)s: %(name)s: it has another content than main's",
+                label=translated(found.label),
+                name=name,
+            )
+            told.tell(found, said)
+        for text in proof.unproved:
+            said = gettext(
+                "%(label)s: not proved: %(why)s",
+                label=translated(found.label),
+                why=translated(text),
+            )
+            say(said, err=True)
 
     async def look() -> CheckReport:
         nonlocal links
         links = await find_links(main_id, children)
+        told.first = links[0].child.id
         async with note_runs.noting(
             RunKind.CHECK, RunCause.COMMAND, links, types=types, since=since
         ) as noted:
 
             def see(found: Surveyed) -> None:
                 noted.see(found)
-                if not as_json:
-                    tell(found)
+                if not as_json and found.difference is not Difference.EQUAL:
+                    told.tell(found, difference_line(found))
 
             report = await compare(
                 links,
@@ -98,13 +123,16 @@ def check(
                 since=since,
                 by_content=by_content,
                 progress=see,
-                proved=(lambda _: None) if as_json else _tell_proof,
+                proved=(lambda _: None) if as_json else tell_proof,
             )
             noted.surveyed(report)
         return report
 
     try:
-        report = run_async(container, look)
+        try:
+            report = run_async(container, look)
+        finally:
+            told.end()
     except SyncIsOffError as error:
         say(with_hint(error), err=True)
         if as_json:
@@ -117,66 +145,114 @@ def check(
         status = ExitStatus.ERROR
     for child in report.off:
         say(off_message(child), err=True)
-    for failed in report.failed:
-        say(f"Child '{failed.link.child.name}' was left out: {failed.error}", err=True)
+    for failed in by_children(report.failed):
+        say(
+            gettext(
+                "Child '%(name)s' was left out: %(why)s",
+                name=failed.link.child.name,
+                why=failed.error,
+            ),
+            err=True,
+        )
     print_log(report.log)
     began = report.log.since
     if as_json:
-        told: dict[str, Any] = {
+        document: dict[str, Any] = {
             "since": began and began.isoformat(),
             "children": [
-                {"main": link.main.id, "child": link.child.id, **report.counts[link.child.id]}
+                {"main": link.main.id, "child": link.child.id, "child_name": link.child.name}
+                | report.counts[link.child.id]
                 for link in links
                 if link.child.id in report.counts
             ],
-            "differences": [difference_as_dict(found) for found in report.differences.items],
+            "differences": [
+                difference_as_dict(found) for found in by_children(report.differences.items)
+            ],
             "off": [child.id for child in report.off],
-            "failed": [{"child": f.link.child.id, "error": str(f.error)} for f in report.failed],
+            "failed": [not_surveyed_as_dict(found) for found in by_children(report.failed)],
             "empty_folders": report.log.empty_folders,
         }
         if by_content:
-            told["content"] = {
+            document["content"] = {
                 "proved": report.proved,
                 "unlike": [_proof_as_dict(proof) for proof in report.unlike.items],
                 "unproved": [_proof_as_dict(proof) for proof in report.unproved.items],
             }
-        print_json(told | left_out_of(report.differences), status)
+        print_json(document | left_out_of(report.differences), status)
         return status
     if began is not None:
-        say(f"Only what has changed since {began:%Y-%m-%d %H:%M %Z} was compared.")
+        say(
+            gettext(
+                "Only what has changed since %(began)s was compared.",
+                began=f"{began:%Y-%m-%d %H:%M %Z}",
+            )
+        )
     for link in links:
         if link.child.id in report.counts:
             counts = report.counts[link.child.id]
-            said = ", ".join(f"{counts[d]} {_WORDS[d]}" for d in Difference)
-            changed = "" if began is None else " of what has changed since then"
-            say(f"'{link.child.name}'{changed}: {said}.")
+            said = ", ".join(
+                gettext("%(count)s %(word)s", count=counts[d], word=gettext(_WORDS[d]))
+                for d in Difference
+            )
+            changed = "" if began is None else gettext(" of what has changed since then")
+            say(
+                gettext(
+                    "'%(child)s'%(changed)s: %(said)s.",
+                    child=link.child.name,
+                    changed=changed,
+                    said=said,
+                )
+            )
     if by_content:
-        said = f"{counted(report.proved, 'image')} proved equal by content"
+        said = ngettext(
+            "%(num)s image proved equal by content",
+            "%(num)s images proved equal by content",
+            report.proved,
+        )
         if report.unlike.count:
-            said += (
-                f"; the images of {counted(report.unlike.count, 'entity', 'entities')} differ: "
-                "'imgsync sync --adopt hash' copies those that were taken by their sizes"
+            said += ngettext(
+                "; the images of %(num)s entity differ: "
+                "'imgsync sync --adopt hash' copies those that were taken by their sizes",
+                "; the images of %(num)s entities differ: "
+                "'imgsync sync --adopt hash' copies those that were taken by their sizes",
+                report.unlike.count,
             )
         if report.unproved.count:
-            of = counted(report.unproved.count, "entity", "entities")
-            said += f"; not all of {of} could be compared"
+            said += ngettext(
+                "; not all of %(num)s entity could be compared",
+                "; not all of %(num)s entities could be compared",
+                report.unproved.count,
+            )
         say(f"{said}.")
     return status
 
 
-def _tell_proof(proof: Proof) -> None:
-    found = proof.found
-    about = f"'{found.link.child.name}': {found.entity_type} '{found.name}'"
-    for name in proof.unlike:
-        say(f"{about}: {name} has another content than main's")
-    for text in proof.unproved:
-        say(f"{about}: not proved: {text}", err=True)
+@dataclass(slots=True)
+class _InOrder:
+    """Tells of one child after the other, though they are surveyed beside one another: of the
+    `first` at once, of the others at the end. Where more differs than is kept for that, it is told
+    as it comes."""
+
+    first: str = ""
+    kept: list[tuple[Link, str]] = field(default_factory=list)
+
+    def tell(self, found: Surveyed, line: str) -> None:
+        if found.link.child.id == self.first or len(self.kept) >= _MOST_KEPT:
+            say(line)
+        else:
+            self.kept.append((found.link, line))
+
+    def end(self) -> None:
+        kept, self.kept = self.kept, []
+        for _, line in sorted(kept, key=lambda one: place_of(one[0])):
+            say(line)
 
 
 def _proof_as_dict(proof: Proof) -> dict[str, Any]:
     found = proof.found
     return {
         "child": found.link.child.id,
+        "child_name": found.link.child.name,
         "type": found.entity_type,
         "name": found.name,
         "code": found.code,
@@ -185,4 +261,4 @@ def _proof_as_dict(proof: Proof) -> dict[str, Any]:
     }
 
 
-_WORDS = {d: d.value for d in Difference} | {Difference.UNMATCHED: "not to be matched"}
+_WORDS = {d: d.value for d in Difference} | {Difference.UNMATCHED: marked("not to be matched")}

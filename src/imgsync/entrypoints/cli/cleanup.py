@@ -8,7 +8,7 @@ import click
 
 from imgsync.application.clean import CleanupTemp
 from imgsync.domain.ports.storage import StaleFile
-from imgsync.domain.text import counted, file_size
+from imgsync.domain.text import file_size
 from imgsync.entrypoints.cli.output import is_watched, print_json, say
 from imgsync.entrypoints.cli.runtime import (
     in_part,
@@ -19,6 +19,7 @@ from imgsync.entrypoints.cli.runtime import (
 )
 from imgsync.entrypoints.config import MAX_HOURS
 from imgsync.entrypoints.exit_status import ExitStatus
+from imgsync.entrypoints.translation import gettext, ngettext
 
 if TYPE_CHECKING:
     from imgsync.entrypoints.container import Container
@@ -35,7 +36,7 @@ class Hours(click.FloatRange):
     ) -> float:
         number: float = super().convert(value, param, ctx)
         if math.isnan(number):
-            self.fail(f"{value!r} is not a number of hours", param, ctx)
+            self.fail(gettext("%(value)s is not a number of hours", value=repr(value)), param, ctx)
         return number
 
 
@@ -77,10 +78,29 @@ def cleanup_temp(
         told = {"dry_run": dry_run, "files": len(done), "freed_bytes": freed, "live_tasks": live}
         print_json(told | ({"error": trouble} if trouble else {}), status)
         return status
-    verb, would = ("would be deleted", "to free") if dry_run else ("deleted", "freed")
-    say(f"{counted(len(done), 'file')} {verb}, {file_size(freed)} {would}.")
+    size = file_size(freed)
+    if dry_run:
+        said = ngettext(
+            "%(num)s file would be deleted, %(size)s to free.",
+            "%(num)s files would be deleted, %(size)s to free.",
+            len(done),
+            size=size,
+        )
+    else:
+        said = ngettext(
+            "%(num)s file deleted, %(size)s freed.",
+            "%(num)s files deleted, %(size)s freed.",
+            len(done),
+            size=size,
+        )
+    say(said)
     if live:
-        say(f"The files of {counted(live, 'task')} under way were left alone.")
+        say(
+            gettext(
+                "The files of %(tasks)s under way were left alone.",
+                tasks=ngettext("%(num)s task", "%(num)s tasks", live),
+            )
+        )
     return status
 
 
@@ -89,7 +109,7 @@ async def _delete(
 ) -> None:
     """Deletes them one by one into `done`, with a progress bar."""
     with click.progressbar(
-        length=len(files), label="Deleting", hidden=quiet or not is_watched()
+        length=len(files), label=gettext("Deleting"), hidden=quiet or not is_watched()
     ) as bar:
 
         def progress(file: StaleFile) -> None:

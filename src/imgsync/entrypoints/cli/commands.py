@@ -11,6 +11,8 @@ from typing import Any
 
 import click
 
+from imgsync.entrypoints.cli.help import speaks
+
 _PACKAGE = "imgsync.entrypoints.cli"
 
 
@@ -29,7 +31,7 @@ class LazyCommand(click.Command):
     def loaded(self) -> click.Command:
         """The command itself."""
         found: click.Command = getattr(import_module(f"{_PACKAGE}.{self._module}"), self._attribute)
-        return found
+        return speaks(found)
 
     def make_context(
         self,
@@ -69,7 +71,7 @@ def imgsync_commands() -> Iterable[click.Command]:
             "demo",
             "demo",
             "demo",
-            "Copy real photographs between two accounts of a MoySklad emulator on this machine.",
+            "Copy real photographs between accounts of a MoySklad emulator on this machine.",
         ),
         LazyCommand(
             "doctor",

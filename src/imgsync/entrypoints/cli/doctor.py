@@ -11,9 +11,9 @@ import click
 from imgsync.application.accounts import find_account
 from imgsync.application.doctor import Finding, Health
 from imgsync.application.probe import SCRATCH_NAME, ProbeReport
-from imgsync.domain.text import counted, file_size, shown
+from imgsync.domain.text import file_size
 from imgsync.entrypoints.cli.completion import account_names
-from imgsync.entrypoints.cli.output import print_json, print_table, say
+from imgsync.entrypoints.cli.output import is_confirmed, print_json, print_table, say
 from imgsync.entrypoints.cli.runtime import (
     STATUSES,
     CommandError,
@@ -22,6 +22,7 @@ from imgsync.entrypoints.cli.runtime import (
     run_async,
 )
 from imgsync.entrypoints.exit_status import ExitStatus
+from imgsync.entrypoints.translation import gettext, marked, ngettext, translated
 
 if TYPE_CHECKING:
     from imgsync.entrypoints.container import Container
@@ -68,9 +69,9 @@ def doctor(
     and no secret, and may be sent with a bug report.
     """
     if probe is not None and child is not None:
-        raise click.UsageError("--child and --probe do not go together")
+        raise click.UsageError(gettext("--child and --probe do not go together"))
     if probe is None and (yes or no_sizes):
-        raise click.UsageError("--yes and --no-sizes are for --probe")
+        raise click.UsageError(gettext("--yes and --no-sizes are for --probe"))
     if probe is not None:
         return _probe(container, probe, with_sizes=not no_sizes, yes=yes, as_json=as_json)
     from imgsync.entrypoints.doctor import diagnose
@@ -85,35 +86,47 @@ def _probe(
     stored = container.accounts()
     account = run_async(container, lambda: find_account(stored, name))
     if not yes:
-        traffic = "up to 80 MB" if with_sizes else "less than 1 MB"
-        ask = f"Make a scratch product in '{account.name}', upload {traffic} to it and delete it?"
+        traffic = gettext("up to 80 MB") if with_sizes else gettext("less than 1 MB")
+        ask = gettext(
+            "Make a scratch product in '%(name)s', upload %(traffic)s to it and delete it?",
+            name=account.name,
+            traffic=traffic,
+        )
         try:
-            agreed = click.confirm(shown(ask), err=True)
+            agreed = is_confirmed(ask)
         except click.Abort:
-            raise CommandError("Nobody has agreed, and nothing was done; --yes agrees") from None
+            raise CommandError(
+                gettext("Nobody has agreed, and nothing was done; --yes agrees")
+            ) from None
         if not agreed:
-            raise CommandError("Nothing was done")
+            raise CommandError(gettext("Nothing was done"))
     use = container.probe(with_sizes=with_sizes)
     report = run_async(container, lambda: use(account, _progress))
     status = ExitStatus.PART if report.stopped or report.left else ExitStatus.DONE
     if report.trouble:
-        say(f"Error: {report.trouble}", err=True)
+        say(gettext("Error: %(why)s", why=report.trouble), err=True)
     if report.left:
         say(
-            f"Error: the scratch product could not be deleted: {report.left}; the next probe of "
-            f"'{account.name}' does it, or delete what is called '{SCRATCH_NAME} ...' there",
+            gettext(
+                "Error: the scratch product could not be deleted: %(why)s; the next probe "
+                "of '%(name)s' does it, or delete what is called '%(scratch)s ...' "
+                "there",
+                why=report.left,
+                name=account.name,
+                scratch=SCRATCH_NAME,
+            ),
             err=True,
         )
     if as_json:
         print_json({"probe": _report_as_dict(report)}, status)
         return status
-    print_table(("Asked", "Answer"), _report_in_words(report))
+    print_table((gettext("Asked"), gettext("Answer")), _report_in_words(report))
     return status
 
 
 def _progress(what: str) -> None:
     if sys.stderr.isatty():
-        say(f"Asking: {what}", err=True)
+        say(gettext("Asking: %(what)s", what=translated(what)), err=True)
 
 
 def _report_as_dict(report: ProbeReport) -> dict[str, Any]:
@@ -132,26 +145,46 @@ def _report_as_dict(report: ProbeReport) -> dict[str, Any]:
 
 _SIZES = ("accepted_image_bytes", "refused_image_bytes")
 _QUESTIONS = (
-    ("order", "Order of a list that is set", "as it was sent", "another"),
-    ("order_of_kept", "Order of images that are kept", "as it was sent", "another"),
-    ("recodes", "Size of an image that is told", "another than was sent", "as it was sent"),
+    ("order", marked("Order of a list that is set"), marked("as it was sent"), marked("another")),
+    (
+        "order_of_kept",
+        marked("Order of images that are kept"),
+        marked("as it was sent"),
+        marked("another"),
+    ),
+    (
+        "recodes",
+        marked("Size of an image that is told"),
+        marked("another than was sent"),
+        marked("as it was sent"),
+    ),
     (
         "images_move_updated",
-        "'updated' of a product after a change of its images",
-        "moves",
-        "stays",
+        marked("'updated' of a product after a change of its images"),
+        marked("moves"),
+        marked("stays"),
     ),
-    ("keeping_moves_updated", "'updated' of an image that is kept", "moves", "stays"),
-    ("refused_list", "A list that is refused", "", ""),
-    ("bulk", "Images of many entities in one request", "taken", "not taken"),
-    ("bulk_keeps", "Images kept in such a request", "kept", "not kept"),
-    ("head", "Size of an image by HEAD", "told", "not told"),
-    ("permanent_links", "Permanent links of images", "given", "not given"),
-    ("gif", "GIF", "taken", "refused (51002)"),
-    ("bmp", "BMP", "taken", "refused (51002)"),
-    ("webp", "WEBP", "taken", "refused (51002)"),
+    (
+        "keeping_moves_updated",
+        marked("'updated' of an image that is kept"),
+        marked("moves"),
+        marked("stays"),
+    ),
+    ("refused_list", marked("A list that is refused"), "", ""),
+    (
+        "bulk",
+        marked("Images of many entities in one request"),
+        marked("taken"),
+        marked("not taken"),
+    ),
+    ("bulk_keeps", marked("Images kept in such a request"), marked("kept"), marked("not kept")),
+    ("head", marked("Size of an image by HEAD"), marked("told"), marked("not told")),
+    ("permanent_links", marked("Permanent links of images"), marked("given"), marked("not given")),
+    ("gif", marked("GIF"), marked("taken"), marked("refused (51002)")),
+    ("bmp", marked("BMP"), marked("taken"), marked("refused (51002)")),
+    ("webp", marked("WEBP"), marked("taken"), marked("refused (51002)")),
 )
-_REFUSED_LISTS = {"keeps": "leaves what was there", "drops": "leaves no image"}
+_REFUSED_LISTS = {"keeps": marked("leaves what was there"), "drops": marked("leaves no image")}
 
 
 def _report_in_words(report: ProbeReport) -> list[tuple[str, str]]:
@@ -159,24 +192,33 @@ def _report_in_words(report: ProbeReport) -> list[tuple[str, str]]:
         answer = report.answers.get(question)
         if isinstance(answer, str):
             return _REFUSED_LISTS.get(answer, answer)
-        return "not found out" if answer is None else yes if answer else no
+        return gettext("not found out") if answer is None else yes if answer else no
 
     def size(name: str) -> str:
         answer = report.answers.get(name)
-        return "none" if answer is None else f"{answer:,} bytes"
+        return (
+            gettext("none") if answer is None else gettext("%(answer)s bytes", answer=f"{answer:,}")
+        )
 
-    weight = "not told" if report.weight is None else counted(report.weight, "unit")
+    weight = (
+        gettext("not told")
+        if report.weight is None
+        else ngettext("%(num)s unit", "%(num)s units", report.weight)
+    )
     return [
         ("imgsync", version("imgsync")),
-        ("API", "MoySklad JSON API remap 1.2"),
-        ("Credentials", report.token_kind.value),
-        ("A request costs", weight),
-        *((words, said(question, yes, no)) for question, words, yes, no in _QUESTIONS),
-        ("Largest image that was taken", size(_SIZES[0])),
-        ("Smallest image that was too large", size(_SIZES[1])),
-        ("Pictures sent, in base64", file_size(report.sent_bytes)),
-        ("Seconds", f"{report.seconds:.0f}"),
-        ("Ended early", report.stopped or "no"),
+        (gettext("API"), "MoySklad JSON API remap 1.2"),
+        (gettext("Credentials"), gettext(report.token_kind.value)),
+        (gettext("A request costs"), weight),
+        *(
+            (gettext(words), gettext(said(question, yes, no)))
+            for question, words, yes, no in _QUESTIONS
+        ),
+        (gettext("Largest image that was taken"), size(_SIZES[0])),
+        (gettext("Smallest image that was too large"), size(_SIZES[1])),
+        (gettext("Pictures sent, in base64"), translated(file_size(report.sent_bytes))),
+        (gettext("Seconds"), f"{report.seconds:.0f}"),
+        (gettext("Ended early"), translated(report.stopped) or gettext("no")),
     ]
 
 
@@ -189,12 +231,20 @@ def _tell(found: Sequence[Finding], *, as_json: bool) -> ExitStatus:
     signs = _signs()
     for finding in found:
         about = f"{finding.about}: " if finding.about else ""
-        say(f"{signs[finding.health]} {finding.check:<{_WIDTH}} {about}{finding.said}")
+        check, said = gettext(finding.check), translated(finding.said)
+        say(f"{signs[finding.health]} {check:<{_WIDTH}} {about}{said}")
         if finding.todo:
-            say(f"  {'':<{_WIDTH}} -> {finding.todo}")
+            say(f"  {'':<{_WIDTH}} -> {translated(finding.todo)}")
     unknown = sum(finding.health is Health.UNKNOWN for finding in found)
-    open_points = f", {unknown} not known" if unknown else ""
-    say(f"{counted(len(found), 'point')}: {wrong or 'nothing'} wrong{open_points}.")
+    open_points = gettext(", %(unknown)s not known", unknown=unknown) if unknown else ""
+    say(
+        gettext(
+            "%(points)s: %(wrong)s wrong%(unknown)s.",
+            points=ngettext("%(num)s point", "%(num)s points", len(found)),
+            wrong=wrong or gettext("nothing"),
+            unknown=open_points,
+        )
+    )
     return status
 
 

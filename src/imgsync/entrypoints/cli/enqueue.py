@@ -11,7 +11,6 @@ from imgsync.domain.errors import SyncIsOffError
 from imgsync.domain.ports.queue import Enqueued
 from imgsync.domain.runs import RunCause, RunKind
 from imgsync.domain.surveys import Since
-from imgsync.domain.text import counted
 from imgsync.entrypoints.cli.output import print_json, say
 from imgsync.entrypoints.cli.runtime import (
     STATUSES,
@@ -37,6 +36,7 @@ from imgsync.entrypoints.cli.surveys import (
     types_option,
 )
 from imgsync.entrypoints.exit_status import ExitStatus
+from imgsync.entrypoints.translation import gettext, ngettext
 
 if TYPE_CHECKING:
     from imgsync.entrypoints.container import Container
@@ -76,7 +76,9 @@ def enqueue(
     """
     if payload_file is not None:
         if main_id or children or match_by or types or since or adopt or max_clear is not None:
-            raise click.UsageError("--payload stands alone; the payload names its accounts")
+            raise click.UsageError(
+                gettext("--payload stands alone; the payload names its accounts")
+            )
         return _enqueue_payloads(container, payload_file, as_json)
     find_links, enqueue_links = container.find_links(), container.enqueue()
     note_runs = container.note_runs()
@@ -117,11 +119,21 @@ def _print(
         return status
     print_skipped(found)
     print_adopted(found)
+    clear = ""
+    if found.clears:
+        clear = gettext(", %(clears)s of them to clear,", clears=found.clears)
     say(
-        f"Queued {counted(len(found.task_ids), 'task')} with {counted(found.images, 'image')}"
-        + (f", {found.clears} of them to clear," if found.clears else "")
-        + f" ({found.created} new, {found.updated} updated); {found.unchanged} unchanged, "
-        f"{found.skipped.count} skipped."
+        gettext(
+            "Queued %(tasks)s with %(images)s%(clear)s (%(created)s new, %(updated)s updated); "
+            "%(unchanged)s unchanged, %(skipped)s skipped.",
+            tasks=ngettext("%(num)s task", "%(num)s tasks", len(found.task_ids)),
+            images=ngettext("%(num)s image", "%(num)s images", found.images),
+            clear=clear,
+            created=found.created,
+            updated=found.updated,
+            unchanged=found.unchanged,
+            skipped=found.skipped.count,
+        )
     )
     return status
 
@@ -150,7 +162,14 @@ def _enqueue_payloads(container: "Container", file: TextIO, as_json: bool) -> Ex
         print_json(told | ({"error": trouble} if trouble else {}), status)
         return status
     created = sum(q.created for q in queued)
-    say(f"Queued {counted(len(queued), 'task')} ({created} new, {len(queued) - created} updated).")
+    say(
+        gettext(
+            "Queued %(tasks)s (%(created)s new, %(number)s updated).",
+            tasks=ngettext("%(num)s task", "%(num)s tasks", len(queued)),
+            created=created,
+            number=len(queued) - created,
+        )
+    )
     return status
 
 
@@ -158,7 +177,9 @@ def _read_payloads(file: TextIO) -> Sequence[Any]:
     try:
         value = json.load(file, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
-        raise click.ClickException(f"The payload file is not JSON: {error}") from error
+        raise click.ClickException(
+            gettext("The payload file is not JSON: %(why)s", why=error)
+        ) from error
     return value if isinstance(value, list) else [value]
 
 

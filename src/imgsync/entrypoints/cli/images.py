@@ -7,7 +7,6 @@ import click
 
 from imgsync.application.accounts import find_account
 from imgsync.domain.failures import FailedImage
-from imgsync.domain.text import counted
 from imgsync.entrypoints.advice import ADVICE
 from imgsync.entrypoints.cli.completion import account_names
 from imgsync.entrypoints.cli.output import print_json, print_table, say
@@ -19,6 +18,7 @@ from imgsync.entrypoints.cli.runtime import (
     run_async,
 )
 from imgsync.entrypoints.json_texts import failed_image_as_dict
+from imgsync.entrypoints.translation import gettext, ngettext, translated
 
 if TYPE_CHECKING:
     from imgsync.entrypoints.container import Container
@@ -83,20 +83,28 @@ def failed(
     rows, names = run_async(container, look)
     rows, is_more = rows[:limit], len(rows) > limit
     if as_json:
-        print_json([failed_image_as_dict(row) for row in rows])
+        print_json([_as_dict(row, names) for row in rows])
         return
     if not rows:
-        say("No failed images.")
+        say(gettext("No failed images."))
         return
     print_table(
-        ("ID", "Child", "Entity", "Image", "Reason", "Attempts", "Next attempt (UTC)"),
+        (
+            gettext("ID"),
+            gettext("Child"),
+            gettext("Entity"),
+            gettext("Image"),
+            gettext("Reason"),
+            gettext("Attempts"),
+            gettext("Next attempt (UTC)"),
+        ),
         (
             (
                 str(row.id),
                 names.get(row.entity.child_account_id, row.entity.child_account_id),
-                _entity(row),
+                translated(row.entity.label),
                 row.failure.filename,
-                f"{row.failure.cause}: {row.failure.reason}",
+                f"{translated(row.failure.cause)}: {translated(row.failure.reason)}",
                 str(row.attempts),
                 _next_attempt(row),
             )
@@ -105,9 +113,15 @@ def failed(
     )
     for cause in dict.fromkeys(row.failure.cause for row in rows):
         if advice := {c.value: a for c, a in ADVICE.items()}.get(cause):
-            say(f"What to do, {cause}: {advice}.")
+            say(
+                gettext(
+                    "What to do, %(cause)s: %(advice)s.",
+                    cause=translated(cause),
+                    advice=gettext(advice),
+                )
+            )
     if is_more:
-        say(f"There are more than {limit}; see --limit.")
+        say(gettext("There are more than %(limit)s; see --limit.", limit=limit))
 
 
 @images.command("retry")
@@ -148,39 +162,54 @@ def retry(
     if as_json and not missing:
         print_json(fields)
     if not as_json and rows:
-        of = counted(entities, "entity", "entities")
-        say(f"{counted(len(rows), 'image')} of {of} left to 'imgsync worker'.")
+        say(
+            gettext(
+                "%(images)s of %(entities)s left to 'imgsync worker'.",
+                images=ngettext("%(num)s image", "%(num)s images", len(rows)),
+                entities=ngettext("%(num)s entity", "%(num)s entities", entities),
+            )
+        )
     elif not as_json and not missing:
-        say("No failed images.")
+        say(gettext("No failed images."))
     if missing:
-        raise CommandError(f"No failed image has this ID: {', '.join(missing)}", fields=fields)
+        raise CommandError(
+            gettext("No failed image has this ID: %(ids)s", ids=", ".join(missing)), fields=fields
+        )
 
 
 def summary(waiting: int, images: int, first: Any) -> str:
     """One line of failed images, for the end of a sync."""
-    text = f"{counted(images, 'image')} failed; see 'imgsync images failed'"
+    text = ngettext(
+        "%(num)s image failed; see 'imgsync images failed'",
+        "%(num)s images failed; see 'imgsync images failed'",
+        images,
+    )
     if first is None:
         return text + "."
-    at = f"{first:%Y-%m-%d %H:%M:%S}"
-    again = "it is" if images == 1 else f"{waiting} of them are" if waiting < images else "they are"
-    if waiting == 1 < images:
-        again = "1 of them is"
-    return f"{text}; {again} tried again by 'imgsync worker', first at {at} UTC."
+    again = gettext("it is") if images == 1 else gettext("they are")
+    if waiting < images:
+        again = ngettext("%(num)s of them is", "%(num)s of them are", waiting)
+    return gettext(
+        "%(text)s; %(again)s tried again by 'imgsync worker', first at %(at)s UTC.",
+        text=text,
+        again=again,
+        at=f"{first:%Y-%m-%d %H:%M:%S}",
+    )
 
 
-def _entity(row: FailedImage) -> str:
-    """Such as ``product 'Lamp' (A-1)``."""
-    entity = row.entity
-    code = f" ({entity.code})" if entity.code else ""
-    if not entity.name:
-        return f"{entity.entity_type} {entity.main_entity_id}{code}"
-    return f"{entity.entity_type} '{entity.name}'{code}"
+def _as_dict(row: FailedImage, names: dict[str, str]) -> dict[str, Any]:
+    child_id = row.entity.child_account_id
+    return {**failed_image_as_dict(row), "child_name": names.get(child_id, child_id)}
 
 
 def _next_attempt(row: FailedImage) -> str:
     if row.next_attempt_at is not None:
         return f"{row.next_attempt_at:%Y-%m-%d %H:%M:%S}"
-    return "once it changes" if row.failure.settled else "with its entity's next task"
+    return (
+        gettext("once it changes")
+        if row.failure.settled
+        else gettext("with its entity's next task")
+    )
 
 
 def waiting_of(counts: Sequence[Any]) -> tuple[int, int, Any]:

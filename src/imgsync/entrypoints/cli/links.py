@@ -25,6 +25,7 @@ from imgsync.entrypoints.cli.schedules import (
 from imgsync.entrypoints.cli.surveys import chosen_field, types_option
 from imgsync.entrypoints.exit_status import ExitStatus
 from imgsync.entrypoints.json_texts import link_as_dict
+from imgsync.entrypoints.translation import gettext
 
 if TYPE_CHECKING:
     from imgsync.entrypoints.container import Container
@@ -78,7 +79,7 @@ def link(
     becomes of its pictures, and when it is surveyed, stays as it is where nothing is said of it.
     """
     if first_only and all_images:
-        raise click.UsageError("--sync-images and --sync-images-all exclude each other")
+        raise click.UsageError(gettext("--sync-images and --sync-images-all exclude each other"))
     try:
         wanted = LinkSettings(
             first_only,
@@ -118,7 +119,14 @@ def link(
             receives += f" ({described(one.settings.pictures)})"
         if times or guard is not None:
             receives += f"; {described_schedule(one.settings.schedule, guard=one.settings.guard)}"
-        say(f"Linked '{one.child.name}' to '{one.main.name}': it receives {receives}.")
+        say(
+            gettext(
+                "Linked '%(name)s' to '%(main)s': it receives %(receives)s.",
+                name=one.child.name,
+                main=one.main.name,
+                receives=receives,
+            )
+        )
     return ExitStatus.DONE
 
 
@@ -139,7 +147,7 @@ def unlink(container: "Container", children: tuple[str, ...], as_json: bool) -> 
         print_json({"unlinked": [child.id for child in ended]}, ExitStatus.DONE)
         return ExitStatus.DONE
     for child in ended:
-        say(f"'{child.name}' receives nothing any more.")
+        say(gettext("'%(name)s' receives nothing any more.", name=child.name))
     return ExitStatus.DONE
 
 
@@ -164,29 +172,31 @@ def links(container: "Container", as_json: bool) -> ExitStatus:
         print_json({"links": [_as_dict(one, names) for one in found]}, ExitStatus.DONE)
         return ExitStatus.DONE
     if not found:
-        say("No links yet; make one with 'imgsync link MAIN CHILD'.")
+        say(gettext("No links yet; make one with 'imgsync link MAIN CHILD'."))
         return ExitStatus.DONE
     print_table(
         (
-            "Main",
-            "Child",
-            "Child ID",
-            "Receives",
-            "Matched by",
-            "Types",
-            "Folders",
-            "Pictures",
-            "Surveyed",
+            gettext("Main"),
+            gettext("Child"),
+            gettext("Child ID"),
+            gettext("Receives"),
+            gettext("Matched by"),
+            gettext("Types"),
+            gettext("Folders"),
+            gettext("Pictures"),
+            gettext("Surveyed"),
         ),
         (
             (
                 names.get(one.main_id, one.main_id),
                 names.get(one.child_id, one.child_id),
                 one.child_id,
-                f"nothing, as it is damaged: {one.damage}" if one.damage else _images(one.settings),
+                gettext("nothing, as it is damaged: %(why)s", why=one.damage)
+                if one.damage
+                else _images(one.settings),
                 one.settings.match_by or "",
-                ", ".join(one.settings.types) or "all",
-                ", ".join(one.settings.folders) or "all",
+                ", ".join(one.settings.types) or gettext("all"),
+                ", ".join(one.settings.folders) or gettext("all"),
                 described(one.settings.pictures),
                 described_schedule(one.settings.schedule, guard=one.settings.guard),
             )
@@ -198,8 +208,8 @@ def links(container: "Container", as_json: bool) -> ExitStatus:
 
 def _images(settings: LinkSettings) -> str:
     if settings.sync_images_all:
-        return "all images"
-    return "the first image" if settings.sync_images else "no images"
+        return gettext("all images")
+    return gettext("the first image") if settings.sync_images else gettext("no images")
 
 
 def _as_dict(link: StoredLink, names: dict[str, str]) -> dict[str, object]:

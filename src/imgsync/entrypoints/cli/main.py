@@ -9,6 +9,7 @@ from imgsync.entrypoints.cli.logs import configure_logging
 from imgsync.entrypoints.cli.output import be_quiet
 from imgsync.entrypoints.cli.plugin_commands import PluginGroup
 from imgsync.entrypoints.cli.runtime import STATUSES, close_container
+from imgsync.entrypoints.translation import gettext, speak
 
 
 @click.group(
@@ -29,7 +30,7 @@ from imgsync.entrypoints.cli.runtime import STATUSES, close_container
 def main(ctx: click.Context, config_path: Path | None, quiet: bool, verbose: bool) -> None:
     """Copy product, bundle and variant images from a main MoySklad account to child accounts."""
     if quiet and verbose:
-        raise click.UsageError("-q and -v are opposites: say one of them")
+        raise click.UsageError(gettext("-q and -v are opposites: say one of them"))
     # Here, as --version and --help need neither.
     from imgsync.entrypoints.config import load_config
     from imgsync.entrypoints.container import Container, check_names
@@ -37,6 +38,8 @@ def main(ctx: click.Context, config_path: Path | None, quiet: bool, verbose: boo
     if quiet:
         be_quiet(ctx)  # before the configuration, which may warn
     config = load_config(config_path)
+    if config.language is not None:
+        speak(config.language)
     level = "ERROR" if quiet else "DEBUG" if verbose else config.log_level
     configure_logging(level, config.log_format)
     container = Container(config=config)

@@ -14,6 +14,7 @@ from imgsync.entrypoints.cli.runtime import (
     run_async,
 )
 from imgsync.entrypoints.exit_status import ExitStatus
+from imgsync.entrypoints.translation import gettext
 
 if TYPE_CHECKING:
     from imgsync.entrypoints.container import Container
@@ -26,7 +27,9 @@ def notify_test(container: "Container", as_json: bool) -> ExitStatus:
     """Send a test message to each address of notify_urls, and tell whether it went."""
     notify = container.notify()
     if notify is None:
-        raise CommandError("no address is configured: set IMGSYNC_NOTIFY_URLS, or notify_urls")
+        raise CommandError(
+            gettext("no address is configured: set IMGSYNC_NOTIFY_URLS, or notify_urls")
+        )
     ends = run_async(container, lambda: asyncio.to_thread(notify.test))
     went = sum(not problem for _, problem in ends)
     status = ExitStatus.DONE if went == len(ends) else ExitStatus.PART
@@ -37,7 +40,7 @@ def notify_test(container: "Container", as_json: bool) -> ExitStatus:
         print_json({"targets": told}, status)
         return status
     for label, problem in ends:
-        say(f"{label}: {problem or 'sent'}", err=bool(problem))
+        say(f"{label}: {problem or gettext('sent')}", err=bool(problem))
     return status
 
 

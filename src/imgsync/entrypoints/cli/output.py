@@ -13,6 +13,7 @@ import click
 
 from imgsync.domain.text import shown, shown_json
 from imgsync.entrypoints.exit_status import ExitStatus
+from imgsync.entrypoints.translation import gettext, spoken
 
 _QUIET = f"{__name__}.quiet"
 
@@ -33,6 +34,34 @@ def is_watched() -> bool:
 def say(line: str, *, err: bool = False) -> None:
     """Prints one line, with what could steer the terminal spelled."""
     click.echo(shown(line), err=err)
+
+
+def is_confirmed(question: str) -> bool:
+    """Asks on stderr, with no as the answer of whoever only presses Enter. Abort where nobody
+    answers."""
+    if spoken() == "en":
+        return click.confirm(shown(question), err=True)
+    while True:
+        text = f"{shown(question)} {gettext('[y/N]')}"
+        answer = str(click.prompt(text, default="", show_default=False, err=True)).strip().lower()
+        if answer in ("y", "yes", *gettext("y, yes").split(", ")):
+            return True
+        if answer in ("", "n", "no", *gettext("n, no").split(", ")):
+            return False
+        say(gettext("Error: invalid input"), err=True)
+
+
+def asked_secret(text: str, *, twice: bool = False) -> str:
+    """What somebody enters unseen; asked for again until both entries are the same where it is
+    asked for `twice`."""
+    if spoken() == "en":
+        return str(click.prompt(text, hide_input=True, confirmation_prompt=twice, err=True))
+    while True:
+        entered = str(click.prompt(text, hide_input=True, err=True))
+        repeat = gettext("Repeat for confirmation")
+        if not twice or entered == str(click.prompt(repeat, hide_input=True, err=True)):
+            return entered
+        say(gettext("Error: The two entered values do not match."), err=True)
 
 
 def print_table(

@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING
 import click
 
 from imgsync.application.moving import Change, Moved
-from imgsync.domain.text import counted
-from imgsync.entrypoints.cli.output import print_json, print_table, say
-from imgsync.entrypoints.cli.runtime import json_option, pass_container, run_async
+from imgsync.entrypoints.cli.output import asked_secret, is_confirmed, print_json, print_table, say
+from imgsync.entrypoints.cli.runtime import CommandError, json_option, pass_container, run_async
 from imgsync.entrypoints.exit_status import ExitStatus
+from imgsync.entrypoints.translation import gettext, marked, ngettext
 
 if TYPE_CHECKING:
     from imgsync.entrypoints.container import Container
 
 _SHORTEST = 12
 _WORDS = {
-    Change.ADD: "is added",
-    Change.SAME: "is there already",
-    Change.REPLACE: "is replaced",
-    Change.KEEP: "is another one there, which stays",
+    Change.ADD: marked("is added"),
+    Change.SAME: marked("is there already"),
+    Change.REPLACE: marked("is replaced"),
+    Change.KEEP: marked("is another one there, which stays"),
 }
 
 
@@ -37,17 +37,22 @@ def export_accounts(container: "Container", file: Path, as_json: bool) -> int:
     from imgsync.adapters.secrets.parcel import write_parcel
 
     if file.exists():
-        raise click.UsageError(f"there is a file {file} already")
+        raise click.UsageError(gettext("there is a file %(file)s already", file=file))
     passphrase = _passphrase(new=True)
     content, left_out = run_async(container, lambda: container.export_accounts()())
     write_parcel(file, content, passphrase)
     status = ExitStatus.PART if left_out else ExitStatus.DONE
     for one in left_out:
-        say(f"Left out: {one}", err=True)
+        say(gettext("Left out: %(why)s", why=one), err=True)
     if as_json:
         print_json({"file": str(file), "left_out": left_out}, status)
     else:
-        say(f"The accounts are in {file}; who has it and the passphrase has the tokens.")
+        say(
+            gettext(
+                "The accounts are in %(file)s; who has it and the passphrase has the tokens.",
+                file=file,
+            )
+        )
     return status
 
 
@@ -70,18 +75,22 @@ def import_accounts(
     from imgsync.adapters.secrets.parcel import read_parcel
 
     if as_json and not (yes or dry_run):
-        raise click.UsageError("--json asks nothing: give --yes or --dry-run with it")
+        raise click.UsageError(gettext("--json asks nothing: give --yes or --dry-run with it"))
     content = read_parcel(file, _passphrase(new=False))
     plan = run_async(container, lambda: container.import_accounts().plan(content, replace=replace))
     if not as_json:
         print_table(
-            ("Account", "ID", "What", "Import"),
-            ((m.name, m.account_id, _what(m), _WORDS[m.change]) for m in plan),
+            (gettext("Account"), gettext("ID"), gettext("What"), gettext("Import")),
+            ((m.name, m.account_id, _what(m), gettext(_WORDS[m.change])) for m in plan),
         )
     changes = sum(m.change in (Change.ADD, Change.REPLACE) for m in plan)
     if changes and not dry_run:
-        if not yes:
-            click.confirm(f"Do that ({counted(changes, 'change')})?", abort=True, err=True)
+        question = gettext(
+            "Do that (%(changes)s)?",
+            changes=ngettext("%(num)s change", "%(num)s changes", changes),
+        )
+        if not yes and not is_confirmed(question):
+            raise CommandError(gettext("Nothing was done"))
         plan = run_async(container, lambda: container.import_accounts()(content, replace=replace))
     if as_json:
         told = [
@@ -91,21 +100,26 @@ def import_accounts(
         print_json({"dry_run": dry_run, "imported": told}, ExitStatus.DONE)
         return
     if dry_run or not changes:
-        say("Nothing is changed.")
+        say(gettext("Nothing is changed."))
         return
     say(
-        f"{counted(changes, 'change')} made. See with 'imgsync account test' whether they are good."
+        gettext(
+            "%(changes)s made. See with 'imgsync account test' whether they are good.",
+            changes=ngettext("%(num)s change", "%(num)s changes", changes),
+        )
     )
 
 
 def _what(moved: Moved) -> str:
-    return "link and settings" if moved.is_link else "account"
+    return gettext("link and settings") if moved.is_link else gettext("account")
 
 
 def _passphrase(*, new: bool) -> str:
     given = os.environ.get("IMGSYNC_PASSPHRASE")
     if given is None:
-        given = str(click.prompt("Passphrase", hide_input=True, confirmation_prompt=new, err=True))
+        given = asked_secret(gettext("Passphrase"), twice=new)
     if new and len(given) < _SHORTEST:
-        raise click.UsageError(f"a passphrase has {_SHORTEST} characters or more")
+        raise click.UsageError(
+            gettext("a passphrase has %(least)s characters or more", least=_SHORTEST)
+        )
     return given

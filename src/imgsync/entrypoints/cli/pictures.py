@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import click
 
 from imgsync.domain.pictures import MAX_QUALITY, MIN_QUALITY, SMALLEST_SIDE, PictureSettings
+from imgsync.entrypoints.translation import gettext
 
 _T = TypeVar("_T", bound=Callable[..., Any])
 _MOST_PIXELS = 100_000
@@ -34,8 +35,19 @@ class _Number(click.ParamType):  # type: ignore[type-arg, unused-ignore]
             number = int(value)
             if self._least <= number <= self._most:
                 return number
-        bounds = f"a whole number from {self._least} to {self._most}"
-        raise click.BadParameter(f"{value!r} is neither {bounds} nor '{_NONE}'", ctx, param)
+        bounds = gettext(
+            "a whole number from %(least)s to %(most)s", least=self._least, most=self._most
+        )
+        raise click.BadParameter(
+            gettext(
+                "%(value)s is neither %(bounds)s nor '%(none)s'",
+                value=repr(value),
+                bounds=bounds,
+                none=_NONE,
+            ),
+            ctx,
+            param,
+        )
 
 
 _OPTIONS = (
@@ -100,15 +112,15 @@ def picture_changes(
 def described(pictures: PictureSettings) -> str:
     """Such as ``made to fit, converted, 1600 pixels at most``."""
     told = [
-        "made to fit" if pictures.fit else "not made to fit",
-        "converted" if pictures.convert else "not converted",
+        gettext("made to fit") if pictures.fit else gettext("not made to fit"),
+        gettext("converted") if pictures.convert else gettext("not converted"),
     ]
     if pictures.max_side is not None:
-        told.append(f"{pictures.max_side} pixels at most")
+        told.append(gettext("%(max_side)s pixels at most", max_side=pictures.max_side))
     if pictures.quality is not None:
-        told.append(f"quality {pictures.quality}")
+        told.append(gettext("quality %(quality)s", quality=pictures.quality))
     if not pictures.drop_metadata:
-        told.append("metadata kept")
+        told.append(gettext("metadata kept"))
     return ", ".join(told)
 
 

@@ -6,8 +6,10 @@ import click
 
 from imgsync.domain.errors import PluginError
 from imgsync.entrypoints.cli import commands
+from imgsync.entrypoints.cli.help import speaks
 from imgsync.entrypoints.cli.output import say
 from imgsync.entrypoints.cli.runtime import ImgsyncGroup
+from imgsync.entrypoints.translation import gettext
 
 _ENTRY_POINTS = "imgsync"
 """`hookspecs.PROJECT`, which is not imported for the sake of those who have no plugins."""
@@ -31,7 +33,7 @@ class PluginGroup(ImgsyncGroup):
             try:
                 found = _loaded() if entry_points(group=_ENTRY_POINTS) else {}
             except PluginError as error:
-                say(f"Warning: {error}", err=True)
+                say(gettext("Warning: %(why)s", why=error), err=True)
                 found = {}
             ctx.meta[__name__] = found
         return found
@@ -40,4 +42,4 @@ class PluginGroup(ImgsyncGroup):
 def _loaded() -> dict[str, click.Command]:
     from imgsync.plugins.manager import load_plugins
 
-    return dict(load_plugins(commands).commands.items())
+    return {name: speaks(one) for name, one in load_plugins(commands).commands.items()}

@@ -7,6 +7,7 @@ import click
 
 from imgsync.entrypoints.cli.output import print_json, print_table
 from imgsync.entrypoints.cli.runtime import json_option, pass_container
+from imgsync.entrypoints.translation import gettext
 from imgsync.plugins.manager import PluginInfo
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def plugins(container: "Container", as_json: bool) -> None:
         print_json([asdict(plugin) for plugin in loaded])
         return
     print_table(
-        ("Plugin", "Package", "Part", "Brought"),
+        (gettext("Plugin"), gettext("Package"), gettext("Part"), gettext("Brought")),
         (
             (plugin.name, f"{plugin.distribution} {plugin.version}", part, brought)
             for plugin in loaded
@@ -47,5 +48,5 @@ def plugins(container: "Container", as_json: bool) -> None:
 def _brought(plugin: PluginInfo) -> list[tuple[str, str]]:
     """Each kind of part in words, and the names of those that the plugin brings."""
     named = [(part, getattr(plugin, part)) for part in _PARTS]
-    found = [(part.replace("_", " "), ", ".join(names)) for part, names in named if names]
-    return found or [("", "nothing")]
+    found = [(gettext(part.replace("_", " ")), ", ".join(names)) for part, names in named if names]
+    return found or [("", gettext("nothing"))]

@@ -10,14 +10,14 @@ import click
 
 from imgsync.application.accounts import find_account
 from imgsync.application.log_lines import about_task
+from imgsync.application.tell import tell_counts, tell_superseded
 from imgsync.application.work import entity_label
 from imgsync.domain.errors import UnlistedQueueError
-from imgsync.domain.ports.tasks import CANCELLED, TaskPage
+from imgsync.domain.ports.tasks import CANCELLED, TaskList, TaskPage
 from imgsync.domain.surveys import since_of
 from imgsync.domain.tasks import Task, TaskId, TaskStatus
-from imgsync.domain.text import counted
 from imgsync.entrypoints.cli.completion import account_names
-from imgsync.entrypoints.cli.output import print_json, print_table, say
+from imgsync.entrypoints.cli.output import is_confirmed, print_json, print_table, say
 from imgsync.entrypoints.cli.runtime import (
     MAX_ID,
     CommandError,
@@ -25,6 +25,7 @@ from imgsync.entrypoints.cli.runtime import (
     pass_container,
     run_async,
 )
+from imgsync.entrypoints.translation import gettext, marked, ngettext, translated
 
 if TYPE_CHECKING:
     from imgsync.entrypoints.container import Container
@@ -34,9 +35,11 @@ def task_id(text: str) -> str:
     """What a queue tells its tasks apart by, as it is written."""
     text = text.strip()
     if not text or not text.isprintable():
-        raise click.BadParameter(f"{text!r} is no ID of a task")
+        raise click.BadParameter(gettext("%(text)s is no ID of a task", text=repr(text)))
     if _is_decimal(text) and not 1 <= int(text) <= MAX_ID:
-        raise click.BadParameter(f"{text} is not in the range 1<=x<={MAX_ID}.")
+        raise click.BadParameter(
+            gettext("%(text)s is not in the range 1<=x<=%(most)s.", text=text, most=MAX_ID)
+        )
     return text
 
 
@@ -144,7 +147,9 @@ def _when(_context: click.Context, _parameter: click.Parameter, text: str | None
     if text is None:
         return None
     if text == "last":
-        raise click.BadParameter("'last' is the last survey; give a time, or a span such as 2h.")
+        raise click.BadParameter(
+            gettext("'last' is the last survey; give a time, or a span such as 2h.")
+        )
     try:
         if (moment := since_of(text).moment) is not None:
             moment.astimezone()
@@ -197,23 +202,20 @@ def status(container: "Container", as_json: bool) -> None:
     """
     tasks = container.queue()
 
-    async def look() -> tuple[dict[TaskStatus, int], int, Mapping[str, int]]:
-        try:
-            gone: Mapping[str, int] = await container.task_list().count_ended()
-        except UnlistedQueueError:
-            gone = {}
-        return await tasks.counts(), await tasks.parked(), gone
+    async def look() -> tuple[dict[str, int], int]:
+        return await tell_counts(tasks, _listed(container)), await tasks.parked()
 
-    found, parked, gone = run_async(container, look)
-    counts = {status.value: number for status, number in found.items()}
-    counts[TaskStatus.FAILED.value] -= sum(gone.values())
-    counts |= gone
+    counts, parked = run_async(container, look)
     if as_json:
         print_json({**counts, "parked": parked})
         return
     for name, count in counts.items():
-        note = f" ({parked} parked)" if name == TaskStatus.PENDING and parked else ""
-        say(f"{name:<10} {count}{note}")
+        note = (
+            gettext(" (%(parked)s parked)", parked=parked)
+            if name == TaskStatus.PENDING and parked
+            else ""
+        )
+        say(f"{gettext(name):<10} {count}{note}")
 
 
 @queue.command("list")
@@ -245,25 +247,33 @@ def list_(
         print_json({"tasks": told, "before": page.before})
         return
     if not page.tasks:
-        say("No tasks fit." if wanted else "The queue is empty.")
+        say(gettext("No tasks fit.") if wanted else gettext("The queue is empty."))
         return
     print_table(
-        ("Task", "Status", "Child", "Entity", "Attempts", "Changed at (UTC)", "What happened"),
+        (
+            gettext("Task"),
+            gettext("Status"),
+            gettext("Child"),
+            gettext("Entity"),
+            gettext("Attempts"),
+            gettext("Changed at (UTC)"),
+            gettext("What happened"),
+        ),
         (
             (
                 str(task.id),
-                _word(task, page.superseded),
+                gettext(_word(task, page.superseded)),
                 _child(task, names),
-                entity_label(task) or "?",
+                translated(entity_label(task) or "?"),
                 f"{task.attempts}/{task.max_attempts}",
                 f"{task.updated_at:%Y-%m-%d %H:%M:%S}",
-                task.damage or task.error or "; ".join(task.warnings) or task.result or "",
+                _happened(task),
             )
             for task in page.tasks
         ),
     )
     if page.before is not None:
-        say(f"There are more: --before {page.before}")
+        say(gettext("There are more: --before %(before)s", before=page.before))
 
 
 @queue.command("show")
@@ -277,13 +287,13 @@ def show(container: "Container", id_: str, as_json: bool) -> None:
     async def look() -> tuple[Task | None, dict[str, str], frozenset[TaskId]]:
         for meant in _meant(id_):
             if (found := await tasks.get(meant)) is not None:
-                gone = await _gone(container, found)
-                return found, await _names(container), gone
+                is_gone = await tell_superseded(_listed(container), found)
+                return found, await _names(container), frozenset({found.id} if is_gone else ())
         return None, {}, frozenset()
 
     task, names, gone = run_async(container, look)
     if task is None:
-        raise CommandError(f"There is no task {id_}")
+        raise CommandError(gettext("There is no task %(id)s", id=id_))
     told = _shown(task, names, gone)
     if as_json:
         print_json(told)
@@ -291,14 +301,17 @@ def show(container: "Container", id_: str, as_json: bool) -> None:
     for name, value in told.items():
         if name == "warnings":
             for warning in task.warnings:
-                say(f"{'warning':<14} {warning}")
+                say(f"{gettext('warning'):<14} {translated(warning)}")
         elif name == "payload":
-            say("payload")
+            say(gettext("payload"))
             text = json.dumps(value, ensure_ascii=False, indent=2, default=str)
             for line in text.splitlines():
                 say(f"  {line}")
         elif value is not None:
-            say(f"{name.replace('_', ' '):<14} {value}")
+            said = value
+            if name in _TRANSLATED:
+                said = gettext(value) if name in ("status", "kind") else translated(value)
+            say(f"{gettext(_FIELDS[name]):<14} {said}")
 
 
 @queue.command("cancel")
@@ -318,11 +331,11 @@ def cancel(
     tasks = container.task_list()
     _change(
         container,
-        "cancelled",
+        marked("cancelled"),
         tasks.cancel,
         ids,
         wanted,
-        "it does not wait any more, or there is none",
+        gettext("it does not wait any more, or there is none"),
         yes=yes,
         as_json=as_json,
     )
@@ -341,11 +354,11 @@ def delete(
     tasks = container.task_list()
     _change(
         container,
-        "deleted",
+        marked("deleted"),
         tasks.delete,
         ids,
         _wanted(ids, by, None),
-        "it is being processed, or there is none",
+        gettext("it is being processed, or there is none"),
         yes=yes,
         as_json=as_json,
     )
@@ -361,7 +374,7 @@ def pause(container: "Container", children: tuple[str, ...], as_json: bool) -> N
     What is under way ends. Surveys go on. To store a child's credentials anew ends its pause, too.
     """
     changed = run_async(container, lambda: _each(container, children, container.pause()))
-    _tell_paused("paused", changed, as_json=as_json)
+    _tell_paused(marked("paused"), changed, as_json=as_json)
 
 
 @queue.command("resume")
@@ -371,7 +384,7 @@ def pause(container: "Container", children: tuple[str, ...], as_json: bool) -> N
 def resume(container: "Container", children: tuple[str, ...], as_json: bool) -> None:
     """Go on with the tasks of these children, or of all that were paused."""
     changed = run_async(container, lambda: _each(container, children, container.resume()))
-    _tell_paused("resumed", changed, as_json=as_json)
+    _tell_paused(marked("resumed"), changed, as_json=as_json)
 
 
 async def _each(
@@ -394,9 +407,13 @@ def _tell_paused(verb: str, names: Sequence[str], *, as_json: bool) -> None:
         print_json({verb: list(names)})
         return
     if names:
-        say(f"{verb.capitalize()}: {', '.join(names)}.")
+        say(f"{gettext(verb).capitalize()}: {', '.join(names)}.")
     else:
-        say(f"Nothing is {verb}: it was already, or no child is linked.")
+        say(
+            gettext(
+                "Nothing is %(verb)s: it was already, or no child is linked.", verb=gettext(verb)
+            )
+        )
 
 
 @queue.command("failed")
@@ -406,29 +423,38 @@ def _tell_paused(verb: str, names: Sequence[str], *, as_json: bool) -> None:
 def failed(container: "Container", limit: int, as_json: bool) -> None:
     """Failed tasks with their errors, newest first, without superseded and cancelled ones."""
 
-    async def look() -> Sequence[Task]:
+    async def look() -> tuple[Sequence[Task], dict[str, str]]:
+        names = await _names(container)
         try:
             page = await TaskFilter(status=TaskStatus.FAILED.value).pages(container, limit=limit)
         except UnlistedQueueError:
-            return await container.queue().find(TaskStatus.FAILED, limit=limit)
-        return page.tasks
+            return await container.queue().find(TaskStatus.FAILED, limit=limit), names
+        return page.tasks, names
 
-    tasks = run_async(container, look)
+    tasks, names = run_async(container, look)
     if as_json:
-        print_json([_as_dict(task) for task in tasks])
+        print_json([_as_dict(task, names) for task in tasks])
         return
     if not tasks:
-        say("No failed tasks.")
+        say(gettext("No failed tasks."))
         return
     print_table(
-        ("Task", "Entity", "Attempts", "Failed at (UTC)", "Error"),
+        (
+            gettext("Task"),
+            gettext("Child"),
+            gettext("Entity"),
+            gettext("Attempts"),
+            gettext("Failed at (UTC)"),
+            gettext("Error"),
+        ),
         (
             (
                 str(task.id),
-                entity_label(task) or "?",
+                _child(task, names),
+                translated(entity_label(task) or "?"),
                 f"{task.attempts}/{task.max_attempts}",
                 f"{task.updated_at:%Y-%m-%d %H:%M:%S}",
-                task.error or "",
+                translated(task.error or ""),
             )
             for task in tasks
         ),
@@ -447,15 +473,26 @@ def retry(
     """Make failed tasks pending again: those with these IDs, those that a filter finds, or all."""
     tasks = container.queue()
     if by.get("status") not in (None, TaskStatus.FAILED.value, CANCELLED, _SUPERSEDED):
-        raise click.UsageError(f"--status {by['status']}: only what has failed is tried again")
+        raise click.UsageError(
+            gettext("--status %(status)s: only what has failed is tried again", status=by["status"])
+        )
     if TaskFilter(**by):
-        why_not = "not failed, or a newer task of the entity is there"
+        why_not = gettext("not failed, or a newer task of the entity is there")
         wanted = _wanted(ids, by, TaskStatus.FAILED.value)
-        _change(container, "retried", tasks.retry, ids, wanted, why_not, yes=yes, as_json=as_json)
+        _change(
+            container,
+            marked("retried"),
+            tasks.retry,
+            ids,
+            wanted,
+            why_not,
+            yes=yes,
+            as_json=as_json,
+        )
         return
     changed = run_async(container, lambda: tasks.retry(_all_meant(ids)))
-    why = "not failed, or a newer task of the entity is pending"
-    _print_changed("retried", changed, ids, why, as_json=as_json)
+    why = gettext("not failed, or a newer task of the entity is pending")
+    _print_changed(marked("retried"), changed, ids, why, as_json=as_json)
 
 
 @queue.command("release")
@@ -470,7 +507,7 @@ def release(container: "Container", ids: tuple[str, ...], as_json: bool) -> None
     """
     tasks = container.queue()
     changed = run_async(container, lambda: tasks.free(_all_meant(ids)))
-    _print_changed("released", changed, ids, "no worker holds it", as_json=as_json)
+    _print_changed(marked("released"), changed, ids, gettext("no worker holds it"), as_json=as_json)
 
 
 @queue.command("prune")
@@ -491,8 +528,12 @@ def prune(container: "Container", as_json: bool) -> None:
     if as_json:
         print_json({"pruned": gone, "changes": changes})
     else:
-        noted = f" and {counted(changes, 'change')}" if changes else ""
-        say(f"{counted(gone, 'task')}{noted} deleted.")
+        tasks = ngettext("%(num)s task", "%(num)s tasks", gone)
+        if changes:
+            noted = ngettext("%(num)s change", "%(num)s changes", changes)
+            say(gettext("%(tasks)s and %(noted)s deleted.", tasks=tasks, noted=noted))
+        else:
+            say(gettext("%(tasks)s deleted.", tasks=tasks))
 
 
 def _wanted(ids: tuple[str, ...], by: Mapping[str, Any], status: str | None) -> TaskFilter:
@@ -500,9 +541,11 @@ def _wanted(ids: tuple[str, ...], by: Mapping[str, Any], status: str | None) -> 
     things. `status`: where none is asked for."""
     given = TaskFilter(**by)
     if ids and given:
-        raise click.UsageError("give IDs or a filter, not both")
+        raise click.UsageError(gettext("give IDs or a filter, not both"))
     if not ids and not given:
-        raise click.UsageError("give IDs of tasks, or a filter such as --child or --status")
+        raise click.UsageError(
+            gettext("give IDs of tasks, or a filter such as --child or --status")
+        )
     return given if ids or given.status is not None else TaskFilter(**{**by, "status": status})
 
 
@@ -525,10 +568,18 @@ def _change(
             return await change(_all_meant(ids) or [])
         page = await wanted.pages(container)
         if len(page.tasks) > _ASK_FROM and not yes:
-            more = "" if page.before is None else ", and there are more"
-            question = f"{counted(len(page.tasks), 'task')}{more}. Go on?"
-            if as_json or not click.confirm(question, err=True):
-                raise CommandError(f"nothing is {verb}: say --yes beforehand, or answer y")
+            more = "" if page.before is None else gettext(", and there are more")
+            question = gettext(
+                "%(tasks)s%(more)s. Go on?",
+                tasks=ngettext("%(num)s task", "%(num)s tasks", len(page.tasks)),
+                more=more,
+            )
+            if as_json or not is_confirmed(question):
+                raise CommandError(
+                    gettext(
+                        "nothing is %(verb)s: say --yes beforehand, or answer y", verb=gettext(verb)
+                    )
+                )
         done: list[TaskId] = []
         while page.tasks:
             done += await change([task.id for task in page.tasks])
@@ -542,25 +593,49 @@ def _change(
     if as_json and not missing:
         print_json({verb: changed})
     if not as_json:
-        say(f"{counted(len(changed), 'task')} {verb}.")
+        tasks = ngettext("%(num)s task", "%(num)s tasks", len(changed))
+        say(gettext("%(tasks)s %(verb)s.", tasks=tasks, verb=gettext(verb)))
     if missing:
-        raise CommandError(f"Not {verb} ({why_not}): {', '.join(missing)}", fields={verb: changed})
+        raise CommandError(
+            gettext(
+                "Not %(verb)s (%(reason)s): %(ids)s",
+                verb=gettext(verb),
+                reason=why_not,
+                ids=", ".join(missing),
+            ),
+            fields={verb: changed},
+        )
+
+
+_FIELDS = {
+    "id": marked("id"),
+    "status": marked("status"),
+    "kind": marked("kind"),
+    "child": marked("child"),
+    "entity": marked("entity"),
+    "priority": marked("priority"),
+    "attempts": marked("attempts"),
+    "queued_at": marked("queued at"),
+    "changed_at": marked("changed at"),
+    "due_at": marked("due at"),
+    "parked_for": marked("parked for"),
+    "result": marked("result"),
+    "error": marked("error"),
+}
+_TRANSLATED = {"status", "kind", "entity", "result", "error"}
 
 
 async def _names(container: "Container") -> dict[str, str]:
     return {account.id: account.name for account in await container.accounts().all()}
 
 
-async def _gone(container: "Container", task: Task) -> frozenset[TaskId]:
-    """Its id where it is superseded."""
-    if task.status is not TaskStatus.FAILED or not isinstance(task.id, int):
-        return frozenset()
+def _listed(container: "Container") -> TaskList | None:
+    """None for a queue that cannot be listed."""
     try:
-        page = await container.task_list().find(before=task.id + 1, limit=1)
+        tasks: TaskList = container.task_list()
     except UnlistedQueueError:
-        return frozenset()
-    found: frozenset[TaskId] = page.superseded
-    return found
+        return None
+    return tasks
 
 
 def _word(task: Task, superseded: frozenset[TaskId]) -> str:
@@ -571,6 +646,12 @@ def _word(task: Task, superseded: frozenset[TaskId]) -> str:
     if task.id in superseded:
         return _SUPERSEDED
     return "parked" if task.parked_for is not None else task.status.value
+
+
+def _happened(task: Task) -> str:
+    if said := task.damage or task.error:
+        return translated(said)
+    return "; ".join(map(translated, task.warnings)) or translated(task.result or "")
 
 
 def _child(task: Task, names: Mapping[str, str]) -> str:
@@ -606,15 +687,25 @@ def _print_changed(
     if as_json and not missing:
         print_json({verb: changed})
     if not as_json:
-        say(f"{counted(len(changed), 'task is', 'tasks are')} pending again.")
+        say(
+            ngettext(
+                "%(num)s task is pending again.", "%(num)s tasks are pending again.", len(changed)
+            )
+        )
     if missing:
         listed = ", ".join(missing)
-        raise CommandError(f"Not {verb} ({why_not}): {listed}", fields={verb: changed})
+        raise CommandError(
+            gettext(
+                "Not %(verb)s (%(reason)s): %(ids)s", verb=gettext(verb), reason=why_not, ids=listed
+            ),
+            fields={verb: changed},
+        )
 
 
-def _as_dict(task: Task) -> dict[str, Any]:
+def _as_dict(task: Task, names: Mapping[str, str]) -> dict[str, Any]:
     return {
         "id": task.id,
+        "child": _child(task, names),
         "entity": entity_label(task) or "?",
         "attempts": task.attempts,
         "max_attempts": task.max_attempts,

@@ -15,6 +15,7 @@ from imgsync.entrypoints.cli.runtime import json_option, pass_container, run_asy
 from imgsync.entrypoints.cli.surveys import SinceType
 from imgsync.entrypoints.exit_status import ExitStatus
 from imgsync.entrypoints.json_texts import run_as_dict
+from imgsync.entrypoints.translation import gettext, translated
 
 if TYPE_CHECKING:
     from imgsync.entrypoints.container import Container
@@ -58,7 +59,7 @@ def runs(
     if since is not None:
         begin = datetime.now(UTC) - since.span if since.span is not None else since.moment
         if begin is None:
-            raise click.UsageError("--since takes a time or a span here, not 'last'")
+            raise click.UsageError(gettext("--since takes a time or a span here, not 'last'"))
     history, accounts = container.run_history(), container.accounts()
 
     async def look() -> tuple[list[Run], list[Account], datetime]:
@@ -76,23 +77,36 @@ def runs(
         print_json({"runs": [run_as_dict(run, now) for run in found]}, ExitStatus.DONE)
         return ExitStatus.DONE
     if not found:
-        say("No runs yet.")
+        say(gettext("No runs yet."))
         return ExitStatus.DONE
     names = {account.id: account.name for account in stored}
     print_table(
-        ("Run", "Began", "Kind", "By", "Children", "Took", "Equal", "Differ", "Requests", "End"),
+        (
+            gettext("Run"),
+            gettext("Began"),
+            gettext("Kind"),
+            gettext("By"),
+            gettext("Children"),
+            gettext("Took"),
+            gettext("Equal"),
+            gettext("Differ"),
+            gettext("Requests"),
+            gettext("End"),
+        ),
         (
             (
                 run.id,
                 f"{run.began.astimezone():%Y-%m-%d %H:%M}",
-                run.kind.value,
-                run.cause.value,
+                gettext(run.kind.value),
+                gettext(run.cause.value),
                 _children(run, names),
                 "" if run.seconds is None else f"{run.seconds:.0f} s",
                 str(run.numbers.get("equal", 0)),
                 str(sum(run.numbers.get(name, 0) for name in UNEQUAL)),
                 str(run.numbers.get("requests", 0)),
-                "not ended" if run.ended is None else run.error or "done",
+                gettext("not ended")
+                if run.ended is None
+                else translated(run.error or "") or gettext("done"),
             )
             for run in found
         ),
@@ -101,5 +115,11 @@ def runs(
 
 
 def _children(run: Run, names: dict[str, str]) -> str:
-    first, *others = [names.get(child_id, child_id) for child_id in run.child_ids] or ["none"]
-    return f"{first} and {len(others)} more" if others else first
+    first, *others = [names.get(child_id, child_id) for child_id in run.child_ids] or [
+        gettext("none")
+    ]
+    return (
+        gettext("%(first)s and %(number)s more", first=first, number=len(others))
+        if others
+        else first
+    )

@@ -5,6 +5,7 @@ import errno
 import inspect
 import io
 import logging
+import os
 import re
 import resource
 import sys
@@ -25,6 +26,7 @@ from imgsync.domain.errors import (
 )
 from imgsync.domain.text import shown_lines
 from imgsync.entrypoints.cli.completion import account_names
+from imgsync.entrypoints.cli.help import HelpContext
 from imgsync.entrypoints.cli.logs import start_logging
 from imgsync.entrypoints.cli.output import print_json, say
 from imgsync.entrypoints.cli.signals import (
@@ -34,6 +36,13 @@ from imgsync.entrypoints.cli.signals import (
     stopped_by_signals,
 )
 from imgsync.entrypoints.exit_status import ExitStatus
+from imgsync.entrypoints.translation import (
+    gettext,
+    language_of,
+    marked,
+    speaking,
+    translated,
+)
 
 if TYPE_CHECKING:
     from imgsync.entrypoints.container import Container
@@ -43,7 +52,7 @@ _T = TypeVar("_T")
 _JSON = "--json"
 MAX_ID = 2**63 - 1
 """Largest id that a database holds."""
-INTERRUPTED = "told to stop before the end"
+INTERRUPTED = marked("told to stop before the end")
 
 pass_container = click.pass_obj
 """Gives a command the `Container` that the group `main` made."""
@@ -66,7 +75,7 @@ child_option = click.option(
     required=True,
 )
 STATUSES = "\b\nExit status:\n" + "\n".join(f"  {s.value}  {s.meaning}" for s in ExitStatus)
-"""Epilog of --help."""
+"""Epilog of --help; `help.py` translates it line by line."""
 
 
 class CommandError(click.ClickException):
@@ -88,6 +97,8 @@ class ImgsyncGroup(click.Group):
     (None is done), and every error is one line on stderr and, with --json, a document. A command
     that is async runs on the program's event loop."""
 
+    context_class = HelpContext
+
     def main(
         self,
         args: Sequence[str] | None = None,
@@ -108,15 +119,16 @@ class ImgsyncGroup(click.Group):
             return run()
         _let_streams_show_anything()
         start_logging()
-        with sigterm_as_interrupt():
-            sys.exit(int(_ended(run, as_json=_JSON in arguments)))
+        as_json = _JSON in arguments
+        with speaking(language_of(os.environ), is_for_programs=as_json), sigterm_as_interrupt():
+            sys.exit(int(_ended(run, as_json=as_json)))
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             ended = super().invoke(ctx)
             return run_async(ctx.obj, lambda: ended) if inspect.iscoroutine(ended) else ended
         except KeyboardInterrupt:
-            raise CommandError(INTERRUPTED) from None
+            raise CommandError(gettext(INTERRUPTED)) from None
 
 
 def _ended(run: Callable[[], Any], *, as_json: bool) -> int:
@@ -129,7 +141,7 @@ def _ended(run: Callable[[], Any], *, as_json: bool) -> int:
     except click.ClickException as error:
         return _tell(error, as_json=as_json)
     except click.Abort:
-        return _tell(CommandError(INTERRUPTED), as_json=as_json)
+        return _tell(CommandError(gettext(INTERRUPTED)), as_json=as_json)
     except Exception as error:
         return _tell(CommandError(describe(error)), as_json=as_json)
     return ended if isinstance(ended, int) else ExitStatus.DONE
@@ -139,8 +151,12 @@ def _tell(error: click.ClickException, *, as_json: bool) -> int:
     message = error.format_message()
     if isinstance(error, click.UsageError) and error.ctx is not None:
         click.echo(shown_lines(error.ctx.get_usage()), err=True)
-        say(f"Try '{error.ctx.command_path} --help' for help.", err=True)
-    say(f"Error: {message}", err=True)
+        say(
+            gettext("Try '%(command_path)s --help' for help.", command_path=error.ctx.command_path),
+            err=True,
+        )
+    said = message if isinstance(error, CommandError) else translated(message)
+    say(gettext("Error: %(message)s", message=said), err=True)
     fields: Mapping[str, Any] = {}
     status = ExitStatus.USAGE if isinstance(error, click.UsageError) else ExitStatus.ERROR
     if isinstance(error, CommandError):
@@ -158,12 +174,12 @@ def describe(error: Exception) -> str:
         case ImgsyncError():
             text = with_hint(error)
         case UnicodeError():
-            text = f"Not valid text: {error}"
+            text = gettext("Not valid text: %(why)s", why=error)
         case OSError():
-            text = str(error)
+            text = translated(error)
         case _:
             _log.error("unexpected error", exc_info=error)
-            text = f"Unexpected {type(error).__name__}: {error}"
+            text = gettext("Unexpected %(kind)s: %(why)s", kind=type(error).__name__, why=error)
     return re.sub(r"\s*\n\s*", " ", text.strip())
 
 
@@ -171,20 +187,30 @@ def with_hint(error: ImgsyncError) -> str:
     """Its text, and the command or option that helps where there is one."""
     match error:
         case UnknownAccountError():
-            return f"{error}; add it with 'imgsync account add'"
+            return gettext("%(why)s; add it with 'imgsync account add'", why=error)
         case NoLinkError():
-            return f"{error}; link one with 'imgsync link MAIN CHILD', or name --main and --child"
+            return gettext(
+                "%(why)s; link one with 'imgsync link MAIN CHILD', or name --main and --child",
+                why=error,
+            )
         case SyncIsOffError():
-            return f"{error} (see 'imgsync settings set')."
+            return gettext("%(why)s (see 'imgsync settings set').", why=error)
         case ClearLimitError():
-            return f"{error}. If it is meant, say --max-clear {error.clears}"
+            return gettext(
+                "%(why)s. If it is meant, say --max-clear %(clears)s",
+                why=error,
+                clears=error.clears,
+            )
         case WrongRoleError():
-            return (
-                f"{error}; if it should be, say so with "
-                f"'imgsync account add {error.account_id} --role {error.role}'"
+            return gettext(
+                "%(why)s; if it should be, say so with 'imgsync account add "
+                "%(account_id)s --role %(role)s'",
+                why=error,
+                account_id=error.account_id,
+                role=error.role,
             )
         case _:
-            return str(error)
+            return translated(error)
 
 
 def in_part(work: Callable[[], object], begun: Callable[[], bool]) -> str | None:
@@ -198,7 +224,7 @@ def in_part(work: Callable[[], object], begun: Callable[[], bool]) -> str | None
     except KeyboardInterrupt:
         if not begun():
             raise
-        return INTERRUPTED
+        return gettext(INTERRUPTED)
     except Exception as error:
         if not begun() or (isinstance(error, OSError) and error.errno == errno.EPIPE):
             raise
@@ -209,7 +235,7 @@ def in_part(work: Callable[[], object], begun: Callable[[], bool]) -> str | None
 def tell_trouble(trouble: str | None) -> None:
     """What stopped a command half-way, on stderr."""
     if trouble is not None:
-        say(f"Error: {trouble}", err=True)
+        say(gettext("Error: %(message)s", message=trouble), err=True)
 
 
 def run_async(container: "Container", main: Callable[[], Awaitable[_T]]) -> _T:

@@ -7,9 +7,10 @@ from typing import Any, TypeVar
 import click
 
 from imgsync.domain.schedule import MOST_MINUTES, LinkSchedule
+from imgsync.entrypoints.translation import gettext, marked
 
 _T = TypeVar("_T", bound=Callable[..., Any])
-_NEVER = "never"
+_NEVER = marked("never")
 
 
 class _TimeOfDay(click.ParamType):  # type: ignore[type-arg, unused-ignore]
@@ -24,7 +25,15 @@ class _TimeOfDay(click.ParamType):  # type: ignore[type-arg, unused-ignore]
         try:
             return str(value) if value == _NEVER else LinkSchedule(sweep=value).sweep or _NEVER
         except ValueError:
-            self.fail(f"{value!r} is neither a time such as 03:30 nor '{_NEVER}'", param, ctx)
+            self.fail(
+                gettext(
+                    "%(value)s is neither a time such as 03:30 nor '%(never)s'",
+                    value=repr(value),
+                    never=_NEVER,
+                ),
+                param,
+                ctx,
+            )
 
 
 class _Minutes(click.ParamType):  # type: ignore[type-arg, unused-ignore]
@@ -45,8 +54,17 @@ class _Minutes(click.ParamType):  # type: ignore[type-arg, unused-ignore]
             minutes = int(value)
             if 1 <= minutes <= MOST_MINUTES:
                 return minutes
-        bounds = f"a whole number from 1 to {MOST_MINUTES:,}"
-        raise click.BadParameter(f"{value!r} is neither {bounds} nor '{_NEVER}'", ctx, param)
+        bounds = gettext("a whole number from 1 to %(most)s", most=f"{MOST_MINUTES:,}")
+        raise click.BadParameter(
+            gettext(
+                "%(value)s is neither %(bounds)s nor '%(never)s'",
+                value=repr(value),
+                bounds=bounds,
+                never=_NEVER,
+            ),
+            ctx,
+            param,
+        )
 
 
 _OPTIONS = (
@@ -99,14 +117,16 @@ def described_schedule(schedule: LinkSchedule, *, guard: bool) -> str:
     """Such as ``swept at 03:30, surveyed every 15 min``."""
     said = []
     if schedule.sweep is not None:
-        said.append(f"swept at {schedule.sweep}")
+        said.append(gettext("swept at %(sweep)s", sweep=schedule.sweep))
     if schedule.survey_minutes is not None:
-        said.append(f"surveyed every {schedule.survey_minutes} min")
+        said.append(
+            gettext("surveyed every %(survey_minutes)s min", survey_minutes=schedule.survey_minutes)
+        )
     if said and not schedule.copies:
-        said.append("only told what differs")
+        said.append(gettext("only told what differs"))
     if guard:
-        said.append("guarded")
-    return ", ".join(said) or _NEVER
+        said.append(gettext("guarded"))
+    return ", ".join(said) or gettext(_NEVER)
 
 
 def schedule_as_dict(schedule: LinkSchedule) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import click
 
 from imgsync.entrypoints.cli.logs import tell_of_copies
 from imgsync.entrypoints.cli.notifications import check_notifications
-from imgsync.entrypoints.cli.output import say
+from imgsync.entrypoints.cli.output import asked_secret, say
 from imgsync.entrypoints.cli.parts import HEARD_SECONDS, Part, WorkerPart, run_side_by_side
 from imgsync.entrypoints.cli.runtime import (
     STATUSES,
@@ -23,6 +23,7 @@ from imgsync.entrypoints.cli.runtime import (
 )
 from imgsync.entrypoints.cli.signals import STOPPING, stopped_by_signals
 from imgsync.entrypoints.exit_status import ExitStatus
+from imgsync.entrypoints.translation import gettext
 
 if TYPE_CHECKING:
     from imgsync.entrypoints.container import Container
@@ -71,7 +72,7 @@ def serve(
     tell_of_copies()
 
     def told(url: str) -> Sequence[Part]:
-        say(f"Serving on {url}")
+        say(gettext("Serving on %(url)s", url=url))
         sys.stdout.flush()
         return ()
 
@@ -127,22 +128,22 @@ def serve_password(container: "Container") -> ExitStatus:
     from imgsync.entrypoints.web import sessions
 
     if sys.stdin.isatty():
-        password = click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
+        password = asked_secret(gettext("Password"), twice=True)
     else:
         password = sys.stdin.readline().rstrip("\r\n")
     try:
         hashed = sessions.hash_of(password)
     except ValueError as error:
-        raise CommandError(f"{error}; nothing is changed") from None
+        raise CommandError(gettext("%(why)s; nothing is changed", why=error)) from None
     run_async(container, lambda: container.web_secrets().put(sessions.PASSWORD, hashed))
-    say("The password is set; whoever was logged in is no more.")
+    say(gettext("The password is set; whoever was logged in is no more."))
     return ExitStatus.DONE
 
 
 def check_installed() -> None:
     """CommandError where the extra is missing."""
     if any(find_spec(name) is None for name in _NEEDS):
-        raise CommandError("the web server is not installed: pip install 'imgsync[serve]'")
+        raise CommandError(gettext("the web server is not installed: pip install 'imgsync[serve]'"))
 
 
 async def _check_password(container: "Container", host: str) -> None:
@@ -153,8 +154,11 @@ async def _check_password(container: "Container", host: str) -> None:
     gate = await sessions.gate(container.web_secrets())
     if gate.password_hash is None:
         raise CommandError(
-            f"other machines reach {host}, so the pages need a password: set it with "
-            "'imgsync serve-password'"
+            gettext(
+                "other machines reach %(host)s, so the pages need a password: set it with "
+                "'imgsync serve-password'",
+                host=host,
+            )
         )
 
 
@@ -174,7 +178,14 @@ def _listen(host: str, port: int) -> socket.socket:
         family, _, _, _, address = found[0]
         return _bound(family, address)
     except OSError as error:
-        raise CommandError(f"cannot listen on {host}, port {port}: {error.strerror}") from None
+        raise CommandError(
+            gettext(
+                "cannot listen on %(host)s, port %(port)s: %(why)s",
+                host=host,
+                port=port,
+                why=error.strerror,
+            )
+        ) from None
 
 
 def _bound(family: int, address: tuple[object, ...]) -> socket.socket:

@@ -21,6 +21,7 @@ from imgsync.entrypoints.cli.schedules import (
     schedule_changes,
     schedule_options,
 )
+from imgsync.entrypoints.translation import gettext
 
 if TYPE_CHECKING:
     from imgsync.entrypoints.container import Container
@@ -54,17 +55,17 @@ def show(container: "Container", child_id: str | None, as_json: bool) -> None:
         print_json([_as_dict(a.id, s) for a, s in found])
         return
     if not found:
-        say("No accounts yet; add one with 'imgsync account add'.")
+        say(gettext("No accounts yet; add one with 'imgsync account add'."))
         return
     print_table(
         (
-            "Account",
-            "Name",
+            gettext("Account"),
+            gettext("Name"),
             "sync_images",
             "sync_images_all",
-            "Images per entity",
-            "Pictures",
-            "Surveyed",
+            gettext("Images per entity"),
+            gettext("Pictures"),
+            gettext("Surveyed"),
         ),
         (
             (
@@ -112,11 +113,13 @@ def set_settings(
     surveys = bool(times) or guard is not None
     if sync_images is None and sync_images_all is None and not changes and not surveys:
         raise click.UsageError(
-            "give --sync-images or --sync-images-all (or a --no- form), or an option for pictures "
-            "or for surveys"
+            gettext(
+                "give --sync-images or --sync-images-all (or a --no- form), or an option "
+                "for pictures or for surveys"
+            )
         )
     if sync_images and sync_images_all:
-        raise click.UsageError("--sync-images and --sync-images-all exclude each other")
+        raise click.UsageError(gettext("--sync-images and --sync-images-all exclude each other"))
     change = container.change_settings()
     account, changed = run_async(
         container,
@@ -135,13 +138,20 @@ def set_settings(
     told = f" ({described(changed.pictures)})" if changes else ""
     if surveys:
         told += f"; {described_schedule(changed.schedule, guard=changed.guard)}"
-    say(f"'{account.name}' now receives {_describe(changed)}{told}.")
+    say(
+        gettext(
+            "'%(name)s' now receives %(images)s%(told)s.",
+            name=account.name,
+            images=_describe(changed),
+            told=told,
+        )
+    )
 
 
 def _describe(settings: LinkSettings) -> str:
     if settings.sync_images_all:
-        return "all images"
-    return "the first image" if settings.sync_images else "no images"
+        return gettext("all images")
+    return gettext("the first image") if settings.sync_images else gettext("no images")
 
 
 def _limit(settings: LinkSettings) -> int | None:
@@ -151,7 +161,7 @@ def _limit(settings: LinkSettings) -> int | None:
 
 def _per_entity(settings: LinkSettings) -> str:
     limit = _limit(settings)
-    return "all" if limit is None else str(limit)
+    return gettext("all") if limit is None else str(limit)
 
 
 def _as_dict(account_id: str, settings: LinkSettings) -> dict[str, object]:
@@ -167,4 +177,4 @@ def _as_dict(account_id: str, settings: LinkSettings) -> dict[str, object]:
 
 
 def _on(switch: bool) -> str:
-    return "on" if switch else "off"
+    return gettext("on") if switch else gettext("off")

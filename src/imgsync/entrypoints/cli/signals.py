@@ -11,9 +11,11 @@ from types import FrameType
 
 from imgsync.entrypoints.cli.guardian import guarded_against_deafness
 from imgsync.entrypoints.exit_status import ExitStatus
+from imgsync.entrypoints.translation import gettext, marked
 
 _log = logging.getLogger("imgsync.worker")
 STOPPING = "stopping: tasks under way may finish"
+_HARD_WAY = marked("Error: ended the hard way; tasks under way run again when their lease lapses")
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _GIVE_BACK_SECONDS = 5.0
 """For giving tasks back and closing connections, once nothing else is waited for."""
@@ -25,6 +27,7 @@ class _LastResort:
 
     def __init__(self) -> None:
         self.owns_process = False
+        self.line = f"{_HARD_WAY}\n".encode()
         self._timer: threading.Timer | None = None
 
     def leave_in(self, seconds: float) -> None:
@@ -40,9 +43,7 @@ class _LastResort:
 
     def leave(self) -> None:
         # Nothing but the system call is safe where other code may hang with any lock in hand.
-        os.write(
-            2, b"Error: ended the hard way; tasks under way run again when their lease lapses\n"
-        )
+        os.write(2, self.line)
         os._exit(ExitStatus.ERROR)
 
 
@@ -52,6 +53,8 @@ _last_resort = _LastResort()
 @contextlib.contextmanager
 def last_resort() -> Iterator[None]:
     """Around an event loop: a last resort that was set in motion ends with it."""
+    # Before it is needed: then there may be nobody to read a catalogue.
+    _last_resort.line = f"{gettext(_HARD_WAY)}\n".encode()
     try:
         yield
     finally:

@@ -7,9 +7,9 @@ import click
 
 from imgsync.application.solutions import id_of
 from imgsync.domain.solutions import Installation, Solution
-from imgsync.domain.text import counted
-from imgsync.entrypoints.cli.output import print_json, print_table, say
+from imgsync.entrypoints.cli.output import asked_secret, print_json, print_table, say
 from imgsync.entrypoints.cli.runtime import CommandError, json_option, pass_container, run_async
+from imgsync.entrypoints.translation import gettext, ngettext
 
 if TYPE_CHECKING:
     from imgsync.entrypoints.container import Container
@@ -46,7 +46,13 @@ def add(
     if as_json:
         print_json({"app_id": stored.app_id, "draft": stored.is_draft})
         return
-    say(f"Solution {stored.app_id} is stored{', as a draft' if is_draft else ''}.")
+    say(
+        gettext(
+            "Solution %(app_id)s is stored%(draft)s.",
+            app_id=stored.app_id,
+            draft=gettext(", as a draft") if is_draft else "",
+        )
+    )
 
 
 @solution.command("list")
@@ -85,16 +91,26 @@ def listed(container: "Container", as_json: bool) -> None:
         )
         return
     if not solutions:
-        say("No solutions yet; store one with 'imgsync solution add APP_ID'.")
+        say(gettext("No solutions yet; store one with 'imgsync solution add APP_ID'."))
         return
     for one in solutions:
         there = of_each[one.app_id]
-        draft = ", a draft" if one.is_draft else ""
-        say(f"Solution {one.app_id}{draft}: {counted(len(there), 'account')}.")
+        draft = gettext(", a draft") if one.is_draft else ""
+        say(
+            gettext(
+                "Solution %(app_id)s%(draft)s: %(accounts)s.",
+                app_id=one.app_id,
+                draft=draft,
+                accounts=ngettext("%(num)s account", "%(num)s accounts", len(there)),
+            )
+        )
         if there:
             print_table(
-                ("Account", "ID", "State"),
-                ((names.get(t.account_id, ""), t.account_id, t.state.value) for t in there),
+                (gettext("Account"), gettext("ID"), gettext("State")),
+                (
+                    (names.get(t.account_id, ""), t.account_id, gettext(t.state.value))
+                    for t in there
+                ),
             )
 
 
@@ -110,12 +126,12 @@ def remove(container: "Container", app_id: str, as_json: bool) -> None:
     stored = container.solutions()
     known = id_of(app_id)
     if known is None or not run_async(container, lambda: stored.remove(known)):
-        raise CommandError(f"There is no solution '{app_id}'")
+        raise CommandError(gettext("There is no solution '%(app_id)s'", app_id=app_id))
     if as_json:
         print_json({"removed": known})
     else:
-        say(f"Solution {known} is removed.")
+        say(gettext("Solution %(known)s is removed.", known=known))
 
 
 def _asked() -> str:
-    return str(click.prompt("Secret key", hide_input=True, err=True))
+    return asked_secret(gettext("Secret key"))

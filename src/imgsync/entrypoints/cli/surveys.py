@@ -8,15 +8,16 @@ from typing import Any
 import click
 
 from imgsync.application.enqueue import EnqueueOutcome
-from imgsync.application.survey import Difference, Sample, Surveyed, SurveyLog
+from imgsync.application.survey import Difference, Sample, Surveyed, SurveyLog, by_children
 from imgsync.domain.diff import Skip
 from imgsync.domain.errors import SyncIsOffError
+from imgsync.domain.labels import lines_by_children
 from imgsync.domain.model import Account, Adopt, MatchField, RemoteImage, SourceImage
 from imgsync.domain.surveys import Since, since_of
-from imgsync.domain.text import counted
 from imgsync.entrypoints.cli.completion import account_names, type_names
 from imgsync.entrypoints.cli.output import is_watched, say
 from imgsync.entrypoints.cli.runtime import with_hint
+from imgsync.entrypoints.translation import gettext, ngettext, translated
 
 _log = logging.getLogger(__name__)
 
@@ -69,9 +70,9 @@ class SinceType(click.ParamType):  # type: ignore[type-arg, unused-ignore]
         except (ValueError, OverflowError) as error:
             self.fail(str(error), param, ctx)
         if moment.year < 2000:
-            self.fail(f"{text!r} is too long ago", param, ctx)
+            self.fail(gettext("%(text)s is too long ago", text=repr(text)), param, ctx)
         if moment > datetime.now(UTC):
-            self.fail(f"{text!r} is yet to come", param, ctx)
+            self.fail(gettext("%(text)s is yet to come", text=repr(text)), param, ctx)
         return Since(moment=moment)
 
 
@@ -113,17 +114,20 @@ def chosen_field(match_by: str | None) -> MatchField | None:
 def print_log(log: SurveyLog) -> None:
     """Says on stderr why a survey was no incremental one, and which folders hold nothing."""
     for line in log.in_full:
-        say(line, err=True)
+        say(translated(line), err=True)
     for line in log.empty_folders:
-        say(f"Warning: {line}", err=True)
+        say(gettext("Warning: %(why)s", why=line), err=True)
 
 
 def print_adopted(outcome: EnqueueOutcome) -> None:
     """Says of how many entities the images were there already."""
     if outcome.adopted:
         say(
-            f"Recorded as copied, as the child has main's images by number, order, names and "
-            f"sizes: {counted(outcome.adopted, 'entity', 'entities')}."
+            gettext(
+                "Recorded as copied, as the child has main's images by number, order, "
+                "names and sizes: %(entities)s.",
+                entities=ngettext("%(num)s entity", "%(num)s entities", outcome.adopted),
+            )
         )
 
 
@@ -132,31 +136,50 @@ def print_skipped(outcome: EnqueueOutcome) -> None:
     go to the log: a nightly run says the same of them every night."""
     print_log(outcome.log)
     if (began := outcome.log.since) is not None:
-        say(f"Only what has changed since {began:%Y-%m-%d %H:%M %Z} was surveyed.", err=True)
+        say(
+            gettext(
+                "Only what has changed since %(began)s was surveyed.",
+                began=f"{began:%Y-%m-%d %H:%M %Z}",
+            ),
+            err=True,
+        )
     watched = is_watched()
-    for p in outcome.skipped.items:
-        what = f"{p.entity_type} '{p.name}'" if p.name else p.entity_type
-        said = f"{what} for '{p.link.child.name}': {p.reason}"
+    for p in by_children(outcome.skipped.items):
         if watched:
-            say(f"Skipped {said}", err=True)
+            what, why = translated(p.label), translated(p.reason)
+            say(gettext("%(label)s: skipped: %(why)s", label=what, why=why), err=True)
         else:
-            _log.debug("skipped %s", said)
+            _log.debug("%s: skipped: %s", p.label, p.reason)
     if watched:
-        _tell_left_out(outcome.skipped.left_out, "skipped")
-    for warning in outcome.warnings.items:
-        say(f"Warning: {warning}", err=True)
-    _tell_left_out(outcome.warnings.left_out, "with warnings")
+        _tell_left_out(outcome.skipped.left_out, gettext("skipped"))
+    for warning in lines_by_children(outcome.warnings.items):
+        say(gettext("Warning: %(why)s", why=warning), err=True)
+    _tell_left_out(outcome.warnings.left_out, gettext("with warnings"))
     for child in outcome.off:
         say(off_message(child), err=True)
-    for failed in outcome.failed:
-        say(f"Child '{failed.link.child.name}' was left out: {failed.error}", err=True)
+    for failed in by_children(outcome.failed):
+        say(
+            gettext(
+                "Child '%(name)s' was left out: %(why)s",
+                name=failed.link.child.name,
+                why=failed.error,
+            ),
+            err=True,
+        )
     if outcome.clear_limit_error is not None:
         say(with_hint(outcome.clear_limit_error), err=True)
 
 
 def _tell_left_out(count: int, what: str) -> None:
     if count:
-        say(f"... and {counted(count, 'entity', 'entities')} more {what}.", err=True)
+        say(
+            gettext(
+                "... and %(entities)s more %(what)s.",
+                entities=ngettext("%(num)s entity", "%(num)s entities", count),
+                what=what,
+            ),
+            err=True,
+        )
 
 
 def off_message(child: Account) -> str:
@@ -166,22 +189,29 @@ def off_message(child: Account) -> str:
 
 def print_differences(found: Sample[Surveyed]) -> None:
     """Says how entities differ, as far as the sample goes, but for what `print_skipped` names."""
-    for one in found.items:
+    for one in by_children(found.items):
         if not isinstance(one.change, Skip):
-            print_difference(one)
-    _tell_left_out(found.left_out, "that differ; 'imgsync check' names all")
+            say(difference_line(one))
+    _tell_left_out(found.left_out, gettext("that differ; 'imgsync check' names all"))
 
 
-def print_difference(one: Surveyed) -> None:
-    """Says how an entity differs: its name, its code and both lists."""
-    code = f" (code {one.code})" if one.code else ""
-    what = f"{one.entity_type} '{one.name}'{code}" if one.name else one.entity_type
-    lists = f"main {_listed(one.listed)}; child {_listed(one.child_images)}"
-    reason = f": {one.reason}" if one.reason else ""
-    said = reason or f": {lists}"
+def difference_line(one: Surveyed) -> str:
+    """How an entity differs: its name, its code and both lists."""
+    lists = gettext(
+        "main %(main)s; child %(child)s",
+        main=_listed(one.listed),
+        child=_listed(one.child_images),
+    )
+    reason = translated(one.reason) if one.reason else ""
+    said = reason or lists
     if one.reason and one.difference is not Difference.UNMATCHED:
-        said = f": {lists}{reason}"
-    say(f"'{one.link.child.name}': {one.difference}: {what}{said}")
+        said = f"{lists}: {reason}"
+    return gettext(
+        "%(label)s: %(difference)s: %(said)s",
+        label=translated(one.label),
+        difference=gettext(one.difference),
+        said=said,
+    )
 
 
 def left_out_of(found: Sample[Surveyed]) -> dict[str, object]:
@@ -193,6 +223,7 @@ def difference_as_dict(one: Surveyed) -> dict[str, object]:
     child = one.child_images
     return {
         "child": one.link.child.id,
+        "child_name": one.link.child.name,
         "type": one.entity_type,
         "name": one.name,
         "code": one.code,
@@ -207,5 +238,5 @@ def difference_as_dict(one: Surveyed) -> dict[str, object]:
 
 def _listed(images: Sequence[SourceImage | RemoteImage] | None) -> str:
     if images is None:
-        return "untold"
-    return ", ".join(image.filename for image in images) or "none"
+        return gettext("untold")
+    return ", ".join(image.filename for image in images) or gettext("none")

@@ -11,16 +11,17 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from imgsync.application.enqueue import EnqueueOutcome
-from imgsync.application.survey import Surveyed
+from imgsync.application.survey import Surveyed, by_children
 from imgsync.application.work import Tally, TaskEnd, TaskReport, Worker
 from imgsync.domain.errors import SyncIsOffError
 from imgsync.domain.failures import FailedCount
+from imgsync.domain.labels import lines_by_children
 from imgsync.domain.model import Link
 from imgsync.domain.ports.queue import TaskQueue
 from imgsync.domain.runs import RunCause, RunKind
 from imgsync.domain.surveys import Since
 from imgsync.domain.tasks import SyncOutcome, TaskIds, TaskStatus
-from imgsync.domain.text import counted, file_size, shown
+from imgsync.domain.text import file_size, shown
 from imgsync.entrypoints.cli.backups import backup_dir_option, use_backup_dir
 from imgsync.entrypoints.cli.images import summary, waiting_of
 from imgsync.entrypoints.cli.output import is_watched, print_json, say
@@ -54,6 +55,7 @@ from imgsync.entrypoints.cli.surveys import (
 )
 from imgsync.entrypoints.ends import Ends
 from imgsync.entrypoints.exit_status import ExitStatus
+from imgsync.entrypoints.translation import gettext, ngettext, translated
 
 if TYPE_CHECKING:
     from imgsync.entrypoints.container import Container
@@ -145,8 +147,7 @@ def sync(
 
     async def work() -> None:
         run.links = await find_links(main_id, children)
-        if len(run.links) > 1:
-            run.tally.names = {link.child.id: link.child.name for link in run.links}
+        run.tally.names = {link.child.id: link.child.name for link in run.links}
         with _progress() as bar:
             bars = {link.child.id: bar.add_task(_survey_of(link), total=None) for link in run.links}
             kind = RunKind.CHECK if dry_run else RunKind.SYNC
@@ -200,11 +201,11 @@ def sync(
 
 
 def _survey_of(link: Link) -> str:
-    return f"Survey of {shown(link.child.name)}".replace("[", "(")
+    return gettext("Survey of %(child)s", child=shown(link.child.name)).replace("[", "(")
 
 
 async def _copy(worker: Worker, run: _Run, bar: Progress, grace_seconds: float) -> None:
-    copying = bar.add_task("Copying", total=len(run.enqueued.task_ids))
+    copying = bar.add_task(gettext("Copying"), total=len(run.enqueued.task_ids))
 
     def report(ended: TaskReport) -> None:
         run.report(ended)
@@ -213,7 +214,7 @@ async def _copy(worker: Worker, run: _Run, bar: Progress, grace_seconds: float) 
     with stopped_by_signals(worker.stop, worker.abort, grace_seconds, STOPPING):
         await worker.run(drain=True, only=run.enqueued.task_ids, report=report)
     if worker.stopped:
-        run.trouble = INTERRUPTED if run.left else None
+        run.trouble = gettext(INTERRUPTED) if run.left else None
 
 
 @contextmanager
@@ -233,7 +234,7 @@ def _as_dict(run: _Run, dry_run: bool) -> dict[str, Any]:
     }
     if dry_run:
         told["differences"] = [
-            difference_as_dict(found) for found in run.enqueued.differences.items
+            difference_as_dict(found) for found in by_children(run.enqueued.differences.items)
         ]
         told |= left_out_of(run.enqueued.differences)
     else:
@@ -251,54 +252,103 @@ def _print(run: _Run, dry_run: bool) -> None:
     print_skipped(enqueued)
     if dry_run:
         print_differences(enqueued.differences)
+        clear = ""
+        if enqueued.clears:
+            clear = gettext(" and clear those of %(clears)s", clears=enqueued.clears)
         say(
-            f"Would copy {counted(enqueued.images, 'image')} to "
-            f"{counted(enqueued.entities, 'entity', 'entities')}"
-            + (f" and clear those of {enqueued.clears}" if enqueued.clears else "")
-            + f"; {enqueued.unchanged} unchanged, {enqueued.skipped.count} skipped."
+            gettext(
+                "Would copy %(images)s to %(entities)s%(clear)s; %(unchanged)s unchanged, "
+                "%(skipped)s skipped.",
+                images=ngettext("%(num)s image", "%(num)s images", enqueued.images),
+                entities=ngettext("%(num)s entity", "%(num)s entities", enqueued.entities),
+                clear=clear,
+                unchanged=enqueued.unchanged,
+                skipped=enqueued.skipped.count,
+            )
         )
         return
-    for line in tally.notes:
-        say(line)
-    for line in tally.warnings + tally.errors:
-        say(line, err=True)
+    for line in lines_by_children(tally.notes):
+        say(translated(line))
+    for line in lines_by_children(tally.warnings + tally.errors):
+        say(translated(line), err=True)
     print_adopted(enqueued)
     if not enqueued.task_ids:
-        say(f"Nothing to copy: {enqueued.unchanged} unchanged, {enqueued.skipped.count} skipped.")
+        say(
+            gettext(
+                "Nothing to copy: %(unchanged)s unchanged, %(skipped)s skipped.",
+                unchanged=enqueued.unchanged,
+                skipped=enqueued.skipped.count,
+            )
+        )
         _print_failed(run)
         return
-    outcomes = ", ".join(f"{count} {name}" for name, count in sorted(tally.outcomes.items()))
+    outcomes = ", ".join(
+        gettext("%(count)s %(word)s", count=count, word=gettext(name))
+        for name, count in sorted(tally.outcomes.items())
+    )
     how = f" ({outcomes})" if tally.outcomes.keys() - {SyncOutcome.COMPLETED} else ""
     say(
-        f"{counted(run.ends.completed, 'task')} completed{how}; {enqueued.unchanged} unchanged, "
-        f"{enqueued.skipped.count} skipped."
+        gettext(
+            "%(tasks)s completed%(how)s; %(unchanged)s unchanged, %(skipped)s skipped.",
+            tasks=ngettext("%(num)s task", "%(num)s tasks", run.ends.completed),
+            how=how,
+            unchanged=enqueued.unchanged,
+            skipped=enqueued.skipped.count,
+        )
     )
     if others := len(run.completed) - run.ends.completed:
-        say(f"{counted(others, 'task')} completed by other workers.")
+        say(
+            gettext(
+                "%(tasks)s completed by other workers.",
+                tasks=ngettext("%(num)s task", "%(num)s tasks", others),
+            )
+        )
     say(
-        f"{counted(tally.uploaded, 'image')} uploaded, {tally.kept} kept, "
-        f"{file_size(tally.downloaded_bytes)} downloaded."
+        gettext(
+            "%(images)s uploaded (%(size)s), %(kept)s kept.",
+            images=ngettext("%(num)s image", "%(num)s images", tally.uploaded),
+            kept=tally.kept,
+            size=file_size(tally.downloaded_bytes),
+        )
     )
-    say(f"Run {run.id}.")
+    say(gettext("Run %(id)s.", id=run.id))
     names = ", ".join(f"'{link.child.name}'" for link in run.links)
     if len(run.links) == 1 and run.ends.status is ExitStatus.OFF:
         say(off_message(run.links[0].child), err=True)
     elif run.ends.disabled:
-        say(
-            f"Image sync was switched off for {names} or some of them meanwhile: "
-            if len(run.links) > 1
-            else f"Image sync was switched off for child {names} meanwhile: "
-            f"{counted(run.ends.disabled, 'task')} did nothing.",
-            err=True,
+        several = gettext(
+            "Image sync was switched off for %(names)s or some of them meanwhile: ", names=names
         )
+        one = ngettext(
+            "Image sync was switched off for child %(names)s meanwhile: %(num)s task did nothing.",
+            "Image sync was switched off for child %(names)s meanwhile: %(num)s tasks did nothing.",
+            run.ends.disabled,
+            names=names,
+        )
+        say(several if len(run.links) > 1 else one, err=True)
     waiting = run.left - tally.failed
     if waiting > 0:
         parked = min(waiting, tally.parked)  # tasks of other main accounts were parked with them
-        note = f", {parked} of them parked: see 'imgsync account list'" if parked else ""
-        left = counted(waiting, "task is", "tasks are")
-        say(f"{left} left to 'imgsync worker' (retries or taken by another{note}).")
+        note = (
+            gettext(", %(parked)s of them parked: see 'imgsync account list'", parked=parked)
+            if parked
+            else ""
+        )
+        say(
+            ngettext(
+                "%(num)s task is left to 'imgsync worker' (retries or taken by another%(note)s).",
+                "%(num)s tasks are left to 'imgsync worker' (retries or taken by another%(note)s).",
+                waiting,
+                note=note,
+            )
+        )
     if tally.failed:
-        say(f"{counted(tally.failed, 'task')} failed; see 'imgsync queue failed'.")
+        say(
+            gettext(
+                "%(tasks)s failed; see 'imgsync queue failed'.",
+                tasks=ngettext("%(num)s task", "%(num)s tasks", tally.failed),
+            )
+        )
     _print_failed(run)
 
 

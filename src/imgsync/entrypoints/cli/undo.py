@@ -8,9 +8,9 @@ import click
 
 from imgsync.application.undo import AS_BEFORE, EntityChanges, UndoPlan
 from imgsync.application.work import Tally, TaskReport
+from imgsync.domain.labels import label as message_label
 from imgsync.domain.model import RemoteImage
 from imgsync.domain.tasks import TaskIds
-from imgsync.domain.text import counted
 from imgsync.entrypoints.cli.backups import backup_dir_option, use_backup_dir
 from imgsync.entrypoints.cli.completion import account_names
 from imgsync.entrypoints.cli.output import print_json, say
@@ -26,11 +26,12 @@ from imgsync.entrypoints.cli.runtime import (
 from imgsync.entrypoints.cli.signals import STOPPING, stopped_by_signals
 from imgsync.entrypoints.ends import Ends
 from imgsync.entrypoints.exit_status import ExitStatus
+from imgsync.entrypoints.translation import gettext, marked, ngettext, translated
 
 if TYPE_CHECKING:
     from imgsync.entrypoints.container import Container
 
-_NEXT_SYNC = (
+_NEXT_SYNC = marked(
     "The next sync makes them equal to the main account again, unless image sync is off for the "
     "child: see 'imgsync settings set' and 'imgsync unlink'."
 )
@@ -101,7 +102,7 @@ def undo(
     sync is off for the child.
     """
     if (run is None) == (child_id is None) or (child_id is None) != (entity is None):
-        raise click.UsageError("Name --run, or --child and --entity.")
+        raise click.UsageError(gettext("Name --run, or --child and --entity."))
     use_backup_dir(container, backup_dir)
     undoing = container.undo()
     so_far = _Undo(None if dry_run else container.run())
@@ -122,7 +123,7 @@ def undo(
         with stopped_by_signals(worker.stop, worker.abort, grace, STOPPING):
             await worker.run(drain=True, only=so_far.task_ids, report=so_far.report)
         if worker.stopped and so_far.left:
-            so_far.trouble = INTERRUPTED
+            so_far.trouble = gettext(INTERRUPTED)
 
     stopped_by = in_part(lambda: run_async(container, work), lambda: bool(so_far.task_ids))
     so_far.trouble = stopped_by or so_far.trouble
@@ -164,41 +165,69 @@ def _plan_as_dict(plan: UndoPlan) -> dict[str, Any]:
 
 def _print_plans(so_far: _Undo) -> None:
     if not so_far.plans:
-        say("Nothing to undo.")
+        say(gettext("Nothing to undo."))
     for plan in so_far.plans:
         change = plan.changes[0]
         child_id = change.key.child_account_id
-        label = f"'{so_far.tally.names.get(child_id, child_id)}': {change.label}"
+        child = so_far.tally.names.get(child_id, child_id)
+        label = translated(message_label(child, change.label))
         if plan.problem is not None:
-            say(f"{label}: would be left as it is: {plan.problem}")
+            say(
+                gettext(
+                    "%(label)s: would be left as it is: %(why)s",
+                    label=label,
+                    why=plan.problem,
+                )
+            )
             continue
         if plan.is_done:
-            say(f"{label}: {AS_BEFORE} already")
+            say(gettext("%(label)s: %(why)s already", label=label, why=AS_BEFORE))
             continue
         removed = len(plan.current) - plan.kept
         say(
-            f"{label}: would keep {counted(plan.kept, 'image')}, put back {plan.uploads} and "
-            f"remove {removed}"
+            gettext(
+                "%(label)s: would keep %(images)s, put back %(uploads)s and remove %(removed)s",
+                label=label,
+                images=ngettext("%(num)s image", "%(num)s images", plan.kept),
+                uploads=plan.uploads,
+                removed=removed,
+            )
         )
         for warning in plan.warnings:
-            say(f"{label}: {warning}")
+            say(f"{label}: {translated(warning)}")
 
 
 def _print(so_far: _Undo) -> None:
     tally = so_far.tally
     for line in tally.warnings + tally.errors:
-        say(line, err=True)
+        say(translated(line), err=True)
     if not so_far.task_ids:
-        say("Nothing to undo.")
+        say(gettext("Nothing to undo."))
         return
     say(
-        f"{counted(so_far.ends.completed, 'entity', 'entities')} set back: "
-        f"{counted(tally.uploaded, 'image')} put back, {tally.kept} kept. Run {so_far.run}."
+        gettext(
+            "%(entities)s set back: %(images)s put back, %(kept)s kept. Run %(run)s.",
+            entities=ngettext("%(num)s entity", "%(num)s entities", so_far.ends.completed),
+            images=ngettext("%(num)s image", "%(num)s images", tally.uploaded),
+            kept=tally.kept,
+            run=so_far.run,
+        )
     )
     if so_far.ends.completed:
-        say(_NEXT_SYNC)
+        say(gettext(_NEXT_SYNC))
     waiting = so_far.left - tally.failed
     if waiting > 0:
-        say(f"{counted(waiting, 'task is', 'tasks are')} left to 'imgsync worker'.")
+        say(
+            ngettext(
+                "%(num)s task is left to 'imgsync worker'.",
+                "%(num)s tasks are left to 'imgsync worker'.",
+                waiting,
+            )
+        )
     if tally.failed:
-        say(f"{counted(tally.failed, 'entity', 'entities')} left as they are.")
+        say(
+            gettext(
+                "%(entities)s left as they are.",
+                entities=ngettext("%(num)s entity", "%(num)s entities", tally.failed),
+            )
+        )

@@ -20,11 +20,14 @@ from imgsync.entrypoints.cli.runtime import (
     run_async,
 )
 from imgsync.entrypoints.exit_status import ExitStatus
+from imgsync.entrypoints.translation import gettext, marked, translated
 
 if TYPE_CHECKING:
     from imgsync.entrypoints.container import Container
 
-_NONE = "No webhooks are installed; install them with 'imgsync webhooks install --url https://...'"
+_NONE = marked(
+    "No webhooks are installed; install them with 'imgsync webhooks install --url https://...'"
+)
 
 
 @click.group()
@@ -78,18 +81,25 @@ def listed(container: "Container", as_json: bool) -> ExitStatus:
         print_json({"webhooks": rows}, ExitStatus.DONE)
         return ExitStatus.DONE
     if not installed:
-        say(f"{_NONE}.")
+        say(f"{gettext(_NONE)}.")
         return ExitStatus.DONE
     print_table(
-        ("Account", "Lead to", "Work", "Looked at (UTC)", "Last event (UTC)", "Problem"),
+        (
+            gettext("Account"),
+            gettext("Lead to"),
+            gettext("Work"),
+            gettext("Looked at (UTC)"),
+            gettext("Last event (UTC)"),
+            gettext("Problem"),
+        ),
         (
             (
                 names.get(one.account_id, one.account_id),
                 f"{one.url}...",
-                f"{one.working} of {one.wanted}",
+                gettext("%(working)s of %(wanted)s", working=one.working, wanted=one.wanted),
                 _time(one.checked_at),
                 _time(one.last_event_at),
-                one.problem,
+                translated(one.problem),
             )
             for one in installed
         ),
@@ -108,7 +118,7 @@ def check(container: "Container", as_json: bool) -> ExitStatus:
     use = container.check_webhooks()
     outcomes = run_async(container, use)
     if not outcomes:
-        raise CommandError(_NONE)
+        raise CommandError(gettext(_NONE))
     return _tell(outcomes, as_json=as_json)
 
 
@@ -136,26 +146,39 @@ def _tell(
         print_json({"webhooks": [_as_dict(one) for one in outcomes]}, status)
         return status
     if not outcomes:
-        say("There are none.")
+        say(gettext("There are none."))
     for one in outcomes:
         if one.problem:
-            say(f"Error: {one.problem}", err=True)
+            say(gettext("Error: %(why)s", why=one.problem), err=True)
         if removed and not one.problem:
-            say(f"'{one.account.name}': {one.removed} removed.")
+            say(
+                gettext(
+                    "'%(name)s': %(removed)s removed.", name=one.account.name, removed=one.removed
+                )
+            )
         elif one.seen:
-            work = f"{one.state.working} of {one.state.wanted} work"
-            say(f"'{one.account.name}': {work}{_done(one)}.")
+            work = gettext(
+                "%(working)s of %(wanted)s work", working=one.state.working, wanted=one.state.wanted
+            )
+            say(
+                gettext(
+                    "'%(name)s': %(work)s%(done)s.",
+                    name=one.account.name,
+                    work=work,
+                    done=_done(one),
+                )
+            )
     return status
 
 
 def _done(outcome: WebhooksOutcome) -> str:
     did = [
-        f"{number} {word}"
+        gettext("%(count)s %(word)s", count=number, word=word)
         for number, word in (
-            (outcome.made, "made"),
-            (outcome.changed, "changed"),
-            (outcome.switched_on, "switched on again"),
-            (outcome.removed, "removed"),
+            (outcome.made, gettext("made")),
+            (outcome.changed, gettext("changed")),
+            (outcome.switched_on, gettext("switched on again")),
+            (outcome.removed, gettext("removed")),
         )
         if number
     ]
@@ -187,4 +210,4 @@ def _state_as_dict(state: WebhookState, name: str | None) -> dict[str, Any]:
 
 
 def _time(moment: datetime | None) -> str:
-    return f"{moment:%Y-%m-%d %H:%M}" if moment else "never"
+    return f"{moment:%Y-%m-%d %H:%M}" if moment else gettext("never")

@@ -26,6 +26,7 @@ from imgsync.entrypoints.cli.signals import STOPPING, stopped_by_signals
 from imgsync.entrypoints.cli.working import cleaned_daily, log_end
 from imgsync.entrypoints.ends import Ends
 from imgsync.entrypoints.exit_status import ExitStatus
+from imgsync.entrypoints.translation import gettext
 
 if TYPE_CHECKING:
     from imgsync.entrypoints.container import Container
@@ -79,8 +80,8 @@ def worker(
     )
     if drain and running.stopped and trouble is None:
         if not ends.begun:
-            raise CommandError(INTERRUPTED)
-        trouble = INTERRUPTED
+            raise CommandError(gettext(INTERRUPTED))
+        trouble = gettext(INTERRUPTED)
     status = ExitStatus.PART if trouble else ends.status
     tell_trouble(trouble)
     if as_json:

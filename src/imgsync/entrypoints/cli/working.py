@@ -64,7 +64,7 @@ async def cleaned_daily(container: "Container") -> AsyncIterator[None]:
 def log_end(ended: TaskReport) -> None:
     """One record at least, about the task, its child and its entity."""
     task, result = ended.task, ended.result
-    label = task_label(task, {task.account_id or "": ended.child})
+    label = task_label(task, ended.child)
 
     def tell(level: int, event: str, text: str, **detail: Any) -> None:
         extra = {ABOUT: about_task(task, ended.child), EVENT: event, DETAIL: detail}

@@ -46,12 +46,13 @@ def seed(emulator: Emulator) -> DemoAccounts:
         images = [photos[(number + i) % len(photos)] for i in range(count)]
         if number == 0:
             images += [gif(), oversized()]
-        name, code = f"{kind.capitalize()} {number + 1}", f"demo-{number + 1}"
+        name, key = f"{kind.capitalize()} {number + 1}", f"demo-{number + 1}"
+        code = f"{number + 1:05}"
         outdated = photos[(number + count) % len(photos)]
         pairs.append(
             Pair(
-                main.add_entity(kind, name=name, external_code=code, images=images),
-                child.add_entity(kind, name=name, external_code=code, images=[outdated]),
+                main.add_entity(kind, name=name, code=code, external_code=key, images=images),
+                child.add_entity(kind, name=name, external_code=key, images=[outdated]),
             )
         )
     main.add_entity("product", name="Sold by the main shop only", images=photos[:1])

@@ -100,10 +100,15 @@ class Photographer:
     """Puts photographs on the entities of the main shop, one at a time, an entity after the
     other."""
 
-    def __init__(self, accounts: DemoAccounts) -> None:
-        self._main = accounts.main
-        self._entities = [pair.main for pair in accounts.pairs[1:]]
-        self._photographs = accounts.photographs
+    def __init__(
+        self,
+        main: EmulatedAccount,
+        entities: Sequence[EmulatedEntity],
+        photographs: Sequence[Photograph],
+    ) -> None:
+        self._main = main
+        self._entities = entities
+        self._photographs = photographs
         self._taken = 0
 
     def add(self) -> str:

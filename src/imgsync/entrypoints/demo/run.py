@@ -10,13 +10,13 @@ from pathlib import Path
 from imgsync.application.work import Tally
 from imgsync.domain.model import Account, Link, LinkSettings, TokenKind
 from imgsync.domain.runs import RunCause, RunKind
-from imgsync.entrypoints.config import FixedConfig
 from imgsync.entrypoints.container import Container
 from imgsync.entrypoints.demo.accounts import CHILD_TOKEN, MAIN_TOKEN, DemoAccounts, seed
+from imgsync.entrypoints.demo.emulated import emulated
 from imgsync.entrypoints.demo.franchises import Photographer, add_franchises
 from imgsync.entrypoints.demo.likeness import are_copies
 from imgsync.entrypoints.demo.photographs import Photograph
-from moysklad_emulator import EmulatedAccount, EmulatedEntity, Emulator, EmulatorServer
+from moysklad_emulator import EmulatedAccount, EmulatedEntity, Emulator
 from moysklad_emulator.images import ImageElement, KeptImage, NewImage
 
 _ADDED = "one photo added"
@@ -102,7 +102,9 @@ class Demo:
 
     def photographer(self) -> Photographer:
         """Who gives the main account new photographs."""
-        return Photographer(self._accounts)
+        accounts = self._accounts
+        entities = [pair.main for pair in accounts.pairs[1:]]
+        return Photographer(accounts.main, entities, accounts.photographs)
 
     async def _link(self) -> Link:
         """Stores both accounts and links them."""
@@ -147,16 +149,6 @@ def started(container: Container) -> Iterator[Demo]:
     accounts = seed(emulator)
     with (
         tempfile.TemporaryDirectory(prefix="imgsync-demo-") as folder,
-        EmulatorServer(emulator) as server,
+        emulated(emulator, container, Path(folder)) as ours,
     ):
-        given = container.config()
-        config = FixedConfig(
-            api_url=server.api_url,
-            database_url=f"sqlite:///{Path(folder) / 'demo.db'}",
-            key_file=Path(folder) / "demo.key",
-            temp_dir=Path(folder) / "temp",
-            miniatures_dir=Path(folder) / "miniatures",
-            replace_strategy=given.replace_strategy,
-            concurrency=given.concurrency,
-        )
-        yield Demo(emulator, accounts, Container(config=config))
+        yield Demo(emulator, accounts, ours)

@@ -1,9 +1,9 @@
 """The page of failed images: why, what to do, and another attempt at one or many."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from starlette.datastructures import FormData, QueryParams
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _PAGE = 25
 _MOST_TEXT = 200
+_IDS_AT_ONCE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +79,20 @@ class Shown:
     when: str
 
 
+@dataclass(frozen=True, slots=True)
+class Group:
+    """One image of main, which failed for one cause on some children: `of` each, as people count.
+    `ids`: all of theirs, with spaces between."""
+
+    ids: str
+    of: list[Shown]
+
+
 def routes(container: "Container") -> list[BaseRoute]:
     async def listed(request: Request) -> Response:
         wanted = Filter.of(request.query_params)
         after = whole_number(request.query_params.get("after")) or 0
-        rows = await container.failed_images().find(
+        groups = await container.failed_images().groups(
             child_ids=wanted.child_ids,
             cause=wanted.cause or None,
             text=wanted.text,
@@ -101,7 +111,7 @@ def routes(container: "Container") -> list[BaseRoute]:
             request,
             "failures.html",
             wanted=wanted,
-            shown=[_shown(row) for row in rows[:_PAGE]],
+            shown=[_group(rows, names) for rows in groups[:_PAGE]],
             total=sum(of_child.values()),
             names=names,
             linked=linked,
@@ -111,7 +121,7 @@ def routes(container: "Container") -> list[BaseRoute]:
             ),
             causes=[(str(cause), translated(text)) for cause, text in HAPPENED.items()],
             after=after,
-            next_after=rows[_PAGE - 1].id if len(rows) > _PAGE else None,
+            next_after=groups[_PAGE - 1][0].id if len(groups) > _PAGE else None,
             asked=whole_number(request.query_params.get("asked")),
         )
 
@@ -125,11 +135,17 @@ def routes(container: "Container") -> list[BaseRoute]:
                 wanted.child_ids, cause=wanted.cause or None, text=wanted.text
             )
         else:
-            ids = [one] if one is not None else form.getlist("id")
-            numbers = [whole_number(i) if isinstance(i, str) else None for i in ids]
-            if None in numbers or len(numbers) > _PAGE:
+            chosen = [one] if one is not None else form.getlist("id")
+            texts = [
+                i for group in chosen for i in (group.split() if isinstance(group, str) else "x")
+            ]
+            numbers = [whole_number(i) for i in texts]
+            if None in numbers or len(chosen) > _PAGE:
                 raise HTTPException(400)
-            rows = await container.failed_images().get_many([n for n in numbers if n])
+            rows = []
+            for start in range(0, len(numbers), _IDS_AT_ONCE):
+                some = [n for n in numbers[start : start + _IDS_AT_ONCE] if n]
+                rows += await container.failed_images().get_many(some)
         if rows:
             entities = await retry_failed(rows)
             await audit(request, "retry", await _subject(rows), images=len(rows), entities=entities)
@@ -149,6 +165,15 @@ def routes(container: "Container") -> list[BaseRoute]:
         Route("/failed", listed),
         Route("/failed/retry", retry, methods=["POST"]),
     ]
+
+
+def _group(rows: Sequence[FailedImage], names: Mapping[str, str]) -> Group:
+    def name(row: FailedImage) -> tuple[Any, ...]:
+        return natural_key(names.get(row.entity.child_account_id, row.entity.child_account_id))
+
+    return Group(
+        " ".join(str(row.id) for row in rows), [_shown(row) for row in sorted(rows, key=name)]
+    )
 
 
 def _shown(row: FailedImage) -> Shown:

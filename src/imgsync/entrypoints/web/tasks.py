@@ -12,6 +12,7 @@ from starlette.routing import BaseRoute, Route
 
 from imgsync.application.log_lines import about_task
 from imgsync.application.retry import LEFT_TO_SYNC, NOTHING_FAILED
+from imgsync.application.tell import tell_superseded
 from imgsync.domain.errors import UnlistedQueueError
 from imgsync.domain.model import Account
 from imgsync.domain.ports.tasks import CANCELLED, TaskList
@@ -240,7 +241,8 @@ def routes(container: "Container") -> list[BaseRoute]:
     async def one(request: Request) -> Response:
         task = await the_task(request)
         names, veil = await accounts()
-        shown = shown_task(task, names, veil)
+        is_superseded = await tell_superseded(task_list(), task)
+        shown = shown_task(task, names, veil, is_superseded=is_superseded)
         return render(
             request,
             "task.html",

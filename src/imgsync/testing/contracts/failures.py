@@ -181,6 +181,30 @@ class FailedImagesContract(TimedContract[StoreT]):
         assert await failures.find(limit=3, after=rows[2].id) == rows[3:6]
         assert await failures.find(limit=3, after=rows[-1].id) == []
 
+    async def test_those_of_one_image_are_told_together(self, store: StoreT) -> None:
+        failures = self.failures(store)
+        elsewhere = replace(_ENTITY, child_account_id="child2", child_entity_id="c9")
+        third = replace(elsewhere, child_account_id="child3")
+        other_main = replace(third, main_account_id="main2", child_entity_id="c8")
+        one, two = await failures.note(_ENTITY, [_ONE, _TWO])
+        (three,) = await failures.note(elsewhere, [_ONE])
+        (four,) = await failures.note(third, [replace(_ONE, reason="the child's own words")])
+        (five,) = await failures.note(other_main, [_ONE])
+        (six,) = await failures.note(_SAME_ID, [replace(_ONE, version="11 2026")])
+        (seven,) = await failures.note(_OTHER, [replace(_ONE, cause="too large")])
+        everything = [[one, three, four], [two], [five], [six], [seven]]
+        assert await failures.groups() == everything
+        assert await failures.groups(limit=2) == everything[:2]
+        assert await failures.groups(limit=2, after=two.id) == everything[2:4]
+        assert await failures.groups(after=one.id) == everything[1:]
+        assert await failures.groups(child_ids=["child2", "child3"]) == [
+            [three, four],
+            [five],
+            [six],
+        ]
+        assert await failures.groups(cause="too large") == [[seven]]
+        assert await failures.groups(text="OWN words") == [[four]]
+
     async def test_they_are_found_by_id(self, store: StoreT) -> None:
         failures = self.failures(store)
         one, two = await failures.note(_ENTITY, [_ONE, _TWO])
@@ -240,6 +264,7 @@ class FailedImagesContract(TimedContract[StoreT]):
             lambda: failures.leave(_ENTITY.key),
             lambda: failures.ask([1]),
             lambda: failures.find(),
+            lambda: failures.groups(),
             lambda: failures.get_many([1]),
             lambda: failures.counts(),
             lambda: failures.forget("child"),

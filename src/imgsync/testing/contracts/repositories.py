@@ -432,6 +432,19 @@ class SettingsRepositoryContract(Contract):
         found = [(link.main_id, link.child_id) for link in await settings.links()]
         assert found == [("m1", "b"), ("m1", "c"), ("m2", "a")]
 
+    async def test_links_of_one_main_account_are_listed_alone(
+        self, settings: SettingsRepository
+    ) -> None:
+        for main, child in (("m2", "a"), ("m1", "c"), ("m1", "b")):
+            await settings.link(main, child, _SOME)
+        await settings.put("alone", _SOME)
+        assert await settings.links("m1") == [
+            StoredLink("m1", "b", _SOME),
+            StoredLink("m1", "c", _SOME),
+        ]
+        assert await settings.links("alone") == []
+        assert await settings.links("m") == []
+
     async def test_settings_that_change_leave_the_link(self, settings: SettingsRepository) -> None:
         await settings.link("main", "child", LinkSettings(sync_images_all=True))
         await settings.put("child", _SOME)

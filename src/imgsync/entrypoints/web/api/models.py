@@ -227,6 +227,9 @@ class Task(Told):
     id: int | str
     kind: str
     status: TaskStatus
+    superseded: bool = Field(
+        description="Of a failed one: a newer task of its entity has taken its place."
+    )
     child: str | None
     entity_id: str | None
     priority: int
@@ -394,7 +397,10 @@ class ParkedAccount(Told):
 
 
 class Status(Told):
-    tasks: dict[str, int] = Field(description="By status.")
+    tasks: dict[str, int] = Field(
+        description="By status; of failed ones, those that were `cancelled` or are `superseded` by "
+        "a newer task are told apart, unless the queue is one that cannot be listed."
+    )
     parked: int = Field(description="Tasks that wait until an account takes requests again.")
     parked_accounts: list[ParkedAccount] = Field(
         description="Accounts that take no requests, whether a task waits for them or not."

@@ -6,12 +6,14 @@ from urllib.parse import quote
 
 from imgsync.application.accounts import find_account
 from imgsync.application.syncing import Look
+from imgsync.application.tell import tell_counts, tell_superseded
 from imgsync.domain.differences import Comparison, EntityDifference, SeenImage
-from imgsync.domain.errors import UnknownAccountError, UnknownEntityTypeError
+from imgsync.domain.errors import UnknownAccountError, UnknownEntityTypeError, UnlistedQueueError
 from imgsync.domain.model import Account, LinkSettings, MatchField, StoredLink
 from imgsync.domain.pictures import PictureSettings
 from imgsync.domain.ports.overview import ChildState
 from imgsync.domain.ports.queue import Enqueued
+from imgsync.domain.ports.tasks import CANCELLED, TaskList
 from imgsync.domain.schedule import LinkSchedule
 from imgsync.domain.surveys import Since
 from imgsync.domain.tasks import Task
@@ -308,7 +310,8 @@ def _tasks(container: "Container") -> list[Operation]:
             before=asked.before,
             limit=asked.limit,
         )
-        return {"tasks": [_task(one) for one in page.tasks], "before": page.before}
+        told = [_task(one, is_superseded=one.id in page.superseded) for one in page.tasks]
+        return {"tasks": told, "before": page.before}
 
     async def queue_tasks(call: Call) -> Any:
         payloads = call.body if isinstance(call.body, list) else [call.body]
@@ -332,7 +335,8 @@ def _tasks(container: "Container") -> list[Operation]:
 
     async def get_task(call: Call) -> Any:
         found = await task_of(call)
-        return _task(found) | {"payload": found.payload}
+        is_superseded = await tell_superseded(_listed(container), found)
+        return _task(found, is_superseded=is_superseded) | {"payload": found.payload}
 
     async def retry_task(call: Call) -> Any:
         found = await task_of(call)
@@ -429,7 +433,7 @@ def _accounts(container: "Container") -> list[Operation]:
 
     async def get_status(_: Call) -> Any:
         queue = container.queue()
-        counts = {name.value: count for name, count in (await queue.counts()).items()}
+        counts = await tell_counts(queue, _listed(container))
         names = {one.id: one.name for one in await container.accounts().all()}
         states = await container.overview().states()
         parked = [
@@ -524,11 +528,21 @@ def _account(account: Account) -> dict[str, Any]:
     }
 
 
-def _task(task: Task) -> dict[str, Any]:
+def _listed(container: "Container") -> TaskList | None:
+    """None for a queue that cannot be listed."""
+    try:
+        tasks: TaskList = container.task_list()
+    except UnlistedQueueError:
+        return None
+    return tasks
+
+
+def _task(task: Task, *, is_superseded: bool = False) -> dict[str, Any]:
     return {
         "id": task.id,
         "kind": task.kind,
         "status": task.status.value,
+        "superseded": is_superseded and task.error != CANCELLED,
         "child": task.account_id,
         "entity_id": task.entity_id,
         "priority": task.priority,
