@@ -37,7 +37,7 @@ check: lint
 		-m "not process and not database and not slow"
 
 test: lint
-	$(BIN)/python -m pytest -n $(TEST_PROCESSES)
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist=worksteal
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
