@@ -371,7 +371,7 @@ async def test_a_refused_image_costs_its_entity_alone(
     for n in (*range(4), *range(5, 20)):
         assert chain.images(n) == chain.source(n)
     many, alone = chain.writes
-    assert 1 <= many <= 4  # one where all are ready at once
+    assert many == 1
     assert alone <= 6  # the list of three, and what finds the bad one
     warned = [report for report in reports if report.result and report.result.warnings]
     assert [r.result.warnings for r in warned if r.result] == [("large.png: 51004",)]
@@ -526,6 +526,7 @@ async def test_types_are_not_mixed(chain: Chain) -> None:
 
 
 async def test_one_slow_download_does_not_hold_the_others(chain: Chain) -> None:
+    chain.world.bulk.patience_seconds = 0.3
     chain.add(8)
     await chain.enqueue()
     world, go_on = chain.world, asyncio.Event()
@@ -592,7 +593,6 @@ async def test_the_images_under_way_have_no_more_than_some_bytes(
 
 async def test_a_lost_lease_costs_its_own_task_alone(chain: Chain) -> None:
     world = chain.world
-    world.bulk.patience_seconds = 30  # on a busy machine, too, all are in one request
     await chain.show(bulk=True)
     chain.add(6)
     await chain.enqueue()
@@ -734,10 +734,7 @@ async def test_one_claim_takes_up_to_a_hundred_tasks_of_a_child(chain: Chain) ->
     world.queue.claim = noted  # type: ignore[method-assign]
     assert all_completed(await chain.sync())
     assert limits[:2] == [100, 30]
-    many, alone = chain.writes
-    # Two on an idle machine; on a busy one not all are ready for the request of the others.
-    assert 2 <= many <= 13
-    assert alone == 0
+    assert chain.writes == (2, 0)
     chain.judge()
 
 

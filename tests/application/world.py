@@ -75,7 +75,8 @@ class World:
         self.settings = MemorySettings(self.store)
         self.records = MemoryRecords(self.store)
         self.abilities = MemoryAbilities(self.store)
-        self.bulk = Bulk(KnownAbilities(self.abilities), patience_seconds=0.3)
+        # On a busy machine, too, all that can go in one request does.
+        self.bulk = Bulk(KnownAbilities(self.abilities), patience_seconds=30)
         self.child.limits = replace(
             MEMORY_LIMITS,
             request=RequestRoom(self.max_request_bytes, MEMORY_LIMITS.request.size_of),
