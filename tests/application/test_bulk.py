@@ -38,6 +38,8 @@ class Chain:
 
     def __init__(self, world: World) -> None:
         self.world = world
+        # Requests are counted: on a busy machine, too, all that can go in one does.
+        world.bulk.patience_seconds = 30
         self.pairs: list[tuple[str, str]] = []
 
     def add(

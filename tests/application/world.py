@@ -75,8 +75,7 @@ class World:
         self.settings = MemorySettings(self.store)
         self.records = MemoryRecords(self.store)
         self.abilities = MemoryAbilities(self.store)
-        # On a busy machine, too, all that can go in one request does.
-        self.bulk = Bulk(KnownAbilities(self.abilities), patience_seconds=30)
+        self.bulk = Bulk(KnownAbilities(self.abilities), patience_seconds=0.3)
         self.child.limits = replace(
             MEMORY_LIMITS,
             request=RequestRoom(self.max_request_bytes, MEMORY_LIMITS.request.size_of),
