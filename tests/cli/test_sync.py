@@ -142,7 +142,7 @@ def test_sync_copies_and_a_second_sync_costs_nothing(ready: Cli, shop: Shop) -> 
     lamp = shop.pair("Lamp", THREE)
     said = ready.ok("sync", *BOTH)
     assert "1 task completed;" in said
-    assert "3 images uploaded, 0 kept" in said
+    assert "3 images uploaded (3 kB), 0 kept." in said
     assert shop.images(lamp) == THREE
     shop.emulator.reset_stats()
     assert ready.ok("sync", *BOTH).splitlines()[-1] == "Nothing to copy: 1 unchanged, 0 skipped."
