@@ -1,7 +1,8 @@
-"""imgsync as processes of its own, against the emulator over HTTP."""
+"""imgsync's workers as processes of their own, against the emulator over HTTP."""
 
 import asyncio
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -13,10 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from imgsync.adapters.sql.database import Database
 from imgsync.adapters.sql.queue import SqlTaskQueue
+from imgsync.application.log_lines import COPY_LOG
 from imgsync.domain.tasks import Task, TaskStatus
+from imgsync.entrypoints.cli.main import main
 from moysklad_emulator import Emulator, EmulatorLimits, EmulatorServer
 from tests.shop import CHILD_TOKEN, MAIN_TOKEN, Shop
 
@@ -31,6 +35,10 @@ class Host:
         outer = {k: v for k, v in os.environ.items() if not k.startswith("IMGSYNC_")}
         self._env = outer | env
         self._stack = stack
+
+    @property
+    def temp_dir(self) -> Path:
+        return Path(self._env["IMGSYNC_TEMP_DIR"])
 
     def start(self, *arguments: str, **env: str) -> Popen:
         return self.start_program(("-m", "imgsync", *arguments), **env)
@@ -51,11 +59,11 @@ class Host:
         return self.end(0, *arguments, **env)
 
     def end(self, status: int, *arguments: str, **env: str) -> str:
-        """What a command writes to stdout that ends with that exit status."""
-        process = self.start(*arguments, **env)
-        stdout, stderr = process.communicate(timeout=DEADLINE_SECONDS)
-        assert process.returncode == status, stderr
-        return stdout
+        """What a command writes to stdout that ends with that exit status. It runs in the test's
+        own process: to start one takes longer than most commands."""
+        done = CliRunner().invoke(main, arguments, env=self._env | env)
+        assert done.exit_code == status, done.output
+        return done.stdout
 
     def json(self, *arguments: str, **env: str) -> Any:
         return json.loads(self.run(*arguments, "--json", **env))
@@ -71,7 +79,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + DEADLINE_SECONDS
     while not condition():
         assert time.monotonic() < deadline, "nothing happened"
-        time.sleep(0.02)
+        time.sleep(0.05)  # each look asks a database, of a machine that has other work
 
 
 def terminate(process: Popen) -> str:
@@ -80,6 +88,13 @@ def terminate(process: Popen) -> str:
     _, stderr = process.communicate(timeout=DEADLINE_SECONDS)
     assert process.returncode == 0, stderr
     return stderr
+
+
+@pytest.fixture(autouse=True)
+def _own_log_levels(caplog: pytest.LogCaptureFixture) -> None:
+    """The commands set levels of the whole process; they end with the test."""
+    for name in ("httpx", "httpcore", "alembic", COPY_LOG, None):
+        caplog.set_level(logging.WARNING, logger=name)
 
 
 @pytest.fixture
