@@ -1,4 +1,4 @@
-"""The list of tasks: filters, pages, cancelling, deleting; quick with a million rows."""
+"""The list of tasks: filters, pages, cancelling, deleting; quick with very many rows."""
 
 import time
 from datetime import UTC, datetime, timedelta
@@ -220,9 +220,10 @@ async def test_no_statement_of_a_page_looks_at_all_tasks(sqlite_database: Databa
 
 @pytest.mark.slow
 @pytest.mark.parametrize("analysed", [False, True])
-async def test_a_page_of_a_million_tasks_takes_a_moment(database: Database, analysed: bool) -> None:
-    """Whether the database knows how many rows there are of each status, or takes all for few."""
-    fill(database, 1_000_000)
+async def test_a_page_of_a_hundred_thousand_tasks_takes_a_moment(database: Database, analysed: bool) -> None:
+    """Whether the database knows how many rows there are of each status, or takes all for few. Of
+    a million the benchmark tells (`listing`), and the plans are the same."""
+    fill(database, 100_000)
     if analysed:
         with database.engine.connect() as connection:
             connection.execution_options(isolation_level="AUTOCOMMIT").exec_driver_sql("ANALYZE")
@@ -232,7 +233,7 @@ async def test_a_page_of_a_million_tasks_takes_a_moment(database: Database, anal
         ({"child": "child7"}, 0.05),
         ({"status": TaskStatus.FAILED}, 0.05),
         ({"status": TaskStatus.COMPLETED}, 0.05),  # all of which are older than all others
-        ({"status": TaskStatus.COMPLETED, "before": 400_000}, 0.05),
+        ({"status": TaskStatus.COMPLETED, "before": 40_000}, 0.05),
         ({"status": TaskStatus.COMPLETED, "child": "child7"}, 0.05),
         ({"status": TaskStatus.PENDING, "child": "child7"}, 0.05),
         ({"text": "лампа"}, 1.0),
