@@ -11,13 +11,15 @@ entities of a page, of which one in `THINNED` is made, and compared by the real 
 import asyncio
 import itertools
 import statistics
+import sys
 import tempfile
 import time
 import tracemalloc
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -205,14 +207,16 @@ class Meter429:
     def __init__(self, outcome: Outcome, weight: int) -> None:
         self._outcome = outcome
         self._weight = weight
-        self._spent: dict[str, list[float]] = {}
+        self._spent: dict[str, deque[float]] = {}
 
-    def request(self, account_id: str) -> None:
-        at = virtual_time.now()
-        spent = [one for one in self._spent.get(account_id, ()) if one > at - 3.0]
-        if (len(spent) + 1) * self._weight > 45:
+    def request(self, account_id: str, at: float) -> None:
+        """`at`: when it comes there, which is in the order of these calls."""
+        spent = self._spent.setdefault(account_id, deque())
+        while spent and spent[0] <= at - 3.0:
+            spent.popleft()
+        spent.append(at)
+        if len(spent) * self._weight > 45:
             self._outcome.answers_429 += 1
-        self._spent[account_id] = [*spent, at]
 
 
 class MemorySchedule:
@@ -385,8 +389,7 @@ class PacedLists:
 
         async def get(offset: int) -> Any:
             await self._request()
-            rows = [{"id": str(n)} for n in range(offset, min(offset + PAGE, entities))]
-            return {"meta": {"size": entities}, "rows": rows}
+            return _page(offset, entities)
 
         first = 0
         async for rows, _ in rows_of("entities", PAGE, get, self.host.room):
@@ -402,10 +405,16 @@ class PacedLists:
         async with self.pacer.slot() as slot:
             slot.sending(small=True)
             self.host.outcome.requests[self.account_id] += 1
-            await asyncio.sleep(LATENCY_SECONDS / 2)
-            self.host.api.request(self.account_id)
-            await asyncio.sleep(LATENCY_SECONDS / 2)
+            self.host.api.request(self.account_id, virtual_time.now() + LATENCY_SECONDS / 2)
+            await asyncio.sleep(LATENCY_SECONDS)
             slot.answered = virtual_time.now()
+
+
+@cache
+def _page(offset: int, entities: int) -> dict[str, Any]:
+    """The answer of the API, of rows that have an id and nothing else; nobody changes it."""
+    rows = [{"id": str(n)} for n in range(offset, min(offset + PAGE, entities))]
+    return {"meta": {"size": entities}, "rows": rows}
 
 
 def entity_of(account_id: str, number: int) -> Entity:
@@ -488,16 +497,16 @@ class HostAccounts(MemoryAccounts):
         return list(self.store.accounts.values())
 
 
-def simulate(size: Size) -> Outcome:
+def simulate(size: Size, *, told: bool = False) -> Outcome:
     """One sweep of everything, or one survey of it, from the moment it is due until the last main
-    account is done."""
+    account is done. `told`: where it is, each virtual minute."""
     began = time.monotonic()
-    outcome = virtual_time.run(_simulated(size))
+    outcome = virtual_time.run(_simulated(size, told))
     outcome.took = time.monotonic() - began
     return outcome
 
 
-async def _simulated(size: Size) -> Outcome:
+async def _simulated(size: Size, told: bool) -> Outcome:
     outcome = Outcome(size)
     store = CountedStore(outcome)
     _fill(store, size)
@@ -543,6 +552,8 @@ async def _simulated(size: Size) -> Outcome:
     due = 60.0 * (SURVEY_MINUTES if size.incremental else 1)
     while len(outcome.ends) < size.mains:
         await asyncio.sleep(1.0)
+        if told and not int(virtual_time.now()) % 60:
+            _tell(outcome, virtual_time.now())
         if virtual_time.now() <= due:
             outcome.statements.clear()  # what a host asks that has nothing to do
             for host in hosts:
@@ -562,6 +573,16 @@ async def _simulated(size: Size) -> Outcome:
     differing = sum(entity_of("child", n).images[0].size == 1000 for n in made)
     outcome.differing = differing * size.mains * size.children
     return outcome
+
+
+def _tell(outcome: Outcome, now: float) -> None:
+    done, requests = len(outcome.ends), sum(outcome.requests.values())
+    print(
+        f"{time.strftime('%H:%M:%S')} {label(outcome.size)}: minute {now / 60:.0f}, {done:,} main "
+        f"accounts done, {requests:,} requests, {time.process_time():.0f} s of CPU",
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 def _fill(store: MemoryStore, size: Size) -> None:

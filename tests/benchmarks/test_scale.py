@@ -60,7 +60,7 @@ def test_a_pace_that_is_too_fast_is_found_out() -> None:
         outcome = Outcome(Size(1, 1, 4))
         meter = Meter429(outcome, 4)
         for _ in range(12):  # 48 units at once
-            meter.request("main0")
+            meter.request("main0", 1.0)
         return outcome
 
     assert virtual_time.run(hurry()).answers_429 == 1
