@@ -755,7 +755,8 @@ def label(size: Size) -> str:
     return f"{what}: {size.mains:,}, {size.hosts}, {size.weight}{how}"
 
 
-_TIMES_MAINS = WHOLE.mains // DERIVED_FROM.mains
+_TIMES_MAINS, _TIMES_HOSTS = WHOLE.mains // DERIVED_FROM.mains, WHOLE.hosts // DERIVED_FROM.hosts
+_TIMES_A_HOST = _TIMES_MAINS // _TIMES_HOSTS
 """How many more main accounts a host has where the whole size is derived."""
 
 
@@ -790,22 +791,24 @@ def row(done: Outcome) -> tuple[str, ...]:
 
 
 def derived_row(done: Outcome) -> tuple[str, ...]:
-    """Ten times as many main accounts on the same hosts. They share nothing but the processor of
-    their host and the database: a host that was busy all the time takes ten times as long for ten
-    times as many, and asks as often in a second; the last of them waits for all the others."""
+    """More main accounts on each host. They share nothing but the processor of their host and the
+    database: a host that was busy all the time takes ten times as long for ten times as many, and
+    asks as often in a second; the last of them waits for all the others."""
     cells = list(row(done))
-    minutes = _TIMES_MAINS * done.seconds / 60
+    minutes = _TIMES_A_HOST * done.seconds / 60
+    pace = done.statements["pace"] / done.seconds
     cpu = max(done.cpu_seconds)
     cells[:5] = [
         label(WHOLE),
-        f"derived from {done.size.mains}",
+        f"derived from {done.size.mains} on {done.size.hosts}",
         f"{minutes:.1f}",
         cells[3],
         f"{_TIMES_MAINS * sum(done.requests.values()):,}",
     ]
     cells[7] = f"{minutes / 2:.1f}; {minutes:.1f}"
     cells[9] = f"{_TIMES_MAINS * done.tasks:,}"
-    cells[11] = f"{_TIMES_MAINS * cpu / 60:.1f} min, {cpu / done.seconds:.0%}"
+    cells[10] = f"{_TIMES_HOSTS * done.questions_a_second:.0f}; {_TIMES_HOSTS * pace:.0f}"
+    cells[11] = f"{_TIMES_A_HOST * cpu / 60:.1f} min, {cpu / done.seconds:.0%}"
     return tuple(cells)
 
 
@@ -839,7 +842,7 @@ def table(costs: Costs, memory: Memory, outcomes: Sequence[Outcome]) -> Answer:
             "a host keeps for each account that it has asked",
             "least by the limit: of the account with the most requests; 429: judged by a count of "
             "units of the simulated API's own; slowest main: from its beginning to its end",
-            f"derived: each host with {_TIMES_MAINS} times as many main accounts, as these share "
+            f"derived: each host with {_TIMES_A_HOST} times as many main accounts, as these share "
             "only its processor and the database; times, processor time, requests and tasks "
             "multiplied",
             *(

@@ -1,6 +1,6 @@
 """An event loop whose time passes only while everybody waits.
 
-It knows neither files nor threads, and is quick: a large simulation has a hundred million turns.
+It knows neither files nor threads, and is quick: a large simulation has tens of millions of turns.
 """
 
 import asyncio
