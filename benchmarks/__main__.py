@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _scale(options: argparse.Namespace) -> Iterable[Answer]:
-    yield scale.answer(full=options.full)
+    yield scale.answer(full=options.full, whole=options.whole)
 
 
 def _queues(options: argparse.Namespace) -> Iterable[Answer]:
@@ -142,6 +142,11 @@ def _parser() -> argparse.ArgumentParser:
         "--postgresql", metavar="URL", help="a server for queues and listing, not one of their own"
     )
     parser.add_argument("--image-bytes", type=int, default=12_000, help="in calls, adopt and speed")
+    parser.add_argument(
+        "--whole",
+        action="store_true",
+        help="in scale: 1,000 main accounts with every request, half an hour of a core and more",
+    )
     of_calls = parser.add_argument_group("the parts calls and adopt")
     of_calls.add_argument("--entities", type=int, help="by default 500, in full 1000")
     of_calls.add_argument("--images", type=int, help="of each entity; by default 2, in full 3")
