@@ -166,14 +166,15 @@ def _secrets(database: Database, config: Config) -> SqlSecrets:
 
 def secrets_as_they_are(database: Database, config: Config) -> SqlSecrets:
     """For a look that changes nothing: what is plain stays so."""
-    keys: Keys
+    return SqlSecrets(database, FernetBox(place_of_keys(config)))
+
+
+def place_of_keys(config: Config) -> Keys:
     if config.key is not None:
-        keys = GivenKeys(config.key.get_secret_value(), config.origin_of("key"))
-    elif config.key_keyring:
-        keys = KeyringKeys()
-    else:
-        keys = KeyFile(config.key_file.absolute())
-    return SqlSecrets(database, FernetBox(keys))
+        return GivenKeys(config.key.get_secret_value(), config.origin_of("key"))
+    if config.key_keyring:
+        return KeyringKeys()
+    return KeyFile(config.key_file.absolute())
 
 
 def _paces(database: Database, opened: _Opened) -> PaceStore:
