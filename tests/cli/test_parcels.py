@@ -198,8 +198,8 @@ def test_an_account_that_is_damaged_is_told_to_be_left_out(
     file = str(tmp_path / "all")
     told = sender.run("account", "export", file, "--json")
     assert told.exit_code == 3
-    for account_id in ("c2", "c3"):
-        assert f"Left out: The stored account '{account_id}' is damaged" in told.stderr
+    for name in ("'Tomsk' (c2)", "'Alone' (c3)"):
+        assert f"Left out: The stored account {name} is damaged" in told.stderr
     assert len(json.loads(told.stdout)["left_out"]) == 2
     receiver.ok("account", "import", file, "--yes")
     assert [one["name"] for one in receiver.json("account", "list")] == ["Main", "Omsk"]

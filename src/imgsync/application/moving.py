@@ -100,9 +100,12 @@ class ExportAccounts:
         left out, as it is damaged. StoreError."""
         left_out = []
         accounts = await self.accounts.all()
-        for account_id in sorted({*await self.shelf.ids()} - {a.id for a in accounts}):
+        known = {account.id for account in accounts}
+        for one in await self.shelf.names():
+            if one.id in known:
+                continue
             try:
-                accounts.append(await self.accounts.get(account_id))
+                accounts.append(await self.accounts.get(one.id))
             except DamagedRowError as error:
                 left_out.append(str(error))
             except UnknownAccountError:  # removed meanwhile

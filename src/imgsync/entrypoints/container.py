@@ -450,7 +450,7 @@ class Container(containers.DeclarativeContainer):
     import_accounts = providers.Factory(ImportAccounts, accounts, settings, queue)
     test_accounts = providers.Factory(TestAccounts, accounts, moysklad)
     rename_account = providers.Factory(RenameAccount, accounts, shelf)
-    rotate_account = providers.Factory(RotateAccount, accounts, add_account)
+    rotate_account = providers.Factory(RotateAccount, accounts, shelf, add_account)
     remove_account = providers.Factory(
         RemoveAccount, accounts, shelf, unlink_accounts, remove_webhooks
     )
