@@ -390,6 +390,7 @@ class Container(containers.DeclarativeContainer):
     repeats = providers.Singleton(SqlRepeats, database)
     stored_secrets = providers.Singleton(_secrets, database, config)
     accounts = providers.Singleton(SqlAccountRepository, database, secrets=stored_secrets)
+    solutions = providers.Singleton(SqlSolutions, database, secrets=stored_secrets)
     settings = providers.Singleton(SqlSettingsRepository, database)
     abilities = providers.Singleton(SqlAbilityRepository, database)
     known_abilities = providers.Singleton(KnownAbilities, abilities)
@@ -446,8 +447,8 @@ class Container(containers.DeclarativeContainer):
         ended=providers.Factory(DropWebhooks, webhooks),
     )
     shelf = providers.Singleton(SqlAccountShelf, database)
-    export_accounts = providers.Factory(ExportAccounts, accounts, settings, shelf)
-    import_accounts = providers.Factory(ImportAccounts, accounts, settings, queue)
+    export_accounts = providers.Factory(ExportAccounts, accounts, settings, shelf, solutions)
+    import_accounts = providers.Factory(ImportAccounts, accounts, settings, queue, solutions)
     test_accounts = providers.Factory(TestAccounts, accounts, moysklad)
     rename_account = providers.Factory(RenameAccount, accounts, shelf)
     rotate_account = providers.Factory(RotateAccount, accounts, shelf, add_account)
@@ -646,7 +647,6 @@ class Container(containers.DeclarativeContainer):
     pause = providers.Factory(Pause, accounts)
     resume = providers.Factory(Resume, accounts, try_again)
     audit_log = providers.Singleton(SqlAudit, database)
-    solutions = providers.Singleton(SqlSolutions, database, secrets=stored_secrets)
     add_solution = providers.Factory(AddSolution, solutions)
     take_call = providers.Factory(TakeCall, solutions, queue, plugins.provided.listeners)
 
