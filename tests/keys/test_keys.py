@@ -1,6 +1,8 @@
 """Where keys are kept, and what is done with a place that holds none."""
 
+import fcntl
 import os
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -8,6 +10,7 @@ from types import ModuleType
 
 import pytest
 
+from imgsync.adapters.secrets import keys as keys_module
 from imgsync.adapters.secrets.box import FernetBox, fingerprint_of
 from imgsync.adapters.secrets.keys import GivenKeys, KeyFile, KeyringKeys, new_key
 from imgsync.domain.errors import KeyStoreError, MissingKeyError
@@ -210,4 +213,167 @@ def test_a_new_key_leaves_the_file_its_owner(
     with pytest.raises(KeyStoreError, match="nothing is changed"):
         file.put([new_key()])
     assert file.read() == before
+    assert os.listdir(tmp_path) == ["key"]
+
+
+def left_file(folder: Path, content: str) -> Path:
+    file = folder / f".key.{'0123456789abcdef'}"
+    file.write_text(content)
+    file.chmod(0o600)
+    return file
+
+
+def test_what_a_killed_rekeying_left_is_taken_up_by_the_next(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file, box = KeyFile(tmp_path / "key"), FernetBox(KeyFile(tmp_path / "key"))
+    (old,) = keys = file.make()
+    unused = new_key()
+    left = left_file(tmp_path, f"# Keys\n{unused}\n{old}\n{new_key()[:20]}")
+    assert file.left() == [left]
+    assert file.read() == keys  # nobody but a rekeying touches it
+    following = box.next(fingerprint_of(old))
+    assert not left.exists()
+    read = file.read()
+    assert read[1:] == [old, unused]
+    assert fingerprint_of(read[0]) == following
+    assert f"removed {left}, which a rekeying that was cut off has left: 1 of its" in caplog.text
+    assert unused not in caplog.text
+    left_file(tmp_path, "")
+    box.next(following)
+    assert os.listdir(tmp_path) == ["key"]
+    assert "it held no other key" in caplog.text
+
+
+def test_a_key_that_only_such_a_file_holds_is_not_lost(tmp_path: Path) -> None:
+    """Such as where the key file was deleted, or put back from a backup, since."""
+    old, used = new_key(), new_key()
+    sealed = FernetBox(GivenKeys(used, "it")).seal(TOKEN, fingerprint_of(used))
+    for there in ([], [old]):
+        if there:
+            KeyFile(tmp_path / "key").put(there)
+        left = left_file(tmp_path, f"{used}\n{old}\n")
+        with pytest.raises(MissingKeyError, match=f"but {left} may hold it"):
+            FernetBox(KeyFile(tmp_path / "key")).unseal(sealed)
+        box = FernetBox(KeyFile(tmp_path / "key"))
+        box.next(fingerprint_of(used))
+        assert box.unseal(sealed) == TOKEN
+        assert FernetBox(KeyFile(tmp_path / "key")).unseal(sealed) == TOKEN
+        assert os.listdir(tmp_path) == ["key"]
+        (tmp_path / "key").unlink()
+
+
+def test_what_nobody_of_imgsync_made_is_left_as_it_is(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (key,) = KeyFile(tmp_path / "key").make()
+    others = [tmp_path / name for name in (".key.bak", ".key.0123", ".other.0123456789abcdef")]
+    for one in others:
+        one.write_text(new_key())
+    (tmp_path / ".key.aaaaaaaaaaaaaaaa").symlink_to(others[0])
+    (tmp_path / ".key.bbbbbbbbbbbbbbbb").mkdir()
+    before = sorted(os.listdir(tmp_path))
+    assert KeyFile(tmp_path / "key").left() == []
+    FernetBox(KeyFile(tmp_path / "key")).next(fingerprint_of(key))
+    assert sorted(os.listdir(tmp_path)) == before
+    assert len(KeyFile(tmp_path / "key").read()) == 2
+    assert caplog.text == ""
+
+
+def test_what_another_process_is_just_writing_is_not_taken_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keys_module, "_LOCK_SECONDS", 0.1)
+    file = KeyFile(tmp_path / "key")
+    (key,) = file.make()
+    left = left_file(tmp_path, f"{new_key()}\n{key}\n")
+    folder = os.open(tmp_path, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        for use in (file.take_up, lambda: file.put([new_key()])):
+            with pytest.raises(KeyStoreError, match="Another process is writing the key file"):
+                use()
+        assert left.exists()
+    finally:
+        os.close(folder)
+    file.take_up()
+    assert not left.exists()
+
+    def no_locks(*_: object) -> None:
+        raise OSError(37, "No locks available")
+
+    # As of a folder of a server that has none: it cannot be told whose the file is.
+    left = left_file(tmp_path, f"{new_key()}\n{key}\n")
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    file.put([new_key()])
+    file.take_up()
+    assert left.exists()
+
+
+def test_of_two_databases_with_one_key_file_both_keep_their_new_keys(tmp_path: Path) -> None:
+    file = KeyFile(tmp_path / "key")
+    (first,) = file.make()
+    start = threading.Barrier(6)
+    found = list[str]()
+
+    def put() -> None:
+        new = new_key()
+        start.wait(30)
+        KeyFile(tmp_path / "key").put([new, first])
+        found.append(new)
+
+    threads = [threading.Thread(target=put) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert set(file.read()) == {first, *found}
+    assert len(found) == 6
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from imgsync.adapters.secrets import keys
+from imgsync.adapters.secrets import keys as keys_module
+from imgsync.adapters.secrets.box import FernetBox, fingerprint_of
+file, step = keys.KeyFile(Path(sys.argv[1])), int(sys.argv[2])
+done = 0
+def counted(real):
+    def call(*given, **named):
+        global done
+        done += 1
+        if done > step:
+            os._exit(9)
+        return real(*given, **named)
+    return call
+for of, name in ((os, "open"), (os, "fsync"), (os, "link"), (Path, "replace"), (Path, "unlink"),
+                 (os, "fchmod"), (os, "fdopen"), (Path, "mkdir")):
+    setattr(of, name, counted(getattr(of, name)))
+FernetBox(file).next(fingerprint_of(file.read()[0]))
+"""
+
+
+@pytest.mark.process
+def test_killed_at_any_step_of_a_rekeying_every_key_stays(tmp_path: Path) -> None:
+    """And no file is left after the next one."""
+    made = KeyFile(tmp_path / "key").make()
+    has_left, step = 0, 0
+    while True:
+        # Each takes up what the one before has left, and is killed later than that.
+        known = KeyFile(tmp_path / "key").read()
+        told = [sys.executable, "-c", KILLED, str(tmp_path / "key"), str(step)]
+        status = subprocess.run(told, check=False, timeout=60).returncode
+        read = KeyFile(tmp_path / "key").read()
+        assert set(known) <= set(read)
+        assert made[0] in read
+        if status == 0:
+            break
+        assert status == 9
+        has_left += bool(KeyFile(tmp_path / "key").left())
+        step += 1
+    assert step > 6
+    assert has_left > 2
+    box = FernetBox(KeyFile(tmp_path / "key"))
+    box.next(fingerprint_of(KeyFile(tmp_path / "key").read()[0]))
     assert os.listdir(tmp_path) == ["key"]

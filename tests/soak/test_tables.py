@@ -69,10 +69,12 @@ def test_memory_is_told_by_the_sixth_of_the_time() -> None:
 
 def test_tasks_whose_lease_came_too_late_are_read_from_the_log() -> None:
     told = """\
-12:27:09 WARNING work: Task 7 (product 'Lamp 8' of 'c'): the lease was lost; its work is dropped
+12:27:09 WARNING work: Task 7 (product 'Lamp 8' of 'c'): the lease was lost, and its work is \
+dropped: another worker holds the task now
 12:27:10 ERROR worker: Task 8 (product 'Lamp'), attempt 1: retrying: the write was broken off, as \
 it would have outlasted the lease of its task
-12:27:11 WARNING work: task 9 is held by another worker now
+12:27:11 WARNING work: task 9: the lease was lost, and its work is dropped: the lease \
+cannot be confirmed: the queue does not answer
 12:27:12 ERROR worker: Task 10 (product 'Lamp'), attempt 1: retrying: 503 Service Unavailable
 12:27:13 ERROR moysklad: the lease of nobody
 """

@@ -37,6 +37,7 @@ from imgsync.domain.ports.queue import TaskQueue
 from imgsync.domain.ports.repositories import AbilityRepository, AccountRepository
 from imgsync.domain.tasks import Task, TaskStatus
 from imgsync.domain.text import counted, file_size
+from imgsync.domain.troubles import TODO, Trouble, trouble_of
 from imgsync.domain.webhooks import WebhookState
 
 _log = logging.getLogger(__name__)
@@ -160,8 +161,10 @@ class ExamineAccounts:
             found += await self._ask(account)
         except AuthorisationError as error:
             why = str(error).removeprefix(f"MoySklad account '{account.name}': ")
+            trouble = trouble_of(str(error))
+            todo = TODO.get(trouble or Trouble.REFUSED, TODO[Trouble.REFUSED])
+            why = why.removesuffix(f"; {todo}")
             said = f"MoySklad does not accept its {_credentials(account)}: {why}"
-            todo = "add it again with 'imgsync account add', and a new token"
             found.append(finding(Health.WRONG, said, todo))
         except WrongAccountError as error:
             todo = "'imgsync account rotate' gives it a token of its own"

@@ -166,14 +166,15 @@ def _secrets(database: Database, config: Config) -> SqlSecrets:
 
 def secrets_as_they_are(database: Database, config: Config) -> SqlSecrets:
     """For a look that changes nothing: what is plain stays so."""
-    keys: Keys
+    return SqlSecrets(database, FernetBox(place_of_keys(config)))
+
+
+def place_of_keys(config: Config) -> Keys:
     if config.key is not None:
-        keys = GivenKeys(config.key.get_secret_value(), config.origin_of("key"))
-    elif config.key_keyring:
-        keys = KeyringKeys()
-    else:
-        keys = KeyFile(config.key_file.absolute())
-    return SqlSecrets(database, FernetBox(keys))
+        return GivenKeys(config.key.get_secret_value(), config.origin_of("key"))
+    if config.key_keyring:
+        return KeyringKeys()
+    return KeyFile(config.key_file.absolute())
 
 
 def _paces(database: Database, opened: _Opened) -> PaceStore:
@@ -389,6 +390,7 @@ class Container(containers.DeclarativeContainer):
     repeats = providers.Singleton(SqlRepeats, database)
     stored_secrets = providers.Singleton(_secrets, database, config)
     accounts = providers.Singleton(SqlAccountRepository, database, secrets=stored_secrets)
+    solutions = providers.Singleton(SqlSolutions, database, secrets=stored_secrets)
     settings = providers.Singleton(SqlSettingsRepository, database)
     abilities = providers.Singleton(SqlAbilityRepository, database)
     known_abilities = providers.Singleton(KnownAbilities, abilities)
@@ -445,11 +447,11 @@ class Container(containers.DeclarativeContainer):
         ended=providers.Factory(DropWebhooks, webhooks),
     )
     shelf = providers.Singleton(SqlAccountShelf, database)
-    export_accounts = providers.Factory(ExportAccounts, accounts, settings, shelf)
-    import_accounts = providers.Factory(ImportAccounts, accounts, settings, queue)
+    export_accounts = providers.Factory(ExportAccounts, accounts, settings, shelf, solutions)
+    import_accounts = providers.Factory(ImportAccounts, accounts, settings, queue, solutions)
     test_accounts = providers.Factory(TestAccounts, accounts, moysklad)
     rename_account = providers.Factory(RenameAccount, accounts, shelf)
-    rotate_account = providers.Factory(RotateAccount, accounts, add_account)
+    rotate_account = providers.Factory(RotateAccount, accounts, shelf, add_account)
     remove_account = providers.Factory(
         RemoveAccount, accounts, shelf, unlink_accounts, remove_webhooks
     )
@@ -645,7 +647,6 @@ class Container(containers.DeclarativeContainer):
     pause = providers.Factory(Pause, accounts)
     resume = providers.Factory(Resume, accounts, try_again)
     audit_log = providers.Singleton(SqlAudit, database)
-    solutions = providers.Singleton(SqlSolutions, database, secrets=stored_secrets)
     add_solution = providers.Factory(AddSolution, solutions)
     take_call = providers.Factory(TakeCall, solutions, queue, plugins.provided.listeners)
 

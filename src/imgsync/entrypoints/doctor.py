@@ -30,7 +30,7 @@ from imgsync.domain.errors import ImgsyncError, StoreError
 from imgsync.domain.model import Account
 from imgsync.domain.text import counted, file_size
 from imgsync.entrypoints.config import Config, meant_variable, unknown_variables
-from imgsync.entrypoints.container import secrets_as_they_are
+from imgsync.entrypoints.container import place_of_keys, secrets_as_they_are
 
 if TYPE_CHECKING:
     from imgsync.entrypoints.container import Container
@@ -40,6 +40,7 @@ _DATABASE_SECONDS = 15.0
 _KEY = "see that the database, and the key that its tokens are encrypted with, can be read"
 _PLAIN = "some of their tokens are not encrypted yet"
 _ENCRYPT = "the next command, such as 'imgsync account list', does that; keep a copy of the key"
+_TAKE_UP = "'imgsync account rekey' keeps its keys in the key file, and removes it"
 _NEEDED = "needs the database, which cannot be used now"
 
 
@@ -63,10 +64,17 @@ async def diagnose(container: "Container", child: str | None = None) -> list[Fin
     opened = await examine([Check("database", lambda: _opened(container), _DATABASE_SECONDS)])
     if opened:
         return found + opened
+    found += _left_keys(config)
     # Not as other commands have them, which encrypt what is plain, and make a key for that.
     as_they_are = providers.Singleton(secrets_as_they_are, container.database, container.config)
     with container.stored_secrets.override(as_they_are):
         return found + await _of_stored(container, child)
+
+
+def _left_keys(config: Config) -> list[Finding]:
+    said = "a rekeying that was cut off has left this file with keys"
+    left = place_of_keys(config).left()
+    return [Finding("key", str(file), Health.UNKNOWN, said, _TAKE_UP) for file in left]
 
 
 async def _of_stored(container: "Container", child: str | None) -> list[Finding]:

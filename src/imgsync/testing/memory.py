@@ -452,7 +452,7 @@ class MemoryTaskQueue:
             or held.status is not TaskStatus.PROCESSING
             or held.lease_token != task.lease_token
         ):
-            raise LeaseLostError(f"task {task.id} is held by another worker now")
+            raise LeaseLostError("another worker holds the task now")
         return held
 
     def _end(self, task: Task, now: datetime, status: TaskStatus, **values: Any) -> None:

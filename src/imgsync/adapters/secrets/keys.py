@@ -5,12 +5,15 @@ A key is 32 bytes in URL-safe base64, as Fernet has it. Of several the first is 
 
 import base64
 import binascii
+import fcntl
 import logging
 import os
+import re
 import secrets
 import stat
-from collections.abc import Sequence
-from contextlib import suppress
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -19,6 +22,7 @@ from imgsync.domain.errors import KeyStoreError
 _log = logging.getLogger(__name__)
 _KEY_BYTES = 32
 _SERVICE, _NAME = "imgsync", "key"
+_LOCK_SECONDS = 10.0
 _HEAD = """\
 # Keys of imgsync: the tokens in the database are worth nothing without the key they are encrypted
 # with. Keep a copy of this file, apart from that of the database. The newest key is first.
@@ -42,8 +46,17 @@ class Keys(Protocol):
         ...
 
     def put(self, keys: Sequence[str]) -> None:
-        """In place of those that were there. They are on the disk at the return; cut off, the ones
-        from before are."""
+        """Before those that are there, none of which is lost. They are on the disk at the return;
+        cut off, the ones from before are."""
+        ...
+
+    def left(self) -> list[Path]:
+        """Files with keys that processes which were killed have left beside the place."""
+        ...
+
+    def take_up(self) -> None:
+        """Keeps the keys of such files, behind those that are there, and removes the files; the
+        log says so. Wherever this is cut off, no key is lost."""
         ...
 
 
@@ -78,6 +91,12 @@ class GivenKeys:
             "then rekey"
         )
 
+    def left(self) -> list[Path]:
+        return []
+
+    def take_up(self) -> None:
+        return
+
 
 class KeyFile:
     """Keys in a file, a line each, readable by its owner only."""
@@ -108,12 +127,93 @@ class KeyFile:
     def make(self) -> list[str]:
         if keys := self.read():
             return keys
-        self._write([new_key()], replaces=False)
+        with self._alone():
+            self._write([new_key()], replaces=False)
         _log.info("a new key for the tokens was made in %s; keep a copy of it", self.where)
         return self.read()
 
     def put(self, keys: Sequence[str]) -> None:
-        self._write(keys, replaces=True)
+        with self._alone():
+            # Of two databases with one file, both may be rekeyed at this moment.
+            self._write(dict.fromkeys([*keys, *self.read()]), replaces=True)
+
+    def left(self) -> list[Path]:
+        path = Path(os.path.realpath(self._path))
+        name = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{16}}")
+        try:
+            found = sorted(one for one in path.parent.iterdir() if name.fullmatch(one.name))
+        except OSError:
+            return []
+        owners = _owners(path)
+        return [one for one in found if _is_file_of(one, owners)]
+
+    def take_up(self) -> None:
+        if not self.left():
+            return
+        with self._alone() as is_alone:
+            # Else one of them may be what another process is just writing.
+            for file in self.left() if is_alone else []:
+                self._take_up(file)
+
+    def _take_up(self, file: Path) -> None:
+        path = Path(os.path.realpath(self._path))
+        try:
+            lines = file.read_text("ascii", errors="replace").splitlines()
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            _log.warning("%s cannot be read: %s; it was left as it is", file, error.strerror)
+            return
+        known = self.read()
+        # What was cut in the midst of a key has encrypted nothing.
+        new = [key for key in dict.fromkeys(lines) if is_key(key) and key not in known]
+        if new:
+            # Not before the others: what is first is what tokens are encrypted with from now on.
+            self._write([*known, *new], replaces=True, like=path if path.exists() else file)
+        try:
+            file.unlink(missing_ok=True)
+        except OSError as error:
+            _log.warning("%s cannot be removed: %s; do so", file, error.strerror)
+            return
+        kept = f"{len(new)} of its keys kept in {self.where}" if new else "it held no other key"
+        _log.warning("removed %s, which a rekeying that was cut off has left: %s", file, kept)
+
+    @contextmanager
+    def _alone(self) -> Iterator[bool]:
+        """Meanwhile no other process writes keys in this folder; False where that cannot be had, as
+        of the folders of some servers. KeyStoreError where another one does so for long."""
+        folder = Path(os.path.realpath(self._path)).parent
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            opened = os.open(folder, os.O_RDONLY)
+        except OSError as error:
+            raise self._unwritable(error) from None
+        try:
+            yield self._lock(opened)
+        finally:
+            os.close(opened)
+
+    def _lock(self, opened: int) -> bool:
+        until = time.monotonic() + _LOCK_SECONDS
+        while True:
+            try:
+                fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > until:
+                    raise KeyStoreError(
+                        f"Another process is writing {self.where}; nothing is changed: try again"
+                    ) from None
+                time.sleep(0.02)
+            except OSError:
+                return False
+            else:
+                return True
+
+    def _unwritable(self, error: OSError) -> KeyStoreError:
+        return KeyStoreError(
+            f"Cannot write {self.where}: {error.strerror}; nothing is changed "
+            "(IMGSYNC_KEY_FILE names another place)"
+        )
 
     def _keep_private(self, found: os.stat_result) -> None:
         if not found.st_mode & 0o077:
@@ -126,19 +226,19 @@ class KeyFile:
         if found.st_mode & 0o007:  # a container's secret is of another owner, and of our group
             _log.warning("everybody on this machine can read %s", self.where)
 
-    def _write(self, keys: Sequence[str], *, replaces: bool) -> None:
+    def _write(self, keys: Iterable[str], *, replaces: bool, like: Path | None = None) -> None:
+        """`like`: whose owner and mode the file gets, in place of those of the one it replaces."""
         # Where links lead to it, the file itself is replaced.
         path = Path(os.path.realpath(self._path)) if replaces else self._path
         folder = path.parent
         temp = folder / f".{path.name}.{secrets.token_hex(8)}"
         try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             try:
                 with os.fdopen(
                     os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w"
                 ) as f:
                     if replaces:
-                        _give_as(path, f.fileno())
+                        _give_as(like or path, f.fileno())
                     f.write(_HEAD + "".join(f"{key}\n" for key in keys))
                     f.flush()
                     os.fsync(f.fileno())
@@ -155,10 +255,7 @@ class KeyFile:
             finally:
                 os.close(opened)
         except OSError as error:
-            raise KeyStoreError(
-                f"Cannot write {self.where}: {error.strerror}; nothing is changed "
-                "(IMGSYNC_KEY_FILE names another place)"
-            ) from None
+            raise self._unwritable(error) from None
 
 
 class KeyringKeys:
@@ -178,6 +275,12 @@ class KeyringKeys:
 
     def put(self, keys: Sequence[str]) -> None:
         self._call("set_password", _SERVICE, _NAME, " ".join(keys))
+
+    def left(self) -> list[Path]:
+        return []
+
+    def take_up(self) -> None:
+        return
 
     def _call(self, name: str, *arguments: str) -> object:
         try:
@@ -206,6 +309,22 @@ def _checked(keys: list[str], where: str) -> list[str]:
                 "(a key is 44 characters of base64); it was left as it is"
             )
     return list(dict.fromkeys(keys))
+
+
+def _owners(path: Path) -> set[int]:
+    """Ours, and that of the file, where root rekeys for services of another user."""
+    owners = {os.geteuid()}
+    with suppress(OSError):
+        owners.add(path.stat().st_uid)
+    return owners
+
+
+def _is_file_of(path: Path, owners: set[int]) -> bool:
+    """Whether it may be one that imgsync has made."""
+    with suppress(OSError):
+        found = path.lstat()
+        return stat.S_ISREG(found.st_mode) and found.st_uid in owners
+    return False
 
 
 def _give_as(path: Path, file: int) -> None:

@@ -201,7 +201,7 @@ class SqlTaskQueue:
         def hold(connection: Connection, now: datetime) -> None:
             held = {"this": task.id, "token": task.lease_token, "now": now}
             if self._renew.run(connection, **held, until=now + lease).rowcount != 1:
-                raise _lost(task)
+                raise _lost()
 
         await self._change(hold)
 
@@ -215,7 +215,7 @@ class SqlTaskQueue:
             held = {"this": task.id, "token": task.lease_token, "now": now}
             found = self._complete.run(connection, **held, **values).first()
             if found is None:
-                raise _lost(task)
+                raise _lost()
             if found.check_again:
                 _check_again(connection, task, now)
 
@@ -552,11 +552,11 @@ def _held(connection: Connection, task: Task, values: dict[str, Any]) -> None:
         .values(values)
     )
     if changed.rowcount != 1:
-        raise _lost(task)
+        raise _lost()
 
 
-def _lost(task: Task) -> LeaseLostError:
-    return LeaseLostError(f"task {task.id} is held by another worker now")
+def _lost() -> LeaseLostError:
+    return LeaseLostError("another worker holds the task now")
 
 
 def _end(

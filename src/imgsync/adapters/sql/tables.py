@@ -299,6 +299,7 @@ changes = Table(
     Column("after", JSON(none_as_null=True)),
     Column("backup", Text),
     Column("changed_at", UtcDateTime, nullable=False),
+    Column("entity_code", Text),
 )
 Index("changes_run", changes.c.run, changes.c.id)
 Index(

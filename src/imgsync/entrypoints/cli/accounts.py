@@ -3,6 +3,7 @@
 import contextlib
 import os
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -140,12 +141,22 @@ def _add(container: "Container", given: GivenAccount, *, offline: bool) -> Added
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     store = add_account.unchecked if offline else add_account
+    with _told_of_the_kind():
+        try:
+            return run_async(container, lambda: store(given))
+        except UnavailableError as error:
+            raise CommandError(
+                gettext(
+                    "%(why)s ('imgsync account add ID --offline' stores them unchecked)", why=error
+                )
+            ) from error
+
+
+@contextlib.contextmanager
+def _told_of_the_kind() -> Iterator[None]:
+    """An error on the kind of credentials, with the options that name them."""
     try:
-        return run_async(container, lambda: store(given))
-    except UnavailableError as error:
-        raise CommandError(
-            gettext("%(why)s ('imgsync account add ID --offline' stores them unchecked)", why=error)
-        ) from error
+        yield
     except WrongKindError as error:
         raise CommandError(
             gettext(
@@ -377,23 +388,44 @@ def rename(container: "Container", name: str, new_name: str, as_json: bool) -> N
 @account.command("rotate")
 @click.argument("name", metavar="ACCOUNT")
 @click.option("--login", help="Login, where the secret is a user's password; as before by default.")
+@click.option(
+    "--kind",
+    type=click.Choice([kind.value for kind in TokenKind]),
+    help="What the new credentials are, such as 'user' for a token in place of a password; learnt "
+    "by default, but a password where it was one before.",
+)
 @click.option("--token-stdin", is_flag=True, help="Read the token from standard input.")
 @json_option
 @pass_container
 def rotate(
-    container: "Container", name: str, login: str | None, token_stdin: bool, as_json: bool
+    container: "Container",
+    name: str,
+    login: str | None,
+    kind: str | None,
+    token_stdin: bool,
+    as_json: bool,
 ) -> None:
-    """Replace the token or password of a stored account.
+    """Replace the token or password of a stored account, which also mends one that is damaged.
 
-    MoySklad is asked whose the new one is: nothing is stored where it is another account's or is
-    refused. Tasks that wait for the account run again. The token is read as by 'account add'.
+    MoySklad is asked whose the new one is: nothing is stored where it is another account's, of
+    another kind, or is refused. Tasks that wait for the account run again. The token is read as by
+    'account add'.
     """
-    found = run_async(container, lambda: find_account(container.accounts(), name))
+    given = TokenKind(kind) if kind else None
+    if login is not None and given not in (None, TokenKind.PASSWORD):
+        raise click.UsageError(gettext("--login goes with a password: take --kind away"))
+    found = run_async(container, lambda: container.rotate_account().find(name))
+    has_login = login is not None or (found.account is not None and found.account.login is not None)
+    if given is TokenKind.PASSWORD and not has_login:
+        raise click.UsageError(gettext("a password needs its --login"))
     secret = _read_secret(token_stdin)
-    try:
-        stored = run_async(container, lambda: container.rotate_account()(found, secret, login))
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
+    with _told_of_the_kind():
+        try:
+            stored = run_async(
+                container, lambda: container.rotate_account()(found, secret, login, given)
+            )
+        except ValueError as error:
+            raise click.UsageError(str(error)) from error
     if as_json:
         print_json({**_as_dict(stored.account), "woken": stored.woken}, ExitStatus.DONE)
         return
@@ -422,6 +454,8 @@ def remove(container: "Container", name: str, yes: bool, as_json: bool) -> None:
     if as_json and not yes:
         raise click.UsageError(gettext("--json asks nothing: give --yes with it"))
     found, held = run_async(container, lambda: container.remove_account().look(name))
+    if found.damage:
+        say(gettext("Warning: %(why)s", why=found.damage), err=True)
     if not yes:
         say(
             gettext("Account '%(name)s', ID %(id)s. With it go:", name=found.name, id=found.id),
