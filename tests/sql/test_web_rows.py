@@ -139,6 +139,12 @@ async def test_what_differed_counts_as_copied_once_as_many_tasks_have_ended_well
     (last,) = await queue.claim(lease=LEASE, limit=1)
     await queue.fail(last, error="no")
     assert not await is_equal()
+    # What failed does not matter any more once a newer task has done it.
+    await queue.enqueue([NewTask({"n": 3}, "k3", "child")])
+    (newer,) = await queue.claim(lease=LEASE, limit=1)
+    assert not await is_equal()
+    await queue.complete(newer, result="done", warnings=[])
+    assert await is_equal()
 
 
 async def test_the_fingerprint_is_another_one_after_each_change(
