@@ -472,7 +472,7 @@ _BELOW: list[tuple[ImgsyncError, str]] = [
     ),
     (
         PayloadError("images.0", "must be a text"),
-        "Неверные данные задачи: поле «images.0»: must be a text",
+        "Неверные данные задачи: поле «images.0»: нужен текст",
     ),
     (
         ClearLimitError(30, 20, ["Lamp"]),

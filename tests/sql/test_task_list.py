@@ -12,7 +12,7 @@ from imgsync.adapters.sql.queue import SqlTaskQueue
 from imgsync.adapters.sql.tables import UtcDateTime
 from imgsync.adapters.sql.tasklist import SqlTaskList
 from imgsync.domain.ports.queue import NewTask
-from imgsync.domain.ports.tasks import CANCELLED
+from imgsync.domain.ports.tasks import CANCELLED, TaskState, filter_by, state_of
 from imgsync.domain.tasks import TaskId, TaskStatus
 
 pytestmark = [pytest.mark.anyio]
@@ -70,6 +70,43 @@ async def test_failed_ones_are_told_apart(
     assert [task.id for task in found.tasks] == [first]
     found = await tasks.find(superseded=True)
     assert [task.id for task in found.tasks] == [cancelled, old]
+
+
+async def test_each_state_finds_the_tasks_that_stand_so_and_no_others(
+    queue: SqlTaskQueue, tasks: SqlTaskList, database: Database
+) -> None:
+    (plain,) = await put(queue, of_child("a", 7))
+    for task in await queue.claim(lease=LEASE):
+        await queue.complete(task, result="completed", warnings=[])
+    (warned,) = await put(queue, of_child("a", 8))
+    for task in await queue.claim(lease=LEASE):
+        await queue.complete(task, result="completed", warnings=["a.jpg: broken"])
+    failed, old, cancelled, both = await put(queue, *(of_child("a", n) for n in (1, 2, 3, 4)))
+    await tasks.cancel([failed, old, cancelled, both])
+    with database.engine.begin() as connection:
+        told = text("UPDATE sync_queue SET error = :error WHERE id = :id")
+        connection.execute(told, [{"error": "broken", "id": old}, {"error": None, "id": failed}])
+    under_way, *waiting = await put(queue, *(of_child("a", n) for n in (5, 2, 4)))
+    assert [task.id for task in await queue.claim(lease=LEASE, limit=1)] == [under_way]
+    wanted = {
+        TaskState.PENDING: waiting[::-1],
+        TaskState.PROCESSING: [under_way],
+        TaskState.COMPLETED: [warned, plain],
+        TaskState.WARNED: [warned],
+        TaskState.FAILED: [failed],
+        TaskState.CANCELLED: [both, cancelled],
+        TaskState.SUPERSEDED: [old],
+    }
+    pages = {state: await tasks.find(**filter_by(state)) for state in TaskState}
+    assert {state: [task.id for task in page.tasks] for state, page in pages.items()} == wanted
+    everything = await tasks.find(**filter_by(None))
+    told_as = {task.id: state_of(task, everything.superseded) for task in everything.tasks}
+    assert told_as == {
+        task_id: state
+        for state, ids in wanted.items()
+        for task_id in ids
+        if state is not TaskState.COMPLETED or task_id == plain
+    }
 
 
 async def test_those_with_warnings_and_those_since_a_moment(
@@ -220,7 +257,9 @@ async def test_no_statement_of_a_page_looks_at_all_tasks(sqlite_database: Databa
 
 @pytest.mark.slow
 @pytest.mark.parametrize("analysed", [False, True])
-async def test_a_page_of_a_hundred_thousand_tasks_takes_a_moment(database: Database, analysed: bool) -> None:
+async def test_a_page_of_a_hundred_thousand_tasks_takes_a_moment(
+    database: Database, analysed: bool
+) -> None:
     """Whether the database knows how many rows there are of each status, or takes all for few. Of
     a million the benchmark tells (`listing`), and the plans are the same."""
     fill(database, 100_000)

@@ -42,6 +42,7 @@ from imgsync.adapters.sql.shelf import SqlAccountShelf
 from imgsync.adapters.sql.shown import SqlShownPictures
 from imgsync.adapters.sql.solutions import SqlSolutions
 from imgsync.adapters.sql.tasklist import SqlTaskList
+from imgsync.adapters.sql.turns import SqlSurveyTurns
 from imgsync.adapters.sql.usage import SqlUsage
 from imgsync.adapters.sql.web import SqlAudit, SqlLoginAttempts, SqlWebSecrets
 from imgsync.application.abilities import KnownAbilities
@@ -74,6 +75,7 @@ from imgsync.application.shelf import RemoveAccount, RenameAccount, RotateAccoun
 from imgsync.application.solutions import AddSolution, TakeCall
 from imgsync.application.survey import Survey, SurveyMemory
 from imgsync.application.syncing import Syncing
+from imgsync.application.turns import Turns
 from imgsync.application.undo import Undo, UndoEntity
 from imgsync.application.usage import GatherUsage
 from imgsync.application.webhooks import (
@@ -469,8 +471,9 @@ class Container(containers.DeclarativeContainer):
         survey_memory,
         providers.Callable(_others, plugins),
     )
+    turns = providers.Singleton(Turns, providers.Singleton(SqlSurveyTurns, database))
     enqueue = providers.Factory(
-        Enqueue, survey, queue, config.provided.match_by, config.provided.adopt
+        Enqueue, survey, queue, config.provided.match_by, config.provided.adopt, turns
     )
     prove = providers.Factory(
         Prove,

@@ -39,6 +39,7 @@ from imgsync.adapters.sql.tables import (
     sync_settings,
     webhook_states,
 )
+from imgsync.adapters.sql.tasklist import SUPERSEDED
 from imgsync.domain.ports.overview import ChildState
 from imgsync.domain.runs import LEFT, UNEQUAL
 from imgsync.domain.tasks import TASK_ENTITY_TYPE, TaskStatus
@@ -127,7 +128,7 @@ def _states(connection: Connection) -> dict[str, ChildState]:
 def _is_copied(connection: Connection, child_id: str, state: ChildState) -> bool:
     task = sync_queue.c
     since = (task.account_id == child_id, task.updated_at >= state.compared_at)
-    failed = select(task.id).where(task.status == _FAILED.value, *since).limit(1)
+    failed = select(task.id).where(task.status == _FAILED.value, *since, ~SUPERSEDED).limit(1)
     if connection.execute(failed).first() is not None:
         return False
     done = select(task.id).where(task.status == TaskStatus.COMPLETED.value, *since)

@@ -84,6 +84,7 @@ class SqlTaskList:
         text: str = "",
         since: datetime | None = None,
         warned: bool | None = None,
+        cancelled: bool | None = None,
         superseded: bool | None = None,
         before: TaskId | None = None,
         limit: int = 50,
@@ -100,6 +101,11 @@ class SqlTaskList:
             looked_for.append(_task.created_at >= since)
         if warned is False:
             looked_for.append(_UNWARNED)
+        if cancelled is not None:
+            is_cancelled = and_(
+                _task.status == TaskStatus.FAILED.value, func.coalesce(_task.error, "") == CANCELLED
+            )
+            looked_for.append(is_cancelled if cancelled else ~is_cancelled)
         if superseded is not None:
             is_superseded = and_(_task.status == TaskStatus.FAILED.value, SUPERSEDED)
             looked_for.append(is_superseded if superseded else ~is_superseded)
