@@ -231,6 +231,63 @@ async def test_tasks_of_other_kinds_are_neither_shown_nor_changed(database: Data
     assert await tasks.cancel([given.task_id]) == await tasks.delete([given.task_id]) == []
 
 
+async def test_superseded_tasks_come_in_pages_without_those_of_other_kinds(
+    database: Database, queue: SqlTaskQueue, tasks: SqlTaskList
+) -> None:
+    foreign = SqlTaskQueue(database, kinds=("price_sync",))
+    others = SqlTaskList(database, kinds=("price_sync",))
+    old = list[TaskId]()
+    for n in range(9):
+        old += await put(queue, of_child("a" if n % 2 else "b", n))
+        (other,) = await foreign.enqueue([NewTask({}, f"a/price/{n}", "a", kind="price_sync")])
+        await others.cancel([other.task_id])
+        await foreign.enqueue([NewTask({}, f"a/price/{n}", "a", kind="price_sync")])
+    last = await put(queue, of_child("a", 99))
+    await tasks.cancel([*old, *last])
+    await put(queue, *(of_child("a" if n % 2 else "b", n) for n in range(6)))
+    for by, wanted in (
+        ({"superseded": True}, old[:6]),
+        ({"superseded": True, "status": TaskStatus.FAILED}, old[:6]),
+        ({"superseded": False, "status": TaskStatus.FAILED}, [*old[6:], *last]),
+        ({"superseded": True, "child": "a"}, old[1:6:2]),
+        ({"superseded": True, "text": "a/product"}, old[1:6:2]),
+    ):
+        seen: list[TaskId] = []
+        before: TaskId | None = None
+        while True:
+            page = await tasks.find(before=before, limit=2, **by)
+            assert len(page.tasks) <= 2
+            seen += [task.id for task in page.tasks]
+            before = page.before
+            if before is None:
+                break
+        assert seen == wanted[::-1], by
+    assert (await tasks.find(superseded=True, status=TaskStatus.PENDING)).tasks == ()
+    assert await tasks.count_ended() == {"cancelled": 10, "superseded": 0}
+    assert await others.count_ended() == {"cancelled": 9, "superseded": 0}
+
+
+async def test_a_text_is_found_in_capitals_or_not_wherever_it_stands(
+    queue: SqlTaskQueue, tasks: SqlTaskList, database: Database
+) -> None:
+    (lamp,) = await put(queue, of_child("a", 1, name="Desk LAMP Ä"))
+    with database.engine.begin() as connection:
+        told = text("UPDATE sync_queue SET error = 'No ANSWER', result = 'Left Alone'")
+        connection.execute(told)
+    for one in (
+        "lamp",
+        "LAMP",
+        "lAmP",
+        "no answer",
+        "left ALONE",
+        "A/Product/1",
+        "lamp Ä",
+        "LaMp ä",
+    ):
+        assert [task.id for task in (await tasks.find(text=one)).tasks] == [lamp], one
+    assert (await tasks.find(text="lamp b")).tasks == ()
+
+
 async def test_no_statement_of_a_page_looks_at_all_tasks(sqlite_database: Database) -> None:
     fill(sqlite_database, 3_000)
     tasks, plans = SqlTaskList(sqlite_database), list[str]()

@@ -109,8 +109,9 @@ class TaskList(Protocol):
         ...
 
     async def count_ended(self) -> dict[str, int]:
-        """Of the newest ten thousand tasks whose status is `failed`, how many were `cancelled`, and
-        how many of the others are `superseded`: a newer one of their key is there."""
+        """Of the tasks whose status is `failed`, how many were `cancelled`, and how many of the
+        others, among the newest ten thousand, are `superseded`: a newer one of their key is there.
+        """
         ...
 
     async def cancel(self, ids: Sequence[TaskId]) -> list[TaskId]:
