@@ -8,7 +8,7 @@ from benchmarks.tables import NONE, Answer
 Rows = Iterator[tuple[str, str, str, str]]
 
 _COLUMNS = ("Question", "imgsync", "Limit or goal", "Beside it")
-_LATENCIES = {"0 ms": "0", "300 ms": "300 ms"}
+_LATENCIES = ("0 ms", "300 ms")
 
 
 def summary(parts: Mapping[str, Part]) -> Answer:
@@ -52,7 +52,7 @@ def _adopt(answers: Sequence[Answer]) -> Rows:
     yield (
         "Requests of main and of the child beside which a new database begins, equal pictures, "
         f"{catalogue}: adopted by size; by hash; by none",
-        of("Requests: main", "child"),
+        of("Requests: main", "Requests: child"),
         NONE,
         NONE,
     )
@@ -87,7 +87,7 @@ def _pictures(answers: Sequence[Answer]) -> Rows:
 def _speed(answers: Sequence[Answer]) -> Rows:
     free, limited = answers
     for answer, how in ((limited, "with"), (free, "without")):
-        for latency, told in _LATENCIES.items():
+        for latency in _LATENCIES:
             where = {"Latency": latency}
             rates = {
                 program: _median(answer.cell("Images/s*", {**where, "Program": program}))
@@ -97,7 +97,7 @@ def _speed(answers: Sequence[Answer]) -> Rows:
             if answer is free:
                 goal = f"{answer.cell('Goal', {**where, 'Program': 'imgsync'})} of the plain script"
             yield (
-                f"Images a second {how} the rate limit, {told} of latency",
+                f"Images a second {how} the rate limit, {latency} of latency",
                 f"{rates.pop('imgsync')} ({share} of the plain script)",
                 goal,
                 "; ".join(f"{program} {rate}" for program, rate in rates.items()),
