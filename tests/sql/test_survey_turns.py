@@ -1,10 +1,13 @@
 """Whose turn it is to survey a child: one process at a time, whatever becomes of the others."""
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from imgsync.adapters.sql.database import Database
 from imgsync.adapters.sql.schedule import SqlSchedule
@@ -82,7 +85,39 @@ async def test_turns_are_no_jobs_and_do_not_stay_behind(database: Database) -> N
     await turns.renew(held.token, LEASE)
     claimed = await schedule.claim(["sweep"], lease=LEASE)
     assert claimed is not None
-    clock.advance(2 * LEASE)  # it was lost
+    clock.advance(2 * LEASE)  # it was stopped; nobody wanted it meanwhile
+    await schedule.plan([job])
+    assert (await turns.take(["other"], LEASE)).token
+    await turns.renew(held.token, LEASE)
+    clock.advance(timedelta(hours=2))  # it was lost
     await schedule.plan([job])
     with pytest.raises(LeaseLostError):
         await turns.renew(held.token, LEASE)
+
+
+async def test_a_lease_that_is_renewed_while_a_plan_is_made_stays(postgresql_url: str) -> None:
+    """By a host that was stopped for longer than it: the plan has seen it lapsed, and waits. On
+    SQLite whoever writes has the database alone."""
+    database, other = Database.open(postgresql_url), Database.open(postgresql_url)
+    clock = SetClock()
+    here, there = SqlSchedule(database, clock), SqlSchedule(other, clock)
+    await here.plan([NewJob("sweep", clock.now(), "main")])
+    job = await here.claim(["sweep"], lease=LEASE)
+    assert job is not None
+    clock.advance(2 * LEASE)
+    seen, renewed = threading.Event(), threading.Event()
+
+    @event.listens_for(other.engine, "before_cursor_execute")
+    def wait(_: Any, __: Any, statement: str, *___: Any) -> None:
+        if statement.startswith("DELETE FROM schedule"):
+            seen.set()
+            renewed.wait(10)
+
+    planning = asyncio.create_task(there.plan([]))
+    assert await asyncio.to_thread(seen.wait, 10)
+    await here.renew(job, lease=LEASE)
+    renewed.set()
+    await planning
+    await here.renew(job, lease=LEASE)
+    database.close()
+    other.close()

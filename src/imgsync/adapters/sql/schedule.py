@@ -15,6 +15,8 @@ from imgsync.domain.ports.schedule import ClaimedJob, JobState, NewJob
 _row = schedule.c
 TURN = "survey turn of "
 """What the rows begin with that are no jobs, but somebody's turn to survey a child."""
+_LAPSED_FOR = timedelta(hours=1)
+"""After which a turn is nobody's any more."""
 _LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended('imgsync schedule', 0))")
 
 
@@ -34,7 +36,9 @@ class SqlSchedule:
             there, gone = set(), set()
             for row in connection.execute(select(schedule)):
                 there.add(row.job)
-                is_held = row.lease_expires_at is not None and row.lease_expires_at > now
+                # Whoever had a turn may yet go on, and then has it still if nobody took it.
+                until = now - _LAPSED_FOR if row.job.startswith(TURN) else now
+                is_held = row.lease_expires_at is not None and row.lease_expires_at > until
                 if row.subject and row.job not in wanted and not is_held:
                     gone.add(row.job)
             return wanted.keys() - there, gone
@@ -43,7 +47,10 @@ class SqlSchedule:
             lock(connection)
             new, gone = missing(connection)
             if gone:
-                connection.execute(delete(schedule).where(_row.job.in_(sorted(gone))))
+                # A lease may have been renewed since they were read.
+                now = now_of(connection, self._clock)
+                free = or_(_row.lease_expires_at.is_(None), _row.lease_expires_at <= now)
+                connection.execute(delete(schedule).where(_row.job.in_(sorted(gone)), free))
             for name in sorted(new):
                 job = wanted[name]
                 connection.execute(

@@ -41,10 +41,12 @@ class SqlSurveyTurns:
             if found := busy(connection):
                 return TakenTurn("", found)
             token = secrets.token_hex(16)
-            lapsed = delete(schedule).where(
-                _row.job.startswith(TURN, autoescape=True), _row.lease_expires_at <= now
-            )
-            connection.execute(lapsed)
+            # Lapsed ones, with those of other children that were taken together with them: what
+            # was found of all of these is not to be queued.
+            lapsed = (_row.job.startswith(TURN, autoescape=True), _row.lease_expires_at <= now)
+            tokens = select(_row.lease_token).where(*lapsed, _row.subject.in_(wanted))
+            these = list(connection.scalars(tokens))
+            connection.execute(delete(schedule).where(*lapsed, _row.lease_token.in_(these)))
             rows = [
                 {
                     "job": f"{TURN}{name}",
@@ -66,6 +68,7 @@ class SqlSurveyTurns:
 
     async def renew(self, token: str, lease: timedelta) -> None:
         def work(connection: Connection) -> bool:
+            lock(connection)  # nobody takes it meanwhile, having seen it lapsed
             now = now_of(connection, self._clock)
             mine = (_row.job.startswith(TURN, autoescape=True), _row.lease_token == token)
             this = update(schedule).where(*mine).values(lease_expires_at=now + lease)
