@@ -17,7 +17,7 @@ from imgsync.application.enqueue import Enqueue
 from imgsync.application.react import React
 from imgsync.application.runs import NoteRuns
 from imgsync.application.survey import SurveyMemory
-from imgsync.domain.errors import AuthorisationError, StoreError, UnavailableError
+from imgsync.domain.errors import AuthorisationError, LeaseLostError, StoreError, UnavailableError
 from imgsync.domain.model import Account, LinkSettings, Parking, TokenKind
 from imgsync.domain.runs import ChildProof, Run, RunCause, RunKind
 from imgsync.domain.schedule import LinkSchedule
@@ -572,7 +572,14 @@ async def test_a_process_that_ends_gives_its_events_back(reacting: Reacting) -> 
     assert await reacting.tasks() == {("child", main_id)}
 
 
-@pytest.mark.parametrize("fault", [StoreError("it is down"), RuntimeError("a fault of our own")])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        StoreError("it is down"),
+        LeaseLostError("another survey of these children has begun meanwhile"),
+        RuntimeError("a fault of our own"),
+    ],
+)
 async def test_a_fault_costs_time_and_no_event(reacting: Reacting, fault: Exception) -> None:
     await reacting.link("child")
     main_id, _ = reacting.lamp(1, reacting.world.child)

@@ -225,6 +225,36 @@ async def test_a_survey_that_ends_early_leaves_its_turn(hosts: Hosts, how: str) 
     assert hosts.is_equal()
 
 
+async def test_who_lost_its_turn_writes_nothing_more(
+    hosts: Hosts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though it has nothing to queue: what it found to be equal, and which account is which."""
+    host, written = hosts.host(), list[str]()
+    await host.sync()
+    real = hosts.world.child.list_entities
+    survey = host.enqueue.survey
+
+    async def stopped(*given: Any, **options: Any) -> AsyncIterator[EntityPage]:
+        hosts.world.clock.advance(timedelta(minutes=10))
+        taken = await SqlSurveyTurns(hosts.database, hosts.world.clock).take(
+            [hosts.world.link.child.id], timedelta(minutes=1)
+        )
+        assert taken.token
+        async for page in real(*given, **options):
+            yield page
+
+    async def note(what: Any, *_: Any) -> None:
+        written.append(str(what))
+
+    hosts.world.child.list_entities = stopped  # type: ignore[method-assign]
+    for name in ("adopt", "note_roles", "note"):
+        monkeypatch.setattr(type(survey), name, note)
+    monkeypatch.setattr(Turns, "_keep", lambda *_: asyncio.sleep(PATIENCE))
+    with pytest.raises(LeaseLostError):
+        await host.enqueue([hosts.world.link])
+    assert written == []
+
+
 async def test_a_long_survey_keeps_its_turn(hosts: Hosts, sqlite_database: Database) -> None:
     """By the time of the database, and of a clock that goes on."""
     turns = Turns(SqlSurveyTurns(sqlite_database), timedelta(seconds=3), 0.05)

@@ -277,6 +277,8 @@ class Enqueue:
             if not dry_run:
                 await put(copies)
         if not dry_run:
+            if turn is not None:
+                await turn.confirm()  # who took it meanwhile may have copied what was found here
             await self.survey.adopt(adopted)
         failed = {found.link.child.id for found in outcome.failed}
         if on and len(failed) == len(clears):

@@ -74,7 +74,8 @@ class SqlSurveyTurns:
             this = update(schedule).where(*mine).values(lease_expires_at=now + lease)
             return connection.execute(this).rowcount > 0
 
-        if not await self._database.run(work):
+        # Alone, as others in its transaction may hold what one waits for who has the lock.
+        if not await self._database.run(work, alone=True):
             raise LeaseLostError("another survey of these children has begun meanwhile")
 
     async def end(self, token: str) -> None:
