@@ -97,6 +97,35 @@ def test_a_name_that_another_account_has_already_is_told(cli: Cli, api: Api) -> 
     assert {one["name"] for one in cli.json("account", "list")} == {"Shop", "Two"}
 
 
+def test_a_token_that_is_known_takes_no_account_s_name_away(cli: Cli) -> None:
+    """Such as one that stands twice in a list of names and tokens."""
+    cli.ok("account", "add", "--name", "Omsk", IMGSYNC_TOKEN=SECRET)
+    said = cli.fail("account", "add", "--name", "New", IMGSYNC_TOKEN="user-token")
+    (line,) = said.splitlines()
+    assert f"credentials of account 'Omsk' ({ID}), which is stored already" in line
+    assert "'imgsync account rotate'" in line
+    assert "'imgsync account rename'" in line
+    russian = cli.fail("account", "add", "--name", "New", IMGSYNC_TOKEN=SECRET, LANG="ru_RU.UTF-8")
+    assert russian.startswith(f"Ошибка: Это доступ к аккаунту «Omsk» ({ID}), который уже сохранён;")
+    (listed,) = cli.json("account", "list")
+    assert (listed["name"], listed["kind"]) == ("Omsk", "solution")
+    cli.ok("account", "add", "--name", "Omsk", IMGSYNC_TOKEN="user-token")
+    (listed,) = cli.json("account", "list")
+    assert (listed["name"], listed["kind"]) == ("Omsk", "user")
+
+
+def test_a_known_account_that_is_named_by_its_id_gets_another_name(cli: Cli) -> None:
+    cli.ok("account", "add", "--name", "Omsk", IMGSYNC_TOKEN=SECRET)
+    cli.ok("account", "add", ID, "--name", "New", IMGSYNC_TOKEN=SECRET)
+    assert [one["name"] for one in cli.json("account", "list")] == ["New"]
+
+
+def test_a_known_account_without_a_name_gets_one(cli: Cli) -> None:
+    cli.ok("account", "add", ID, "--offline", IMGSYNC_TOKEN=SECRET)
+    cli.ok("account", "add", "--name", "Omsk", IMGSYNC_TOKEN=SECRET)
+    assert [one["name"] for one in cli.json("account", "list")] == ["Omsk"]
+
+
 def test_the_list_shows_no_token(cli: Cli) -> None:
     assert "No accounts yet" in cli.ok("account", "list")
     cli.ok("account", "add", "--name", "[bold]Shop", "--login", "admin@shop", IMGSYNC_TOKEN=SECRET)

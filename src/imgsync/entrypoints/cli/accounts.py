@@ -70,11 +70,11 @@ def add(
     offline: bool,
     as_json: bool,
 ) -> None:
-    """Store an account, or replace the name and credentials of a stored one.
+    """Store an account, or replace the credentials of a stored one.
 
     MoySklad is asked whose credentials they are: they must be those of ID and of --kind where
     these are given, and nothing is stored where they are refused. Tasks that wait for the account
-    run again.
+    run again. A stored account gets another name only where ID is given.
 
     The token or password is read from IMGSYNC_TOKEN, with --token-stdin from standard input, else
     asked for. It is never an argument, so that no process list or shell history shows it.
