@@ -2,6 +2,9 @@
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -77,6 +80,41 @@ def test_a_token_is_read_without_being_an_argument(cli: Cli, way: str) -> None:
         "parked": None,
         "weight": None,
     }
+
+
+@pytest.mark.parametrize("kind", ["nothing", "a line"])
+@pytest.mark.parametrize(
+    ("command", "language", "said"),
+    [
+        (("add", "x", "--offline"), "en", "No token or password is given, and there is no"),
+        (("add", "x", "--offline"), "ru", "Токен или пароль не указан, а спросить его негде"),
+        (("export", "moved"), "en", "No passphrase is given, and there is no terminal to ask at"),
+    ],
+)
+def test_without_a_terminal_nobody_is_asked(
+    cli: Cli, tmp_path: Path, command: tuple[str, ...], language: str, said: str, kind: str
+) -> None:
+    """Such as cron and CI. What is piped in counts."""
+    cli.ok("account", "list")  # makes the database
+    environment = {name: value for name, value in os.environ.items() if "IMGSYNC" not in name}
+    ended = subprocess.run(
+        [sys.executable, "-m", "imgsync", "account", *command],
+        env=environment | cli.env | {"IMGSYNC_LANGUAGE": language},
+        cwd=tmp_path,
+        input="" if kind == "nothing" else "a-passphrase-or-a-token\n",
+        capture_output=True,
+        text=True,
+        timeout=60,
+        start_new_session=True,  # which has no terminal
+    )
+    assert "GetPassWarning" not in ended.stderr
+    if kind == "a line":
+        assert ended.returncode == 0, ended.stderr
+        return
+    assert ended.returncode == 2
+    (line,) = ended.stderr.splitlines()
+    assert line.partition(": ")[2].startswith(said)
+    assert "IMGSYNC_" in line
 
 
 def test_a_name_that_another_account_has_already_is_told(cli: Cli, api: Api) -> None:

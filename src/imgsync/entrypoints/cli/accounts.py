@@ -626,4 +626,13 @@ def _read_secret(token_stdin: bool) -> str:
         return sys.stdin.readline().strip()
     if secret := os.environ.get("IMGSYNC_TOKEN"):
         return secret.strip()
-    return asked_secret(gettext("Token or password")).strip()
+    asked = asked_secret(gettext("Token or password"))
+    if asked is None:
+        raise CommandError(
+            gettext(
+                "No token or password is given, and there is no terminal to ask at: set "
+                "IMGSYNC_TOKEN, or give --token-stdin and write it to standard input"
+            ),
+            ExitStatus.USAGE,
+        )
+    return asked.strip()
