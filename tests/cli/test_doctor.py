@@ -148,9 +148,23 @@ def test_a_paused_child_and_a_parked_one(linked: Cli) -> None:
     assert "? account       Child: it is paused by hand" in said
     assert "'imgsync queue resume 'Child''" in said
     _execute(linked, "UPDATE accounts SET parked_reason = 'its storage is full'")
-    assert "✗ account       Child: it takes no requests until a new token comes: its storage" in (
-        linked.run("doctor").output
+    said = linked.run("doctor").output
+    assert (
+        "✗ account       Child: it takes no requests until a new token comes: its storage" in said
     )
+    assert "-> mend what the reason names; 'imgsync account rotate' with a new token wakes" in said
+
+
+def test_a_refused_token_has_one_advice(linked: Cli, shop: Shop) -> None:
+    linked.ok("enqueue")
+    store(linked, shop.child.id, "Child", "wrong-token")
+    linked.run("worker", "--drain")  # which parks it
+    advice = "give it a new token or password with 'imgsync account rotate'"
+    told = findings(linked.failed_json("doctor", "--child", "Child"), "account", "Child")
+    assert len(told) == 2
+    assert told[0]["said"].startswith("it takes no requests until ")
+    assert [one["todo"] for one in told] == [advice, advice]
+    assert not [one for one in told if "account rotate" in one["said"]]
 
 
 def test_a_broken_plugin_leaves_the_rest_to_be_told(
