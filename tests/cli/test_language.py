@@ -281,6 +281,8 @@ def test_the_heuristic_finds_english() -> None:
         (["settings", "set"], 2, "Ошибка: Не указан параметр «--child»."),
         (["queue", "lst"], 2, "Ошибка: Команды «lst» нет. Может быть, «list»?"),
         (["queue", "show"], 2, "Ошибка: Не указан аргумент «ID»."),
+        (["link"], 2, "Ошибка: Не указан аргумент «ГЛАВНЫЙ»."),
+        (["account", "rename", "x"], 2, "Ошибка: Не указан аргумент «НАЗВАНИЕ»."),
         (["queue", "list", "--limit", "0"], 2, "Неверное значение «--limit»: 0 не входит в"),
         (["queue", "list", "--status", "x"], 2, "«x» — не одно из 'pending', "),
         (["queue", "list", "--since", "never"], 2, "не время вроде 2026-01-31T12:00"),
@@ -442,7 +444,7 @@ _BELOW: list[tuple[ImgsyncError, str]] = [
     (UnknownAccountError("Омск"), "Аккаунт «Омск» не сохранён"),
     (
         UnknownAccountError("Омс", ["Омск", "Орск"]),
-        "Аккаунт «Омс» не сохранён (может быть, 'Омск' or 'Орск'?)",
+        "Аккаунт «Омс» не сохранён (может быть, 'Омск' или 'Орск'?)",
     ),
     (
         SyncIsOffError("Омск", "c-1"),
@@ -481,7 +483,7 @@ _BELOW: list[tuple[ImgsyncError, str]] = [
     ),
     (
         MissingKeyError("1a2b", "there is no key in the key file k"),
-        "Токены в базе данных зашифрованы ключом 1a2b, но ключа нет: the key file k; верните этот "
+        "Токены в базе данных зашифрованы ключом 1a2b, но ключа нет: файл ключей k; верните этот "
         "ключ, и ничего не пропадёт (IMGSYNC_KEY_FILE, IMGSYNC_KEY)",
     ),
 ]
@@ -511,6 +513,21 @@ _LINES = {
     "several child entities have name 'a'": "в дочернем аккаунте несколько позиций с названием «a»",
     "connection to api.example for account 'Омск' failed: Connection refused": (
         "нет соединения с api.example для аккаунта «Омск»: в соединении отказано"
+    ),
+    'connection to server at "127.0.0.1", port 1 failed: Connection refused': (
+        "нет соединения с сервером «127.0.0.1», порт 1: в соединении отказано"
+    ),
+    "Account 'Ом' is not stored (did you mean 'Омск' or 'Томск' or 'Орск'?)": (
+        "Аккаунт «Ом» не сохранён (может быть, 'Омск' или 'Томск' или 'Орск'?)"
+    ),
+    "Cannot read the key file /k: Permission denied": (
+        "Не удалось прочитать файл ключей /k: нет прав"
+    ),
+    "Cannot read nofile: No such file or directory": (
+        "Не удалось прочитать nofile: нет такого файла или папки"
+    ),
+    "it configures nothing in imgsync; did you mean 'IMGSYNC_LIMIT'?": (
+        "в imgsync она ничего не настраивает; может быть, «IMGSYNC_LIMIT»?"
     ),
     "MoySklad account 'Омск': 401 (code 1056)": "Аккаунт МоегоСклада «Омск»: 401 (code 1056)",
     "storage host 'a.example' answered 503": "хост изображений «a.example» ответил 503",

@@ -115,7 +115,8 @@ class AddedAccount:
 
 @dataclass(frozen=True, slots=True)
 class AddAccount:
-    """Stores an account, or replaces the name and credentials of a stored one."""
+    """Stores an account, or replaces the credentials of a stored one; its name too where the id
+    says which one is meant."""
 
     accounts: AccountRepository
     settings: SettingsRepository
@@ -142,6 +143,8 @@ class AddAccount:
         if given.kind is not None and not same_kind(given.kind, identity.token_kind):
             raise WrongKindError(given.kind, identity.token_kind)
         known = await self._known(identity.account_id)
+        if wanted is None:
+            _check_same_name(given.name, known)
         name = given.name or (known.name if known and known.name != known.id else None)
         account_id = known.id if known else replaced_id or identity.account_id
         # The API does not tell a draft; what is known to be one stays one until somebody says
@@ -226,6 +229,18 @@ class AddAccount:
                 f"Account '{account.name}' is stored, but the tasks that wait for it could not be "
                 f"woken: {error} (they are once it is stored again)"
             ) from error
+
+
+def _check_same_name(name: str | None, known: Account | None) -> None:
+    """A token that stands twice in somebody's list would else take a stored account's name away
+    without a word."""
+    if name is None or known is None or known.name in (name, known.id):
+        return
+    raise WrongAccountError(
+        f"These are the credentials of account '{known.name}' ({known.id}), which is stored "
+        "already; nothing is changed. For a new token run 'imgsync account rotate', for another "
+        "name 'imgsync account rename'"
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ import asyncio
 import os
 import shutil
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -52,7 +53,9 @@ async def diagnose(container: "Container", child: str | None = None) -> list[Fin
     config: Config = container.config()
     stored = await examine(
         [
-            Check("database", lambda: _database(config), _DATABASE_SECONDS),
+            Check(
+                "database", lambda: _database(config), _DATABASE_SECONDS, todo=_of_server(config)
+            ),
             Check("disk", lambda: _disks(config), _DATABASE_SECONDS),
             Check("plugins", lambda: _plugins(container), _DATABASE_SECONDS),
         ]
@@ -219,6 +222,18 @@ def _without_password(url: str) -> str:
         return "set, not shown"
     user = f"{parts.username}@" if parts.username else ""
     return f"{parts.scheme}://{user}{host}{parts.path}"
+
+
+def _of_server(config: Config) -> str:
+    """What to do where a database on a server cannot be used; nothing is known of a file."""
+    if database_file(config.database_url) is not None:
+        return ""
+    if find_spec("psycopg") is None:
+        return "pip install 'imgsync[postgresql]'"
+    return (
+        "see whether that server runs and this machine reaches it, and whether database_url has "
+        "the right user, password and name of the database"
+    )
 
 
 async def _database(config: Config) -> Sequence[Finding]:

@@ -408,10 +408,14 @@ def now_of(connection: Connection, clock: Clock | None = None) -> datetime:
     return now
 
 
+_ASKS = "Is the server running "
+_AGAIN = "connection failed: "
+
+
 def failure(engine: Engine, error: SQLAlchemyError) -> ImgsyncError:
     """The error of the domain for one of the database."""
     reason = getattr(error, "orig", None) or error
-    line = " ".join(str(reason).split())
+    line = plain_line(reason)
     # The query of a URL may hold a password too.
     shown = engine.url.set(query={}).render_as_string(hide_password=True)
     if _is_full(reason):
@@ -420,6 +424,13 @@ def failure(engine: Engine, error: SQLAlchemyError) -> ImgsyncError:
         return StoreError(f"The database {shown} refuses the change: {line}")
     why = obstacle(Path(engine.url.database or "")) if _is_forbidden(reason) else None
     return StoreError(f"Cannot use the database {shown}: {line}" + (f"; {why}" if why else ""))
+
+
+def plain_line(reason: BaseException) -> str:
+    """What a database said, in one line without what its client asks and repeats."""
+    lines = [line.strip() for line in str(reason).splitlines()]
+    said = " ".join(line for line in lines if not line.startswith(_ASKS))
+    return " ".join(said.removeprefix(_AGAIN).split())
 
 
 def _is_forbidden(reason: BaseException) -> bool:

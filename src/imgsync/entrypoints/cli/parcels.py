@@ -116,6 +116,13 @@ def _passphrase(*, new: bool) -> str:
     given = os.environ.get("IMGSYNC_PASSPHRASE")
     if given is None:
         given = asked_secret(gettext("Passphrase"), twice=new)
+    if given is None:
+        raise CommandError(
+            gettext(
+                "No passphrase is given, and there is no terminal to ask at: set IMGSYNC_PASSPHRASE"
+            ),
+            ExitStatus.USAGE,
+        )
     if new and len(given) < _SHORTEST:
         raise click.UsageError(
             gettext("a passphrase has %(least)s characters or more", least=_SHORTEST)
