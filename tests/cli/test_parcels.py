@@ -266,6 +266,30 @@ def test_solutions_move_with_their_secrets_and_whoever_has_installed_them(
     assert asyncio.run(there.installations())[0].token == INSTALLED.token
 
 
+def test_whoever_installs_a_solution_later_is_taken_over_by_a_later_import(
+    with_solution: Cli, receiver: Cli, tmp_path: Path
+) -> None:
+    """The solution itself is there already, or is another one there, which stays."""
+    first, second = str(tmp_path / "first"), str(tmp_path / "second")
+    with_solution.ok("account", "export", first)
+    receiver.ok("account", "import", first, "--yes")
+    new = [replace(INSTALLED, account_id=one, token=f"token-of-{one}") for one in ("c2", "c3")]
+    asyncio.run(solutions_of(with_solution).take_over(new[:1]))
+    with_solution.ok("account", "export", second)
+    done = imports(receiver.json("account", "import", second, "--yes"))
+    assert {" solu same", "Omsk inst same", "Tomsk inst add"} <= set(done)
+    everyone = asyncio.run(solutions_of(with_solution).installations())
+    assert asyncio.run(solutions_of(receiver).installations()) == everyone
+    assert "Tomsk inst same" in imports(receiver.json("account", "import", second, "--yes"))
+    third = str(tmp_path / "third")
+    asyncio.run(solutions_of(with_solution).take_over(new))
+    with_solution.ok("account", "export", third)
+    receiver.ok("solution", "add", APP, "--draft", "--secret-stdin", stdin="hush-newer-secret\n")
+    done = imports(receiver.json("account", "import", third, "--yes"))
+    assert {" solu keep", "Alone inst add"} <= set(done)
+    assert len(asyncio.run(solutions_of(receiver).installations())) == 3
+
+
 def test_a_solution_whose_import_was_cut_off_is_whole_after_the_next(
     with_solution: Cli, receiver: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -275,7 +299,7 @@ def test_a_solution_whose_import_was_cut_off_is_whole_after_the_next(
     async def killed(*_: object) -> None:
         raise StoreError("killed here")
 
-    for method in ("put", "take_over"):
+    for method in ("take_over", "put"):
         with monkeypatch.context() as patched:
             patched.setattr(SqlSolutions, method, killed)
             assert "killed here" in receiver.fail("account", "import", file, "--yes")

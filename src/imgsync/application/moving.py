@@ -96,7 +96,7 @@ _PARCEL = TypeAdapter(_Parcel)
 
 
 class Change(StrEnum):
-    """What an import does with an account or a link, or would do."""
+    """What an import does with a part of the export, or would do."""
 
     ADD = "add"
     SAME = "same"
@@ -105,12 +105,14 @@ class Change(StrEnum):
 
 
 class Part(StrEnum):
-    """What an export is made of; a LINK is the settings of an account as a child."""
+    """What an export is made of; a LINK is the settings of an account as a child, an INSTALLATION
+    that of a solution on an account."""
 
     ACCOUNT = "account"
     LINK = "link and settings"
     PAUSE = "pause"
     SOLUTION = "solution"
+    INSTALLATION = "installation"
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +214,7 @@ class _Changes:
     links: list[_PackedLink] = field(default_factory=list)
     paused: list[str] = field(default_factory=list)
     solutions: list[_PackedSolution] = field(default_factory=list)
+    installations: list[Installation] = field(default_factory=list)
     mains: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -250,8 +253,11 @@ class ImportAccounts:
         # What ends comes first, as it may be in the way of what begins.
         for link in sorted(changes.links, key=lambda link: link.main_id is not None):
             await self._link(link, changes.mains.get(link.child_id))
+        # First who has them: what is told of a solution is put right by the solution itself.
+        if changes.installations:
+            await self.solutions.take_over(changes.installations)
         for packed in changes.solutions:
-            await self._solution(packed)
+            await self.solutions.put(Solution(packed.app_id, packed.secret, packed.is_draft))
         return moved
 
     async def _look(self, content: bytes, *, replace: bool) -> tuple[list[Moved], _Changes]:
@@ -284,6 +290,13 @@ class ImportAccounts:
             moved.append(Moved(solution.app_id, "", Part.SOLUTION, change))
             if change in (Change.ADD, Change.REPLACE):
                 changes.solutions.append(solution)
+        known = {(one.app_id, one.account_id): one for one in await self.solutions.installations()}
+        for one in _installations(parcel):
+            change = _change_of_installation(one, known.get((one.app_id, one.account_id)))
+            name = names.get(one.account_id, one.account_id)
+            moved.append(Moved(one.account_id, name, Part.INSTALLATION, change))
+            if change is Change.ADD:
+                changes.installations.append(one)
         return moved, changes
 
     async def _change_of(self, account: Account, *, replace: bool) -> Change:
@@ -326,16 +339,6 @@ class ImportAccounts:
             return Change.ADD
         return Change.REPLACE if replace else Change.KEEP
 
-    async def _solution(self, packed: _PackedSolution) -> None:
-        # First who has it: where this is cut off, the solution is still to be added.
-        await self.solutions.take_over(
-            [
-                Installation(packed.app_id, one.account_id, one.state, one.issued_at, one.token)
-                for one in packed.installations
-            ]
-        )
-        await self.solutions.put(Solution(packed.app_id, packed.secret, packed.is_draft))
-
     async def _link(self, link: _PackedLink, main_id: str | None) -> None:
         if main_id not in (None, link.main_id):
             await self.settings.unlink(link.child_id)
@@ -373,6 +376,25 @@ def _check(
         raise ImgsyncError(
             f"The links of the export do not go with those here, so nothing is changed: {error}"
         ) from error
+
+
+def _installations(parcel: _Parcel) -> list[Installation]:
+    return [
+        Installation(solution.app_id, one.account_id, one.state, one.issued_at, one.token)
+        for solution in parcel.solutions
+        for one in solution.installations
+    ]
+
+
+def _change_of_installation(given: Installation, there: Installation | None) -> Change:
+    if there is None:
+        return Change.ADD
+    is_same = (given.state, given.token, given.issued_at) == (
+        there.state,
+        there.token,
+        there.issued_at,
+    )
+    return Change.SAME if is_same else Change.KEEP
 
 
 def _version(content: bytes) -> int | None:
