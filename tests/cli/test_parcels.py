@@ -6,7 +6,7 @@ import re
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,15 @@ from imgsync.adapters.secrets.parcel import write_parcel
 from imgsync.adapters.sql.database import Database
 from imgsync.adapters.sql.solutions import SqlSolutions
 from imgsync.domain.errors import StoreError
-from imgsync.domain.solutions import Installation, InstallationState, Solution
+from imgsync.domain.ports.web import AuditEntry
+from imgsync.domain.solutions import (
+    CallMethod,
+    Installation,
+    InstallationState,
+    Solution,
+    SolutionCall,
+    consequence,
+)
 from tests.cli.conftest import Cli, key_of, store
 from tests.support.keys import opened
 
@@ -257,7 +265,8 @@ def test_solutions_move_with_their_secrets_and_whoever_has_installed_them(
     assert all(secret.startswith("sealed:") for (secret,) in stored)
     # What is there stays, unless that is said; what MoySklad has told since stays in any case.
     receiver.ok("solution", "add", APP, "--secret-stdin", stdin="hush-newer-secret\n")
-    asyncio.run(there.take_over([replace(INSTALLED, token="older-token")]))
+    before = datetime(2025, 12, 31, tzinfo=UTC)
+    asyncio.run(there.take_over([replace(INSTALLED, token="older-token", issued_at=before)]))
     assert " solu keep" in imports(receiver.json("account", "import", str(file), "--yes"))
     assert asyncio.run(there.get(APP)) == Solution(APP, "hush-newer-secret", False)
     done = imports(receiver.json("account", "import", str(file), "--yes", "--replace"))
@@ -288,6 +297,44 @@ def test_whoever_installs_a_solution_later_is_taken_over_by_a_later_import(
     done = imports(receiver.json("account", "import", third, "--yes"))
     assert {" solu keep", "Alone inst add"} <= set(done)
     assert len(asyncio.run(solutions_of(receiver).installations())) == 3
+
+
+def test_a_replaced_account_is_parked_when_its_solution_ends(
+    with_solution: Cli, receiver: Cli, tmp_path: Path
+) -> None:
+    """It goes by the token of the installation, which is replaced with it."""
+    file, older = str(tmp_path / "all"), str(tmp_path / "older")
+    with_solution.ok("account", "export", older)
+    receiver.ok("account", "import", older, "--yes")
+    installed_anew = replace(
+        INSTALLED, token="token-anew", issued_at=INSTALLED.issued_at + timedelta(hours=1)
+    )
+    store(with_solution, "c1", "Omsk", "token-anew")
+    asyncio.run(solutions_of(with_solution).take_over([installed_anew]))
+    with_solution.ok("account", "export", file)
+    there = solutions_of(receiver)
+    done = imports(receiver.json("account", "import", file, "--yes"))
+    assert {"Omsk acco keep", "Omsk inst keep"} <= set(done)
+    assert asyncio.run(there.installations())[0].token == INSTALLED.token
+    done = imports(receiver.json("account", "import", file, "--yes", "--replace"))
+    assert {"Omsk acco replace", "Omsk inst replace"} <= set(done)
+    # What MoySklad has told since stays in any case.
+    assert "Omsk inst keep" in imports(
+        receiver.json("account", "import", older, "--dry-run", "--replace")
+    )
+    issued_at = installed_anew.issued_at + timedelta(minutes=1)
+    call = SolutionCall(
+        APP,
+        "c1",
+        CallMethod.DELETE,
+        "token-id",
+        "request-id",
+        issued_at,
+        issued_at + timedelta(minutes=5),
+        cause="Suspend",
+    )
+    asyncio.run(there.take(call, consequence, AuditEntry("x", "x", "c1", {})))
+    assert paused(receiver) == ["Omsk"]
 
 
 def test_a_solution_whose_import_was_cut_off_is_whole_after_the_next(

@@ -292,10 +292,11 @@ class ImportAccounts:
                 changes.solutions.append(solution)
         known = {(one.app_id, one.account_id): one for one in await self.solutions.installations()}
         for one in _installations(parcel):
-            change = _change_of_installation(one, known.get((one.app_id, one.account_id)))
+            there = known.get((one.app_id, one.account_id))
+            change = _change_of_installation(one, there, replace=replace)
             name = names.get(one.account_id, one.account_id)
             moved.append(Moved(one.account_id, name, Part.INSTALLATION, change))
-            if change is Change.ADD:
+            if change in (Change.ADD, Change.REPLACE):
                 changes.installations.append(one)
         return moved, changes
 
@@ -386,15 +387,17 @@ def _installations(parcel: _Parcel) -> list[Installation]:
     ]
 
 
-def _change_of_installation(given: Installation, there: Installation | None) -> Change:
+def _change_of_installation(
+    given: Installation, there: Installation | None, *, replace: bool
+) -> Change:
     if there is None:
         return Change.ADD
-    is_same = (given.state, given.token, given.issued_at) == (
-        there.state,
-        there.token,
-        there.issued_at,
-    )
-    return Change.SAME if is_same else Change.KEEP
+    told, known = [(one.state, one.token, one.issued_at) for one in (given, there)]
+    if told == known:
+        return Change.SAME
+    # What MoySklad has told since stays. Else it goes with the account, which is not parked when
+    # the solution ends unless both have the same token.
+    return Change.REPLACE if replace and there.issued_at <= given.issued_at else Change.KEEP
 
 
 def _version(content: bytes) -> int | None:
