@@ -13,8 +13,10 @@ import pytest
 
 from imgsync.adapters.secrets.parcel import write_parcel
 from imgsync.adapters.sql.database import Database
+from imgsync.adapters.sql.repositories import SqlAccountRepository
 from imgsync.adapters.sql.solutions import SqlSolutions
 from imgsync.domain.errors import StoreError
+from imgsync.domain.model import Account, Parking
 from imgsync.domain.ports.web import AuditEntry
 from imgsync.domain.solutions import (
     CallMethod,
@@ -401,6 +403,32 @@ def test_pauses_by_hand_move_and_end_none_that_is_there(
     store(receiver, "c1", "Omsk", "newer-token")
     assert "Omsk paus keep" in imports(receiver.json("account", "import", second, "--yes"))
     assert paused(receiver) == []
+
+
+def test_a_pause_outlasts_an_import_that_is_cut_off(
+    sender: Cli, receiver: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = str(tmp_path / "all")
+    sender.ok("account", "export", file)
+    store(receiver, "c1", "Omsk", "older-token")
+    receiver.ok("queue", "pause", "Omsk")
+    add = SqlAccountRepository.add
+
+    async def killed_behind(
+        self: SqlAccountRepository, account: Account, parking: Parking | None = None
+    ) -> None:
+        await add(self, account, parking)
+        if account.id == "c1":
+            raise StoreError("killed here")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(SqlAccountRepository, "add", killed_behind)
+        said = receiver.fail("account", "import", file, "--yes", "--replace")
+    assert "killed here" in said
+    assert paused(receiver) == ["Omsk"]
+    done = imports(receiver.json("account", "import", file, "--yes", "--replace"))
+    assert "Omsk acco same" in done
+    assert paused(receiver) == ["Omsk"]
 
 
 def test_an_export_of_the_version_before_is_taken(cli: Cli, tmp_path: Path) -> None:

@@ -241,10 +241,8 @@ class ImportAccounts:
         for account in changes.accounts:
             # Somebody's pause here outlasts another token.
             is_paused = account.id in changes.paused or await _is_paused(self.accounts, account.id)
-            await self.accounts.add(account)
-            if is_paused:
-                await self.accounts.park(account.id, Parking(PAUSED, NO_END))
-            else:
+            await self.accounts.add(account, Parking(PAUSED, NO_END) if is_paused else None)
+            if not is_paused:
                 await self.queue.unpark(account.id)
         stored = {account.id for account in changes.accounts}
         for account_id in changes.paused:
