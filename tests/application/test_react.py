@@ -1,9 +1,10 @@
 """Events of webhooks become tasks: of all children, once, whatever is parked, stopped or wrong."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from itertools import count
 from typing import Any
 
 import pytest
@@ -17,8 +18,15 @@ from imgsync.application.enqueue import Enqueue
 from imgsync.application.react import React
 from imgsync.application.runs import NoteRuns
 from imgsync.application.survey import SurveyMemory
-from imgsync.domain.errors import AuthorisationError, StoreError, UnavailableError
+from imgsync.application.turns import Turns
+from imgsync.domain.errors import (
+    AuthorisationError,
+    LeaseLostError,
+    StoreError,
+    UnavailableError,
+)
 from imgsync.domain.model import Account, LinkSettings, Parking, TokenKind
+from imgsync.domain.ports.turns import TakenTurn
 from imgsync.domain.runs import ChildProof, Run, RunCause, RunKind
 from imgsync.domain.schedule import LinkSchedule
 from imgsync.domain.webhooks import Event, EventAction
@@ -175,6 +183,35 @@ async def test_of_very_many_entities_none_is_asked_for_by_its_id(reacting: React
     assert len(await reacting.world.queue.find(limit=600)) == 501
     # Six pages of products, and what a survey of all asks of the two other types.
     assert reacting.calls(reacting.world.main) <= 9
+
+
+class LostTurns:
+    """Another survey of these children begins whenever this one has read something."""
+
+    async def take(self, _child_ids: Collection[str], _lease: timedelta) -> TakenTurn:
+        return TakenTurn("token")
+
+    async def renew(self, _token: str, _lease: timedelta) -> None:
+        raise LeaseLostError("another survey of these children has begun meanwhile")
+
+    async def end(self, _token: str) -> None:
+        pass
+
+
+async def test_events_whose_survey_has_lost_its_turn_are_looked_at_again(
+    reacting: Reacting,
+) -> None:
+    await reacting.link("child")
+    lamps = [reacting.lamp(number, reacting.world.child) for number in range(501)]
+    await reacting.comes([main_id for main_id, _ in lamps])
+    minutes = count(step=60.0)
+    turns = Turns(LostTurns(), elapsed=lambda: next(minutes))
+    enqueue = Enqueue(reacting.survey, reacting.world.queue, turns=turns)
+    await reacting.turn(reacting.host(enqueue=lambda: enqueue))
+    assert (await reacting.tasks(), await reacting.waiting()) == (set(), 501)
+    await reacting.turn(reacting.host(), timedelta(seconds=10))
+    assert await reacting.waiting() == 0
+    assert len(await reacting.world.queue.find(limit=600)) == 501
 
 
 async def test_a_key_that_another_entity_has_too_is_left_to_a_whole_survey(

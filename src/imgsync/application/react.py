@@ -19,6 +19,7 @@ from imgsync.application.runs import NoteRuns
 from imgsync.application.survey import Chosen, allowed_clears
 from imgsync.domain.errors import (
     ImgsyncError,
+    LeaseLostError,
     NoLinkError,
     NoRoomError,
     ParkingError,
@@ -184,8 +185,9 @@ class React:
     async def _worked(self, claimed: ClaimedEvents) -> None:
         try:
             await self._act(claimed)
-        except (StoreError, NoRoomError) as error:
-            # They come again once the lease is over, or the store is there.
+        except (StoreError, NoRoomError, LeaseLostError) as error:
+            # They come again once the lease is over, or the store is there. Whichever survey has
+            # begun meanwhile may have read main before they came.
             _log.error("%s wait: %s", self._label(claimed), error)
             await self._put_off(claimed, _FIRST_PAUSE)
         except ImgsyncError as error:
