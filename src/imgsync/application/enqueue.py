@@ -252,6 +252,13 @@ class Enqueue:
                 await turn.confirm()
             await put_tasks(self.queue, tasks, outcome.queued)
 
+        async def adopt(of_batch: Sequence[Surveyed]) -> None:
+            if not of_batch:
+                return
+            if turn is not None:
+                await turn.confirm()
+            await self.survey.adopt(of_batch)
+
         copies: list[NewTask] = []
         adopted: list[Surveyed] = []
         try:
@@ -267,7 +274,7 @@ class Enqueue:
                     adopted.append(found)
                 if len(adopted) >= _BATCH and not dry_run:
                     of_batch, adopted = adopted, []
-                    await self.survey.adopt(of_batch)
+                    await adopt(of_batch)
                 if found.request is not None and not found.clears:
                     copies.append(_task_of_request(found.request))
                 if len(copies) >= _BATCH and not dry_run:
@@ -277,7 +284,7 @@ class Enqueue:
             if not dry_run:
                 await put(copies)
         if not dry_run:
-            await self.survey.adopt(adopted)
+            await adopt(adopted)
         failed = {found.link.child.id for found in outcome.failed}
         if on and len(failed) == len(clears):
             raise outcome.failed[0].error
@@ -287,6 +294,8 @@ class Enqueue:
         if dry_run:
             return
         await put([_task_of_request(r) for r in allowed])
+        if turn is not None:
+            await turn.confirm()
         for link in on:
             if link.child.id not in failed:
                 await self.survey.note_roles(link)
