@@ -13,6 +13,7 @@ from imgsync.adapters.sql.database import Database
 from imgsync.adapters.sql.events import SqlEndedEntities, SqlEventStore
 from imgsync.adapters.sql.proofs import SqlProofs
 from imgsync.adapters.sql.runs import SqlRunHistory
+from imgsync.adapters.sql.turns import SqlSurveyTurns
 from imgsync.application.accounts import FindLinks
 from imgsync.application.enqueue import Enqueue
 from imgsync.application.react import React
@@ -212,6 +213,30 @@ async def test_events_whose_survey_has_lost_its_turn_are_looked_at_again(
     await reacting.turn(reacting.host(), timedelta(seconds=10))
     assert await reacting.waiting() == 0
     assert len(await reacting.world.queue.find(limit=600)) == 501
+
+
+async def test_a_child_that_is_being_surveyed_keeps_no_other_waiting_and_catches_up(
+    reacting: Reacting,
+) -> None:
+    """Of so many entities that all which has changed is surveyed."""
+    await reacting.link()
+    lamps = [reacting.lamp(number) for number in range(501)]
+    await reacting.comes([main_id for main_id, _ in lamps])
+    turns = SqlSurveyTurns(reacting.database, reacting.world.clock)
+    enqueue = Enqueue(reacting.survey, reacting.world.queue, turns=Turns(turns))
+    host = reacting.host(enqueue=lambda: enqueue)
+    hours = timedelta(hours=9)
+    for busy, queued in ((["child", "other"], set[str]()), (["other"], {"child"})):
+        taken = await turns.take(busy, 2 * hours)
+        async with asyncio.timeout(60):
+            await reacting.turn(host, hours)
+        found = await reacting.world.queue.find(limit=2000)
+        assert {task.account_id for task in found} == queued
+        assert await reacting.waiting() == 501
+        await turns.end(taken.token)
+    await reacting.turn(host, hours)
+    assert await reacting.waiting() == 0
+    assert len(await reacting.world.queue.find(limit=2000)) == 1002
 
 
 async def test_a_key_that_another_entity_has_too_is_left_to_a_whole_survey(
