@@ -370,6 +370,25 @@ def test_a_damaged_solution_is_told_to_be_left_out(
     assert receiver.json("solution", "list") == []
 
 
+def test_a_token_of_a_solution_that_cannot_be_read_is_told_to_be_left_out(
+    with_solution: Cli, receiver: Cli, tmp_path: Path
+) -> None:
+    """Else it would take the place of one that is good there."""
+    first, file = str(tmp_path / "first"), str(tmp_path / "all")
+    with_solution.ok("account", "export", first)
+    receiver.ok("account", "import", first, "--yes")
+    ended = Installation(APP, "c2", InstallationState.SUSPENDED, INSTALLED.issued_at, None)
+    asyncio.run(solutions_of(with_solution).take_over([ended]))
+    with closing(sqlite3.connect(tmp_path / "imgsync.db")) as connection, connection:
+        connection.execute("UPDATE installations SET token = substr(token, 1, 60)")
+    told = with_solution.run("account", "export", file)
+    assert told.exit_code == 3
+    assert f"Left out: The stored token of solution '{APP}' on account 'c1'" in told.stderr
+    done = imports(receiver.json("account", "import", file, "--yes", "--replace"))
+    assert [one for one in done if " inst " in one] == ["Tomsk inst add"]
+    assert asyncio.run(solutions_of(receiver).installations())[0].token == INSTALLED.token
+
+
 def paused(cli: Cli) -> list[str]:
     return [one["name"] for one in cli.json("account", "list") if one["parked"]]
 

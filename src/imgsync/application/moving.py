@@ -190,12 +190,20 @@ class ExportAccounts:
                 continue
             if solution is None:  # removed meanwhile
                 continue
-            there = tuple(
-                _PackedInstallation(one.account_id, one.state, one.issued_at, one.token)
-                for one in installed
-                if one.app_id == app_id
-            )
-            packed.append(_PackedSolution(app_id, solution.secret, solution.is_draft, there))
+            there = []
+            for one in installed:
+                if one.app_id != app_id:
+                    continue
+                if one.state is InstallationState.INSTALLED and one.token is None:
+                    left_out.append(
+                        f"The stored token of solution {app_id!a} on account {one.account_id!a} "
+                        "cannot be read; install the solution there anew"
+                    )
+                    continue
+                there.append(
+                    _PackedInstallation(one.account_id, one.state, one.issued_at, one.token)
+                )
+            packed.append(_PackedSolution(app_id, solution.secret, solution.is_draft, tuple(there)))
         return packed
 
 
