@@ -165,6 +165,32 @@ async def test_whoever_was_stopped_for_long_queues_nothing_any_more(hosts: Hosts
     assert (proof.is_equal, proof.compared_at) == (True, world.clock.moment)
 
 
+async def test_whoever_was_stopped_for_long_records_nothing_any_more(
+    hosts: Hosts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where all that it found is equal, there is nothing to queue."""
+    world, one = hosts.world, hosts.host()
+    world.child.change_images("product", hosts.child_id, [A])
+    hosts.hold_the_first()
+    first = asyncio.create_task(one.sync())
+    await hosts.reached.wait()
+    world.clock.advance(timedelta(minutes=5))
+    written = list[object]()
+
+    async def write(_: Survey, what: object) -> None:
+        written.append(what)
+
+    async with asyncio.timeout(PATIENCE):
+        other = SqlSurveyTurns(hosts.database, world.clock)
+        assert (await other.take(["child"], timedelta(seconds=30))).token
+        monkeypatch.setattr(Survey, "adopt", write)
+        monkeypatch.setattr(Survey, "note_roles", write)
+        hosts.go_on.set()
+        with pytest.raises(LeaseLostError, match="another survey"):
+            await first
+    assert written == []
+
+
 async def test_whoever_was_stopped_and_nobody_came_goes_on(hosts: Hosts) -> None:
     one = hosts.host()
     hosts.hold_the_first()

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from types import ModuleType
 
@@ -159,26 +160,93 @@ class Keyring(ModuleType):
         self.held = password
 
 
-def test_keys_may_be_in_the_systems_keyring(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def keyring(monkeypatch: pytest.MonkeyPatch) -> Keyring:
     monkeypatch.setitem(sys.modules, "keyring", keyring := Keyring("keyring"))
-    box = FernetBox(KeyringKeys())
+    return keyring
+
+
+def test_keys_may_be_in_the_systems_keyring(keyring: Keyring, tmp_path: Path) -> None:
+    lock = tmp_path / "config" / "lock"
+    box = FernetBox(KeyringKeys(lock))
     with pytest.raises(MissingKeyError, match="no key in the system's keyring"):
         box.check("00000000")
     assert keyring.held is None
     first = box.first()
     sealed = box.seal(TOKEN, first)
-    assert FernetBox(KeyringKeys()).next(first) != first
-    assert FernetBox(KeyringKeys()).unseal(sealed) == TOKEN
+    assert FernetBox(KeyringKeys(lock)).next(first) != first
+    assert FernetBox(KeyringKeys(lock)).unseal(sealed) == TOKEN
+    assert lock.stat().st_mode & 0o777 == 0o600
     keyring.broken = True
     with pytest.raises(KeyStoreError, match=r"cannot be used \(RuntimeError\)") as caught:
-        FernetBox(KeyringKeys()).unseal(sealed)
+        FernetBox(KeyringKeys(lock)).unseal(sealed)
     assert str(keyring.held) not in str(caught.value)
 
 
-def test_without_its_package_the_keyring_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+class SlowKeyring(Keyring):
+    """Whoever writes has read long before."""
+
+    def get_password(self, _service: str, _name: str) -> str | None:
+        held = self.held
+        time.sleep(0.01)
+        return held
+
+
+def test_of_databases_with_one_keyring_that_are_rekeyed_at_once_none_loses_its_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "keyring", SlowKeyring("keyring"))
+    lock = tmp_path / "lock"
+    start = threading.Barrier(8)
+    made = list[str]()
+
+    def rekey() -> None:
+        box = FernetBox(KeyringKeys(lock))
+        start.wait(30)
+        first = box.first()
+        start.wait(30)
+        made.extend([first, box.next(first)])
+
+    threads = [threading.Thread(target=rekey) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert len(made) == 16
+    assert len(set(made[::2])) == 1  # they made the first one at once, too
+    assert set(made) == {fingerprint_of(key) for key in KeyringKeys(lock).read()}
+
+
+class RivalledKeyring(Keyring):
+    """Processes of which no lock tells put keys of their own in the place of others."""
+
+    rivals: list[str]
+
+    def set_password(self, _service: str, _name: str, password: str) -> None:
+        self.held = self.rivals.pop() if self.rivals else password
+
+
+def test_where_there_can_be_no_lock_keys_are_put_until_they_are_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "keyring", keyring := RivalledKeyring("keyring"))
+    (tmp_path / "no folder").write_text("")
+    keys = KeyringKeys(tmp_path / "no folder" / "lock")
+    mine, rivals = new_key(), [new_key() for _ in range(2)]
+    keyring.rivals = list(rivals)
+    keys.put([mine])
+    assert keys.read() == [mine, rivals[0]]
+    keyring.rivals = [new_key() for _ in range(9)]
+    with pytest.raises(KeyStoreError, match="does not keep"):
+        keys.put([new_key()])
+
+
+def test_without_its_package_the_keyring_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "keyring", None)
     with pytest.raises(KeyStoreError, match=r"imgsync\[keyring\]"):
-        FernetBox(KeyringKeys()).first()
+        FernetBox(KeyringKeys(tmp_path / "lock")).first()
 
 
 def test_a_new_key_is_put_where_a_link_leads(tmp_path: Path) -> None:

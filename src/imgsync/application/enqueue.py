@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -25,7 +26,12 @@ from imgsync.application.survey import (
 )
 from imgsync.application.turns import Turn, Turns
 from imgsync.domain.diff import Adopt, Clear, Skip, Unchanged
-from imgsync.domain.errors import AlreadyLinkedError, ClearLimitError, ImgsyncError
+from imgsync.domain.errors import (
+    AlreadyLinkedError,
+    BusyChildError,
+    ClearLimitError,
+    ImgsyncError,
+)
 from imgsync.domain.failures import IMAGE_RETRY
 from imgsync.domain.labels import lines_by_children
 from imgsync.domain.model import Account, EntityTypes, Link, MatchField, SyncRequest, check_links
@@ -194,6 +200,7 @@ class Enqueue:
         chosen: Chosen | None = None,
         progress: Callable[[Surveyed], None] = lambda _: None,
         outcome: EnqueueOutcome | None = None,
+        waits: bool = True,
     ) -> EnqueueOutcome:
         """What was found and queued; in a dry run, nothing is queued, nor recorded.
 
@@ -203,9 +210,10 @@ class Enqueue:
         tells what was queued where that ends early; all that was found by then is. A link that
         cannot be surveyed costs itself only; its error is raised where no other is left.
         SyncIsOffError where no child receives images. The errors of the queue are raised.
-        It waits while another survey of one of these children is under way; LeaseLostError where
-        another has begun, as this process was stopped meanwhile. Not so with `chosen`, which is
-        looked at again after those that are under way (`React`), nor in a dry run.
+        It waits while another survey of one of these children is under way, or leaves that child
+        as one that cannot be surveyed (BusyChildError) where it `waits` for nobody; LeaseLostError
+        where another has begun, as this process was stopped meanwhile. Not so with `chosen`, which
+        is looked at again after those that are under way (`React`), nor in a dry run.
         """
         outcome = EnqueueOutcome() if outcome is None else outcome
         outcome.off += [link.child for link in links if not link.settings.enabled]
@@ -214,8 +222,8 @@ class Enqueue:
             links[0].check_on()
         most = MOST_UNASKED_CLEARS if max_clear is None else max_clear
         clears = {link.child.id: _Clears(most) for link in on}
-        survey = self.survey(
-            on,
+        survey = partial(
+            self.survey,
             match_field=self.match_field,
             match_by=match_by,
             only_types=types,
@@ -227,10 +235,16 @@ class Enqueue:
             log=outcome.log,
         )
         if self.turns is None or dry_run or chosen is not None:
-            await self._follow(survey, on, outcome, clears, max_clear, progress, dry_run=dry_run)
+            found = survey(on)
+            await self._follow(found, on, outcome, clears, max_clear, progress, dry_run=dry_run)
             return outcome
-        async with self.turns.of(on) as turn:
-            await self._follow(survey, on, outcome, clears, max_clear, progress, turn)
+        async with self.turns.of(on, waits=waits) as turn:
+            free = [link for link in on if link.child.id not in turn.busy]
+            outcome.failed += [
+                NotSurveyed(link, BusyChildError()) for link in on if link.child.id in turn.busy
+            ]
+            found = survey(free)
+            await self._follow(found, on, outcome, clears, max_clear, progress, turn)
         return outcome
 
     async def _follow(
@@ -252,6 +266,13 @@ class Enqueue:
                 await turn.confirm()
             await put_tasks(self.queue, tasks, outcome.queued)
 
+        async def adopt(of_batch: Sequence[Surveyed]) -> None:
+            if not of_batch:
+                return
+            if turn is not None:
+                await turn.confirm()
+            await self.survey.adopt(of_batch)
+
         copies: list[NewTask] = []
         adopted: list[Surveyed] = []
         try:
@@ -267,7 +288,7 @@ class Enqueue:
                     adopted.append(found)
                 if len(adopted) >= _BATCH and not dry_run:
                     of_batch, adopted = adopted, []
-                    await self.survey.adopt(of_batch)
+                    await adopt(of_batch)
                 if found.request is not None and not found.clears:
                     copies.append(_task_of_request(found.request))
                 if len(copies) >= _BATCH and not dry_run:
@@ -277,9 +298,7 @@ class Enqueue:
             if not dry_run:
                 await put(copies)
         if not dry_run:
-            if turn is not None:
-                await turn.confirm()  # who took it meanwhile may have copied what was found here
-            await self.survey.adopt(adopted)
+            await adopt(adopted)
         failed = {found.link.child.id for found in outcome.failed}
         if on and len(failed) == len(clears):
             raise outcome.failed[0].error
@@ -289,6 +308,8 @@ class Enqueue:
         if dry_run:
             return
         await put([_task_of_request(r) for r in allowed])
+        if turn is not None:
+            await turn.confirm()
         for link in on:
             if link.child.id not in failed:
                 await self.survey.note_roles(link)

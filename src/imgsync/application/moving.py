@@ -96,7 +96,7 @@ _PARCEL = TypeAdapter(_Parcel)
 
 
 class Change(StrEnum):
-    """What an import does with an account or a link, or would do."""
+    """What an import does with a part of the export, or would do."""
 
     ADD = "add"
     SAME = "same"
@@ -105,12 +105,14 @@ class Change(StrEnum):
 
 
 class Part(StrEnum):
-    """What an export is made of; a LINK is the settings of an account as a child."""
+    """What an export is made of; a LINK is the settings of an account as a child, an INSTALLATION
+    that of a solution on an account."""
 
     ACCOUNT = "account"
     LINK = "link and settings"
     PAUSE = "pause"
     SOLUTION = "solution"
+    INSTALLATION = "installation"
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,12 +190,20 @@ class ExportAccounts:
                 continue
             if solution is None:  # removed meanwhile
                 continue
-            there = tuple(
-                _PackedInstallation(one.account_id, one.state, one.issued_at, one.token)
-                for one in installed
-                if one.app_id == app_id
-            )
-            packed.append(_PackedSolution(app_id, solution.secret, solution.is_draft, there))
+            there = []
+            for one in installed:
+                if one.app_id != app_id:
+                    continue
+                if one.state is InstallationState.INSTALLED and one.token is None:
+                    left_out.append(
+                        f"The stored token of solution {app_id!a} on account {one.account_id!a} "
+                        "cannot be read; install the solution there anew"
+                    )
+                    continue
+                there.append(
+                    _PackedInstallation(one.account_id, one.state, one.issued_at, one.token)
+                )
+            packed.append(_PackedSolution(app_id, solution.secret, solution.is_draft, tuple(there)))
         return packed
 
 
@@ -212,6 +222,7 @@ class _Changes:
     links: list[_PackedLink] = field(default_factory=list)
     paused: list[str] = field(default_factory=list)
     solutions: list[_PackedSolution] = field(default_factory=list)
+    installations: list[Installation] = field(default_factory=list)
     mains: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -238,10 +249,8 @@ class ImportAccounts:
         for account in changes.accounts:
             # Somebody's pause here outlasts another token.
             is_paused = account.id in changes.paused or await _is_paused(self.accounts, account.id)
-            await self.accounts.add(account)
-            if is_paused:
-                await self.accounts.park(account.id, Parking(PAUSED, NO_END))
-            else:
+            await self.accounts.add(account, Parking(PAUSED, NO_END) if is_paused else None)
+            if not is_paused:
                 await self.queue.unpark(account.id)
         stored = {account.id for account in changes.accounts}
         for account_id in changes.paused:
@@ -250,8 +259,11 @@ class ImportAccounts:
         # What ends comes first, as it may be in the way of what begins.
         for link in sorted(changes.links, key=lambda link: link.main_id is not None):
             await self._link(link, changes.mains.get(link.child_id))
+        # First who has them: what is told of a solution is put right by the solution itself.
+        if changes.installations:
+            await self.solutions.take_over(changes.installations)
         for packed in changes.solutions:
-            await self._solution(packed)
+            await self.solutions.put(Solution(packed.app_id, packed.secret, packed.is_draft))
         return moved
 
     async def _look(self, content: bytes, *, replace: bool) -> tuple[list[Moved], _Changes]:
@@ -284,6 +296,14 @@ class ImportAccounts:
             moved.append(Moved(solution.app_id, "", Part.SOLUTION, change))
             if change in (Change.ADD, Change.REPLACE):
                 changes.solutions.append(solution)
+        known = {(one.app_id, one.account_id): one for one in await self.solutions.installations()}
+        for one in _installations(parcel):
+            there = known.get((one.app_id, one.account_id))
+            change = _change_of_installation(one, there, replace=replace)
+            name = names.get(one.account_id, one.account_id)
+            moved.append(Moved(one.account_id, name, Part.INSTALLATION, change))
+            if change in (Change.ADD, Change.REPLACE):
+                changes.installations.append(one)
         return moved, changes
 
     async def _change_of(self, account: Account, *, replace: bool) -> Change:
@@ -326,16 +346,6 @@ class ImportAccounts:
             return Change.ADD
         return Change.REPLACE if replace else Change.KEEP
 
-    async def _solution(self, packed: _PackedSolution) -> None:
-        # First who has it: where this is cut off, the solution is still to be added.
-        await self.solutions.take_over(
-            [
-                Installation(packed.app_id, one.account_id, one.state, one.issued_at, one.token)
-                for one in packed.installations
-            ]
-        )
-        await self.solutions.put(Solution(packed.app_id, packed.secret, packed.is_draft))
-
     async def _link(self, link: _PackedLink, main_id: str | None) -> None:
         if main_id not in (None, link.main_id):
             await self.settings.unlink(link.child_id)
@@ -373,6 +383,27 @@ def _check(
         raise ImgsyncError(
             f"The links of the export do not go with those here, so nothing is changed: {error}"
         ) from error
+
+
+def _installations(parcel: _Parcel) -> list[Installation]:
+    return [
+        Installation(solution.app_id, one.account_id, one.state, one.issued_at, one.token)
+        for solution in parcel.solutions
+        for one in solution.installations
+    ]
+
+
+def _change_of_installation(
+    given: Installation, there: Installation | None, *, replace: bool
+) -> Change:
+    if there is None:
+        return Change.ADD
+    told, known = [(one.state, one.token, one.issued_at) for one in (given, there)]
+    if told == known:
+        return Change.SAME
+    # What MoySklad has told since stays. Else it goes with the account, which is not parked when
+    # the solution ends unless both have the same token.
+    return Change.REPLACE if replace and there.issued_at <= given.issued_at else Change.KEEP
 
 
 def _version(content: bytes) -> int | None:

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
-from imgsync.domain.errors import ImgsyncError, LeaseLostError
+from imgsync.domain.errors import BusyChildError, ImgsyncError, LeaseLostError
 from imgsync.domain.model import Link
 from imgsync.domain.ports.turns import SurveyTurns
 from imgsync.domain.text import natural_key
@@ -22,13 +22,14 @@ _NAMED = 3
 @dataclass(slots=True)
 class Turn:
     """The right to queue what a survey finds. `held_until`: as `elapsed` tells it, which passes
-    while the process is stopped."""
+    while the process is stopped. `busy`: children of which it is none."""
 
     store: SurveyTurns
     token: str
     lease: timedelta
     elapsed: Callable[[], float]
     held_until: float
+    busy: frozenset[str] = frozenset()
 
     async def confirm(self) -> None:
         """LeaseLostError where another survey of these children may have begun: what was read
@@ -54,10 +55,11 @@ class Turns:
     elapsed: Callable[[], float] = uptime
 
     @asynccontextmanager
-    async def of(self, links: Sequence[Link]) -> AsyncIterator[Turn]:
+    async def of(self, links: Sequence[Link], *, waits: bool = True) -> AsyncIterator[Turn]:
         """Within it no other survey of these children queues anything. It waits for those that are
-        under way, and says so once."""
-        turn = await self._taken(links)
+        under way, and says so once; or leaves their children out, where it `waits` for nobody:
+        BusyChildError where no other is left."""
+        turn = await (self._taken(links) if waits else self._taken_of_free(links))
         keeper = asyncio.create_task(self._keep(turn))
         try:
             yield turn
@@ -83,6 +85,18 @@ class Turns:
                 _log.warning(text, _names(links, taken.busy))
                 has_told = True
             await asyncio.sleep(self.ask_seconds)
+
+    async def _taken_of_free(self, links: Sequence[Link]) -> Turn:
+        child_ids = {link.child.id for link in links}
+        busy = frozenset[str]()
+        while free := child_ids - busy:
+            asked = self.elapsed()
+            taken = await self.store.take(sorted(free), self.lease)
+            if taken.token:
+                until = asked + self.lease.total_seconds()
+                return Turn(self.store, taken.token, self.lease, self.elapsed, until, busy)
+            busy |= taken.busy
+        raise BusyChildError
 
     async def _keep(self, turn: Turn) -> None:
         """Ends where the turn is lost: whoever has it finds out before anything is queued."""

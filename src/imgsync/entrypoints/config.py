@@ -73,6 +73,11 @@ def _default_key_file() -> Path:
     return platformdirs.user_config_path("imgsync") / "imgsync.key"
 
 
+def keyring_lock() -> Path:
+    """One for all databases of a user, as the keyring is."""
+    return platformdirs.user_config_path("imgsync") / "keyring.lock"
+
+
 def _default_temp_dir() -> Path:
     return platformdirs.user_cache_path("imgsync") / "temp"
 

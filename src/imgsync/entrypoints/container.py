@@ -102,7 +102,7 @@ from imgsync.domain.ports.runs import Meter, UsageRepository
 from imgsync.domain.ports.storage import ContentStore
 from imgsync.domain.ports.tasks import TaskList
 from imgsync.domain.replace import STRATEGIES, ReplaceStrategy
-from imgsync.entrypoints.config import Config
+from imgsync.entrypoints.config import Config, keyring_lock
 from imgsync.plugins import builtin
 from imgsync.plugins.manager import PluginRegistry, load_plugins
 from imgsync.plugins.notify import Notify
@@ -175,7 +175,7 @@ def place_of_keys(config: Config) -> Keys:
     if config.key is not None:
         return GivenKeys(config.key.get_secret_value(), config.origin_of("key"))
     if config.key_keyring:
-        return KeyringKeys()
+        return KeyringKeys(keyring_lock())
     return KeyFile(config.key_file.absolute())
 
 

@@ -23,6 +23,7 @@ _log = logging.getLogger(__name__)
 _KEY_BYTES = 32
 _SERVICE, _NAME = "imgsync", "key"
 _LOCK_SECONDS = 10.0
+_ATTEMPTS = 5
 _HEAD = """\
 # Keys of imgsync: the tokens in the database are worth nothing without the key they are encrypted
 # with. Keep a copy of this file, apart from that of the database. The newest key is first.
@@ -189,25 +190,9 @@ class KeyFile:
         except OSError as error:
             raise self._unwritable(error) from None
         try:
-            yield self._lock(opened)
+            yield _lock(opened, self.where)
         finally:
             os.close(opened)
-
-    def _lock(self, opened: int) -> bool:
-        until = time.monotonic() + _LOCK_SECONDS
-        while True:
-            try:
-                fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() > until:
-                    raise KeyStoreError(
-                        f"Another process is writing {self.where}; nothing is changed: try again"
-                    ) from None
-                time.sleep(0.02)
-            except OSError:
-                return False
-            else:
-                return True
 
     def _unwritable(self, error: OSError) -> KeyStoreError:
         return KeyStoreError(
@@ -259,9 +244,16 @@ class KeyFile:
 
 
 class KeyringKeys:
-    """Keys in the keyring of the user's system, by the package `keyring`."""
+    """Keys in the keyring of the user's system, by the package `keyring`.
+
+    `lock`: a file of that user's, by which processes that write there wait for one another; a
+    keyring has no such thing.
+    """
 
     where = "the system's keyring"
+
+    def __init__(self, lock: Path) -> None:
+        self._lock_file = lock
 
     def read(self) -> list[str]:
         found = self._call("get_password", _SERVICE, _NAME)
@@ -270,11 +262,41 @@ class KeyringKeys:
     def make(self) -> list[str]:
         if keys := self.read():
             return keys
-        self.put([new_key()])
-        return self.read()  # of two that were made at once one is there
+        with self._alone():
+            if not self.read():  # another process was first
+                self._write([new_key()])
+        return self.read()
 
     def put(self, keys: Sequence[str]) -> None:
-        self._call("set_password", _SERVICE, _NAME, " ".join(keys))
+        with self._alone():
+            self._write(keys)
+
+    def _write(self, keys: Sequence[str]) -> None:
+        for _ in range(_ATTEMPTS):
+            # Of two databases with one keyring, both may be rekeyed at this moment.
+            self._call(
+                "set_password", _SERVICE, _NAME, " ".join(dict.fromkeys([*keys, *self.read()]))
+            )
+            # Where there is no lock, another process may have put its own in their place.
+            if set(keys) <= set(self.read()):
+                return
+        raise KeyStoreError("The system's keyring does not keep what is put there: try again")
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """As far as can be: the home of some users may not be written."""
+        opened = None
+        with suppress(OSError):
+            self._lock_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+            opened = os.open(self._lock_file, flags, 0o600)
+        try:
+            if opened is not None:
+                _lock(opened, self.where)
+            yield
+        finally:
+            if opened is not None:
+                os.close(opened)
 
     def left(self) -> list[Path]:
         return []
@@ -297,6 +319,24 @@ class KeyringKeys:
                 f"The system's keyring cannot be used ({type(error).__name__})"
             ) from None
         return found
+
+
+def _lock(opened: int, where: str) -> bool:
+    """False where the file can have no lock."""
+    until = time.monotonic() + _LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > until:
+                raise KeyStoreError(
+                    f"Another process is writing {where}; nothing is changed: try again"
+                ) from None
+            time.sleep(0.02)
+        except OSError:
+            return False
+        else:
+            return True
 
 
 def _checked(keys: list[str], where: str) -> list[str]:

@@ -84,9 +84,9 @@ class SqlAccountRepository:
         self._clock = clock
         self._secrets = secrets or SqlSecrets(database)
 
-    async def add(self, account: Account) -> None:
+    async def add(self, account: Account, parking: Parking | None = None) -> None:
         def work(connection: Connection) -> None:
-            values = values_of(account, self._secrets.seal(connection, account.secret))
+            values = values_of(account, self._secrets.seal(connection, account.secret), parking)
             connection.execute(self._database.upsert(accounts, values))
             if account.role is None:
                 # One that is none would leave the row as damaged as it was.

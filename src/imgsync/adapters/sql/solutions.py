@@ -112,8 +112,15 @@ class SqlSolutions:
     async def take_over(self, given: Sequence[Installation]) -> None:
         def work(connection: Connection) -> None:
             for one in given:
-                new = self._insert(installations).values(self._row(connection, one))
-                connection.execute(new.on_conflict_do_nothing())
+                row = self._row(connection, one)
+                new = self._insert(installations).values(row)
+                key = [column.name for column in installations.primary_key]
+                later = new.on_conflict_do_update(
+                    index_elements=key,
+                    set_={name: new.excluded[name] for name in row if name not in key},
+                    where=installations.c.issued_at <= new.excluded.issued_at,
+                )
+                connection.execute(later)
 
         await self._database.run(work)
 

@@ -42,8 +42,8 @@ class Solutions(Protocol):
         ...
 
     async def take_over(self, given: Sequence[Installation]) -> None:
-        """Stores what another store knew; what is known here already stays. Whether they are of a
-        draft is not read."""
+        """Stores what another store knew, in place of what is known here, unless MoySklad has told
+        that later. Whether they are of a draft is not read."""
         ...
 
     async def take(self, call: SolutionCall, decide: Decide, entry: AuditEntry) -> Consequence:

@@ -16,7 +16,13 @@ if TYPE_CHECKING:
     from imgsync.entrypoints.container import Container
 
 _SHORTEST = 12
-_PARTS = (marked("account"), marked("link and settings"), marked("pause"), marked("solution"))
+_PARTS = (
+    marked("account"),
+    marked("link and settings"),
+    marked("pause"),
+    marked("solution"),
+    marked("installation"),
+)
 _WORDS = {
     Change.ADD: marked("is added"),
     Change.SAME: marked("is there already"),
