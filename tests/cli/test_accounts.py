@@ -86,9 +86,18 @@ def test_a_token_is_read_without_being_an_argument(cli: Cli, way: str) -> None:
 @pytest.mark.parametrize(
     ("command", "language", "said"),
     [
-        (("add", "x", "--offline"), "en", "No token or password is given, and there is no"),
-        (("add", "x", "--offline"), "ru", "Токен или пароль не указан, а спросить его негде"),
-        (("export", "moved"), "en", "No passphrase is given, and there is no terminal to ask at"),
+        (
+            ("account", "add", "x", "--offline"),
+            "en",
+            "No token or password is given, and there is no",
+        ),
+        (
+            ("account", "add", "x", "--offline"),
+            "ru",
+            "Токен или пароль не указан, а спросить его негде",
+        ),
+        (("account", "export", "moved"), "en", "No passphrase is given, and there is no terminal"),
+        (("solution", "add", ID), "en", "No secret key is given, and there is no terminal"),
     ],
 )
 def test_without_a_terminal_nobody_is_asked(
@@ -98,7 +107,7 @@ def test_without_a_terminal_nobody_is_asked(
     cli.ok("account", "list")  # makes the database
     environment = {name: value for name, value in os.environ.items() if "IMGSYNC" not in name}
     ended = subprocess.run(
-        [sys.executable, "-m", "imgsync", "account", *command],
+        [sys.executable, "-m", "imgsync", *command],
         env=environment | cli.env | {"IMGSYNC_LANGUAGE": language},
         cwd=tmp_path,
         input="" if kind == "nothing" else "a-passphrase-or-a-token\n",
@@ -114,7 +123,7 @@ def test_without_a_terminal_nobody_is_asked(
     assert ended.returncode == 2
     (line,) = ended.stderr.splitlines()
     assert line.partition(": ")[2].startswith(said)
-    assert "IMGSYNC_" in line
+    assert "IMGSYNC_" in line or "--secret-stdin" in line
 
 
 def test_a_name_that_another_account_has_already_is_told(cli: Cli, api: Api) -> None:
