@@ -548,6 +548,35 @@ _LINES = {
     ),
     "7 of 9 work: its tariff has no webhooks": "работают 7 из 9: на его тарифе нет вебхуков",
     "many entities in one request: yes, HEAD: no": ("многие позиции одним запросом: да, HEAD: нет"),
+    "Account 'Омск' is stored under id c-1, but its token belongs to account c-2; nothing is "
+    "read or written with it; give it its own with 'imgsync account rotate'": (
+        "Аккаунт «Омск» сохранён с id c-1, но его токен принадлежит аккаунту c-2; с ним ничего не "
+        "читается и не пишется; задайте свой: 'imgsync account rotate'"
+    ),
+    "Account 'Омск' is stored under id c-1, but its password belongs to account c-2; nothing is "
+    "read or written with it; give it its own with 'imgsync account rotate'": (
+        "Аккаунт «Омск» сохранён с id c-1, но его пароль принадлежит аккаунту c-2; с ним ничего не "
+        "читается и не пишется; задайте свой: 'imgsync account rotate'"
+    ),
+    "The stored solution '5f3c' is damaged: its encrypted token cannot be read; add it anew with "
+    "'imgsync solution add'": (
+        "Сохранённое решение '5f3c' повреждено: его зашифрованный токен не прочитать; добавьте его "
+        "заново: 'imgsync solution add'"
+    ),
+    "The stored token of solution '5f3c' on account 'c-1' cannot be read; install the solution "
+    "there anew": (
+        "Сохранённый токен решения '5f3c' для аккаунта 'c-1' не прочитать; установите решение там "
+        "заново"
+    ),
+    "This is not what an export makes: version": "Это не выгрузка imgsync: version",
+    "The links of the export do not go with those here, so nothing is changed: why": (
+        "Связи из выгрузки не подходят к здешним, поэтому ничего не изменено: why"
+    ),
+    "/b is no folder: keep the database elsewhere": (
+        "/b — не папка: храните базу данных в другом месте"
+    ),
+    "the system's keyring": "системное хранилище ключей",
+    "another survey is under way": "уже идёт другой обход",
     "Missing option '--child'.": "Не указан параметр «--child».",
     "default: 50": "по умолчанию: 50",
 }

@@ -266,9 +266,13 @@ def test_a_new_key_leaves_the_file_its_owner(
     file = KeyFile(tmp_path / "key")
     file.make()
     there = (tmp_path / "key").stat()
-    of_root = os.stat_result([*there[:4], there.st_uid + 1, there.st_gid + 2, *there[6:]])
-    given = list[tuple[int, int]]()
-    monkeypatch.setattr(os, "fstat", lambda _: of_root)
+    fstat, given = os.fstat, list[tuple[int, int]]()
+
+    def of_root(file: int) -> os.stat_result:
+        found = fstat(file)
+        return os.stat_result([*found[:4], there.st_uid + 1, there.st_gid + 2, *found[6:]])
+
+    monkeypatch.setattr(os, "fstat", of_root)
     monkeypatch.setattr(os, "fchown", lambda _, uid, gid: given.append((uid, gid)))
     file.put([new_key()])
     assert given == [(there.st_uid, there.st_gid)]
@@ -355,15 +359,15 @@ def test_what_another_process_is_just_writing_is_not_taken_away(
     file = KeyFile(tmp_path / "key")
     (key,) = file.make()
     left = left_file(tmp_path, f"{new_key()}\n{key}\n")
-    folder = os.open(tmp_path, os.O_RDONLY)
+    opened = os.open(tmp_path / "key", os.O_RDONLY)
     try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
+        fcntl.flock(opened, fcntl.LOCK_EX)
         for use in (file.take_up, lambda: file.put([new_key()])):
             with pytest.raises(KeyStoreError, match="Another process is writing the key file"):
                 use()
         assert left.exists()
     finally:
-        os.close(folder)
+        os.close(opened)
     file.take_up()
     assert not left.exists()
 
@@ -376,6 +380,21 @@ def test_what_another_process_is_just_writing_is_not_taken_away(
     file.put([new_key()])
     file.take_up()
     assert left.exists()
+
+
+def test_whoever_may_read_the_folder_alone_keeps_nobody_from_rekeying(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keys_module, "_LOCK_SECONDS", 0.1)
+    file = KeyFile(tmp_path / "key")
+    (key,) = file.make()
+    folder = os.open(tmp_path, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        file.put([new := new_key()])
+    finally:
+        os.close(folder)
+    assert file.read() == [new, key]
 
 
 def test_of_two_databases_with_one_key_file_both_keep_their_new_keys(tmp_path: Path) -> None:

@@ -149,12 +149,12 @@ class KeyFile:
         return [one for one in found if _is_file_of(one, owners)]
 
     def take_up(self) -> None:
-        if not self.left():
-            return
-        with self._alone() as is_alone:
-            # Else one of them may be what another process is just writing.
-            for file in self.left() if is_alone else []:
-                self._take_up(file)
+        for file in self.left():
+            # Each anew, as the lock is on the file that is replaced.
+            with self._alone() as is_alone:
+                # Else it may be what another process is just writing.
+                if is_alone and file in self.left():
+                    self._take_up(file)
 
     def _take_up(self, file: Path) -> None:
         path = Path(os.path.realpath(self._path))
@@ -181,18 +181,24 @@ class KeyFile:
 
     @contextmanager
     def _alone(self) -> Iterator[bool]:
-        """Meanwhile no other process writes keys in this folder; False where that cannot be had, as
-        of the folders of some servers. KeyStoreError where another one does so for long."""
-        folder = Path(os.path.realpath(self._path)).parent
-        try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            opened = os.open(folder, os.O_RDONLY)
-        except OSError as error:
-            raise self._unwritable(error) from None
-        try:
-            yield _lock(opened, self.where)
-        finally:
-            os.close(opened)
+        """Meanwhile no other process writes keys here, until the file is replaced; False where that
+        cannot be had, as of the folders of some servers. KeyStoreError where another one does so
+        for long."""
+        path = Path(os.path.realpath(self._path))
+        until = time.monotonic() + _LOCK_SECONDS
+        while True:
+            try:
+                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                opened = _opened_for_lock(path)
+            except OSError as error:
+                raise self._unwritable(error) from None
+            try:
+                is_alone = _lock(opened, self.where, until)
+                if _is_what_is_there(opened, path):
+                    yield is_alone
+                    return
+            finally:
+                os.close(opened)
 
     def _unwritable(self, error: OSError) -> KeyStoreError:
         return KeyStoreError(
@@ -292,7 +298,7 @@ class KeyringKeys:
             opened = os.open(self._lock_file, flags, 0o600)
         try:
             if opened is not None:
-                _lock(opened, self.where)
+                _lock(opened, self.where, time.monotonic() + _LOCK_SECONDS)
             yield
         finally:
             if opened is not None:
@@ -321,17 +327,34 @@ class KeyringKeys:
         return found
 
 
-def _lock(opened: int, where: str) -> bool:
+def _opened_for_lock(path: Path) -> int:
+    """The file itself, which strangers cannot open; they may the folder, and would hold its lock
+    for as long as they like. The folder while there is no file."""
+    try:
+        return os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return os.open(path.parent, os.O_RDONLY)
+
+
+def _is_what_is_there(opened: int, path: Path) -> bool:
+    """Whether another process has not put another file in its place before it had the lock."""
+    try:
+        there = path.stat()
+    except FileNotFoundError:
+        there = path.parent.stat()
+    return os.path.samestat(os.fstat(opened), there)
+
+
+def _lock(opened: int, where: str, until: float) -> bool:
     """False where the file can have no lock."""
-    until = time.monotonic() + _LOCK_SECONDS
     while True:
+        if time.monotonic() > until:
+            raise KeyStoreError(
+                f"Another process is writing {where}; nothing is changed: try again"
+            )
         try:
             fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            if time.monotonic() > until:
-                raise KeyStoreError(
-                    f"Another process is writing {where}; nothing is changed: try again"
-                ) from None
             time.sleep(0.02)
         except OSError:
             return False
