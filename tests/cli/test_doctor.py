@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from imgsync.adapters.clock import SystemClock
+from imgsync.adapters.sql.database import Database
 from imgsync.adapters.sql.migrations import HEAD
-from imgsync.domain.errors import PluginError
+from imgsync.domain.errors import PluginError, StoreError
 from imgsync.entrypoints import doctor as checks
 from tests.cli.conftest import Cli, key_of, store
 from tests.shop import CHILD_TOKEN, MAIN_TOKEN, Shop, pictures
@@ -119,6 +120,24 @@ def test_a_broken_database_leaves_the_rest_to_be_told(
     assert findings(told, "disk", "temp_dir")[0]["health"] == "well"
     assert findings(told, "plugins", "imgsync")[0]["health"] == "well"
     assert findings(told, "webhooks")[0]["health"] == "unknown"
+
+
+def test_a_database_that_can_be_read_alone_leaves_the_rest_to_be_told(
+    linked: Cli, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.unjudged = "the database cannot be used"
+
+    def refuse(url: str) -> Database:
+        raise StoreError("attempt to write a readonly database")
+
+    monkeypatch.setattr(Database, "open", refuse)
+    said = linked.run("doctor")
+    assert said.exit_code == 1
+    assert "✓ database" not in said.output  # one answer, not two
+    assert said.output.count("✗ database      attempt to write a readonly database") == 1
+    for name in ("clock", "accounts", "webhooks", "workers", "queue"):
+        assert f"? {name:<13} needs the database, which cannot be used now" in said.output
+    assert "✓ plugins" in said.output
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from sqlalchemy import text
 
 from imgsync.domain.model import NO_END, Account, LinkSettings, Parking, TokenKind
 from imgsync.domain.ports.queue import NewTask
+from imgsync.domain.runs import ChildProof
 from imgsync.entrypoints.config import fixed_config
 from imgsync.entrypoints.container import Container, close
 from imgsync.entrypoints.web.serving import app_of
@@ -162,6 +163,20 @@ async def test_accounts_that_take_no_requests_are_named(
     await container.accounts().add(Account("c", "C", TokenKind.USER, "new"))
     told = (await client.get("/status")).json()
     assert [one["id"] for one in told["parked_accounts"]] == ["m"]
+
+
+async def test_children_without_a_counterpart_of_something_are_named(
+    client: httpx.AsyncClient, container: Container
+) -> None:
+    assert (await client.get("/status")).json()["unmatched"] == []
+    await client.patch("/links/C", json={"sync_images_all": True})
+    now = datetime.now(UTC)
+    await container.proofs().put(ChildProof("c", "m", now, now, {"equal": 3, "unmatched": 2}))
+    told = (await client.get("/status")).json()["unmatched"]
+    assert told == [{"id": "c", "name": "C", "unmatched": 2}]
+    # Of one that receives nothing nobody asks.
+    await client.patch("/links/C", json={"sync_images_all": False})
+    assert (await client.get("/status")).json()["unmatched"] == []
 
 
 async def test_settings_of_a_link_are_changed(client: httpx.AsyncClient) -> None:

@@ -60,13 +60,14 @@ async def diagnose(container: "Container", child: str | None = None) -> list[Fin
             Check("plugins", lambda: _plugins(container), _DATABASE_SECONDS),
         ]
     )
+    if all(one.health is Health.WELL for one in stored if one.check == "database"):
+        opened = await examine([Check("database", lambda: _opened(container), _DATABASE_SECONDS)])
+        if opened:  # it can be looked at, and yet not be used: that alone is told of it
+            stored = [*opened, *(one for one in stored if one.check != "database")]
     found = [*configuration(config), *stored]
     if any(one.check == "database" and one.health is not Health.WELL for one in stored):
         names = "clock", "accounts", "webhooks", "workers", "queue"
         return found + [Finding(name, "", Health.UNKNOWN, _NEEDED) for name in names]
-    opened = await examine([Check("database", lambda: _opened(container), _DATABASE_SECONDS)])
-    if opened:
-        return found + opened
     found += _left_keys(config)
     # Not as other commands have them, which encrypt what is plain, and make a key for that.
     as_they_are = providers.Singleton(secrets_as_they_are, container.database, container.config)

@@ -41,7 +41,7 @@ from imgsync.adapters.sql.tables import (
 )
 from imgsync.adapters.sql.tasklist import SUPERSEDED
 from imgsync.domain.ports.overview import ChildState
-from imgsync.domain.runs import LEFT, UNEQUAL
+from imgsync.domain.runs import LEFT, UNEQUAL, UNMATCHED
 from imgsync.domain.tasks import TASK_ENTITY_TYPE, TaskStatus
 
 _MINUTE = timedelta(minutes=1)
@@ -112,6 +112,7 @@ def _states(connection: Connection) -> dict[str, ChildState]:
         state.equal_at = read.time_or_none("equal_at")
         numbers = numbers_of(read, "numbers")
         state.different = sum(numbers.get(name, 0) for name in UNEQUAL)
+        state.unmatched = numbers.get(UNMATCHED, 0)
         if state.different and not numbers.get(LEFT, 0) and not (state.waiting or state.running):
             state.is_copied = _is_copied(connection, row.child_account_id, state)
     columns = (accounts.c.id, accounts.c.parked_until, accounts.c.parked_reason)

@@ -405,6 +405,12 @@ class ParkedAccount(Told):
     )
 
 
+class UnmatchedChild(Told):
+    id: str
+    name: str
+    unmatched: int = Field(description="Entities of main without a counterpart in this child.")
+
+
 class Status(Told):
     tasks: dict[str, int] = Field(
         description="By status; of failed ones, those that were `cancelled` or are `superseded` by "
@@ -413,6 +419,10 @@ class Status(Told):
     parked: int = Field(description="Tasks that wait until an account takes requests again.")
     parked_accounts: list[ParkedAccount] = Field(
         description="Accounts that take no requests, whether a task waits for them or not."
+    )
+    unmatched: list[UnmatchedChild] = Field(
+        description="Children that have no counterpart of something, as the last whole comparison "
+        "found: nobody can tell whether that is right there, and nothing can be copied to it."
     )
 
 

@@ -442,7 +442,20 @@ def _accounts(container: "Container") -> list[Operation]:
             if state.parked_until is not None and account_id in names
         ]
         parked.sort(key=lambda one: str(one["name"]))
-        return {"tasks": counts, "parked": await queue.parked(), "parked_accounts": parked}
+        links = await container.settings().links()
+        on = {link.child_id for link in links if link.settings.enabled and not link.damage}
+        unmatched = [
+            {"id": child_id, "name": names[child_id], "unmatched": states[child_id].unmatched}
+            for child_id in on & states.keys() & names.keys()
+            if states[child_id].unmatched
+        ]
+        unmatched.sort(key=lambda one: str(one["name"]))
+        return {
+            "tasks": counts,
+            "parked": await queue.parked(),
+            "parked_accounts": parked,
+            "unmatched": unmatched,
+        }
 
     return [
         Operation(
@@ -451,7 +464,7 @@ def _accounts(container: "Container") -> list[Operation]:
         Operation(
             "GET",
             "/status",
-            "Tasks by status, parked ones and parked accounts",
+            "Tasks by status, what is parked, and what has no counterpart",
             get_status,
             models.Status,
         ),
