@@ -67,7 +67,12 @@ class Host:
             stdout, stderr = process.communicate(timeout=DEADLINE_SECONDS)
             assert process.returncode == status, stderr
             return stdout
+        # It sets levels of the whole process, which are those of later tests otherwise.
+        loggers = [logging.getLogger(name) for name in ("httpx", "httpcore", "alembic", COPY_LOG)]
+        before = [(one, one.level) for one in (logging.getLogger(), *loggers)]
         done = CliRunner().invoke(main, arguments, env=self._env | env)
+        for one, level in before:
+            one.setLevel(level)
         assert done.exit_code == status, done.output
         return done.stdout
 
@@ -94,13 +99,6 @@ def terminate(process: Popen) -> str:
     _, stderr = process.communicate(timeout=DEADLINE_SECONDS)
     assert process.returncode == 0, stderr
     return stderr
-
-
-@pytest.fixture(autouse=True)
-def _own_log_levels(caplog: pytest.LogCaptureFixture) -> None:
-    """The commands set levels of the whole process; they end with the test."""
-    for name in ("httpx", "httpcore", "alembic", COPY_LOG, None):
-        caplog.set_level(logging.WARNING, logger=name)
 
 
 @pytest.fixture
