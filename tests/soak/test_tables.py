@@ -55,7 +55,7 @@ def test_the_summary_has_a_row_for_each_database_and_the_memory_of_the_long_leg(
     )
     assert lines[3] == "| PostgreSQL, 1 leg | 1 | 3 | 1,000 | 2,000 | 1; 5 | 2 | 1 | 0 |"
     assert lines[4].startswith("| PostgreSQL, one leg throughout | 21 |")
-    many = summary(Campaign([found("SQLite, as documented")] * 40)).splitlines()
+    many = summary(Campaign([found("SQLite, as documented", megabytes=[80])] * 40)).splitlines()
     assert many[2].startswith(f"| SQLite, 40 legs of {len(pairwise_dialects())} dialects in turn |")
     assert lines[6].startswith("| MB of its worker, by minute | to 4 | to 7 |")
     assert lines[8].startswith("| one process throughout | ")
