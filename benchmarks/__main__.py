@@ -3,17 +3,29 @@
 import argparse
 import os
 import platform
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
-from benchmarks import adopt, calls, growth, pace, pictures, reception, scale, speed, startup
+from benchmarks import (
+    adopt,
+    calls,
+    growth,
+    pace,
+    pictures,
+    queues,
+    reception,
+    scale,
+    speed,
+    startup,
+)
 from benchmarks.catalogue import Catalogue
+from benchmarks.results import keep
 from benchmarks.tables import Answer
 
-_ASKED_FOR = ("scale",)
+_ASKED_FOR = ("queues", "listing", "scale")
 """Parts that take long, and are run where they are named."""
 
 _FEW_CHILDREN = 2
@@ -31,25 +43,35 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "pace": _pace,
         "pictures": _pictures,
         "reception": _reception,
+        "queues": _queues,
+        "listing": _listing,
         "scale": _scale,
     }
-    if unknown := set(options.parts) - {*known, "queues"}:
+    if unknown := set(options.parts) - known.keys():
         sys.exit(f"no part is named {', '.join(sorted(unknown))}; there are {', '.join(known)}")
     machine = f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.system()}"
     print(f"{machine}. A ratio is what was measured, divided by its limit or goal.\n", flush=True)
     for name in options.parts or [one for one in known if one not in _ASKED_FOR]:
         began = time.monotonic()
-        if name == "queues":
-            more = ["--markdown"] if options.markdown else []
-            subprocess.run([sys.executable, "-m", "benchmarks.queues", *more], check=True)
-            continue
+        found = []
         for answer in known[name](options):
             answer.show(markdown=options.markdown)
+            found.append(answer)
+        if options.results:
+            keep(options.results, name, machine, found)
         print(f"{name}: {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
 
 
 def _scale(options: argparse.Namespace) -> Iterable[Answer]:
-    yield scale.answer(full=options.full)
+    yield scale.answer(full=options.full, whole=options.whole)
+
+
+def _queues(options: argparse.Namespace) -> Iterable[Answer]:
+    yield from queues.answers(options.postgresql)
+
+
+def _listing(options: argparse.Namespace) -> Iterable[Answer]:
+    yield queues.long_answer(options.postgresql)
 
 
 def _startup(options: argparse.Namespace) -> Iterable[Answer]:
@@ -106,14 +128,25 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description="Parts: startup, calls, adopt, speed, growth, pace, pictures, reception; "
-        "those by default, some thirteen minutes on two quiet cores. 'queues' sets the task "
-        "queues beside one another.",
+        "those by default, some thirteen minutes on two quiet cores. Where they are named: queues, "
+        "listing (of a million tasks) and scale.",
     )
     parser.add_argument("parts", nargs="*", metavar="PART")
     parser.add_argument("--runs", type=int, default=3, help="of each copy in the part speed")
     parser.add_argument("--full", action="store_true", help="large catalogues; an hour")
     parser.add_argument("--markdown", action="store_true", help="print tables in Markdown")
+    parser.add_argument(
+        "--results", type=Path, help="keep the tables here; those of the documents are made of it"
+    )
+    parser.add_argument(
+        "--postgresql", metavar="URL", help="a server for queues and listing, not one of their own"
+    )
     parser.add_argument("--image-bytes", type=int, default=12_000, help="in calls, adopt and speed")
+    parser.add_argument(
+        "--whole",
+        action="store_true",
+        help="in scale: 1,000 main accounts with every request, half an hour of a core and more",
+    )
     of_calls = parser.add_argument_group("the parts calls and adopt")
     of_calls.add_argument("--entities", type=int, help="by default 500, in full 1000")
     of_calls.add_argument("--images", type=int, help="of each entity; by default 2, in full 3")

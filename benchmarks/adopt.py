@@ -66,8 +66,8 @@ def answer(catalogue: Catalogue) -> Answer:
     """With permanent links, and without them."""
     shown = Answer(
         f"A new database beside an equal child: {catalogue}",
-        ("Adopted by", "Permanent links", "Tasks", "Images sent", "Requests: main", "child",
-         "MB down: main", "child", "MB up: child", "Seconds"),
+        ("Adopted by", "Permanent links", "Tasks", "Images sent", "Requests: main",
+         "Requests: child", "MB down: main", "MB down: child", "MB up: child", "Seconds"),
         notes=(
             f"The fewest requests are those of a survey: {Budget.unchanged(catalogue).main} of "
             "either account, and one of main for each other entity type, of which there are none.",

@@ -1,13 +1,11 @@
-"""`python -m benchmarks.queues [URL]`: the task queues beside one another, and how long one waits
-for a queue of a million tasks (`--listing`: that alone; `--markdown`: as Markdown).
+"""The task queues beside one another, and one of a million tasks on each database.
 
-The PostgreSQL server of the URL is used, or one that is started for it; each queue has a database
+A PostgreSQL server that is named is used, or one that is started for it; each queue has a database
 of its own there. Every round takes each queue once, so that all of them meet the same machine.
 """
 
 import asyncio
 import statistics
-import sys
 import tempfile
 import time
 import uuid
@@ -20,12 +18,10 @@ from typing import Any
 
 import psycopg
 from procrastinate import App, PsycopgConnector
-from rich.box import SIMPLE
-from rich.console import Console
-from rich.table import Table
 from sqlalchemy import make_url
 
 from benchmarks import longqueue
+from benchmarks.tables import Answer, ratio, spread
 from imgsync.adapters.procrastinate.queue import ProcrastinateTaskQueue
 from imgsync.adapters.sql.database import Database
 from imgsync.adapters.sql.queue import SqlTaskQueue
@@ -47,8 +43,6 @@ ROUNDS = 3
 CHILDREN = 30
 PENDING = 100_000
 FILL = 500
-_ONLY_LISTING = "--listing" in sys.argv[1:]
-_MARKDOWN = "--markdown" in sys.argv[1:]
 _LEASE = timedelta(minutes=2)
 _SQL = "sync_queue on PostgreSQL"
 _ENGINE_S = "procrastinate's own worker"
@@ -63,12 +57,20 @@ Measured = dict[str, list[float]]
 """By what was done: operations per second, one for each round."""
 
 
-def main() -> None:
-    with _server() as server:
-        if not _ONLY_LISTING:
-            for measured in (measure, measure_no_ops):
-                Console(markup=False).print(_table(asyncio.run(measured(server))))
-        longqueue.answer(measure_long(server)).show(markdown=_MARKDOWN)
+def answers(url: str | None = None) -> Iterator[Answer]:
+    """Of the queues beside one another; `url`: of a PostgreSQL server, None for one of its own."""
+    with _server(url) as server:
+        for question, measured in (
+            ("How quick are the task queues?", measure),
+            (f"How many tasks that do nothing, of {PENDING:,}, end in a second?", measure_no_ops),
+        ):
+            yield _answer(question, asyncio.run(measured(server)))
+
+
+def long_answer(url: str | None = None, rows: int = longqueue.ROWS) -> Answer:
+    """Of a queue of a million tasks; `url`: as of `answers`."""
+    with _server(url) as server:
+        return longqueue.answer(measure_long(server, rows), rows)
 
 
 async def measure(server: str) -> dict[str, Measured]:
@@ -262,9 +264,9 @@ _QUEUES = {
 
 
 @contextmanager
-def _server() -> Iterator[str]:
-    if urls := [one for one in sys.argv[1:] if not one.startswith("--")]:
-        yield urls[0]
+def _server(given: str | None) -> Iterator[str]:
+    if given:
+        yield given
         return
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a missing XDG_RUNTIME_DIR
@@ -287,20 +289,18 @@ def _database(server: str) -> Iterator[str]:
             admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
-def _table(found: dict[str, Measured]) -> Table:
+def _answer(question: str, found: dict[str, Measured]) -> Answer:
     """Least, median and most of each rate, and how often the median of the first queue it is."""
     first = next(iter(found.values()))
-    table = Table("per second", *first, box=SIMPLE, padding=0)
-    for column in table.columns[1:]:
-        column.justify = "right"
+    shown = Answer(
+        f"{question} ({ROUNDS} rounds)",
+        ("A second: min / median / max (of the first)", *first),
+        notes=("The first is what the others are set beside; each round takes all, in turn.",),
+    )
     for name, measured in found.items():
         cells = []
         for what, rates in measured.items():
-            rate, base = statistics.median(rates), statistics.median(first[what])
-            cells.append(f"  {min(rates):,.0f}/{rate:,.0f}/{max(rates):,.0f} ({rate / base:.2f})")
-        table.add_row(name, *cells)
-    return table
-
-
-if __name__ == "__main__":
-    main()
+            base = statistics.median(first[what])
+            cells.append(f"{spread(rates, 0)} ({ratio(statistics.median(rates), base)})")
+        shown.add(name, *cells)
+    return shown

@@ -14,7 +14,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
@@ -156,12 +156,13 @@ def measure_baseline(*, rate: float = RATE, seconds: float = SECONDS) -> Measure
 def measure(
     *,
     copies: bool,
+    apart: bool = False,
     rate: float = RATE,
     seconds: float = SECONDS,
     catalogue: Catalogue = _CATALOGUE,
 ) -> Measured:
-    """At a serve with a worker, which copies a whole catalogue, or has nothing to do. The children
-    are compared with main afterwards."""
+    """At a serve with a worker, which copies a whole catalogue, or has nothing to do; `apart`: the
+    worker is a process of its own. The children are compared with main afterwards."""
     entities = Catalogue(
         catalogue.entities, catalogue.images, catalogue.image_bytes, copied=not copies
     )
@@ -177,7 +178,10 @@ def measure(
         asyncio.run(_prepare(environment, copies=copies))
         ids = shop.main_ids()
         serve = ("-m", "imgsync", "serve", "--port", "0", "--no-schedule")
-        with _serving(serve, environment) as url:
+        with (
+            _serving((*serve, "--no-worker") if apart else serve, environment) as url,
+            _working(environment) if apart else nullcontext(),
+        ):
             # Not measured: the first seconds, in which all is loaded.
             asyncio.run(send(url, ids, rate=rate, seconds=min(_WARM_UP_SECONDS, seconds)))
             before = asyncio.run(_done(environment))
@@ -257,6 +261,22 @@ def _serving(program: Sequence[str], environment: dict[str, str]) -> Iterator[st
             process.terminate()
 
 
+@contextmanager
+def _working(environment: dict[str, str]) -> Iterator[None]:
+    """A worker in a process of its own."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "imgsync", "worker"],
+        stdout=subprocess.DEVNULL,
+        env=os.environ | {"IMGSYNC_LOG_LEVEL": "ERROR"} | environment,
+    ) as process:
+        try:
+            yield
+            if process.poll() is not None:
+                raise RuntimeError("the worker of the benchmark ended by itself")
+        finally:
+            process.terminate()
+
+
 def answer(rate: float = RATE, seconds: float = SECONDS) -> Answer:
     shown = Answer(
         f"How quickly are events of webhooks taken, {rate:.0f} requests a second for "
@@ -283,6 +303,10 @@ def answer(rate: float = RATE, seconds: float = SECONDS) -> Answer:
         ("minimal route", measure_baseline(rate=rate, seconds=seconds)),
         ("serve, worker idle", measure(copies=False, rate=rate, seconds=seconds)),
         ("serve, worker copying", measure(copies=True, rate=rate, seconds=seconds)),
+        (
+            "serve --no-worker, a worker beside it copying",
+            measure(copies=True, apart=True, rate=rate, seconds=seconds),
+        ),
     ):
         load = measured.load
         shown.add(

@@ -11,13 +11,15 @@ entities of a page, of which one in `THINNED` is made, and compared by the real 
 import asyncio
 import itertools
 import statistics
+import sys
 import tempfile
 import time
 import tracemalloc
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,7 @@ from imgsync.application.enqueue import Enqueue
 from imgsync.application.runs import NoteRuns
 from imgsync.application.schedule import Scheduler
 from imgsync.application.survey import Survey, SurveyMemory
+from imgsync.domain.diff import EntityKey, SyncRecord
 from imgsync.domain.errors import LeaseLostError
 from imgsync.domain.matching import FieldMatcher
 from imgsync.domain.model import (
@@ -83,6 +86,8 @@ SURVEY_MINUTES = 15
 CHANGED_BETWEEN = 2
 """Entities of a main account that change between two surveys."""
 _SURVEYED_DENSE = 2_000
+KEPT = 1_000
+"""Types of children whose records are kept: those under way, and more."""
 _MEASURED_LINKS = 2_000
 _MEASURED_ACCOUNTS = 100
 
@@ -120,12 +125,14 @@ class Size:
 @dataclass
 class Outcome:
     """What came of it. Seconds are virtual, but for `took`; those of `begun` and `ends`, by job,
-    count from the moment at which all were due. `statements`: questions to the database."""
+    count from the moment at which all were due, or the interval of surveys began in which each is
+    due once. `statements`: questions to the database, `by_second` of virtual time."""
 
     size: Size
     seconds: float = 0.0
     requests: Counter[str] = field(default_factory=Counter)
     statements: Counter[str] = field(default_factory=Counter)
+    by_second: Counter[int] = field(default_factory=Counter)
     begun: dict[str, float] = field(default_factory=dict)
     ends: dict[str, float] = field(default_factory=dict)
     cpu_seconds: list[float] = field(default_factory=list)
@@ -133,6 +140,16 @@ class Outcome:
     differing: int = 0
     answers_429: int = 0
     took: float = 0.0
+
+    def asked(self, of: str) -> None:
+        """The database was asked something."""
+        self.statements[of] += 1
+        self.by_second[int(virtual_time.now())] += 1
+
+    def begin(self) -> None:
+        """What was asked until now has nothing to do with it."""
+        self.statements.clear()
+        self.by_second.clear()
 
     @property
     def most_of_main(self) -> int:
@@ -157,6 +174,11 @@ class Outcome:
         return sum(self.statements.values()) / self.seconds
 
     @property
+    def busiest_second(self) -> int:
+        """Questions to the database in the second with most of them."""
+        return max(self.by_second.values())
+
+    @property
     def least_cpu_seconds(self) -> float:
         """Whatever the limits: what the processors of the hosts take."""
         return sum(self.cpu_seconds) / len(self.cpu_seconds)
@@ -177,7 +199,7 @@ class CountedStore(MemoryStore):
         self.outcome = outcome
 
     async def now(self) -> datetime:
-        self.outcome.statements["queue, records, accounts, links"] += 1
+        self.outcome.asked("queue, records, accounts, links")
         await asyncio.sleep(STORE_SECONDS)
         return self.clock.now()
 
@@ -190,7 +212,7 @@ class SharedPace:
         self._outcome = outcome
 
     async def change(self, key: str, step: Step[Any]) -> Any:
-        self._outcome.statements["pace"] += 1
+        self._outcome.asked("pace")
         await asyncio.sleep(STORE_SECONDS)
         self._texts[key], result = step(self._texts.get(key), virtual_time.now())
         return result
@@ -205,18 +227,20 @@ class Meter429:
     def __init__(self, outcome: Outcome, weight: int) -> None:
         self._outcome = outcome
         self._weight = weight
-        self._spent: dict[str, list[float]] = {}
+        self._spent: dict[str, deque[float]] = {}
 
-    def request(self, account_id: str) -> None:
-        at = virtual_time.now()
-        spent = [one for one in self._spent.get(account_id, ()) if one > at - 3.0]
-        if (len(spent) + 1) * self._weight > 45:
+    def request(self, account_id: str, at: float) -> None:
+        """`at`: when it comes there, which is in the order of these calls."""
+        spent = self._spent.setdefault(account_id, deque())
+        while spent and spent[0] <= at - 3.0:
+            spent.popleft()
+        spent.append(at)
+        if len(spent) * self._weight > 45:
             self._outcome.answers_429 += 1
-        self._spent[account_id] = [*spent, at]
 
 
 class MemorySchedule:
-    """Implements `Schedule`."""
+    """Implements `Schedule`; what has been done once is not begun again."""
 
     def __init__(self, outcome: Outcome) -> None:
         self._outcome = outcome
@@ -240,6 +264,7 @@ class MemorySchedule:
             name
             for name in names
             if self._due[name] <= now
+            and name not in self._outcome.ends
             and (name not in self._held or self._held[name][1] <= now)
             and self._jobs[name].subject not in busy
         ]
@@ -280,7 +305,7 @@ class MemorySchedule:
             raise LeaseLostError(f"{job.name} is another host's")
 
     async def _turn(self) -> None:
-        self._outcome.statements["schedule"] += 1
+        self._outcome.asked("schedule")
         await asyncio.sleep(STORE_SECONDS)
 
 
@@ -313,7 +338,7 @@ class Runs:
         return self._proofs.get(child_id)
 
     async def _turn(self) -> None:
-        self._outcome.statements["runs, proofs"] += 1
+        self._outcome.asked("runs, proofs")
         await asyncio.sleep(STORE_SECONDS)
 
 
@@ -385,8 +410,7 @@ class PacedLists:
 
         async def get(offset: int) -> Any:
             await self._request()
-            rows = [{"id": str(n)} for n in range(offset, min(offset + PAGE, entities))]
-            return {"meta": {"size": entities}, "rows": rows}
+            return _page(offset, entities)
 
         first = 0
         async for rows, _ in rows_of("entities", PAGE, get, self.host.room):
@@ -402,10 +426,16 @@ class PacedLists:
         async with self.pacer.slot() as slot:
             slot.sending(small=True)
             self.host.outcome.requests[self.account_id] += 1
-            await asyncio.sleep(LATENCY_SECONDS / 2)
-            self.host.api.request(self.account_id)
-            await asyncio.sleep(LATENCY_SECONDS / 2)
+            self.host.api.request(self.account_id, virtual_time.now() + LATENCY_SECONDS / 2)
+            await asyncio.sleep(LATENCY_SECONDS)
             slot.answered = virtual_time.now()
+
+
+@cache
+def _page(offset: int, entities: int) -> dict[str, Any]:
+    """The answer of the API, of rows that have an id and nothing else; nobody changes it."""
+    rows = [{"id": str(n)} for n in range(offset, min(offset + PAGE, entities))]
+    return {"meta": {"size": entities}, "rows": rows}
 
 
 def entity_of(account_id: str, number: int) -> Entity:
@@ -421,6 +451,34 @@ def entity_of(account_id: str, number: int) -> Entity:
         f"https://api.test/download/{account_id}/{number}",
     )
     return Entity(f"e{number}", f"Lamp {number}", external_code=f"x{number}", images=(image,))
+
+
+class RecentRecords(MemoryRecords):
+    """Those of the children that were surveyed last: a sweep asks for no other ones, and three
+    million of them would take gigabytes. They are found as by an index."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        super().__init__(store)
+        self._by_child: dict[tuple[str, str], dict[str, SyncRecord]] = {}
+
+    async def get_many(
+        self, child_account_id: str, entity_type: str, child_entity_ids: Sequence[str]
+    ) -> dict[str, SyncRecord]:
+        await self.store.now()
+        known = self._by_child.get((child_account_id, entity_type), {})
+        return {i: known[i] for i in child_entity_ids if i in known}
+
+    async def put(self, key: EntityKey, record: SyncRecord) -> None:
+        await self.store.now()
+        of = key.child_account_id, key.entity_type
+        self._by_child.setdefault(of, {})[key.child_entity_id] = record
+        if len(self._by_child) > KEPT:
+            del self._by_child[next(iter(self._by_child))]
+
+    async def copied(self, child_account_id: str, entity_type: str) -> set[str]:
+        await self.store.now()
+        known = self._by_child.get((child_account_id, entity_type), {})
+        return {i for i, record in known.items() if record.has_copies}
 
 
 class GrowingQueue(MemoryTaskQueue):
@@ -488,16 +546,17 @@ class HostAccounts(MemoryAccounts):
         return list(self.store.accounts.values())
 
 
-def simulate(size: Size) -> Outcome:
-    """One sweep of everything, or one survey of it, from the moment it is due until the last main
-    account is done."""
+def simulate(size: Size, *, told: bool = False) -> Outcome:
+    """One sweep of everything, from the moment it is due until the last main account is done, or
+    one survey of each main account, from the beginning of an interval on. `told`: how far it is,
+    each virtual minute."""
     began = time.monotonic()
-    outcome = virtual_time.run(_simulated(size))
+    outcome = virtual_time.run(_simulated(size, told))
     outcome.took = time.monotonic() - began
     return outcome
 
 
-async def _simulated(size: Size) -> Outcome:
+async def _simulated(size: Size, told: bool) -> Outcome:
     outcome = Outcome(size)
     store = CountedStore(outcome)
     _fill(store, size)
@@ -507,14 +566,14 @@ async def _simulated(size: Size) -> Outcome:
     hosts = [Host(size, outcome, paces, api) for _ in range(size.hosts)]
     stop = asyncio.Event()
     ids = itertools.count()
-    abilities = MemoryAbilities(store)
+    abilities, records = MemoryAbilities(store), RecentRecords(store)
     memory = SurveyMemory(MemorySurveys(store), abilities, clock) if size.incremental else None
 
     def scheduler_of(host: Host) -> Scheduler:
         accounts, links = HostAccounts(store, host), HostSettings(store, host)
         survey = Survey(
             accounts,
-            MemoryRecords(store),
+            records,
             host,  # type: ignore[arg-type]
             TYPES,
             abilities if memory else None,
@@ -540,11 +599,13 @@ async def _simulated(size: Size) -> Outcome:
         )
 
     running = [asyncio.ensure_future(scheduler_of(host).run(stop)) for host in hosts]
-    due = 60.0 * (SURVEY_MINUTES if size.incremental else 1)
+    due = 0.0 if size.incremental else 60.0
     while len(outcome.ends) < size.mains:
         await asyncio.sleep(1.0)
+        if told and not int(virtual_time.now()) % 60:
+            _tell(outcome, virtual_time.now())
         if virtual_time.now() <= due:
-            outcome.statements.clear()  # what a host asks that has nothing to do
+            outcome.begin()
             for host in hosts:
                 host.cpu_seconds = 0.0
         for task in running:
@@ -562,6 +623,16 @@ async def _simulated(size: Size) -> Outcome:
     differing = sum(entity_of("child", n).images[0].size == 1000 for n in made)
     outcome.differing = differing * size.mains * size.children
     return outcome
+
+
+def _tell(outcome: Outcome, now: float) -> None:
+    done, requests = len(outcome.ends), sum(outcome.requests.values())
+    print(
+        f"{time.strftime('%H:%M:%S')} {label(outcome.size)}: minute {now / 60:.0f}, {done:,} main "
+        f"accounts done, {requests:,} requests, {time.process_time():.0f} s of CPU",
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 def _fill(store: MemoryStore, size: Size) -> None:
@@ -656,9 +727,11 @@ SIZES = (
 FULL_SIZES = (
     Size(10, 1, 1),
     Size(1000, 10, 1, entities=PAGE),
-    Size(200, 10, 1, incremental=True),
+    Size(1000, 10, 1, incremental=True),
+    Size(100, 10, 1),
 )
-OF_ONE_HOST = FULL_SIZES[0]
+WHOLE = Size(1000, 10, 1)
+DERIVED_FROM = FULL_SIZES[-1]
 COLUMNS = (
     "main accounts, hosts, weight",
     "how",
@@ -682,16 +755,19 @@ def label(size: Size) -> str:
     return f"{what}: {size.mains:,}, {size.hosts}, {size.weight}{how}"
 
 
-DERIVED = f"sweep of {ENTITIES:,}: 1,000, 10, 1"
-_TIMES_MAINS, _TIMES_HOSTS = 10, 10
-"""How much more `DERIVED` has than the size that it is derived from: main accounts of a host, and
-hosts."""
+_TIMES_MAINS, _TIMES_HOSTS = WHOLE.mains // DERIVED_FROM.mains, WHOLE.hosts // DERIVED_FROM.hosts
+_TIMES_A_HOST = _TIMES_MAINS // _TIMES_HOSTS
+"""How many more main accounts a host has where the whole size is derived."""
+
+
+def sizes(*, full: bool = False, whole: bool = False) -> list[Size]:
+    """What is simulated."""
+    return [*SIZES, *(FULL_SIZES if full else ()), *([WHOLE] if whole else [])]
 
 
 def labels(*, full: bool) -> list[str]:
-    """The first cells of all rows."""
-    sizes = [*SIZES, *(FULL_SIZES if full else ())]
-    return [*map(label, sizes), *([DERIVED] if full else [])]
+    """The first cells of all rows; those of the whole size are the same where it is derived."""
+    return [label(size) for size in sizes(full=full, whole=full)]
 
 
 def row(done: Outcome) -> tuple[str, ...]:
@@ -715,33 +791,33 @@ def row(done: Outcome) -> tuple[str, ...]:
 
 
 def derived_row(done: Outcome) -> tuple[str, ...]:
-    """Ten hosts beside one another with ten times as many main accounts each. Main accounts share
-    nothing but the processor of their host and the database: a host that was busy all the time
-    takes ten times as long for ten times as many, and the last of them waits for all the others."""
+    """More main accounts on each host. They share nothing but the processor of their host and the
+    database: a host that was busy all the time takes ten times as long for ten times as many, and
+    asks as often in a second; the last of them waits for all the others."""
     cells = list(row(done))
-    all_mains = _TIMES_MAINS * _TIMES_HOSTS
-    minutes = _TIMES_MAINS * done.seconds / 60
+    minutes = _TIMES_A_HOST * done.seconds / 60
     pace = done.statements["pace"] / done.seconds
     cpu = max(done.cpu_seconds)
     cells[:5] = [
-        DERIVED,
-        f"derived from {done.size.mains} on one host",
+        label(WHOLE),
+        f"derived from {done.size.mains} on {done.size.hosts}",
         f"{minutes:.1f}",
         cells[3],
-        f"{all_mains * sum(done.requests.values()):,}",
+        f"{_TIMES_MAINS * sum(done.requests.values()):,}",
     ]
     cells[7] = f"{minutes / 2:.1f}; {minutes:.1f}"
-    cells[9] = f"{all_mains * done.tasks:,}"
+    cells[9] = f"{_TIMES_MAINS * done.tasks:,}"
     cells[10] = f"{_TIMES_HOSTS * done.questions_a_second:.0f}; {_TIMES_HOSTS * pace:.0f}"
-    cells[11] = f"{_TIMES_MAINS * cpu / 60:.1f} min, {cpu / done.seconds:.0%}"
+    cells[11] = f"{_TIMES_A_HOST * cpu / 60:.1f} min, {cpu / done.seconds:.0%}"
     return tuple(cells)
 
 
-def answer(*, full: bool = False) -> Answer:
-    """A table of sweeps and surveys at growing sizes."""
+def answer(*, full: bool = False, whole: bool = False) -> Answer:
+    """A table of sweeps and surveys at growing sizes. `whole`: the size that was looked at, too,
+    with every request, which takes half an hour of a processor and more."""
     costs, memory = measured_costs(), measured_memory()
-    sizes = [*SIZES, *(FULL_SIZES if full else ())]
-    return table(costs, memory, [simulate(replace(size, costs=costs)) for size in sizes])
+    chosen = [replace(size, costs=costs) for size in sizes(full=full, whole=whole)]
+    return table(costs, memory, [simulate(size, told=size.mains >= 100) for size in chosen])
 
 
 def table(costs: Costs, memory: Memory, outcomes: Sequence[Outcome]) -> Answer:
@@ -753,7 +829,8 @@ def table(costs: Costs, memory: Memory, outcomes: Sequence[Outcome]) -> Answer:
         notes=(
             f"sweep of {ENTITIES:,}: of so many entities in each account; survey: the incremental "
             f"one every {SURVEY_MINUTES} minutes, {CHANGED_BETWEEN} entities of each main account "
-            "have changed; all are due at the same moment",
+            "have changed. All sweeps are due at the same moment, surveys of main accounts at "
+            "moments of their own: minutes are those of the interval",
             f"{costs.page * 1000:.1f} ms of CPU a page of {PAGE} were charged, one core a host, of "
             f"which {JSON_SECONDS * 1000:.0f} are assumed for HTTP and JSON; "
             f"{costs.link * 1e6:.0f} µs a link that is read; a request takes {LATENCY_SECONDS} s, "
@@ -765,14 +842,20 @@ def table(costs: Costs, memory: Memory, outcomes: Sequence[Outcome]) -> Answer:
             "a host keeps for each account that it has asked",
             "least by the limit: of the account with the most requests; 429: judged by a count of "
             "units of the simulated API's own; slowest main: from its beginning to its end",
-            f"derived: {_TIMES_HOSTS} hosts beside one another, each with {_TIMES_MAINS} times as "
-            "many main accounts, as these share only the processor and the database; times, "
-            "processor time, requests and tasks multiplied",
+            f"derived: each host with {_TIMES_A_HOST} times as many main accounts, as these share "
+            "only its processor and the database; times, processor time, requests and tasks "
+            "multiplied",
+            *(
+                f"most questions to the database in one second of the survey of "
+                f"{outcome.size.mains:,}: {outcome.busiest_second:,}"
+                for outcome in outcomes
+                if outcome.size.incremental
+            ),
         ),
     )
     for outcome in outcomes:
         told.add(*row(outcome))
-    for outcome in outcomes:
-        if replace(outcome.size, costs=Costs()) == OF_ONE_HOST:
-            told.add(*derived_row(outcome))
+    simulated = {replace(outcome.size, costs=Costs()): outcome for outcome in outcomes}
+    if DERIVED_FROM in simulated and WHOLE not in simulated:
+        told.add(*derived_row(simulated[DERIVED_FROM]))
     return told

@@ -1,8 +1,9 @@
 """The answer to one question, as text for a terminal or for Markdown."""
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 
 from rich.box import SIMPLE
 from rich.console import Console
@@ -27,12 +28,36 @@ class Answer:
             raise ValueError(f"{len(cells)} cells for {len(self.columns)} columns")
         self.rows.append(cells)
 
+    def find(self, column: str, where: Mapping[str, str]) -> list[str]:
+        """The cells of a column in the rows of which each column that `where` names matches its
+        pattern; columns are named by patterns too. ValueError where a name fits none or several."""
+        wanted = {self._at(name): pattern for name, pattern in where.items()}
+        at = self._at(column)
+        return [
+            row[at]
+            for row in self.rows
+            if all(fnmatchcase(row[n], pattern) for n, pattern in wanted.items())
+        ]
+
+    def cell(self, column: str, where: Mapping[str, str]) -> str:
+        """That of the one row which `find` finds; ValueError where it finds none or several."""
+        (cell,) = self.find(column, where)
+        return cell
+
+    def _at(self, name: str) -> int:
+        (at,) = (n for n, one in enumerate(self.columns) if fnmatchcase(one, name))
+        return at
+
     def markdown(self) -> str:
         """A heading, the table, and the notes as a list."""
-        bars = ["---", *["---:"] * (len(self.columns) - 1)]
-        lines = [f"| {' | '.join(cells)} |" for cells in (self.columns, bars, *self.rows)]
         notes = [f"- {note}" for note in self.notes]
-        return "\n".join([f"### {self.question}", "", *lines, "", *notes, ""])
+        return "\n".join([f"### {self.question}", "", self.table(), *notes, ""])
+
+    def table(self) -> str:
+        """That of `markdown` alone."""
+        bars = ["---", *["---:"] * (len(self.columns) - 1)]
+        lines = (f"| {' | '.join(cells)} |\n" for cells in (self.columns, bars, *self.rows))
+        return "".join(lines)
 
     def show(self, *, markdown: bool) -> None:
         """Prints it."""

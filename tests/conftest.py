@@ -141,6 +141,8 @@ def _new_database(server: str, name: str, template: str | None = None) -> str:
     admin = create_engine_for(server).execution_options(isolation_level="AUTOCOMMIT")
     with admin.connect() as connection:
         copied = f" TEMPLATE {template}" if template else ""
+        if template and connection.dialect.server_version_info >= (15,):  # type: ignore[operator]
+            copied += " STRATEGY file_copy"  # a sixth of the time of the default
         connection.execute(text(f"CREATE DATABASE {name}{copied}"))
     admin.dispose()
     return make_url(server).set(database=name).render_as_string(hide_password=False)

@@ -135,6 +135,8 @@ async def test_a_program_links_surveys_syncs_and_enqueues(
     async with Imgsync(**settings) as sync:
         main = await sync.add_account(MAIN_TOKEN)
         child = await sync.add_account(CHILD_TOKEN, name="Franchise Omsk")
+        with pytest.raises(WrongAccountError, match=r"'Franchise Omsk'.*stored already"):
+            await sync.add_account(CHILD_TOKEN, name="Franchise Tomsk")
         assert main.token_kind is TokenKind.SOLUTION
         assert [a.name for a in await sync.accounts()] == ["Franchise Omsk", main.name]
         with pytest.raises(SyncIsOffError, match="off for child 'Franchise Omsk'"):

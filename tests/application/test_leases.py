@@ -108,7 +108,7 @@ async def test_a_queue_that_fails_permits_nothing(world: World) -> None:
         raise OSError("database is away")
 
     renewing(world, away)
-    with pytest.raises(LeaseLostError, match=r"task 1: its lease cannot be confirmed: .* is away"):
+    with pytest.raises(LeaseLostError, match=r"^the lease cannot be confirmed: .* is away"):
         await permit.confirm()
 
 
@@ -209,7 +209,9 @@ async def test_the_keeper_of_a_process_that_was_stopped_asks_the_queue(world: Wo
     run = world.run_task(lease)
     run.elapsed = watch
     async with asyncio.timeout(5):
-        assert (await run(task)).end is TaskEnd.LEASE_LOST
+        report = await run(task)
+    assert report.end is TaskEnd.LEASE_LOST
+    assert report.error == "it has lapsed, as it could not be renewed: the database is away"
     assert started.is_set()
 
 

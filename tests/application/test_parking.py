@@ -280,6 +280,18 @@ async def test_listeners_hear_once_of_an_account_that_a_person_must_see_to(world
     assert len(listening.heard) == 2
 
 
+async def test_listeners_hear_of_an_account_that_is_stored_parked(world: World) -> None:
+    listening = Hearing()
+    recent = RecentAccounts(world.accounts, listeners=listening)
+    assert await recent.parking("child") is None
+    account = await recent.get("child")
+    await recent.add(account, Parking(PAUSED, NO_END))
+    assert await recent.parking("child") == Parking(PAUSED, NO_END)
+    await recent.add(account)
+    assert await recent.parking("child") is None
+    assert listening.heard == [("child", PAUSED)]
+
+
 @pytest.mark.parametrize("side", ["main", "child"])
 async def test_an_account_without_a_token_is_asked_nothing_until_it_has_one(
     world: World, side: str, caplog: pytest.LogCaptureFixture

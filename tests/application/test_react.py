@@ -1,9 +1,10 @@
 """Events of webhooks become tasks: of all children, once, whatever is parked, stopped or wrong."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from itertools import count
 from typing import Any
 
 import pytest
@@ -12,13 +13,21 @@ from imgsync.adapters.sql.database import Database
 from imgsync.adapters.sql.events import SqlEndedEntities, SqlEventStore
 from imgsync.adapters.sql.proofs import SqlProofs
 from imgsync.adapters.sql.runs import SqlRunHistory
+from imgsync.adapters.sql.turns import SqlSurveyTurns
 from imgsync.application.accounts import FindLinks
 from imgsync.application.enqueue import Enqueue
 from imgsync.application.react import React
 from imgsync.application.runs import NoteRuns
 from imgsync.application.survey import SurveyMemory
-from imgsync.domain.errors import AuthorisationError, StoreError, UnavailableError
+from imgsync.application.turns import Turns
+from imgsync.domain.errors import (
+    AuthorisationError,
+    LeaseLostError,
+    StoreError,
+    UnavailableError,
+)
 from imgsync.domain.model import Account, LinkSettings, Parking, TokenKind
+from imgsync.domain.ports.turns import TakenTurn
 from imgsync.domain.runs import ChildProof, Run, RunCause, RunKind
 from imgsync.domain.schedule import LinkSchedule
 from imgsync.domain.webhooks import Event, EventAction
@@ -175,6 +184,59 @@ async def test_of_very_many_entities_none_is_asked_for_by_its_id(reacting: React
     assert len(await reacting.world.queue.find(limit=600)) == 501
     # Six pages of products, and what a survey of all asks of the two other types.
     assert reacting.calls(reacting.world.main) <= 9
+
+
+class LostTurns:
+    """Another survey of these children begins whenever this one has read something."""
+
+    async def take(self, _child_ids: Collection[str], _lease: timedelta) -> TakenTurn:
+        return TakenTurn("token")
+
+    async def renew(self, _token: str, _lease: timedelta) -> None:
+        raise LeaseLostError("another survey of these children has begun meanwhile")
+
+    async def end(self, _token: str) -> None:
+        pass
+
+
+async def test_events_whose_survey_has_lost_its_turn_are_looked_at_again(
+    reacting: Reacting,
+) -> None:
+    await reacting.link("child")
+    lamps = [reacting.lamp(number, reacting.world.child) for number in range(501)]
+    await reacting.comes([main_id for main_id, _ in lamps])
+    minutes = count(step=60.0)
+    turns = Turns(LostTurns(), elapsed=lambda: next(minutes))
+    enqueue = Enqueue(reacting.survey, reacting.world.queue, turns=turns)
+    await reacting.turn(reacting.host(enqueue=lambda: enqueue))
+    assert (await reacting.tasks(), await reacting.waiting()) == (set(), 501)
+    await reacting.turn(reacting.host(), timedelta(seconds=10))
+    assert await reacting.waiting() == 0
+    assert len(await reacting.world.queue.find(limit=600)) == 501
+
+
+async def test_a_child_that_is_being_surveyed_keeps_no_other_waiting_and_catches_up(
+    reacting: Reacting,
+) -> None:
+    """Of so many entities that all which has changed is surveyed."""
+    await reacting.link()
+    lamps = [reacting.lamp(number) for number in range(501)]
+    await reacting.comes([main_id for main_id, _ in lamps])
+    turns = SqlSurveyTurns(reacting.database, reacting.world.clock)
+    enqueue = Enqueue(reacting.survey, reacting.world.queue, turns=Turns(turns))
+    host = reacting.host(enqueue=lambda: enqueue)
+    hours = timedelta(hours=9)
+    for busy, queued in ((["child", "other"], set[str]()), (["other"], {"child"})):
+        taken = await turns.take(busy, 2 * hours)
+        async with asyncio.timeout(60):
+            await reacting.turn(host, hours)
+        found = await reacting.world.queue.find(limit=2000)
+        assert {task.account_id for task in found} == queued
+        assert await reacting.waiting() == 501
+        await turns.end(taken.token)
+    await reacting.turn(host, hours)
+    assert await reacting.waiting() == 0
+    assert len(await reacting.world.queue.find(limit=2000)) == 1002
 
 
 async def test_a_key_that_another_entity_has_too_is_left_to_a_whole_survey(
@@ -572,7 +634,14 @@ async def test_a_process_that_ends_gives_its_events_back(reacting: Reacting) -> 
     assert await reacting.tasks() == {("child", main_id)}
 
 
-@pytest.mark.parametrize("fault", [StoreError("it is down"), RuntimeError("a fault of our own")])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        StoreError("it is down"),
+        LeaseLostError("another survey of these children has begun meanwhile"),
+        RuntimeError("a fault of our own"),
+    ],
+)
 async def test_a_fault_costs_time_and_no_event(reacting: Reacting, fault: Exception) -> None:
     await reacting.link("child")
     main_id, _ = reacting.lamp(1, reacting.world.child)

@@ -173,6 +173,7 @@ async def test_a_task_whose_lease_another_took_is_dropped(world: World) -> None:
     async with asyncio.timeout(5):
         report = await world.run_task(lease)(task)
     assert report.end is TaskEnd.LEASE_LOST
+    assert report.error == "another worker holds the task now"
     assert (await world.task(task.id)).lease_token == other.lease_token
 
 
@@ -353,7 +354,7 @@ async def test_a_lease_lost_at_the_very_end_is_reported(world: World) -> None:
     assert await world.queue.claim(lease=LEASE)
     report = await world.run_task()(task)
     assert report.end is TaskEnd.LEASE_LOST
-    assert "held by another worker" in (report.error or "")
+    assert "another worker holds the task" in (report.error or "")
 
 
 async def test_a_broken_queue_ends_a_run_of_chosen_tasks(world: World) -> None:

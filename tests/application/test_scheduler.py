@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -23,8 +24,9 @@ from imgsync.domain.errors import AuthorisationError, ImgsyncError, StoreError, 
 from imgsync.domain.model import Account, AccountName, LinkSettings, StoredLink, TokenKind
 from imgsync.domain.ports.queue import NewTask
 from imgsync.domain.ports.runner import NoListeners
+from imgsync.domain.ports.schedule import NewJob
 from imgsync.domain.runs import ChildProof, Run, RunCause, RunKind
-from imgsync.domain.schedule import LinkSchedule
+from imgsync.domain.schedule import LinkSchedule, first_survey
 from imgsync.domain.surveys import Since
 from imgsync.domain.tasks import TaskStatus
 from imgsync.testing import (
@@ -578,3 +580,82 @@ async def test_of_very_many_links_all_are_read_seldom_and_a_job_reads_its_own(
     await host.turn()
     await host.idle()
     assert len(await clockwork.runs()) == 1
+
+
+SURVEYS_ONLY = LinkSchedule(None, 15)
+
+
+async def _next_surveys(clockwork: Clockwork) -> dict[str, datetime]:
+    return {job.name: job.next_at for job in await clockwork.schedule.jobs()}
+
+
+async def test_surveys_of_many_main_accounts_are_spread_and_stay_so_after_an_outage(
+    clockwork: Clockwork,
+) -> None:
+    world, mains = clockwork.world, 40
+    for n in range(mains):
+        for name in (f"main{n}", f"child{n}"):
+            world.store.accounts[name] = Account(name, name, TokenKind.SOLUTION, "token")
+            world.factory.accounts[name] = MemoryMoySklad()
+        settings = LinkSettings(sync_images_all=True, schedule=SURVEYS_ONLY)
+        await world.settings.link(f"main{n}", f"child{n}", settings)
+    await turn(clockwork.host())
+    first = await _next_surveys(clockwork)
+    assert len(first) == mains
+    assert all(NOON < at <= NOON + 15 * MINUTE for at in first.values())
+    tenths = Counter((at - NOON) * 10 // (15 * MINUTE) for at in first.values())
+    assert max(tenths.values()) <= mains / 4
+    world.clock.moment = again_up = NOON + DAY
+    hosts = [clockwork.host() for _ in range(2)]
+    for _ in range(mains):
+        await asyncio.gather(*(turn(host) for host in hosts))
+    assert len(await clockwork.runs()) == mains  # overdue, so all of them at once
+    assert await _next_surveys(clockwork) == {name: at + DAY for name, at in first.items()}
+    world.clock.moment = again_up + 15 * MINUTE
+    for _ in range(mains):
+        await turn(hosts[0])
+    assert len(await clockwork.runs()) == 2 * mains
+
+
+async def test_a_survey_that_an_older_imgsync_planned_is_done_and_then_has_its_own_moment(
+    clockwork: Clockwork,
+) -> None:
+    clockwork.world.pair([])
+    await clockwork.link(schedule=SURVEYS_ONLY)
+    name = "survey every 15 min of main"
+    own = first_survey(15, "main", NOON + 5 * MINUTE)
+    just_before = own - 3 * MINUTE
+    await clockwork.schedule.plan([NewJob(name, just_before, "main")])
+    host = clockwork.host()
+    await turn(host)
+    assert await _next_surveys(clockwork) == {name: just_before}
+    clockwork.world.clock.moment = just_before
+    await turn(host)
+    assert len(await clockwork.runs()) == 1
+    # Not three minutes later.
+    assert await _next_surveys(clockwork) == {name: own + 15 * MINUTE}
+
+
+async def test_a_survey_that_takes_longer_than_its_interval_leaves_one_out(
+    clockwork: Clockwork,
+) -> None:
+    world = clockwork.world
+    world.pair([])
+    await clockwork.link(schedule=SURVEYS_ONLY)
+
+    class Long(Enqueue):
+        async def __call__(self, *args: Any, **options: Any) -> Any:
+            found = await super().__call__(*args, **options)
+            world.clock.advance(20 * MINUTE)
+            return found
+
+    host = clockwork.host(enqueue=lambda: Long(world.survey, world.queue))
+    await turn(host)
+    ((_, due),) = (await _next_surveys(clockwork)).items()
+    for _ in range(3):
+        world.clock.moment = due
+        await turn(host)
+        ((_, following),) = (await _next_surveys(clockwork)).items()
+        assert following == due + 30 * MINUTE
+        due = following
+    assert len(await clockwork.runs()) == 3

@@ -10,9 +10,10 @@ from benchmarks import reception
 pytestmark = pytest.mark.slow
 
 
-def test_what_is_taken_while_a_worker_copies_is_measured() -> None:
+@pytest.mark.parametrize("apart", [False, True])
+def test_what_is_taken_while_a_worker_copies_is_measured(apart: bool) -> None:
     catalogue = Catalogue(entities=20, images=1, image_bytes=1000)
-    found = reception.measure(copies=True, rate=20, seconds=1, catalogue=catalogue)
+    found = reception.measure(copies=True, apart=apart, rate=20, seconds=1, catalogue=catalogue)
     assert (len(found.load.seconds), found.load.failed) == (20, 0)
     assert found.load.milliseconds(0.5) <= found.load.milliseconds(1)
 

@@ -9,6 +9,8 @@ import pytest
 from benchmarks.scale import Costs, Meter429, Outcome, Size
 
 from benchmarks import scale, virtual_time
+from imgsync.domain.diff import EntityKey, SyncRecord
+from imgsync.testing import MemoryStore, SetClock
 
 
 def test_virtual_time_passes_while_everybody_waits_and_in_order() -> None:
@@ -60,7 +62,7 @@ def test_a_pace_that_is_too_fast_is_found_out() -> None:
         outcome = Outcome(Size(1, 1, 4))
         meter = Meter429(outcome, 4)
         for _ in range(12):  # 48 units at once
-            meter.request("main0")
+            meter.request("main0", 1.0)
         return outcome
 
     assert virtual_time.run(hurry()).answers_429 == 1
@@ -99,6 +101,39 @@ def test_an_incremental_survey_asks_for_what_has_changed() -> None:
     assert done.answers_429 == 0
 
 
+def test_surveys_of_an_interval_are_spread_over_it_and_each_is_done_once() -> None:
+    done = scale.simulate(Size(40, 2, 1, children=1, incremental=True))
+    assert len(done.ends) == 40
+    tenths = Counter(int(begun // 90) for begun in done.begun.values())
+    assert max(tenths.values()) <= 40 / 4
+    assert len(tenths) >= 8
+    assert (done.most_of_main, done.most_of_child) == (4, 1)
+    assert done.busiest_second < sum(done.statements.values()) / 10
+
+
+def test_a_sweep_asks_from_the_moment_on_at_which_all_are_due() -> None:
+    done = scale.simulate(Size(8, 1, 1, entities=100, children=1))
+    assert max(done.begun.values()) < 60
+    assert sum(done.by_second.values()) == sum(done.statements.values())
+    assert min(done.by_second) >= 60
+
+
+def test_of_what_children_were_given_the_last_is_kept() -> None:
+    records = scale.RecentRecords(MemoryStore(clock=SetClock()))
+    given = SyncRecord((), (), (), settled=True)
+
+    async def put_and_read() -> list[int]:
+        for n in range(scale.KEPT + 5):
+            await records.put(EntityKey(f"child{n}", "product", "e1"), given)
+        found = [
+            await records.get_many(f"child{n}", "product", ["e1", "e2"])
+            for n in range(scale.KEPT + 5)
+        ]
+        return [n for n, known in enumerate(found) if known == {"e1": given}]
+
+    assert asyncio.run(put_and_read()) == list(range(5, scale.KEPT + 5))
+
+
 def test_links_cost_the_hosts_that_read_them() -> None:
     size = Size(2, 1, 1, Costs(link=0.01), entities=0, children=5)
     free = scale.simulate(replace(size, costs=Costs()))
@@ -108,9 +143,9 @@ def test_links_cost_the_hosts_that_read_them() -> None:
     assert 0.1 + 0.1 - 1e-6 <= spent <= 0.1 + 0.2 + 1e-6
 
 
-def test_what_is_derived_is_told_as_such() -> None:
+def test_what_is_derived_is_told_as_such_and_not_where_it_was_simulated() -> None:
     done = Outcome(
-        scale.OF_ONE_HOST,
+        scale.DERIVED_FROM,
         seconds=600.0,
         requests=Counter(main0=102, child0=100),
         statements=Counter(pace=6_000, schedule=600),
@@ -124,9 +159,16 @@ def test_what_is_derived_is_told_as_such() -> None:
     assert simulated["how"] == "simulated"
     assert "derived" in derived["how"]
     assert simulated["requests"] == "202"
-    assert derived["requests"] == f"{202 * 1000 // scale.OF_ONE_HOST.mains:,}"
+    assert derived["requests"] == f"{202 * scale.WHOLE.mains // done.size.mains:,}"
+    assert derived["minutes"] == "100.0"  # ten times as many main accounts on each host
     assert simulated["database questions/s; of these pace"] == "11; 10"
-    assert derived["database questions/s; of these pace"] == "110; 100"
+    hosts = scale.WHOLE.hosts // done.size.hosts
+    assert derived["database questions/s; of these pace"] == f"{11 * hosts}; {10 * hosts}"
+    costs, memory = Costs(), scale.Memory(1.0, 1.0)
+    told = scale.table(costs, memory, [done])
+    assert [row[1] for row in told.rows] == ["simulated", derived["how"]]
+    told = scale.table(costs, memory, [done, replace(done, size=scale.WHOLE)])
+    assert [row[1] for row in told.rows] == ["simulated", "simulated"]
 
 
 def test_the_document_has_the_rows_and_columns_of_the_benchmark() -> None:

@@ -1,7 +1,12 @@
 """imgsync account test, rename, rotate and remove."""
 
 import asyncio
+import sqlite3
+from contextlib import closing
 from datetime import timedelta
+from pathlib import Path
+
+import pytest
 
 from imgsync.adapters.sql.database import Database
 from imgsync.adapters.sql.events import SqlWebhookStates
@@ -125,6 +130,134 @@ def test_an_account_that_workers_are_at_stays(
         assert "Workers are at 1 task of account" in said
     assert len(ready.json("account", "list")) == 2
     assert len(ready.json("links")["links"]) == 1
+
+
+DAMAGES = {
+    "cut": ("secret = substr(secret, 1, 60)", "its encrypted token cannot be read"),
+    "another key": (
+        "secret = 'sealed:00000000:' || substr(secret, 17)",
+        "its token is encrypted with key 00000000, which is not here",
+    ),
+    "kind": ("token_kind = '?'", "'?' is not a valid TokenKind"),
+    "role": ("role = '?'", "'?' is not a valid AccountRole"),
+    "name": ("name = 'Chi' || char(10) || 'ld'", "cannot be printed"),
+    "login": ("login = 'admin@shop'", "a login goes with a password"),
+}
+
+
+@pytest.fixture(params=DAMAGES)
+def damaged(request: pytest.FixtureRequest, ready: Cli, shop: Shop, tmp_path: Path) -> str:
+    """The child's account is; why."""
+    ready.ok("link", "Main", "Child")
+    change, why = DAMAGES[request.param]
+    with closing(sqlite3.connect(tmp_path / "imgsync.db")) as connection, connection:
+        connection.execute(f"UPDATE accounts SET {change} WHERE id = ?", [shop.child.id])  # noqa: S608
+    return why
+
+
+def name_now(cli: Cli, shop: Shop, tmp_path: Path) -> str:
+    with closing(sqlite3.connect(tmp_path / "imgsync.db")) as connection:
+        query = "SELECT name FROM accounts WHERE id = ?"
+        return str(connection.execute(query, [shop.child.id]).fetchone()[0])
+
+
+def test_a_damaged_account_is_removed_after_it_was_shown(
+    ready: Cli, shop: Shop, damaged: str, sqlite_database: Database, tmp_path: Path
+) -> None:
+    state = WebhookState(shop.child.id, "https://sync.example/hook")
+    asyncio.run(SqlWebhookStates(sqlite_database).put(state))
+    name = name_now(ready, shop, tmp_path)
+    told = ready.run("account", "remove", name, stdin="n\n")
+    assert told.exit_code == 1
+    assert f"({shop.child.id}) is damaged: " in told.stderr
+    assert damaged in told.stderr
+    assert f"the link to main account {shop.main.id}" in told.stderr
+    assert len(ready.json("links")["links"]) == 1
+    document = ready.json("account", "remove", shop.child.id, "--yes")
+    assert (document["removed"], document["main_id"]) == (shop.child.id, shop.main.id)
+    assert document["webhooks_left"] == "its token cannot be read"
+    assert [one["name"] for one in ready.json("account", "list")] == ["Main"]
+    assert ready.json("links")["links"] == []
+    assert "not stored" in ready.fail("account", "remove", shop.child.id, "--yes")
+
+
+def test_a_damaged_main_account_is_removed_with_its_links(
+    ready: Cli, shop: Shop, tmp_path: Path
+) -> None:
+    ready.ok("link", "Main", "Child")
+    with closing(sqlite3.connect(tmp_path / "imgsync.db")) as connection, connection:
+        connection.execute("UPDATE accounts SET secret = 'sealed:' WHERE name = 'Main'")
+    assert "is removed" in ready.ok("account", "remove", "main", "--yes")
+    assert [one["name"] for one in ready.json("account", "list")] == ["Child"]
+    assert ready.json("links")["links"] == []
+
+
+def test_a_damaged_account_is_mended_by_a_new_token(
+    ready: Cli, shop: Shop, damaged: str, tmp_path: Path
+) -> None:
+    name = name_now(ready, shop, tmp_path)
+    for token, said in ((MAIN_TOKEN, "not of"), ("hush-refused", "refuses these credentials")):
+        assert said in ready.fail("account", "rotate", name, IMGSYNC_TOKEN=token)
+    assert damaged in ready.fail("account", "show", shop.child.id)
+    assert "has its new token" in ready.ok("account", "rotate", name, IMGSYNC_TOKEN=CHILD_TOKEN)
+    (child,) = [one for one in ready.json("account", "list") if one["id"] == shop.child.id]
+    assert (child["name"], child["kind"]) == (" ".join(name.split()), "solution")
+    (link,) = ready.json("links")["links"]
+    assert link["child"] == shop.child.id
+    assert "of 2" not in ready.ok("account", "test")
+
+
+def test_a_damaged_account_and_a_good_one_of_its_name_are_told_apart(
+    ready: Cli, shop: Shop, tmp_path: Path
+) -> None:
+    with closing(sqlite3.connect(tmp_path / "imgsync.db")) as connection, connection:
+        connection.execute("UPDATE accounts SET name = 'Main', role = '?' WHERE name = 'Child'")
+    said = ready.fail("account", "remove", "Main", "--yes")
+    assert "2 accounts are called 'Main'; give the ID: " in said
+    assert shop.child.id in said
+    assert "did you mean 'Main'" in ready.fail("account", "remove", "Mian", "--yes")
+    assert ready.json("account", "remove", shop.child.id, "--yes")["removed"] == shop.child.id
+    assert [one["id"] for one in ready.json("account", "list")] == [shop.main.id]
+
+
+def test_a_token_takes_the_place_of_a_password_and_back(
+    ready: Cli, shop: Shop, sqlite_database: Database
+) -> None:
+    shop.child.add_user(login="admin@child", password="pass word")
+    shop.child.add_user(token="token-of-a-user", kind="user")
+    shop.main.add_user(login="admin@main", password="main's")
+
+    def stored() -> tuple[str, str, str | None]:
+        accounts = accounts_of(sqlite_database, key_of(ready))
+        found = asyncio.run(accounts.get(shop.child.id))
+        return found.token_kind.value, found.secret, found.login
+
+    def rotate(secret: str, *options: str) -> str:
+        return ready.ok("account", "rotate", "Child", *options, IMGSYNC_TOKEN=secret)
+
+    def refused(secret: str, *options: str, status: int = 1) -> str:
+        before = stored()
+        said = ready.fail(
+            "account", "rotate", "Child", *options, status=status, IMGSYNC_TOKEN=secret
+        )
+        assert stored() == before
+        return said
+
+    assert "needs its --login" in refused("pass word", "--kind", "password", status=2)
+    assert "take --kind away" in refused("x", "--kind", "user", "--login", "a", status=2)
+    assert "not of" in refused("main's", "--login", "admin@main")
+    assert "has its new password" in rotate("pass word", "--login", "admin@child")
+    assert stored() == ("password", "pass word", "admin@child")
+    # Of one and the same login nothing else has to be said.
+    assert "has its new password" in rotate("pass word")
+    assert "refuses these credentials" in refused("token-of-a-user")
+    assert "not of" in refused(MAIN_TOKEN, "--kind", "solution")
+    said = refused(CHILD_TOKEN, "--kind", "user")
+    assert "This is the token of a solution (--kind solution), not the token of a user" in said
+    assert "has its new token" in rotate("token-of-a-user", "--kind", "user")
+    assert stored() == ("user", "token-of-a-user", None)
+    assert "has its new token" in rotate(CHILD_TOKEN)
+    assert stored() == ("solution", CHILD_TOKEN, None)
 
 
 def test_accounts_are_listed_as_people_count(cli: Cli) -> None:

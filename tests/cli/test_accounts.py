@@ -2,6 +2,9 @@
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -79,6 +82,50 @@ def test_a_token_is_read_without_being_an_argument(cli: Cli, way: str) -> None:
     }
 
 
+@pytest.mark.parametrize("kind", ["nothing", "a line"])
+@pytest.mark.parametrize(
+    ("command", "language", "said"),
+    [
+        (
+            ("account", "add", "x", "--offline"),
+            "en",
+            "No token or password is given, and there is no",
+        ),
+        (
+            ("account", "add", "x", "--offline"),
+            "ru",
+            "Токен или пароль не указан, а спросить его негде",
+        ),
+        (("account", "export", "moved"), "en", "No passphrase is given, and there is no terminal"),
+        (("solution", "add", ID), "en", "No secret key is given, and there is no terminal"),
+    ],
+)
+def test_without_a_terminal_nobody_is_asked(
+    cli: Cli, tmp_path: Path, command: tuple[str, ...], language: str, said: str, kind: str
+) -> None:
+    """Such as cron and CI. What is piped in counts."""
+    cli.ok("account", "list")  # makes the database
+    environment = {name: value for name, value in os.environ.items() if "IMGSYNC" not in name}
+    ended = subprocess.run(
+        [sys.executable, "-m", "imgsync", *command],
+        env=environment | cli.env | {"IMGSYNC_LANGUAGE": language},
+        cwd=tmp_path,
+        input="" if kind == "nothing" else "a-passphrase-or-a-token\n",
+        capture_output=True,
+        text=True,
+        timeout=60,
+        start_new_session=True,  # which has no terminal
+    )
+    assert "GetPassWarning" not in ended.stderr
+    if kind == "a line":
+        assert ended.returncode == 0, ended.stderr
+        return
+    assert ended.returncode == 2
+    (line,) = ended.stderr.splitlines()
+    assert line.partition(": ")[2].startswith(said)
+    assert "IMGSYNC_" in line or "--secret-stdin" in line
+
+
 def test_a_name_that_another_account_has_already_is_told(cli: Cli, api: Api) -> None:
     other = "5f1b8d1e-0000-0000-0000-00000000000a"
     api.answers["other", None] = Identity(other, "Shop", TokenKind.USER)
@@ -95,6 +142,35 @@ def test_a_name_that_another_account_has_already_is_told(cli: Cli, api: Api) -> 
     again = cli.run("account", "add", IMGSYNC_TOKEN="other")
     assert "called" not in again.stderr
     assert {one["name"] for one in cli.json("account", "list")} == {"Shop", "Two"}
+
+
+def test_a_token_that_is_known_takes_no_account_s_name_away(cli: Cli) -> None:
+    """Such as one that stands twice in a list of names and tokens."""
+    cli.ok("account", "add", "--name", "Omsk", IMGSYNC_TOKEN=SECRET)
+    said = cli.fail("account", "add", "--name", "New", IMGSYNC_TOKEN="user-token")
+    (line,) = said.splitlines()
+    assert f"credentials of account 'Omsk' ({ID}), which is stored already" in line
+    assert "'imgsync account rotate'" in line
+    assert "'imgsync account rename'" in line
+    russian = cli.fail("account", "add", "--name", "New", IMGSYNC_TOKEN=SECRET, LANG="ru_RU.UTF-8")
+    assert russian.startswith(f"Ошибка: Это доступ к аккаунту «Omsk» ({ID}), который уже сохранён;")
+    (listed,) = cli.json("account", "list")
+    assert (listed["name"], listed["kind"]) == ("Omsk", "solution")
+    cli.ok("account", "add", "--name", "Omsk", IMGSYNC_TOKEN="user-token")
+    (listed,) = cli.json("account", "list")
+    assert (listed["name"], listed["kind"]) == ("Omsk", "user")
+
+
+def test_a_known_account_that_is_named_by_its_id_gets_another_name(cli: Cli) -> None:
+    cli.ok("account", "add", "--name", "Omsk", IMGSYNC_TOKEN=SECRET)
+    cli.ok("account", "add", ID, "--name", "New", IMGSYNC_TOKEN=SECRET)
+    assert [one["name"] for one in cli.json("account", "list")] == ["New"]
+
+
+def test_a_known_account_without_a_name_gets_one(cli: Cli) -> None:
+    cli.ok("account", "add", ID, "--offline", IMGSYNC_TOKEN=SECRET)
+    cli.ok("account", "add", "--name", "Omsk", IMGSYNC_TOKEN=SECRET)
+    assert [one["name"] for one in cli.json("account", "list")] == ["Omsk"]
 
 
 def test_the_list_shows_no_token(cli: Cli) -> None:

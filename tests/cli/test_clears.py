@@ -19,7 +19,7 @@ from imgsync.entrypoints.container import Container
 from imgsync.testing import MemoryStoreClock
 from tests.application.world import LEASE, World, png
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.database]
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def world() -> World:
 
 @pytest.fixture
 def container(world: World, tmp_path: Path) -> Container:
-    config = Config(database_url=f"sqlite:///{tmp_path / 'unused.db'}", temp_dir=tmp_path)
+    config = Config(database_url=f"sqlite:///{tmp_path / 'turns.db'}", temp_dir=tmp_path)
     made = Container(config=config)
     for name in ("queue", "accounts", "settings", "records"):
         getattr(made, name).override(getattr(world, name))

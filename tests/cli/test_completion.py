@@ -6,35 +6,20 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from imgsync.entrypoints.cli.main import main
 from tests.cli.conftest import Cli, store
-
-_RUN = "from imgsync.entrypoints.cli.main import main; main(prog_name='i')"
-
-pytestmark = pytest.mark.process
 
 
 def completed(cli: Cli, *words: str, **env: str) -> list[str]:
     """What bash is told for the last word, which may be empty."""
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            "from imgsync.entrypoints.cli.main import main; main(prog_name='i')",
-        ],
-        env={
-            **os.environ,
-            **cli.env,
-            "_I_COMPLETE": "bash_complete",
-            "COMP_WORDS": " ".join(("i", *words)),
-            "COMP_CWORD": str(len(words)),
-            **env,
-        },
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    asked = {
+        "_I_COMPLETE": "bash_complete",
+        "COMP_WORDS": " ".join(("i", *words)),
+        "COMP_CWORD": str(len(words)),
+    }
+    done = CliRunner().invoke(main, [], prog_name="i", env=cli.env | asked | env)
     assert done.stderr == ""
     return [line.partition(",")[2] for line in done.stdout.splitlines() if line]
 
@@ -95,12 +80,13 @@ def test_what_cannot_be_read_completes_nothing_and_makes_nothing(
     assert (tmp_path / "empty.db").stat().st_size == 0
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_the_shells_of_the_readme_get_their_script(shell: str) -> None:
     readme = (Path(__file__).parents[2] / "README.md").read_text()
     assert f"{shell}_source" in readme
     done = subprocess.run(
-        [sys.executable, "-c", _RUN.replace("'i'", "'imgsync'")],
+        [sys.executable, "-m", "imgsync"],
         env={**os.environ, "_IMGSYNC_COMPLETE": f"{shell}_source"},
         capture_output=True,
         text=True,

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from imgsync.adapters.clock import SystemClock
+from imgsync.adapters.sql.database import Database
 from imgsync.adapters.sql.migrations import HEAD
-from imgsync.domain.errors import PluginError
+from imgsync.domain.errors import PluginError, StoreError
 from imgsync.entrypoints import doctor as checks
 from tests.cli.conftest import Cli, key_of, store
 from tests.shop import CHILD_TOKEN, MAIN_TOKEN, Shop, pictures
@@ -121,6 +122,24 @@ def test_a_broken_database_leaves_the_rest_to_be_told(
     assert findings(told, "webhooks")[0]["health"] == "unknown"
 
 
+def test_a_database_that_can_be_read_alone_leaves_the_rest_to_be_told(
+    linked: Cli, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.unjudged = "the database cannot be used"
+
+    def refuse(url: str) -> Database:
+        raise StoreError("attempt to write a readonly database")
+
+    monkeypatch.setattr(Database, "open", refuse)
+    said = linked.run("doctor")
+    assert said.exit_code == 1
+    assert "✓ database" not in said.output  # one answer, not two
+    assert said.output.count("✗ database      attempt to write a readonly database") == 1
+    for name in ("clock", "accounts", "webhooks", "workers", "queue"):
+        assert f"? {name:<13} needs the database, which cannot be used now" in said.output
+    assert "✓ plugins" in said.output
+
+
 @pytest.mark.parametrize(
     ("revision", "health", "todo"),
     [("0009", "unknown", "updates it"), ("9999", "wrong", "update imgsync")],
@@ -148,9 +167,51 @@ def test_a_paused_child_and_a_parked_one(linked: Cli) -> None:
     assert "? account       Child: it is paused by hand" in said
     assert "'imgsync queue resume 'Child''" in said
     _execute(linked, "UPDATE accounts SET parked_reason = 'its storage is full'")
-    assert "✗ account       Child: it takes no requests until a new token comes: its storage" in (
-        linked.run("doctor").output
+    said = linked.run("doctor").output
+    assert (
+        "✗ account       Child: it takes no requests until a new token comes: its storage" in said
     )
+    assert "-> mend what the reason names; 'imgsync account rotate' with a new token wakes" in said
+
+
+def test_a_refused_token_has_one_advice(linked: Cli, shop: Shop) -> None:
+    linked.ok("enqueue")
+    store(linked, shop.child.id, "Child", "wrong-token")
+    linked.run("worker", "--drain")  # which parks it
+    advice = "give it a new token or password with 'imgsync account rotate'"
+    told = findings(linked.failed_json("doctor", "--child", "Child"), "account", "Child")
+    assert len(told) == 2
+    assert told[0]["said"].startswith("it takes no requests until ")
+    assert [one["todo"] for one in told] == [advice, advice]
+    assert not [one for one in told if "account rotate" in one["said"]]
+
+
+def test_a_server_that_cannot_be_reached_is_told_with_what_to_do(cli: Cli) -> None:
+    cli.env["IMGSYNC_DATABASE_URL"] = "postgresql://me:hush@127.0.0.1:1/shop"
+    said = cli.run("doctor").output
+    why = 'connection to server at "127.0.0.1", port 1 failed: Connection refused'
+    assert re.search(rf"✗ database +Cannot use the database \S+: {re.escape(why)}\n", said)
+    assert "-> see whether that server runs and this machine reaches it" in said
+    assert "hush" not in said
+    assert cli.fail("links").endswith(f": {why}\n")
+    russian = cli.run("doctor", IMGSYNC_LANGUAGE="ru").output
+    assert "нет соединения с сервером «127.0.0.1», порт 1: в соединении отказано\n" in russian
+    assert "-> проверьте, работает ли этот сервер" in russian
+
+
+def test_a_missing_package_is_told_with_what_to_do(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cli.env["IMGSYNC_DATABASE_URL"] = "postgresql://me@127.0.0.1:1/shop"
+    monkeypatch.setattr(checks, "find_spec", lambda _: None)
+    assert "-> pip install 'imgsync[postgresql]'" in cli.run("doctor").output
+
+
+def test_a_variable_that_was_meant_otherwise_in_russian(cli: Cli) -> None:
+    cli.env["IMGSYNC_CONCURENCY"] = "2"
+    said = cli.run("doctor", IMGSYNC_LANGUAGE="ru").output
+    assert "в imgsync она ничего не настраивает; может быть, «IMGSYNC_CONCURRENCY»?" in said
+    assert "configures" not in said
 
 
 def test_a_broken_plugin_leaves_the_rest_to_be_told(

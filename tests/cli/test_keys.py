@@ -3,6 +3,8 @@
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from imgsync.adapters.secrets.box import fingerprint_of
 from imgsync.adapters.secrets.keys import KeyFile, is_key
 from imgsync.adapters.sql.database import Database
@@ -23,6 +25,24 @@ def test_a_new_key_for_all_tokens(cli: Cli, sqlite_database: Database) -> None:
     document = cli.json("account", "rekey")
     assert document["key_before"] == fingerprint_of(new)
     assert document["secrets"] == 1
+
+
+def test_a_file_that_a_killed_rekeying_left_is_told_and_taken_up(
+    cli: Cli, caplog: pytest.LogCaptureFixture
+) -> None:
+    store(cli, "a", "Shop", "hush-hush")
+    file = key_of(cli)
+    left = file.with_name(f".{file.name}.0123456789abcdef")
+    left.write_text(f"{cli.ok('account', 'new-key')}{file.read_text()}")
+    (told,) = [one for one in cli.failed_json("doctor")["findings"] if one["check"] == "key"]
+    assert (told["about"], told["health"]) == (str(left), "unknown")
+    assert "'imgsync account rekey'" in told["todo"]
+    assert left.exists()
+    cli.ok("account", "rekey")
+    assert f"removed {left}, which a rekeying that was cut off has left" in caplog.text
+    assert not left.exists()
+    assert len(KeyFile(file).read()) == 3
+    assert "Shop" in cli.ok("account", "list")
 
 
 def test_a_database_without_its_key_says_so_in_one_line(cli: Cli, tmp_path: Path) -> None:

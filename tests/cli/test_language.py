@@ -281,6 +281,8 @@ def test_the_heuristic_finds_english() -> None:
         (["settings", "set"], 2, "Ошибка: Не указан параметр «--child»."),
         (["queue", "lst"], 2, "Ошибка: Команды «lst» нет. Может быть, «list»?"),
         (["queue", "show"], 2, "Ошибка: Не указан аргумент «ID»."),
+        (["link"], 2, "Ошибка: Не указан аргумент «ГЛАВНЫЙ»."),
+        (["account", "rename", "x"], 2, "Ошибка: Не указан аргумент «НАЗВАНИЕ»."),
         (["queue", "list", "--limit", "0"], 2, "Неверное значение «--limit»: 0 не входит в"),
         (["queue", "list", "--status", "x"], 2, "«x» — не одно из 'pending', "),
         (["queue", "list", "--since", "never"], 2, "не время вроде 2026-01-31T12:00"),
@@ -442,7 +444,7 @@ _BELOW: list[tuple[ImgsyncError, str]] = [
     (UnknownAccountError("Омск"), "Аккаунт «Омск» не сохранён"),
     (
         UnknownAccountError("Омс", ["Омск", "Орск"]),
-        "Аккаунт «Омс» не сохранён (может быть, 'Омск' or 'Орск'?)",
+        "Аккаунт «Омс» не сохранён (может быть, 'Омск' или 'Орск'?)",
     ),
     (
         SyncIsOffError("Омск", "c-1"),
@@ -472,7 +474,7 @@ _BELOW: list[tuple[ImgsyncError, str]] = [
     ),
     (
         PayloadError("images.0", "must be a text"),
-        "Неверные данные задачи: поле «images.0»: must be a text",
+        "Неверные данные задачи: поле «images.0»: нужен текст",
     ),
     (
         ClearLimitError(30, 20, ["Lamp"]),
@@ -481,7 +483,7 @@ _BELOW: list[tuple[ImgsyncError, str]] = [
     ),
     (
         MissingKeyError("1a2b", "there is no key in the key file k"),
-        "Токены в базе данных зашифрованы ключом 1a2b, но ключа нет: the key file k; верните этот "
+        "Токены в базе данных зашифрованы ключом 1a2b, но ключа нет: файл ключей k; верните этот "
         "ключ, и ничего не пропадёт (IMGSYNC_KEY_FILE, IMGSYNC_KEY)",
     ),
 ]
@@ -512,6 +514,21 @@ _LINES = {
     "connection to api.example for account 'Омск' failed: Connection refused": (
         "нет соединения с api.example для аккаунта «Омск»: в соединении отказано"
     ),
+    'connection to server at "127.0.0.1", port 1 failed: Connection refused': (
+        "нет соединения с сервером «127.0.0.1», порт 1: в соединении отказано"
+    ),
+    "Account 'Ом' is not stored (did you mean 'Омск' or 'Томск' or 'Орск'?)": (
+        "Аккаунт «Ом» не сохранён (может быть, 'Омск' или 'Томск' или 'Орск'?)"
+    ),
+    "Cannot read the key file /k: Permission denied": (
+        "Не удалось прочитать файл ключей /k: нет прав"
+    ),
+    "Cannot read nofile: No such file or directory": (
+        "Не удалось прочитать nofile: нет такого файла или папки"
+    ),
+    "it configures nothing in imgsync; did you mean 'IMGSYNC_LIMIT'?": (
+        "в imgsync она ничего не настраивает; может быть, «IMGSYNC_LIMIT»?"
+    ),
     "MoySklad account 'Омск': 401 (code 1056)": "Аккаунт МоегоСклада «Омск»: 401 (code 1056)",
     "storage host 'a.example' answered 503": "хост изображений «a.example» ответил 503",
     "Cannot use the database sqlite:///x: why": "База данных sqlite:///x недоступна: why",
@@ -531,6 +548,35 @@ _LINES = {
     ),
     "7 of 9 work: its tariff has no webhooks": "работают 7 из 9: на его тарифе нет вебхуков",
     "many entities in one request: yes, HEAD: no": ("многие позиции одним запросом: да, HEAD: нет"),
+    "Account 'Омск' is stored under id c-1, but its token belongs to account c-2; nothing is "
+    "read or written with it; give it its own with 'imgsync account rotate'": (
+        "Аккаунт «Омск» сохранён с id c-1, но его токен принадлежит аккаунту c-2; с ним ничего не "
+        "читается и не пишется; задайте свой: 'imgsync account rotate'"
+    ),
+    "Account 'Омск' is stored under id c-1, but its password belongs to account c-2; nothing is "
+    "read or written with it; give it its own with 'imgsync account rotate'": (
+        "Аккаунт «Омск» сохранён с id c-1, но его пароль принадлежит аккаунту c-2; с ним ничего не "
+        "читается и не пишется; задайте свой: 'imgsync account rotate'"
+    ),
+    "The stored solution '5f3c' is damaged: its encrypted token cannot be read; add it anew with "
+    "'imgsync solution add'": (
+        "Сохранённое решение '5f3c' повреждено: его зашифрованный токен не прочитать; добавьте его "
+        "заново: 'imgsync solution add'"
+    ),
+    "The stored token of solution '5f3c' on account 'c-1' cannot be read; install the solution "
+    "there anew": (
+        "Сохранённый токен решения '5f3c' для аккаунта 'c-1' не прочитать; установите решение там "
+        "заново"
+    ),
+    "This is not what an export makes: version": "Это не выгрузка imgsync: version",
+    "The links of the export do not go with those here, so nothing is changed: why": (
+        "Связи из выгрузки не подходят к здешним, поэтому ничего не изменено: why"
+    ),
+    "/b is no folder: keep the database elsewhere": (
+        "/b — не папка: храните базу данных в другом месте"
+    ),
+    "the system's keyring": "системное хранилище ключей",
+    "another survey is under way": "уже идёт другой обход",
     "Missing option '--child'.": "Не указан параметр «--child».",
     "default: 50": "по умолчанию: 50",
 }

@@ -1,10 +1,15 @@
 """imgsync link, unlink and links."""
 
+import asyncio
 import json
+from datetime import UTC, datetime
 
 import pytest
 from sqlalchemy import create_engine, text
 
+from imgsync.adapters.sql.database import Database
+from imgsync.adapters.sql.repositories import SqlAccountRepository
+from imgsync.domain.model import Parking
 from tests.cli.conftest import Cli, store
 
 
@@ -43,6 +48,8 @@ def test_accounts_are_linked_by_id_or_name_and_listed(shops: Cli) -> None:
         "schedule": {"sweep": "03:30", "survey_minutes": 15, "copies": True},
         "guard": False,
         "damage": None,
+        "parked": None,
+        "main_parked": None,
     }
     table = shops.ok("links")
     assert "Main shop" in table
@@ -153,3 +160,35 @@ def test_names_are_listed_as_people_count(cli: Cli) -> None:
     assert [one["child_name"] for one in cli.json("links")["links"]] == wanted
     listed = [one["name"] for one in cli.json("account", "list")]
     assert listed == [*wanted, "Main"]
+
+
+def test_links_say_of_a_parked_account_why_it_is(shops: Cli, sqlite_database: Database) -> None:
+    shops.ok("link", "m", "a", "b")
+    assert "Parked" not in shops.ok("links")
+    until = datetime(2090, 1, 2, 3, 4, tzinfo=UTC)
+    refused = Parking("401 Unauthorized", until)
+    asyncio.run(SqlAccountRepository(sqlite_database).park("a", refused))
+    shops.ok("queue", "pause", "Tomsk")
+    head, omsk, tomsk = shops.ok("links").splitlines()
+    assert head.rstrip().endswith("Parked")
+    assert omsk.rstrip().endswith("until 2090-01-02 03:04 UTC: 401 Unauthorized")
+    assert tomsk.rstrip().endswith("until 'imgsync queue resume Tomsk': paused by hand")
+    told = shops.json("links")["links"]
+    assert told[0]["parked"] == {"reason": "401 Unauthorized", "until": until.isoformat()}
+    assert told[1]["parked"]["reason"] == "paused by hand"
+    assert [one["main_parked"] for one in told] == [None, None]
+    shops.ok("queue", "resume", "Tomsk")
+    _, omsk, tomsk = shops.ok("links").splitlines()
+    assert "UTC: 401" in omsk
+    assert "until" not in tomsk
+
+
+def test_links_say_that_their_main_account_is_parked(shops: Cli, sqlite_database: Database) -> None:
+    shops.ok("link", "m", "b")
+    until = datetime(2090, 1, 2, 3, 4, tzinfo=UTC)
+    asyncio.run(SqlAccountRepository(sqlite_database).park("m", Parking("no answer", until)))
+    said = shops.ok("links")
+    assert "the main account until 2090-01-02 03:04 UTC: no answer" in said
+    (told,) = shops.json("links")["links"]
+    assert told["parked"] is None
+    assert told["main_parked"]["reason"] == "no answer"

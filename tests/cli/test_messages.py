@@ -166,12 +166,13 @@ def test_an_image_that_is_not_copied_is_told_with_all_its_names(
         (
             "Omsk 2",
             "product 'Of Omsk 2' (code of-Omsk 2)",
-            r"account 'Omsk 2': 400 .*\(code 51003\)",
+            r"account 'Omsk 2': 400 .*\(code 51003\) \[POST http://[\w.:]+/\S+\]; free room there",
         ),
         (
             "Omsk 10",
             "product 'Of Omsk 10' (code of-Omsk 10)",
-            r"account 'Omsk 10': 401 .*\(code 1056\)",
+            r"account 'Omsk 10': 401 .*\(code 1056\) \[\w+ http://[\w.:]+/\S+\]; give it a new "
+            r"token or password with 'imgsync account rotate'",
         ),
     ],
 )

@@ -155,7 +155,10 @@ def test_the_tasks_of_a_paused_child_wait_until_it_is_resumed(ready: Cli, shop: 
     assert shop.images(lamp) == []
     (task,) = ready.json("queue", "list")["tasks"]
     assert (task["status"], task["parked_for"]) == ("parked", "Child")
-    assert "paused by hand" in ready.ok("account", "list")
+    for command in (["account", "list"], ["account", "show", "Child"], ["account", "test"]):
+        said = ready.ok(*command)
+        assert "until 'imgsync queue resume Child': paused by hand" in said
+        assert "token comes" not in said
     chair = shop.pair("Chair", pictures(1, 1200))
     ready.ok("enqueue")  # surveys go on
     assert ready.ok("queue", "resume") == "Resumed: Child.\n"

@@ -1,5 +1,7 @@
 """imgsync undo, and the folder for backups, on the command line."""
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -36,18 +38,24 @@ def test_a_run_or_an_entity_is_named(cli: Cli, arguments: tuple[str, ...]) -> No
 
 
 def test_a_run_is_told_shown_and_undone(linked: Cli, shop: Shop, tmp_path: Path) -> None:
-    lamp = shop.pair("Lamp", pictures(2), old=OWN)
+    lamp = shop.pair("Lamp", pictures(2), old=OWN, code="00017")
     said = linked.ok("sync", "--backup-dir", str(tmp_path / "b"))
     run = said.partition("Run ")[2].partition(".")[0]
     said = linked.ok("undo", "--run", run, "--dry-run")
-    assert said == "Child: product 'Lamp': would keep 0 images, put back 1 and remove 2\n"
+    label = "Child: product 'Lamp' (code 00017)"
+    assert said == f"{label}: would keep 0 images, put back 1 and remove 2\n"
     assert shop.images(lamp) == pictures(2)
     said = linked.ok("undo", "--run", run)
     assert "1 entity set back: 1 image put back, 0 kept. Run 20" in said
     assert "The next sync makes them equal to the main account again, unless" in said
     assert shop.images(lamp) == OWN
     said = linked.ok("undo", "--child", "Child", "--entity", "Lamp", "--dry-run")
-    assert "would keep 0 images, put back 2 and remove 1" in said
+    assert f"{label}: would keep 0 images, put back 2 and remove 1" in said
+    assert linked.ok("queue", "list", COLUMNS="400").count("product 'Lamp' (code 00017)") == 2
+    with closing(sqlite3.connect(tmp_path / "imgsync.db")) as connection, connection:
+        connection.execute("UPDATE changes SET entity_code = NULL")  # as of an earlier version
+    said = linked.ok("undo", "--child", "Child", "--entity", "Lamp", "--dry-run")
+    assert said.startswith("Child: product 'Lamp': would keep 0 images, put back 2")
     (plan,) = linked.json("undo", "--run", run, "--dry-run")["plans"]
     assert (plan["kept"], plan["uploaded"], plan["lost"], plan["problem"]) == (
         ["own.png"], [], [], None,

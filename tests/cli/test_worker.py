@@ -5,13 +5,14 @@ import logging
 import os
 import time as clock
 from collections.abc import Awaitable, Callable
-from datetime import datetime, time
+from datetime import UTC, datetime, time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from imgsync.application.work import Worker
+from imgsync.application.work import TaskEnd, TaskReport, Worker
+from imgsync.domain.tasks import Task, TaskStatus
 from imgsync.entrypoints.cli import working
 from tests.cli.conftest import Cli
 from tests.shop import Shop, pictures
@@ -72,3 +73,24 @@ def test_every_end_of_a_task_is_logged(
         "Child: product 'Bad', task 2, attempt 1: failed: No image was uploaded: b.gif"
         in caplog.text
     )
+
+
+def test_a_lost_lease_is_told_with_its_entity_and_why(caplog: pytest.LogCaptureFixture) -> None:
+    moment = datetime.now(UTC)
+    task = Task(
+        7,
+        {"parent_entity_type": "product", "name": "Lamp", "code": "00017"},
+        TaskStatus.PROCESSING,
+        0,
+        1,
+        3,
+        *(moment,) * 3,
+        account_id="c1",
+    )
+    why = "another worker holds the task now"
+    working.log_end(TaskReport(task, TaskEnd.LEASE_LOST, error=why, child="Omsk"))
+    working.log_end(TaskReport(task, TaskEnd.GIVEN_BACK))
+    assert [record.getMessage() for record in caplog.records] == [
+        f"Omsk: product 'Lamp' (code 00017), task 7, attempt 1: lease lost: {why}",
+        "c1: product 'Lamp' (code 00017), task 7, attempt 1: given back",
+    ]

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from imgsync.adapters.procrastinate.queue import ProcrastinateTaskQueue
-from imgsync.domain.model import Account
+from imgsync.domain.model import Account, Parking
 from imgsync.domain.tasks import TASK_ENTITY_TYPE, TaskId
 from imgsync.testing import MemoryAccounts, MemoryStore, SetClock, TaskQueueContract
 
@@ -33,8 +33,8 @@ class FreeingAccounts(MemoryAccounts):
         super().__init__(MemoryStore(store.clock))
         self._engine = store
 
-    async def add(self, account: Account) -> None:
-        await super().add(account)
+    async def add(self, account: Account, parking: Parking | None = None) -> None:
+        await super().add(account, parking)
         queue = ProcrastinateTaskQueue(
             self._engine.url, (TASK_ENTITY_TYPE,), clock=self._engine.clock
         )

@@ -1,7 +1,8 @@
-"""imgsync as processes of its own, against the emulator over HTTP."""
+"""imgsync's workers as processes of their own, against the emulator over HTTP."""
 
 import asyncio
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -13,10 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from imgsync.adapters.sql.database import Database
 from imgsync.adapters.sql.queue import SqlTaskQueue
+from imgsync.application.log_lines import COPY_LOG
 from imgsync.domain.tasks import Task, TaskStatus
+from imgsync.entrypoints.cli.main import main
 from moysklad_emulator import Emulator, EmulatorLimits, EmulatorServer
 from tests.shop import CHILD_TOKEN, MAIN_TOKEN, Shop
 
@@ -31,6 +35,10 @@ class Host:
         outer = {k: v for k, v in os.environ.items() if not k.startswith("IMGSYNC_")}
         self._env = outer | env
         self._stack = stack
+
+    @property
+    def temp_dir(self) -> Path:
+        return Path(self._env["IMGSYNC_TEMP_DIR"])
 
     def start(self, *arguments: str, **env: str) -> Popen:
         return self.start_program(("-m", "imgsync", *arguments), **env)
@@ -51,11 +59,22 @@ class Host:
         return self.end(0, *arguments, **env)
 
     def end(self, status: int, *arguments: str, **env: str) -> str:
-        """What a command writes to stdout that ends with that exit status."""
-        process = self.start(*arguments, **env)
-        stdout, stderr = process.communicate(timeout=DEADLINE_SECONDS)
-        assert process.returncode == status, stderr
-        return stdout
+        """What a command writes to stdout that ends with that exit status. It runs in the test's
+        own process: to start one takes longer than most commands. Where the test is async itself,
+        a command has a process of its own, as its event loop would be the second of a thread."""
+        if asyncio._get_running_loop() is not None:
+            process = self.start(*arguments, **env)
+            stdout, stderr = process.communicate(timeout=DEADLINE_SECONDS)
+            assert process.returncode == status, stderr
+            return stdout
+        # It sets levels of the whole process, which are those of later tests otherwise.
+        loggers = [logging.getLogger(name) for name in ("httpx", "httpcore", "alembic", COPY_LOG)]
+        before = [(one, one.level) for one in (logging.getLogger(), *loggers)]
+        done = CliRunner().invoke(main, arguments, env=self._env | env)
+        for one, level in before:
+            one.setLevel(level)
+        assert done.exit_code == status, done.output
+        return done.stdout
 
     def json(self, *arguments: str, **env: str) -> Any:
         return json.loads(self.run(*arguments, "--json", **env))
@@ -71,7 +90,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + DEADLINE_SECONDS
     while not condition():
         assert time.monotonic() < deadline, "nothing happened"
-        time.sleep(0.02)
+        time.sleep(0.05)  # each look asks a database, of a machine that has other work
 
 
 def terminate(process: Popen) -> str:

@@ -1,17 +1,21 @@
 """What surveys find on the emulator, over HTTP: folders; what changed since the last one."""
 
+import asyncio
 import json
 import time
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from imgsync.adapters.sql.database import Database
+from imgsync.adapters.sql.proofs import SqlProofs
 from imgsync.domain.surveys import Since
 from moysklad_emulator import Dialect, Emulator, EmulatorLimits, EmulatorServer
 from moysklad_emulator.images import ImageElement, NewImage
 from tests.application.world import png
-from tests.e2e.conftest import StartHost
+from tests.e2e.conftest import DEADLINE_SECONDS, StartHost
 from tests.e2e.test_request_counts import LIST, Chain
 from tests.shop import Shop, pictures
 
@@ -114,3 +118,27 @@ def test_since_on_the_command_line(shop: Shop, start_host: StartHost, tmp_path: 
         assert process.returncode == 2
         assert stderr.count("Error: Invalid value for '--since': ") == 1
         assert "Traceback" not in stderr
+
+
+@pytest.mark.slow
+def test_two_hosts_at_one_child_leave_it_equal_and_upload_nothing_twice(
+    shop: Shop, start_host: StartHost, database_url: str
+) -> None:
+    """As where a person's command meets that of another host."""
+    children = [shop.pair(f"P{n}", pictures(2, 200 + 2 * n)) for n in range(60)]
+    host = start_host(shop, database_url)
+    host.run("link", "Main", "Child", "--sync-images-all")
+    hosts = [host.start("sync", "--json") for _ in range(2)]
+    told = [process.communicate(timeout=2 * DEADLINE_SECONDS) for process in hosts]
+    # 3 where the other one is still at some of its tasks.
+    assert {process.returncode for process in hosts} <= {0, 3}, told
+    runs = [json.loads(stdout) for stdout, _ in told] + [{"run": host.json("worker", "--drain")}]
+    assert sum(one["run"]["uploaded"] for one in runs) == 2 * len(children)
+    for n, child in enumerate(children):
+        assert shop.images(child) == pictures(2, 200 + 2 * n)
+    # Whoever is first done cannot tell what the other one still copies; the next look can.
+    (counts,) = host.json("check")["children"]
+    assert (counts["equal"], counts["different"], counts["missing"]) == (len(children), 0, 0)
+    with closing(Database.open(database_url)) as database:
+        (proof,) = asyncio.run(SqlProofs(database).all())
+    assert (proof.is_equal, proof.numbers) == (True, {"equal": len(children)})

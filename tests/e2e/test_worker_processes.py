@@ -1,5 +1,6 @@
 """Workers as processes: killed, told to stop, several at once."""
 
+import json
 import signal
 from pathlib import Path
 
@@ -182,6 +183,13 @@ def test_a_terminal_without_cyrillic_shows_names_all_the_same(
     host = start_host(shop, sqlite_url)
     host.run("account", "add", "k", "--offline", "--name", "Магазин 🙂", IMGSYNC_TOKEN="t")
     ascii_only = {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
-    assert "\\u041c" in host.run("account", "list", **ascii_only)
-    listed = host.json("account", "list", **ascii_only)
+
+    def printed(*arguments: str) -> str:
+        process = host.start(*arguments, **ascii_only)
+        stdout, stderr = process.communicate(timeout=DEADLINE_SECONDS)
+        assert process.returncode == 0, stderr
+        return stdout
+
+    assert "\\u041c" in printed("account", "list")
+    listed = json.loads(printed("account", "list", "--json"))
     assert "Магазин 🙂" in [account["name"] for account in listed]

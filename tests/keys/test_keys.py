@@ -1,13 +1,17 @@
 """Where keys are kept, and what is done with a place that holds none."""
 
+import fcntl
 import os
+import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from imgsync.adapters.secrets import keys as keys_module
 from imgsync.adapters.secrets.box import FernetBox, fingerprint_of
 from imgsync.adapters.secrets.keys import GivenKeys, KeyFile, KeyringKeys, new_key
 from imgsync.domain.errors import KeyStoreError, MissingKeyError
@@ -156,26 +160,93 @@ class Keyring(ModuleType):
         self.held = password
 
 
-def test_keys_may_be_in_the_systems_keyring(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def keyring(monkeypatch: pytest.MonkeyPatch) -> Keyring:
     monkeypatch.setitem(sys.modules, "keyring", keyring := Keyring("keyring"))
-    box = FernetBox(KeyringKeys())
+    return keyring
+
+
+def test_keys_may_be_in_the_systems_keyring(keyring: Keyring, tmp_path: Path) -> None:
+    lock = tmp_path / "config" / "lock"
+    box = FernetBox(KeyringKeys(lock))
     with pytest.raises(MissingKeyError, match="no key in the system's keyring"):
         box.check("00000000")
     assert keyring.held is None
     first = box.first()
     sealed = box.seal(TOKEN, first)
-    assert FernetBox(KeyringKeys()).next(first) != first
-    assert FernetBox(KeyringKeys()).unseal(sealed) == TOKEN
+    assert FernetBox(KeyringKeys(lock)).next(first) != first
+    assert FernetBox(KeyringKeys(lock)).unseal(sealed) == TOKEN
+    assert lock.stat().st_mode & 0o777 == 0o600
     keyring.broken = True
     with pytest.raises(KeyStoreError, match=r"cannot be used \(RuntimeError\)") as caught:
-        FernetBox(KeyringKeys()).unseal(sealed)
+        FernetBox(KeyringKeys(lock)).unseal(sealed)
     assert str(keyring.held) not in str(caught.value)
 
 
-def test_without_its_package_the_keyring_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+class SlowKeyring(Keyring):
+    """Whoever writes has read long before."""
+
+    def get_password(self, _service: str, _name: str) -> str | None:
+        held = self.held
+        time.sleep(0.01)
+        return held
+
+
+def test_of_databases_with_one_keyring_that_are_rekeyed_at_once_none_loses_its_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "keyring", SlowKeyring("keyring"))
+    lock = tmp_path / "lock"
+    start = threading.Barrier(8)
+    made = list[str]()
+
+    def rekey() -> None:
+        box = FernetBox(KeyringKeys(lock))
+        start.wait(30)
+        first = box.first()
+        start.wait(30)
+        made.extend([first, box.next(first)])
+
+    threads = [threading.Thread(target=rekey) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert len(made) == 16
+    assert len(set(made[::2])) == 1  # they made the first one at once, too
+    assert set(made) == {fingerprint_of(key) for key in KeyringKeys(lock).read()}
+
+
+class RivalledKeyring(Keyring):
+    """Processes of which no lock tells put keys of their own in the place of others."""
+
+    rivals: list[str]
+
+    def set_password(self, _service: str, _name: str, password: str) -> None:
+        self.held = self.rivals.pop() if self.rivals else password
+
+
+def test_where_there_can_be_no_lock_keys_are_put_until_they_are_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "keyring", keyring := RivalledKeyring("keyring"))
+    (tmp_path / "no folder").write_text("")
+    keys = KeyringKeys(tmp_path / "no folder" / "lock")
+    mine, rivals = new_key(), [new_key() for _ in range(2)]
+    keyring.rivals = list(rivals)
+    keys.put([mine])
+    assert keys.read() == [mine, rivals[0]]
+    keyring.rivals = [new_key() for _ in range(9)]
+    with pytest.raises(KeyStoreError, match="does not keep"):
+        keys.put([new_key()])
+
+
+def test_without_its_package_the_keyring_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "keyring", None)
     with pytest.raises(KeyStoreError, match=r"imgsync\[keyring\]"):
-        FernetBox(KeyringKeys()).first()
+        FernetBox(KeyringKeys(tmp_path / "lock")).first()
 
 
 def test_a_new_key_is_put_where_a_link_leads(tmp_path: Path) -> None:
@@ -195,9 +266,13 @@ def test_a_new_key_leaves_the_file_its_owner(
     file = KeyFile(tmp_path / "key")
     file.make()
     there = (tmp_path / "key").stat()
-    of_root = os.stat_result([*there[:4], there.st_uid + 1, there.st_gid + 2, *there[6:]])
-    given = list[tuple[int, int]]()
-    monkeypatch.setattr(os, "fstat", lambda _: of_root)
+    fstat, given = os.fstat, list[tuple[int, int]]()
+
+    def of_root(file: int) -> os.stat_result:
+        found = fstat(file)
+        return os.stat_result([*found[:4], there.st_uid + 1, there.st_gid + 2, *found[6:]])
+
+    monkeypatch.setattr(os, "fstat", of_root)
     monkeypatch.setattr(os, "fchown", lambda _, uid, gid: given.append((uid, gid)))
     file.put([new_key()])
     assert given == [(there.st_uid, there.st_gid)]
@@ -210,4 +285,182 @@ def test_a_new_key_leaves_the_file_its_owner(
     with pytest.raises(KeyStoreError, match="nothing is changed"):
         file.put([new_key()])
     assert file.read() == before
+    assert os.listdir(tmp_path) == ["key"]
+
+
+def left_file(folder: Path, content: str) -> Path:
+    file = folder / f".key.{'0123456789abcdef'}"
+    file.write_text(content)
+    file.chmod(0o600)
+    return file
+
+
+def test_what_a_killed_rekeying_left_is_taken_up_by_the_next(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file, box = KeyFile(tmp_path / "key"), FernetBox(KeyFile(tmp_path / "key"))
+    (old,) = keys = file.make()
+    unused = new_key()
+    left = left_file(tmp_path, f"# Keys\n{unused}\n{old}\n{new_key()[:20]}")
+    assert file.left() == [left]
+    assert file.read() == keys  # nobody but a rekeying touches it
+    following = box.next(fingerprint_of(old))
+    assert not left.exists()
+    read = file.read()
+    assert read[1:] == [old, unused]
+    assert fingerprint_of(read[0]) == following
+    assert f"removed {left}, which a rekeying that was cut off has left: 1 of its" in caplog.text
+    assert unused not in caplog.text
+    left_file(tmp_path, "")
+    box.next(following)
+    assert os.listdir(tmp_path) == ["key"]
+    assert "it held no other key" in caplog.text
+
+
+def test_a_key_that_only_such_a_file_holds_is_not_lost(tmp_path: Path) -> None:
+    """Such as where the key file was deleted, or put back from a backup, since."""
+    old, used = new_key(), new_key()
+    sealed = FernetBox(GivenKeys(used, "it")).seal(TOKEN, fingerprint_of(used))
+    for there in ([], [old]):
+        if there:
+            KeyFile(tmp_path / "key").put(there)
+        left = left_file(tmp_path, f"{used}\n{old}\n")
+        with pytest.raises(MissingKeyError, match=f"but {left} may hold it"):
+            FernetBox(KeyFile(tmp_path / "key")).unseal(sealed)
+        box = FernetBox(KeyFile(tmp_path / "key"))
+        box.next(fingerprint_of(used))
+        assert box.unseal(sealed) == TOKEN
+        assert FernetBox(KeyFile(tmp_path / "key")).unseal(sealed) == TOKEN
+        assert os.listdir(tmp_path) == ["key"]
+        (tmp_path / "key").unlink()
+
+
+def test_what_nobody_of_imgsync_made_is_left_as_it_is(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (key,) = KeyFile(tmp_path / "key").make()
+    others = [tmp_path / name for name in (".key.bak", ".key.0123", ".other.0123456789abcdef")]
+    for one in others:
+        one.write_text(new_key())
+    (tmp_path / ".key.aaaaaaaaaaaaaaaa").symlink_to(others[0])
+    (tmp_path / ".key.bbbbbbbbbbbbbbbb").mkdir()
+    before = sorted(os.listdir(tmp_path))
+    assert KeyFile(tmp_path / "key").left() == []
+    FernetBox(KeyFile(tmp_path / "key")).next(fingerprint_of(key))
+    assert sorted(os.listdir(tmp_path)) == before
+    assert len(KeyFile(tmp_path / "key").read()) == 2
+    assert caplog.text == ""
+
+
+def test_what_another_process_is_just_writing_is_not_taken_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keys_module, "_LOCK_SECONDS", 0.1)
+    file = KeyFile(tmp_path / "key")
+    (key,) = file.make()
+    left = left_file(tmp_path, f"{new_key()}\n{key}\n")
+    opened = os.open(tmp_path / "key", os.O_RDONLY)
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX)
+        for use in (file.take_up, lambda: file.put([new_key()])):
+            with pytest.raises(KeyStoreError, match="Another process is writing the key file"):
+                use()
+        assert left.exists()
+    finally:
+        os.close(opened)
+    file.take_up()
+    assert not left.exists()
+
+    def no_locks(*_: object) -> None:
+        raise OSError(37, "No locks available")
+
+    # As of a folder of a server that has none: it cannot be told whose the file is.
+    left = left_file(tmp_path, f"{new_key()}\n{key}\n")
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    file.put([new_key()])
+    file.take_up()
+    assert left.exists()
+
+
+def test_whoever_may_read_the_folder_alone_keeps_nobody_from_rekeying(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keys_module, "_LOCK_SECONDS", 0.1)
+    file = KeyFile(tmp_path / "key")
+    (key,) = file.make()
+    folder = os.open(tmp_path, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        file.put([new := new_key()])
+    finally:
+        os.close(folder)
+    assert file.read() == [new, key]
+
+
+def test_of_two_databases_with_one_key_file_both_keep_their_new_keys(tmp_path: Path) -> None:
+    file = KeyFile(tmp_path / "key")
+    (first,) = file.make()
+    start = threading.Barrier(6)
+    found = list[str]()
+
+    def put() -> None:
+        new = new_key()
+        start.wait(30)
+        KeyFile(tmp_path / "key").put([new, first])
+        found.append(new)
+
+    threads = [threading.Thread(target=put) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert set(file.read()) == {first, *found}
+    assert len(found) == 6
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from imgsync.adapters.secrets import keys
+from imgsync.adapters.secrets import keys as keys_module
+from imgsync.adapters.secrets.box import FernetBox, fingerprint_of
+file, step = keys.KeyFile(Path(sys.argv[1])), int(sys.argv[2])
+done = 0
+def counted(real):
+    def call(*given, **named):
+        global done
+        done += 1
+        if done > step:
+            os._exit(9)
+        return real(*given, **named)
+    return call
+for of, name in ((os, "open"), (os, "fsync"), (os, "link"), (Path, "replace"), (Path, "unlink"),
+                 (os, "fchmod"), (os, "fdopen"), (Path, "mkdir")):
+    setattr(of, name, counted(getattr(of, name)))
+FernetBox(file).next(fingerprint_of(file.read()[0]))
+"""
+
+
+@pytest.mark.process
+def test_killed_at_any_step_of_a_rekeying_every_key_stays(tmp_path: Path) -> None:
+    """And no file is left after the next one."""
+    made = KeyFile(tmp_path / "key").make()
+    has_left, step = 0, 0
+    while True:
+        # Each takes up what the one before has left, and is killed later than that.
+        known = KeyFile(tmp_path / "key").read()
+        told = [sys.executable, "-c", KILLED, str(tmp_path / "key"), str(step)]
+        status = subprocess.run(told, check=False, timeout=60).returncode
+        read = KeyFile(tmp_path / "key").read()
+        assert set(known) <= set(read)
+        assert made[0] in read
+        if status == 0:
+            break
+        assert status == 9
+        has_left += bool(KeyFile(tmp_path / "key").left())
+        step += 1
+    assert step > 6
+    assert has_left > 2
+    box = FernetBox(KeyFile(tmp_path / "key"))
+    box.next(fingerprint_of(KeyFile(tmp_path / "key").read()[0]))
     assert os.listdir(tmp_path) == ["key"]

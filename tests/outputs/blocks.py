@@ -11,9 +11,10 @@ _VARYING = (
     (re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d"), "TIME"),
     (re.compile(r"\b\d{8}-\d{6}-[0-9a-f]{4}\b"), "RUN"),
     (re.compile(r"\d[\d,.]* (?:bytes|kB|MB|GB)\b"), "SIZE"),
+    # Before what is measured, which an address looks like in part.
+    (re.compile(r"(localhost|127\.0\.0\.1):\d+"), r"\1:PORT"),
     (re.compile(r"\b\d+\.\d+\b"), "MEASURED"),
     (re.compile(r"\b\d+ s\b"), "SECONDS"),
-    (re.compile(r"(localhost|127\.0\.0\.1):\d+"), r"\1:PORT"),
     # What grows with the program, and is not what the sample is about.
     (re.compile(r"schema \d{4}|\b\d+ values as by default|\b\d+ points\b"), "GROWS"),
 )

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 
+from benchmarks.results import kept
+from benchmarks.summary import summary as summary_of
 from click.testing import CliRunner
 
 from imgsync.entrypoints.cli.main import main
@@ -15,6 +17,9 @@ from tests.soak.tables import Campaign, summary, told_faults
 
 SOAK = ROOT / "tests" / "outputs" / "soak.json"
 """What the last campaign of faults has found: `make soak ARGS="--minutes 60 --results …"`."""
+
+BENCH = ROOT / "tests" / "outputs" / "bench.json"
+"""What the parts of the benchmark have found: `make bench BENCH="… --results …"`."""
 
 _CHECKS = ("ruff check .", "mypy", "lint-imports")
 _LINKED = r"^Linked '"
@@ -59,6 +64,16 @@ def soak() -> Mapping[str, str]:
     return {"soak": f"{summary(campaign)}\n", "soak-faults": f"{told_faults(campaign)}.\n"}
 
 
+def bench() -> Mapping[str, str]:
+    parts = kept(BENCH)
+    tables = [
+        f"## {name}\n\n{part.machine}.\n\n"
+        + "\n".join(answer.markdown() for answer in part.answers)
+        for name, part in parts.items()
+    ]
+    return {"bench": summary_of(parts).table(), "bench-tables": "\n".join(tables)}
+
+
 def _demo() -> Mapping[str, str]:
     return {"demo": demo_shown(_printed("-m", "imgsync", "demo"))}
 
@@ -74,7 +89,7 @@ def _checks() -> Mapping[str, str]:
     return {"checks": checks_shown(told)}
 
 
-QUICK: tuple[Callable[[], Mapping[str, str]], ...] = (help_text, samples, soak)
+QUICK: tuple[Callable[[], Mapping[str, str]], ...] = (help_text, samples, soak, bench)
 """A test runs these each time."""
 
 SLOW: tuple[Callable[[], Mapping[str, str]], ...] = (_demo, _thirty, _checks)

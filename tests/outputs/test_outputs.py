@@ -10,7 +10,7 @@ from benchmarks.__main__ import main as benchmark
 
 from tests.outputs import blocks as places
 from tests.outputs.blocks import ROOT, blocks, documents, elided, rewrite, stable, words
-from tests.outputs.prints import QUICK, help_text, samples, soak
+from tests.outputs.prints import QUICK, bench, help_text, samples, soak
 
 ELSEWHERE = {"demo", "demo-thirty"}
 """Held against the documents where the demonstration is tested, as it takes its time."""
@@ -20,7 +20,7 @@ TYPED = re.compile(r"imgsync|make |pip|python|~/|IMGSYNC_|curl |docker |echo |ex
 """How a line begins that a reader is to type."""
 
 
-@pytest.mark.parametrize("make", [help_text, soak], ids=["help", "soak"])
+@pytest.mark.parametrize("make", [help_text, soak, bench], ids=["help", "soak", "bench"])
 def test_a_block_is_what_is_printed_now(make: Callable[[], Mapping[str, str]]) -> None:
     hold(make())
 
@@ -41,9 +41,9 @@ def hold(made: Mapping[str, str]) -> None:
 
 
 def test_each_block_has_someone_who_makes_it() -> None:
-    known = {"help", "doctor", "queue-list", "soak", "soak-faults", "checks", *ELSEWHERE}
-    assert {one.name for one in blocks()} == known
-    assert len(QUICK) == 3
+    made = {"help", "doctor", "queue-list", "soak", "soak-faults", "bench", "bench-tables"}
+    assert {one.name for one in blocks()} == {*made, "checks", *ELSEWHERE}
+    assert len(QUICK) == 4
 
 
 def test_the_checks_of_the_readme_are_those_of_the_project() -> None:

@@ -33,7 +33,7 @@ SPANS = 6
 """Parts of a leg whose memory is told."""
 
 
-_LATE = re.compile("lease|held by another worker|write was allowed")
+_LATE = re.compile("lease|another worker holds|write was allowed")
 """In a line of a worker's log: it has lost a task to another."""
 
 

@@ -3,6 +3,7 @@
 from collections import Counter
 from pathlib import Path
 
+from moysklad_emulator import pairwise_dialects
 from tests.soak.campaign import Found, Held, late_tasks
 from tests.soak.tables import Campaign, leg_table, summary, told_faults
 
@@ -54,6 +55,8 @@ def test_the_summary_has_a_row_for_each_database_and_the_memory_of_the_long_leg(
     )
     assert lines[3] == "| PostgreSQL, 1 leg | 1 | 3 | 1,000 | 2,000 | 1; 5 | 2 | 1 | 0 |"
     assert lines[4].startswith("| PostgreSQL, one leg throughout | 21 |")
+    many = summary(Campaign([found("SQLite, as documented", megabytes=[80])] * 40)).splitlines()
+    assert many[2].startswith(f"| SQLite, 40 legs of {len(pairwise_dialects())} dialects in turn |")
     assert lines[6].startswith("| MB of its worker, by minute | to 4 | to 7 |")
     assert lines[8].startswith("| one process throughout | ")
 
@@ -69,10 +72,12 @@ def test_memory_is_told_by_the_sixth_of_the_time() -> None:
 
 def test_tasks_whose_lease_came_too_late_are_read_from_the_log() -> None:
     told = """\
-12:27:09 WARNING work: Task 7 (product 'Lamp 8' of 'c'): the lease was lost; its work is dropped
+12:27:09 WARNING work: Task 7 (product 'Lamp 8' of 'c'): the lease was lost, and its work is \
+dropped: another worker holds the task now
 12:27:10 ERROR worker: Task 8 (product 'Lamp'), attempt 1: retrying: the write was broken off, as \
 it would have outlasted the lease of its task
-12:27:11 WARNING work: task 9 is held by another worker now
+12:27:11 WARNING work: task 9: the lease was lost, and its work is dropped: the lease \
+cannot be confirmed: the queue does not answer
 12:27:12 ERROR worker: Task 10 (product 'Lamp'), attempt 1: retrying: 503 Service Unavailable
 12:27:13 ERROR moysklad: the lease of nobody
 """

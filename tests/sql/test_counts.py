@@ -3,14 +3,15 @@
 import asyncio
 from collections import Counter
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import bindparam, text
 
 from imgsync.adapters.sql.database import Database
 from imgsync.adapters.sql.figures import SqlFigures
 from imgsync.adapters.sql.queue import SqlTaskQueue
+from imgsync.adapters.sql.tables import UtcDateTime
 from imgsync.adapters.sql.tasklist import SqlTaskList
 from imgsync.domain.ports.queue import NewTask
 from imgsync.domain.tasks import TaskStatus
@@ -168,6 +169,35 @@ async def test_hosts_that_work_at_once_count_all(database: Database, database_ur
     assert sum((await queues[0].counts()).values()) == 72
     for one in others:
         one.close()
+
+
+async def test_the_oldest_task_that_waits_is_found_whosever_it_is(database: Database) -> None:
+    """In seconds since it was due, whatever its child, kind and priority."""
+    figures = SqlFigures(database)
+    assert (await figures()).oldest_due == 0
+    rows = (
+        ("c", "image_sync", 50, 600),
+        ("d", "image_sync", 50, 700),
+        ("d", "image_sync", 90, 650),
+        ("d", "image_sync", 10, 800),
+        (None, "image_sync", 50, 900),
+        ("c", "price_sync", 50, 1000),
+        ("c", "image_sync", -7, 1100),
+    )
+    put = text(
+        "INSERT INTO sync_queue (payload, account_id, entity_type, priority, scheduled_at)"
+        " VALUES ('{}', :child, :kind, :priority, :at)"
+    ).bindparams(bindparam("at", type_=UtcDateTime))
+    now = datetime.now(UTC)
+    for child, kind, priority, age in rows:
+        values = {"child": child, "kind": kind, "priority": priority}
+        with database.engine.begin() as connection:
+            connection.execute(put, values | {"at": now - timedelta(seconds=age)})
+        assert (await figures()).oldest_due >= age - 1, (child, kind, priority)
+        assert (await figures()).oldest_due < age + 60
+    with database.engine.begin() as connection:
+        connection.execute(text("UPDATE sync_queue SET status = 'completed'"))
+    assert (await figures()).oldest_due == 0
 
 
 async def test_the_numbers_for_prometheus_tell_superseded_ones_apart(database: Database) -> None:

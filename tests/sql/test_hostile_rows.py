@@ -2,13 +2,14 @@
 
 import json
 import sqlite3
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 
 from imgsync.adapters.sql.database import Database
+from imgsync.adapters.sql.figures import SqlFigures
 from imgsync.application.work import TaskEnd, TaskReport
 from imgsync.domain.tasks import TaskId, TaskStatus
 from tests.application.world import png
@@ -195,3 +196,13 @@ async def test_a_payload_of_a_sane_depth_is_read(database: Database) -> None:
     world = await SqlWorld.open(database)
     task_id = await world.put(json.loads("[" * 99 + "]" * 99))
     assert (await world.task(task_id)).damage is None
+
+
+async def test_a_task_without_a_priority_may_be_the_oldest_that_waits(lax: Database) -> None:
+    with lax.engine.begin() as connection:
+        connection.exec_driver_sql(
+            "INSERT INTO sync_queue (payload, priority, scheduled_at)"
+            " VALUES ('{}', NULL, '2026-01-01 00:00:00')"
+        )
+    age = (datetime.now(UTC) - datetime(2026, 1, 1, tzinfo=UTC)).total_seconds()
+    assert (await SqlFigures(lax)()).oldest_due == pytest.approx(age, abs=86_400)

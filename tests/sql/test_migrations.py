@@ -20,6 +20,9 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, event, inspect, text
 from sqlalchemy.schema import CreateIndex
 
+from imgsync.adapters.sql import database as database_module
+from imgsync.adapters.sql import schema as schema_module
+from imgsync.adapters.sql.changes import SqlChangeLog
 from imgsync.adapters.sql.database import Database, create_engine_for, create_schema
 from imgsync.adapters.sql.migrations import FIRST, HEAD
 from imgsync.adapters.sql.queue import SqlTaskQueue
@@ -288,6 +291,33 @@ def test_an_upgrade_that_fails_leaves_the_database_as_it_was(
     assert "crashes" not in {c["name"] for c in inspect(old).get_columns("sync_queue")}
     create_schema(old)
     assert revision(old) == HEAD
+
+
+async def test_a_change_from_before_codes_were_noted_can_be_told_and_ended(
+    old: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        for module in (database_module, schema_module):
+            patched.setattr(module, "HEAD", "0010")
+        create_schema(old)
+    assert revision(old) == "0010"
+    row = (
+        "INSERT INTO changes (run, action, main_account_id, child_account_id, entity_type,"
+        " main_entity_id, child_entity_id, entity_name, before, changed_at)"
+        " VALUES ('r', 'set', 'm', 'c', 'product', 'e', 'f', 'Lamp', '[]', '2026-01-01 00:00Z')"
+    )
+    with old.begin() as connection:
+        connection.exec_driver_sql(row)
+    create_schema(old)
+    log = SqlChangeLog(Database(old))
+    (change,) = await log.find(run="r")
+    assert (change.entity_code, change.label) == ("", "product 'Lamp'")
+    await log.finish(change.id, ())
+    # A process of the version before, which still runs, notes one without.
+    with old.begin() as connection:
+        connection.exec_driver_sql(row)
+    newer, older = await log.find(run="r")
+    assert (newer.label, older.did_nothing) == (change.label, True)
 
 
 def test_an_upgrade_may_take_longer_than_a_worker_s_transactions(postgresql_url: str) -> None:

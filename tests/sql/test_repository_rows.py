@@ -77,7 +77,7 @@ async def test_a_damaged_row_is_named_and_costs_itself_only(
         connection.execute(text(f"UPDATE accounts SET {column} = :value"), {"value": value})  # noqa: S608
     whole = replace(ACCOUNT, id="2")
     await accounts.add(whole)
-    said = f"account '1' is damaged: .*{reason}"
+    said = rf"account '.+' \(1\) is damaged: .*{reason}"
     with pytest.raises(DamagedRowError, match=said) as caught:
         await accounts.get("1")
     assert await accounts.all() == [whole]
@@ -91,7 +91,7 @@ async def test_an_account_row_that_is_no_text_is_named(sqlite_database: Database
     for value in ("x'cbe0'", "CAST(x'cbe0' AS TEXT)"):
         with sqlite_database.engine.begin() as connection:
             connection.exec_driver_sql(f"UPDATE accounts SET name = {value}")  # noqa: S608
-        with pytest.raises(StoreError, match="account '1' is damaged: it is no UTF-8 text"):
+        with pytest.raises(StoreError, match=r"'.+' \(1\) is damaged: it is no UTF-8 text"):
             await accounts.get("1")
 
 

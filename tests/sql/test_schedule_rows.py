@@ -1,6 +1,7 @@
 """Jobs of the schedule: one host does each, whatever becomes of the others."""
 
 import asyncio
+import itertools
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -10,6 +11,7 @@ from imgsync.adapters.sql.database import Database
 from imgsync.adapters.sql.schedule import SqlSchedule
 from imgsync.domain.errors import LeaseLostError
 from imgsync.domain.ports.schedule import NewJob
+from imgsync.domain.schedule import first_survey, next_survey
 from imgsync.testing import SetClock
 
 pytestmark = pytest.mark.anyio
@@ -154,3 +156,33 @@ async def test_a_lapsed_lease_that_nobody_took_is_still_its_hosts(
     clock.advance(10 * LEASE)
     await schedule.renew(job, lease=LEASE)
     assert await schedule.claim(["sweep"], lease=LEASE) is None
+
+
+async def test_surveys_that_are_due_at_one_moment_in_an_older_schedule_are_spread_once_done(
+    database: Database, other: Database, clock: SetClock
+) -> None:
+    hosts = [SqlSchedule(database, clock), SqlSchedule(other, clock)]
+    mains = [f"main{n}" for n in range(30)]
+    await hosts[0].plan([NewJob(main, NOON, main) for main in mains])
+    newer = [NewJob(main, first_survey(15, main, NOON), main) for main in mains]
+    for host in hosts:
+        await host.plan(newer)
+    assert {job.next_at for job in await hosts[1].jobs()} == {NOON}
+    done = []
+    for host in itertools.cycle(hosts):
+        job = await host.claim(mains, lease=LEASE)
+        if job is None:
+            break
+        done.append(job.name)
+        await host.end(job, next_survey(15, job.name, job.due, clock.now()))
+    assert sorted(done) == sorted(mains)
+    at = {job.name: job.next_at for job in await hosts[0].jobs()}
+    quarter = timedelta(minutes=15)
+    assert {(at[main] - first_survey(15, main, NOON)) % quarter for main in mains} == {timedelta(0)}
+    assert all(quarter / 2 <= one - NOON <= quarter * 1.5 for one in at.values())
+    assert len(set(at.values())) > 25
+    clock.advance(quarter * 0.75)
+    due = [main for main in mains if at[main] <= clock.now()]
+    assert 0 < len(due) < len(mains)
+    claimed = [await hosts[0].claim(mains, lease=LEASE) for _ in range(len(due) + 1)]
+    assert sorted(job.name for job in claimed if job is not None) == sorted(due)

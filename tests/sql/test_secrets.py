@@ -48,7 +48,9 @@ from imgsync.adapters.sql.database import Database
 from tests.support.keys import opened
 database = Database.open(sys.argv[1])
 stored = opened(database, Path(sys.argv[2]))
-if sys.argv[3] == "after the key":
+if sys.argv[3] == "before the key":
+    Path.replace = lambda *_: os._exit(9)
+elif sys.argv[3] == "after the key":
     stored._seal_all = lambda *_, **__: os._exit(9)
 elif sys.argv[3] == "after all rows":
     sealing = stored._seal_all
@@ -250,7 +252,9 @@ async def test_accounts_stored_while_all_are_rekeyed_can_be_read(
     assert [found[f"b{n}"] for n in range(30)] == [f"t{n}" for n in range(30)]
 
 
-@pytest.mark.parametrize("when", ["after the key", "after all rows", "after the end"])
+@pytest.mark.parametrize(
+    "when", ["before the key", "after the key", "after all rows", "after the end"]
+)
 async def test_killed_in_rekeying_nothing_is_lost(
     plain: Database, database_url: str, file: Path, when: str
 ) -> None:
@@ -263,6 +267,7 @@ async def test_killed_in_rekeying_nothing_is_lost(
     assert await read_all(plain, file) == ALL_SECRETS
     (new,) = keys_of(plain)
     assert new != old
+    assert sorted(one.name for one in file.parent.iterdir()) == ["key"]
 
 
 async def test_a_damaged_token_costs_its_account_alone(plain: Database, file: Path) -> None:

@@ -1,4 +1,4 @@
-"""The list of tasks: filters, pages, cancelling, deleting; quick with a million rows."""
+"""The list of tasks: filters, pages, cancelling, deleting; quick with very many rows."""
 
 import time
 from datetime import UTC, datetime, timedelta
@@ -12,7 +12,7 @@ from imgsync.adapters.sql.queue import SqlTaskQueue
 from imgsync.adapters.sql.tables import UtcDateTime
 from imgsync.adapters.sql.tasklist import SqlTaskList
 from imgsync.domain.ports.queue import NewTask
-from imgsync.domain.ports.tasks import CANCELLED
+from imgsync.domain.ports.tasks import CANCELLED, TaskState, filter_by, state_of
 from imgsync.domain.tasks import TaskId, TaskStatus
 
 pytestmark = [pytest.mark.anyio]
@@ -70,6 +70,43 @@ async def test_failed_ones_are_told_apart(
     assert [task.id for task in found.tasks] == [first]
     found = await tasks.find(superseded=True)
     assert [task.id for task in found.tasks] == [cancelled, old]
+
+
+async def test_each_state_finds_the_tasks_that_stand_so_and_no_others(
+    queue: SqlTaskQueue, tasks: SqlTaskList, database: Database
+) -> None:
+    (plain,) = await put(queue, of_child("a", 7))
+    for task in await queue.claim(lease=LEASE):
+        await queue.complete(task, result="completed", warnings=[])
+    (warned,) = await put(queue, of_child("a", 8))
+    for task in await queue.claim(lease=LEASE):
+        await queue.complete(task, result="completed", warnings=["a.jpg: broken"])
+    failed, old, cancelled, both = await put(queue, *(of_child("a", n) for n in (1, 2, 3, 4)))
+    await tasks.cancel([failed, old, cancelled, both])
+    with database.engine.begin() as connection:
+        told = text("UPDATE sync_queue SET error = :error WHERE id = :id")
+        connection.execute(told, [{"error": "broken", "id": old}, {"error": None, "id": failed}])
+    under_way, *waiting = await put(queue, *(of_child("a", n) for n in (5, 2, 4)))
+    assert [task.id for task in await queue.claim(lease=LEASE, limit=1)] == [under_way]
+    wanted = {
+        TaskState.PENDING: waiting[::-1],
+        TaskState.PROCESSING: [under_way],
+        TaskState.COMPLETED: [warned, plain],
+        TaskState.WARNED: [warned],
+        TaskState.FAILED: [failed],
+        TaskState.CANCELLED: [both, cancelled],
+        TaskState.SUPERSEDED: [old],
+    }
+    pages = {state: await tasks.find(**filter_by(state)) for state in TaskState}
+    assert {state: [task.id for task in page.tasks] for state, page in pages.items()} == wanted
+    everything = await tasks.find(**filter_by(None))
+    told_as = {task.id: state_of(task, everything.superseded) for task in everything.tasks}
+    assert told_as == {
+        task_id: state
+        for state, ids in wanted.items()
+        for task_id in ids
+        if state is not TaskState.COMPLETED or task_id == plain
+    }
 
 
 async def test_those_with_warnings_and_those_since_a_moment(
@@ -194,6 +231,63 @@ async def test_tasks_of_other_kinds_are_neither_shown_nor_changed(database: Data
     assert await tasks.cancel([given.task_id]) == await tasks.delete([given.task_id]) == []
 
 
+async def test_superseded_tasks_come_in_pages_without_those_of_other_kinds(
+    database: Database, queue: SqlTaskQueue, tasks: SqlTaskList
+) -> None:
+    foreign = SqlTaskQueue(database, kinds=("price_sync",))
+    others = SqlTaskList(database, kinds=("price_sync",))
+    old = list[TaskId]()
+    for n in range(9):
+        old += await put(queue, of_child("a" if n % 2 else "b", n))
+        (other,) = await foreign.enqueue([NewTask({}, f"a/price/{n}", "a", kind="price_sync")])
+        await others.cancel([other.task_id])
+        await foreign.enqueue([NewTask({}, f"a/price/{n}", "a", kind="price_sync")])
+    last = await put(queue, of_child("a", 99))
+    await tasks.cancel([*old, *last])
+    await put(queue, *(of_child("a" if n % 2 else "b", n) for n in range(6)))
+    for by, wanted in (
+        ({"superseded": True}, old[:6]),
+        ({"superseded": True, "status": TaskStatus.FAILED}, old[:6]),
+        ({"superseded": False, "status": TaskStatus.FAILED}, [*old[6:], *last]),
+        ({"superseded": True, "child": "a"}, old[1:6:2]),
+        ({"superseded": True, "text": "a/product"}, old[1:6:2]),
+    ):
+        seen: list[TaskId] = []
+        before: TaskId | None = None
+        while True:
+            page = await tasks.find(before=before, limit=2, **by)
+            assert len(page.tasks) <= 2
+            seen += [task.id for task in page.tasks]
+            before = page.before
+            if before is None:
+                break
+        assert seen == wanted[::-1], by
+    assert (await tasks.find(superseded=True, status=TaskStatus.PENDING)).tasks == ()
+    assert await tasks.count_ended() == {"cancelled": 10, "superseded": 0}
+    assert await others.count_ended() == {"cancelled": 9, "superseded": 0}
+
+
+async def test_a_text_is_found_in_capitals_or_not_wherever_it_stands(
+    queue: SqlTaskQueue, tasks: SqlTaskList, database: Database
+) -> None:
+    (lamp,) = await put(queue, of_child("a", 1, name="Desk LAMP Ä"))
+    with database.engine.begin() as connection:
+        told = text("UPDATE sync_queue SET error = 'No ANSWER', result = 'Left Alone'")
+        connection.execute(told)
+    for one in (
+        "lamp",
+        "LAMP",
+        "lAmP",
+        "no answer",
+        "left ALONE",
+        "A/Product/1",
+        "lamp Ä",
+        "LaMp ä",
+    ):
+        assert [task.id for task in (await tasks.find(text=one)).tasks] == [lamp], one
+    assert (await tasks.find(text="lamp b")).tasks == ()
+
+
 async def test_no_statement_of_a_page_looks_at_all_tasks(sqlite_database: Database) -> None:
     fill(sqlite_database, 3_000)
     tasks, plans = SqlTaskList(sqlite_database), list[str]()
@@ -220,9 +314,12 @@ async def test_no_statement_of_a_page_looks_at_all_tasks(sqlite_database: Databa
 
 @pytest.mark.slow
 @pytest.mark.parametrize("analysed", [False, True])
-async def test_a_page_of_a_million_tasks_takes_a_moment(database: Database, analysed: bool) -> None:
-    """Whether the database knows how many rows there are of each status, or takes all for few."""
-    fill(database, 1_000_000)
+async def test_a_page_of_a_hundred_thousand_tasks_takes_a_moment(
+    database: Database, analysed: bool
+) -> None:
+    """Whether the database knows how many rows there are of each status, or takes all for few. Of
+    a million the benchmark tells (`listing`), and the plans are the same."""
+    fill(database, 100_000)
     if analysed:
         with database.engine.connect() as connection:
             connection.execution_options(isolation_level="AUTOCOMMIT").exec_driver_sql("ANALYZE")
@@ -232,7 +329,7 @@ async def test_a_page_of_a_million_tasks_takes_a_moment(database: Database, anal
         ({"child": "child7"}, 0.05),
         ({"status": TaskStatus.FAILED}, 0.05),
         ({"status": TaskStatus.COMPLETED}, 0.05),  # all of which are older than all others
-        ({"status": TaskStatus.COMPLETED, "before": 400_000}, 0.05),
+        ({"status": TaskStatus.COMPLETED, "before": 40_000}, 0.05),
         ({"status": TaskStatus.COMPLETED, "child": "child7"}, 0.05),
         ({"status": TaskStatus.PENDING, "child": "child7"}, 0.05),
         ({"text": "лампа"}, 1.0),

@@ -6,9 +6,11 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import text
 
 from imgsync.domain.model import NO_END, Account, LinkSettings, Parking, TokenKind
 from imgsync.domain.ports.queue import NewTask
+from imgsync.domain.runs import ChildProof
 from imgsync.entrypoints.config import fixed_config
 from imgsync.entrypoints.container import Container, close
 from imgsync.entrypoints.web.serving import app_of
@@ -97,8 +99,9 @@ async def test_a_task_is_queued_once_cancelled_retried_and_deleted(
     assert is_problem(await client.post(f"{this}/retry"), 409)
     assert (await client.post(f"{this}/cancel")).json()["error"] == "cancelled"
     assert is_problem(await client.post(f"{this}/cancel"), 409)
-    found = (await client.get("/tasks", params={"status": "failed", "child": "c"})).json()
+    found = (await client.get("/tasks", params={"status": "cancelled", "child": "c"})).json()
     assert [one["id"] for one in found["tasks"]] == [task["id"]]
+    assert (found["tasks"][0]["status"], found["tasks"][0]["state"]) == ("failed", "cancelled")
     assert (await client.post(f"{this}/retry")).json()["status"] == "pending"
     assert (await client.delete(this)).json() == {"deleted": task["id"]}
     assert is_problem(await client.get(this), 404)
@@ -106,6 +109,40 @@ async def test_a_task_is_queued_once_cancelled_retried_and_deleted(
     actions = ["delete task", "retry task", "cancel task", "queue tasks", "queue tasks"]
     assert [entry.action for entry in noted] == actions
     assert {entry.who for entry in noted} == {"key w"}
+
+
+async def test_tasks_are_found_by_the_words_of_the_command(
+    client: httpx.AsyncClient, container: Container
+) -> None:
+    async def queued(entity: int) -> Any:
+        payload = PAYLOAD | {"child_entity_id": ENTITY.format(entity)}
+        told = await client.post("/tasks", json=payload)
+        return told.json()["tasks"][0]["id"]
+
+    old, broken, ended, warned = [await queued(entity) for entity in (2, 3, 4, 5)]
+    await client.post(f"/tasks/{ended}/cancel")
+    with container.database().engine.begin() as connection:
+        fail = text("UPDATE sync_queue SET status = 'failed', error = 'broken' WHERE id = :id")
+        connection.execute(fail, [{"id": old}, {"id": broken}])
+        done = "UPDATE sync_queue SET status = 'completed', warnings = '[\"a.jpg\"]' WHERE id = :id"
+        connection.execute(text(done), {"id": warned})
+    new = await queued(2)
+    for state, found in (
+        ("failed", [broken]),
+        ("superseded", [old]),
+        ("cancelled", [ended]),
+        ("completed-with-warnings", [warned]),
+        ("completed", [warned]),
+        ("pending", [new]),
+        ("processing", []),
+    ):
+        told = (await client.get("/tasks", params={"status": state})).json()["tasks"]
+        assert [one["id"] for one in told] == found, state
+        if state != "completed":
+            assert {one["state"] for one in told} <= {state}
+            for one in told:
+                assert (await client.get(f"/tasks/{one['id']}")).json()["state"] == state
+    assert is_problem(await client.get("/tasks", params={"status": "parked"}), 400)
 
 
 async def test_accounts_that_take_no_requests_are_named(
@@ -126,6 +163,20 @@ async def test_accounts_that_take_no_requests_are_named(
     await container.accounts().add(Account("c", "C", TokenKind.USER, "new"))
     told = (await client.get("/status")).json()
     assert [one["id"] for one in told["parked_accounts"]] == ["m"]
+
+
+async def test_children_without_a_counterpart_of_something_are_named(
+    client: httpx.AsyncClient, container: Container
+) -> None:
+    assert (await client.get("/status")).json()["unmatched"] == []
+    await client.patch("/links/C", json={"sync_images_all": True})
+    now = datetime.now(UTC)
+    await container.proofs().put(ChildProof("c", "m", now, now, {"equal": 3, "unmatched": 2}))
+    told = (await client.get("/status")).json()["unmatched"]
+    assert told == [{"id": "c", "name": "C", "unmatched": 2}]
+    # Of one that receives nothing nobody asks.
+    await client.patch("/links/C", json={"sync_images_all": False})
+    assert (await client.get("/status")).json()["unmatched"] == []
 
 
 async def test_settings_of_a_link_are_changed(client: httpx.AsyncClient) -> None:

@@ -6,6 +6,7 @@ import re
 import warnings
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from html import unescape
 from typing import Any
 
@@ -118,6 +119,46 @@ def test_what_differs_is_told_in_red_with_a_number(
     badge = '<a class="badge bad" href="/children/Omsk/differences">5 differ</a>'
     assert badge in browser.get("/").text
     assert "5 отличаются" in browser.get("/", headers=RUSSIAN).text
+
+
+def test_what_has_no_counterpart_is_told_beside_what_is_equal(
+    browser: TestClient, container: Container, call: Callable[..., Any]
+) -> None:
+    """As `check` tells it, which ends with 1 for it: nobody can say that it is right there."""
+    now = datetime.now(UTC)
+    found = {"equal": 3, "unmatched": 2}
+    call(container.proofs().put, ChildProof("Perm", "main", now, now, found))
+    there = "/children/Perm/differences?kind=unmatched"
+    headline = first_line(browser)
+    assert headline.startswith('good">All 2 franchises show the right pictures, as of')
+    said = f'Without a counterpart there, so not compared: 2 (<a href="{there}">Perm</a>).'
+    assert headline.endswith(f". {said}")
+    badge = f'<a class="badge care" href="{there}">2 without a counterpart</a>'
+    for path, count in (("/", 1), ("/children/Perm", 1), ("/children/Omsk", 0)):
+        page = browser.get(path).text
+        assert page.count(badge) == count
+        assert '<span class="badge good">Equal</span>' in page
+    assert "не сравнить: 2 (" in first_line(browser, **RUSSIAN)
+    assert "без пары: 2" in browser.get("/children/Perm", headers=RUSSIAN).text
+    # What is wrong elsewhere does not hide it.
+    call(container.proofs().put, ChildProof("Omsk", "main", now, None, {"missing": 1, "left": 1}))
+    assert first_line(browser).startswith('bad">')
+    assert first_line(browser).endswith(said)
+    assert badge in browser.get("/").text
+    # Of one that receives nothing nobody asks.
+    call(partial(container.change_settings(), "Perm", first_only=False, all_images=False))
+    assert "counterpart" not in browser.get("/").text
+
+
+def test_of_many_children_with_something_without_a_counterpart_some_are_named(
+    browser: TestClient, container: Container, call: Callable[..., Any]
+) -> None:
+    link_more(container, call, 5, unmatched=1)
+    headline = first_line(browser)
+    assert "so not compared: 5 (" in headline
+    assert headline.count("/differences?kind=unmatched") == 3
+    assert headline.endswith(">c02</a> and 2 more).")
+    assert first_line(browser, **RUSSIAN).endswith(" и ещё 2).")
 
 
 def test_an_account_that_takes_no_requests_makes_nobody_sure(
@@ -297,14 +338,14 @@ def test_the_rate_limit_of_this_hour_is_told_of_each_account(
     assert "занято 100 %" in browser.get("/", headers=RUSSIAN).text
 
 
-def link_more(container: Container, call: Callable[..., Any], count: int) -> None:
+def link_more(container: Container, call: Callable[..., Any], count: int, **found: int) -> None:
     """Children that are equal, beside the two."""
     now = datetime.now(UTC)
     for number in range(count):
         name = f"c{number:02}"
         call(container.accounts().add, Account(name, name, TokenKind.USER, f"secret-{name}"))
         call(container.settings().link, "main", name, LinkSettings(sync_images=True))
-        call(container.proofs().put, ChildProof(name, "main", now, now, {"equal": 3}))
+        call(container.proofs().put, ChildProof(name, "main", now, now, {"equal": 3, **found}))
 
 
 def test_of_many_children_the_equal_ones_are_folded_below_those_that_need_somebody(

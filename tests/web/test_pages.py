@@ -11,7 +11,7 @@ from imgsync.domain.model import Account, LinkSettings, TokenKind
 from imgsync.entrypoints.config import fixed_config
 from imgsync.entrypoints.container import Container, close
 from imgsync.entrypoints.web import sessions
-from imgsync.entrypoints.web.login import COOKIE, MOST
+from imgsync.entrypoints.web.login import COOKIE, LIMITS
 from imgsync.entrypoints.web.serving import app_of
 
 with warnings.catch_warnings():
@@ -120,7 +120,7 @@ def test_after_too_many_wrong_passwords_the_right_one_is_refused_too(
     browser: TestClient, container: Container
 ) -> None:
     set_password(browser, container)
-    for _ in range(MOST):
+    for _ in range(LIMITS.own):
         assert browser.post("/login", data={"password": "wrong"}).status_code == 403
     answer = browser.post("/login", data={"password": PASSWORD})
     assert answer.status_code == 429

@@ -1,5 +1,6 @@
 """What went wrong, as the pages and notifications tell it to one who knows no codes."""
 
+import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -84,11 +85,73 @@ def test_each_trouble_has_words_in_both_languages(trouble: Trouble) -> None:
             "big.jpg: Изображение больше, чем принимает аккаунт франшизы.",
         ),
         ("something new at https://api.moysklad.ru/x", "something new at …"),
+        # As the commands have them in Russian, and still without addresses.
+        ("storage host 'a.example' answered 503", "хост изображений «…» ответил 503"),
+        (
+            "a: b.png: host 'c.example' leads to 10.0.0.1, which is not on the public internet",
+            "a: b.png: имя «…» ведёт на … — это не адрес в интернете",
+        ),
+        (
+            "the answer is not JSON: GET https://api.moysklad.ru/api/remap/1.2/entity/product",
+            "ответ — не JSON: GET …",
+        ),
+        ("task 7 is held by another worker now", "задача 7 теперь у другого исполнителя"),
         (None, ""),
     ],
 )
 def test_what_is_known_is_told_in_plain_words(text: str | None, told: str) -> None:
     assert in_words(text) == told
+
+
+_ROOMS = ("application", "adapters", "domain", "plugins")
+_NOT_SHOWN = {
+    "application/accounts.py", "application/miniatures.py", "application/moving.py",
+    "application/probe.py", "application/shelf.py", "application/solutions.py",
+    "adapters/sql/shelf.py",
+    "adapters/secrets/keys.py", "adapters/secrets/parcel.py", "adapters/secrets/box.py",
+    "plugins/notify.py",
+}  # fmt: skip
+"""What commands alone say, or no page as a text."""
+_OF_PROGRAMS = {"ValueError", "RuntimeError", "PluginError", "StoreUrlError"}
+"""Errors of whoever wrote a program or a configuration, and those that no one is shown."""
+_OF_CALLERS = {"must be a SourceImage", "must be a tuple", "must be one of Adopt"}
+
+
+def _sample(node: ast.expr) -> str:
+    """A text of the code, with a 7 where it names something; '' for what is none."""
+    if isinstance(node, ast.Constant):
+        return node.value if isinstance(node.value, str) else ""
+    if isinstance(node, ast.JoinedStr):
+        text = "".join(
+            str(part.value) if isinstance(part, ast.Constant) else "7" for part in node.values
+        )
+        # What begins with the account that it is of, as in ``{whose}no image``.
+        return re.sub("^7+(?=[a-z])", "", text)
+    return ""
+
+
+def _texts_of_errors(code: str) -> Iterator[str]:
+    for call in ast.walk(ast.parse(code)):
+        if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name):
+            continue
+        if call.func.id.endswith("Error") and call.func.id not in _OF_PROGRAMS:
+            texts = map(_sample, call.args)
+            yield from (one for one in texts if re.search(r"[a-z]{2,} [a-z0-9]", one))
+
+
+def test_no_error_that_a_page_may_show_is_english_to_a_russian() -> None:
+    english, seen = [], 0
+    for room in _ROOMS:
+        for file in sorted((_PACKAGE / room).rglob("*.py")):
+            name = file.relative_to(_PACKAGE).as_posix()
+            if name in _NOT_SHOWN:
+                continue
+            for text in _texts_of_errors(file.read_text("utf-8")):
+                seen += 1
+                if text not in _OF_CALLERS and not re.search("[а-я]", in_words(text)):
+                    english.append(f"{name}: {text}")
+    assert english == []
+    assert seen > 100
 
 
 def test_every_change_that_is_noted_has_words() -> None:

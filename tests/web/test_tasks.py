@@ -13,7 +13,7 @@ from sqlalchemy import text
 from imgsync.domain.errors import UnlistedQueueError
 from imgsync.domain.model import Account, LinkSettings, TokenKind
 from imgsync.domain.ports.queue import NewTask
-from imgsync.domain.ports.tasks import CANCELLED
+from imgsync.domain.ports.tasks import CANCELLED, TaskState
 from imgsync.domain.tasks import TaskId, TaskStatus
 from imgsync.entrypoints.config import fixed_config
 from imgsync.entrypoints.container import Container, close
@@ -93,6 +93,39 @@ async def test_tasks_are_found_by_child_state_and_text(
     assert "storage full" in page
     assert "<script>" not in page
     assert html.escape(HOSTILE) in page
+
+
+async def test_the_list_is_filtered_by_the_words_of_the_command(
+    browser: httpx.AsyncClient, container: Container
+) -> None:
+    old, broken, ended = [await put(container, "omsk", number) for number in (1, 2, 3)]
+    await fail(container, old, "storage full")
+    await fail(container, broken, "no disk")
+    await container.task_list().cancel([ended])
+    await put(container, "omsk", 1, name="New lamp")
+    warned = await put(container, "perm", 4)
+    with container.database().engine.begin() as connection:
+        values = {"id": warned, "warnings": '["a.jpg: broken"]'}
+        connection.execute(
+            text("UPDATE sync_queue SET status='completed', warnings=:warnings WHERE id=:id"),
+            values,
+        )
+    page = (await browser.get("/queue")).text
+    options = re.findall(r'<option value="([a-z-]*)">', page.split('name="status"')[1])
+    assert options == ["", *TaskState]
+    for asked, found in (
+        ("failed", ["Lamp 2"]),
+        ("superseded", ["Lamp 1"]),
+        ("cancelled", ["Lamp 3"]),
+        ("completed-with-warnings", ["Lamp 4"]),
+        ("completed", ["Lamp 4"]),
+        ("pending", ["New lamp"]),
+        ("processing", []),
+    ):
+        page = (await browser.get(f"/queue?status={asked}")).text
+        assert rows(page) == found, asked
+        assert f'<option value="{asked}" selected>' in page
+        assert ("/queue/retry" in page) == (asked == "failed"), asked
 
 
 async def test_pages_lead_through_all_tasks_and_keep_the_filter(

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, TypeVar
 
 from imgsync.domain.errors import (
     AuthorisationError,
@@ -20,6 +20,7 @@ from imgsync.domain.errors import (
 )
 from imgsync.domain.model import (
     Account,
+    AccountName,
     AccountRole,
     EntityTypes,
     Identity,
@@ -40,7 +41,8 @@ from imgsync.domain.ports.runs import Proofs
 from imgsync.domain.text import natural_key, shown
 
 _log = logging.getLogger(__name__)
-_LONGEST_NAME = 255
+LONGEST_NAME = 255
+_Named = TypeVar("_Named", Account, AccountName)
 _SOLUTION_KINDS = (TokenKind.SOLUTION, TokenKind.DRAFT)
 
 OWNERS = {
@@ -69,9 +71,9 @@ def check_name(name: str) -> None:
     """ValueError for what nobody should call an account: it stands in every table and message."""
     if not name.strip():
         raise ValueError("the account name is empty")
-    if len(name) > _LONGEST_NAME:
+    if len(name) > LONGEST_NAME:
         raise ValueError(
-            f"the account name has {len(name):,} characters; {_LONGEST_NAME} are the most"
+            f"the account name has {len(name):,} characters; {LONGEST_NAME} are the most"
         )
 
 
@@ -113,16 +115,18 @@ class AddedAccount:
 
 @dataclass(frozen=True, slots=True)
 class AddAccount:
-    """Stores an account, or replaces the name and credentials of a stored one."""
+    """Stores an account, or replaces the credentials of a stored one; its name too where the id
+    says which one is meant."""
 
     accounts: AccountRepository
     settings: SettingsRepository
     queue: TaskQueue
     moysklad: MoySkladFactory
 
-    async def __call__(self, given: GivenAccount) -> AddedAccount:
+    async def __call__(self, given: GivenAccount, replaced_id: str | None = None) -> AddedAccount:
         """Asks MoySklad whose the credentials are; they must be those of the id and of the kind
-        where these are given.
+        where these are given. `replaced_id`: of the account that they are for, as it is stored,
+        where its row may be damaged.
 
         ValueError for what no account can be. AuthorisationError, UnavailableError,
         WrongAccountError, WrongKindError and ImgsyncError where nothing is stored; StoreError where
@@ -139,8 +143,10 @@ class AddAccount:
         if given.kind is not None and not same_kind(given.kind, identity.token_kind):
             raise WrongKindError(given.kind, identity.token_kind)
         known = await self._known(identity.account_id)
+        if wanted is None:
+            _check_same_name(given.name, known)
         name = given.name or (known.name if known and known.name != known.id else None)
-        account_id = known.id if known else identity.account_id
+        account_id = known.id if known else replaced_id or identity.account_id
         # The API does not tell a draft; what is known to be one stays one until somebody says
         # else, as a request that costs more than was reckoned is a step towards a ban.
         stays_draft = (
@@ -223,6 +229,18 @@ class AddAccount:
                 f"Account '{account.name}' is stored, but the tasks that wait for it could not be "
                 f"woken: {error} (they are once it is stored again)"
             ) from error
+
+
+def _check_same_name(name: str | None, known: Account | None) -> None:
+    """A token that stands twice in somebody's list would else take a stored account's name away
+    without a word."""
+    if name is None or known is None or known.name in (name, known.id):
+        return
+    raise WrongAccountError(
+        f"These are the credentials of account '{known.name}' ({known.id}), which is stored "
+        "already; nothing is changed. For a new token run 'imgsync account rotate', for another "
+        "name 'imgsync account rename'"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,17 +344,21 @@ class UnlinkAccounts:
         for child in found:
             if child.id not in linked:
                 raise ImgsyncError(f"Account '{child.name}' ({child.id}) is not linked")
-        for child in found:
-            await self.settings.unlink(child.id)
+        await self.of_ids([child.id for child in found])
+        return found
+
+    async def of_ids(self, child_ids: Sequence[str]) -> None:
+        """As the call, of children that may be damaged."""
+        for child_id in child_ids:
+            await self.settings.unlink(child_id)
             if self.failed is not None:
-                await self.failed.forget(child.id)
+                await self.failed.forget(child_id)
             if self.proofs is not None:
-                await self.proofs.forget(child.id)
+                await self.proofs.forget(child_id)
             if self.differences is not None:
-                await self.differences.forget(child.id)
+                await self.differences.forget(child_id)
         if self.ended is not None:
             await self.ended()
-        return found
 
 
 Switches = Callable[[LinkSettings], tuple[bool | None, bool | None]]
@@ -536,7 +558,12 @@ async def find_account(accounts: AccountRepository, given: str) -> Account:
         return await accounts.get(given)
     except UnknownAccountError:
         pass
-    stored = await accounts.all()
+    return only_named(await accounts.all(), given)
+
+
+def only_named(stored: Sequence[_Named], given: str) -> _Named:
+    """The only one of that name, in small or capital letters where none has it as it is given.
+    AmbiguousNameError; UnknownAccountError, which names the nearest ones."""
     named = [a for a in stored if a.name == given]
     if not named:
         named = [a for a in stored if given.casefold() in (a.name.casefold(), a.id.casefold())]

@@ -54,6 +54,7 @@ class Scene:
     key: EntityKey
     main_entity_id: str
     entity_name: str
+    entity_code: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,7 @@ class Changes:
             scene.main_entity_id,
             scene.entity_name,
             ListedImage.all_of(current),
+            entity_code=scene.entity_code,
         )
         saver = None
         if self.backups is not None and (self.backups.is_on or beside is not None):

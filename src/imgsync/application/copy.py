@@ -651,6 +651,7 @@ class _Copy:
             self.key,
             request.main_entity_id,
             request.name,
+            request.code,
         )
         own = () if record is None else record.child_image_ids
         return changes.watched(scene, self.child, lists, current, own)

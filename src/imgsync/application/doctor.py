@@ -37,6 +37,7 @@ from imgsync.domain.ports.queue import TaskQueue
 from imgsync.domain.ports.repositories import AbilityRepository, AccountRepository
 from imgsync.domain.tasks import Task, TaskStatus
 from imgsync.domain.text import counted, file_size
+from imgsync.domain.troubles import TODO, Trouble, trouble_of
 from imgsync.domain.webhooks import WebhookState
 
 _log = logging.getLogger(__name__)
@@ -153,15 +154,21 @@ class ExamineAccounts:
             until = "a new token comes"
             if parking.until != NO_END:
                 until = f"{parking.until:%Y-%m-%d %H:%M} UTC"
-            todo = "mend what the reason names; 'imgsync account add' with a new token wakes it"
-            said = f"it takes no requests until {until}: {parking.reason}"
+            todo = "mend what the reason names; 'imgsync account rotate' with a new token wakes it"
+            trouble = trouble_of(parking.reason)
+            if trouble in TODO:
+                todo = TODO[trouble]
+            # Where the reason ends with it already, it is told once.
+            said = f"it takes no requests until {until}: {parking.reason.removesuffix(f'; {todo}')}"
             found.append(finding(Health.WRONG, said, todo))
         try:
             found += await self._ask(account)
         except AuthorisationError as error:
             why = str(error).removeprefix(f"MoySklad account '{account.name}': ")
+            trouble = trouble_of(str(error))
+            todo = TODO.get(trouble or Trouble.REFUSED, TODO[Trouble.REFUSED])
+            why = why.removesuffix(f"; {todo}")
             said = f"MoySklad does not accept its {_credentials(account)}: {why}"
-            todo = "add it again with 'imgsync account add', and a new token"
             found.append(finding(Health.WRONG, said, todo))
         except WrongAccountError as error:
             todo = "'imgsync account rotate' gives it a token of its own"
@@ -186,12 +193,13 @@ class ExamineAccounts:
         who = await self.moysklad.identify(account.secret, account.login)
         if who.account_id.casefold() != account.id.casefold():
             said = f"its token belongs to account {who.account_id} ('{who.name}')"
-            todo = "add it again with 'imgsync account add', and the token of this account"
+            todo = "'imgsync account rotate' gives it a token of its own"
             return [finding(Health.WRONG, said, todo)]
         solutions = TokenKind.SOLUTION, TokenKind.DRAFT
         if (account.token_kind in solutions) != (who.token_kind in solutions):
             said = f"it is stored as '{account.token_kind}', and is '{who.token_kind}'"
-            found.append(finding(Health.WRONG, said, "add it again with 'imgsync account add'"))
+            todo = "give its token anew with 'imgsync account rotate'"
+            found.append(finding(Health.WRONG, said, todo))
         weight = await self.moysklad.weight(account)
         total = page.total if page.total is not None else len(page.entities)
         told = [

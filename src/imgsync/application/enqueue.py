@@ -1,8 +1,9 @@
 """Puts work into the queue: what a survey finds, or what another program asks for by payload."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -12,6 +13,7 @@ from imgsync.application.survey import (
     MOST_UNASKED_CLEARS,
     Chosen,
     Difference,
+    Found,
     NotSurveyed,
     Sample,
     Survey,
@@ -22,8 +24,14 @@ from imgsync.application.survey import (
     not_surveyed_as_dict,
     nothing_waits,
 )
+from imgsync.application.turns import Turn, Turns
 from imgsync.domain.diff import Adopt, Clear, Skip, Unchanged
-from imgsync.domain.errors import AlreadyLinkedError, ClearLimitError, ImgsyncError
+from imgsync.domain.errors import (
+    AlreadyLinkedError,
+    BusyChildError,
+    ClearLimitError,
+    ImgsyncError,
+)
 from imgsync.domain.failures import IMAGE_RETRY
 from imgsync.domain.labels import lines_by_children
 from imgsync.domain.model import Account, EntityTypes, Link, MatchField, SyncRequest, check_links
@@ -169,13 +177,15 @@ class Enqueue:
     """Surveys links and queues a task for each entity that differs.
 
     `match_field` finds the counterparts where neither a link nor a call names another, `adopt` says
-    what becomes of images without a record where a call does not.
+    what becomes of images without a record where a call does not. `turns`: without them others may
+    survey the same children meanwhile.
     """
 
     survey: Survey
     queue: TaskQueue
     match_field: MatchField = MatchField.EXTERNAL_CODE
     adopt: Adopt = Adopt.SIZE
+    turns: Turns | None = None
 
     async def __call__(
         self,
@@ -190,6 +200,7 @@ class Enqueue:
         chosen: Chosen | None = None,
         progress: Callable[[Surveyed], None] = lambda _: None,
         outcome: EnqueueOutcome | None = None,
+        waits: bool = True,
     ) -> EnqueueOutcome:
         """What was found and queued; in a dry run, nothing is queued, nor recorded.
 
@@ -199,6 +210,10 @@ class Enqueue:
         tells what was queued where that ends early; all that was found by then is. A link that
         cannot be surveyed costs itself only; its error is raised where no other is left.
         SyncIsOffError where no child receives images. The errors of the queue are raised.
+        It waits while another survey of one of these children is under way, or leaves that child
+        as one that cannot be surveyed (BusyChildError) where it `waits` for nobody; LeaseLostError
+        where another has begun, as this process was stopped meanwhile. Not so with `chosen`, which
+        is looked at again after those that are under way (`React`), nor in a dry run.
         """
         outcome = EnqueueOutcome() if outcome is None else outcome
         outcome.off += [link.child for link in links if not link.settings.enabled]
@@ -207,9 +222,8 @@ class Enqueue:
             links[0].check_on()
         most = MOST_UNASKED_CLEARS if max_clear is None else max_clear
         clears = {link.child.id: _Clears(most) for link in on}
-        copies: list[NewTask] = []
-        survey = self.survey(
-            on,
+        survey = partial(
+            self.survey,
             match_field=self.match_field,
             match_by=match_by,
             only_types=types,
@@ -220,6 +234,46 @@ class Enqueue:
             chosen=chosen,
             log=outcome.log,
         )
+        if self.turns is None or dry_run or chosen is not None:
+            found = survey(on)
+            await self._follow(found, on, outcome, clears, max_clear, progress, dry_run=dry_run)
+            return outcome
+        async with self.turns.of(on, waits=waits) as turn:
+            free = [link for link in on if link.child.id not in turn.busy]
+            outcome.failed += [
+                NotSurveyed(link, BusyChildError()) for link in on if link.child.id in turn.busy
+            ]
+            found = survey(free)
+            await self._follow(found, on, outcome, clears, max_clear, progress, turn)
+        return outcome
+
+    async def _follow(
+        self,
+        survey: AsyncIterator[Found],
+        on: Sequence[Link],
+        outcome: EnqueueOutcome,
+        clears: Mapping[str, "_Clears"],
+        max_clear: int | None,
+        progress: Callable[[Surveyed], None],
+        turn: Turn | None = None,
+        *,
+        dry_run: bool = False,
+    ) -> None:
+        """Queues and records what the survey finds, as long as the `turn` is held."""
+
+        async def put(tasks: Sequence[NewTask]) -> None:
+            if turn is not None and tasks:
+                await turn.confirm()
+            await put_tasks(self.queue, tasks, outcome.queued)
+
+        async def adopt(of_batch: Sequence[Surveyed]) -> None:
+            if not of_batch:
+                return
+            if turn is not None:
+                await turn.confirm()
+            await self.survey.adopt(of_batch)
+
+        copies: list[NewTask] = []
         adopted: list[Surveyed] = []
         try:
             async for found in survey:
@@ -234,17 +288,17 @@ class Enqueue:
                     adopted.append(found)
                 if len(adopted) >= _BATCH and not dry_run:
                     of_batch, adopted = adopted, []
-                    await self.survey.adopt(of_batch)
+                    await adopt(of_batch)
                 if found.request is not None and not found.clears:
                     copies.append(_task_of_request(found.request))
                 if len(copies) >= _BATCH and not dry_run:
                     full, copies = copies, []
-                    await put_tasks(self.queue, full, outcome.queued)
+                    await put(full)
         finally:
             if not dry_run:
-                await put_tasks(self.queue, copies, outcome.queued)
+                await put(copies)
         if not dry_run:
-            await self.survey.adopt(adopted)
+            await adopt(adopted)
         failed = {found.link.child.id for found in outcome.failed}
         if on and len(failed) == len(clears):
             raise outcome.failed[0].error
@@ -252,15 +306,18 @@ class Enqueue:
             clears[child_id].drop()
         allowed = _allowed(clears, max_clear, outcome)
         if dry_run:
-            return outcome
-        await put_tasks(self.queue, [_task_of_request(r) for r in allowed], outcome.queued)
+            return
+        await put([_task_of_request(r) for r in allowed])
+        if turn is not None:
+            await turn.confirm()
         for link in on:
             if link.child.id not in failed:
                 await self.survey.note_roles(link)
+        if turn is not None:
+            await turn.confirm()
         # The next survey looks at what was refused once more.
         done = clears.keys() - outcome.refused.keys() - failed
         await self.survey.note(outcome.log, done)
-        return outcome
 
     @staticmethod
     def _note(found: Surveyed, outcome: EnqueueOutcome, clears: _Clears) -> None:

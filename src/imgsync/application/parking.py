@@ -77,11 +77,13 @@ class RecentAccounts:
     _known: dict[str, tuple[float, Account]] = field(default_factory=dict)
     _free: dict[str, float] = field(default_factory=dict)
 
-    async def add(self, account: Account) -> None:
+    async def add(self, account: Account, parking: Parking | None = None) -> None:
         try:
-            await self.accounts.add(account)
+            await self.accounts.add(account, parking)
         finally:
             self._forget(account.id)
+        if parking is not None:
+            await self._tell(AccountName(account.id, account.name), parking)
 
     async def get(self, account_id: str) -> Account:
         asked = self.elapsed()
@@ -108,9 +110,8 @@ class RecentAccounts:
             noted = await self.accounts.park(account_id, parking, used)
         finally:
             self._forget(account_id)
-        if noted and not parking.is_brief:
-            told = AccountName(account_id, used.name if used else account_id)
-            await self.listeners.account_parked(told, parking.reason, parking.until)
+        if noted:
+            await self._tell(AccountName(account_id, used.name if used else account_id), parking)
         return noted
 
     async def parking(self, account_id: str) -> Parking | None:
@@ -122,6 +123,10 @@ class RecentAccounts:
         if parking is None:
             self._free[account_id] = asked
         return parking
+
+    async def _tell(self, account: AccountName, parking: Parking) -> None:
+        if not parking.is_brief:
+            await self.listeners.account_parked(account, parking.reason, parking.until)
 
     def _forget(self, account_id: str) -> None:
         self._known.pop(account_id, None)

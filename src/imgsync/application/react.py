@@ -18,7 +18,9 @@ from imgsync.application.pulse import beat
 from imgsync.application.runs import NoteRuns
 from imgsync.application.survey import Chosen, allowed_clears
 from imgsync.domain.errors import (
+    BusyChildError,
     ImgsyncError,
+    LeaseLostError,
     NoLinkError,
     NoRoomError,
     ParkingError,
@@ -184,8 +186,9 @@ class React:
     async def _worked(self, claimed: ClaimedEvents) -> None:
         try:
             await self._act(claimed)
-        except (StoreError, NoRoomError) as error:
-            # They come again once the lease is over, or the store is there.
+        except (StoreError, NoRoomError, LeaseLostError) as error:
+            # They come again once the lease is over, or the store is there. Whichever survey has
+            # begun meanwhile may have read main before they came.
             _log.error("%s wait: %s", self._label(claimed), error)
             await self._put_off(claimed, _FIRST_PAUSE)
         except ImgsyncError as error:
@@ -318,6 +321,7 @@ class React:
                     max_clear=most,
                     progress=run.see,
                     outcome=outcome,
+                    waits=False,
                 )
             finally:
                 self._unsettled |= {link.child.id for link in links if len(outcome.task_ids)}
@@ -378,6 +382,9 @@ class React:
         self, claimed: ClaimedEvents, error: ImgsyncError, links: Sequence[Link]
     ) -> bool:
         """Parks an account that refuses everything. What will not pass is left to the schedule."""
+        if isinstance(error, BusyChildError):
+            _log.info("%s wait: %s", self._label(claimed), error)
+            return True
         _log.error("%s: %s", self._label(claimed), error)
         if isinstance(error, ParkingError):
             for account in {a.id: a for link in links for a in (link.main, link.child)}.values():

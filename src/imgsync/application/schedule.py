@@ -20,7 +20,7 @@ from imgsync.domain.ports.repositories import SettingsRepository
 from imgsync.domain.ports.runner import Listeners, NoListeners
 from imgsync.domain.ports.schedule import ClaimedJob, NewJob, Schedule
 from imgsync.domain.runs import RunCause, RunKind
-from imgsync.domain.schedule import is_outdated, next_survey, next_sweep
+from imgsync.domain.schedule import first_survey, is_outdated, next_survey, next_sweep
 from imgsync.domain.surveys import Since
 from imgsync.uptime import uptime
 
@@ -32,7 +32,7 @@ _AGAIN_AFTER = timedelta(hours=1)
 """When a sweep is tried again that failed for a reason that may pass."""
 _SHORTEST_SPAN = timedelta(hours=1)
 _LINKS_A_SECOND = 1000
-"""Links that a host reads for its plan, on the average: of few all at every poll, of thirty
+"""Links that a host reads and plans from, on the average: of few all at every poll, of thirty
 thousand twice a minute, as they take a second."""
 
 
@@ -66,9 +66,11 @@ class Scheduler:
     together are surveyed together, so that it is read once, and no two surveys of a main account
     are under way at once.
 
-    A sweep that was missed, as no host was up, is caught up at the start, unless the next one is
-    less than an hour away. A process that is told to stop gives a job back; of one that is lost
-    the job is taken over once its lease is over. `zone`: whose clocks count.
+    Surveys of different main accounts with one interval are spread over it, so that hosts and
+    database have as much to do at any moment. A sweep that was missed, as no host was up, is caught
+    up at the start, unless the next one is less than an hour away. A process that is told to stop
+    gives a job back; of one that is lost the job is taken over once its lease is over. `zone`:
+    whose clocks count.
     """
 
     schedule: Schedule
@@ -85,7 +87,7 @@ class Scheduler:
     poll_seconds: float = _POLL_SECONDS
     elapsed: Callable[[], float] = uptime
     _running: dict[str, asyncio.Task[None]] = field(default_factory=dict)
-    _links: list[StoredLink] = field(default_factory=list)
+    _of_links: list[_Planned] = field(default_factory=list)
     _links_until: float = 0.0
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -203,10 +205,19 @@ class Scheduler:
                     return
 
     async def _planned(self, now: datetime) -> list[_Planned]:
-        """All jobs; `now` tells when new ones are due first."""
+        """All jobs; `now` tells when new ones are due first. Links are as they were a moment ago: a
+        job reads its own anew before it does anything."""
+        asked = self.elapsed()
+        if asked >= self._links_until:
+            links = await self.settings.links()
+            self._of_links = self._jobs_of(links, now)
+            self._links_until = asked + len(links) // _LINKS_A_SECOND
+        return [*self._of_links, *(_of_clock(job, now) for job in self.jobs)]
+
+    def _jobs_of(self, links: Sequence[StoredLink], now: datetime) -> list[_Planned]:
         sweeps: dict[tuple[str, str, bool], list[str]] = {}
         surveys: dict[tuple[str, int, bool], list[str]] = {}
-        for link in await self._all_links():
+        for link in links:
             if link.damage is not None or not link.settings.enabled:
                 continue
             wanted = link.settings.schedule
@@ -219,16 +230,7 @@ class Scheduler:
         return [
             *(self._sweep(*of, child_ids, now) for of, child_ids in sweeps.items()),
             *(self._survey(*of, child_ids, now) for of, child_ids in surveys.items()),
-            *(_of_clock(job, now) for job in self.jobs),
         ]
-
-    async def _all_links(self) -> list[StoredLink]:
-        """As they were a moment ago. A job reads its own anew before it does anything."""
-        asked = self.elapsed()
-        if asked >= self._links_until:
-            self._links = await self.settings.links()
-            self._links_until = asked + len(self._links) // _LINKS_A_SECOND
-        return self._links
 
     def _sweep(
         self, main_id: str, at: str, copies: bool, child_ids: Sequence[str], now: datetime
@@ -246,7 +248,7 @@ class Scheduler:
         self, main_id: str, minutes: int, copies: bool, child_ids: Sequence[str], now: datetime
     ) -> _Planned:
         def following(due: datetime, after: datetime) -> datetime:
-            return next_survey(minutes, due, after)
+            return next_survey(minutes, main_id, due, after)
 
         # What is only told is not noted, so that such a survey cannot go on from the last one.
         span = max(_SHORTEST_SPAN, 2 * timedelta(minutes=minutes))
@@ -257,7 +259,8 @@ class Scheduler:
 
         of = "survey" if copies else "check"
         name = f"{of} every {minutes} min of {main_id}"
-        return _Planned(NewJob(name, following(now, now), main_id), following, call)
+        first_at = first_survey(minutes, main_id, now)
+        return _Planned(NewJob(name, first_at, main_id), following, call)
 
     async def _look(
         self,

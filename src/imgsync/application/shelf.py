@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from imgsync.application.accounts import (
+    LONGEST_NAME,
     OWNERS,
     AddAccount,
     AddedAccount,
@@ -12,10 +13,12 @@ from imgsync.application.accounts import (
     UnlinkAccounts,
     check_name,
     find_account,
+    only_named,
+    printable_name,
     same_kind,
 )
 from imgsync.application.webhooks import RemoveWebhooks
-from imgsync.domain.errors import ImgsyncError, StoreError
+from imgsync.domain.errors import DamagedRowError, ImgsyncError, StoreError
 from imgsync.domain.model import Account, Parking, TokenKind
 from imgsync.domain.ports.accounts import AccountShelf, BusyAccountError, Holdings
 from imgsync.domain.ports.moysklad import MoySkladFactory
@@ -125,19 +128,57 @@ class RenameAccount:
 
 
 @dataclass(frozen=True, slots=True)
+class FoundAccount:
+    """A stored account; where its row cannot be read, `account` is None and `damage` says why."""
+
+    id: str
+    name: str
+    account: Account | None
+    damage: str = ""
+
+
+async def find_stored(accounts: AccountRepository, shelf: AccountShelf, given: str) -> FoundAccount:
+    """As `find_account`, of those too that are damaged."""
+    stored = await shelf.names()
+    one = next((one for one in stored if one.id == given), None) or only_named(stored, given)
+    try:
+        account = await accounts.get(one.id)
+    except DamagedRowError as error:
+        return FoundAccount(one.id, one.name or one.id, None, str(error))
+    return FoundAccount(one.id, account.name, account)
+
+
+@dataclass(frozen=True, slots=True)
 class RotateAccount:
-    """Gives an account other credentials, which must be its own."""
+    """Gives an account other credentials, which must be its own. It mends one whose row is
+    damaged."""
 
     accounts: AccountRepository
+    shelf: AccountShelf
     add: AddAccount
 
-    async def __call__(self, found: Account, secret: str, login: str | None = None) -> AddedAccount:
-        """`found`: the account as `find_account` tells. `login` as before where it is None. Tasks
-        that wait for the account run again. Nothing is changed where MoySklad says that they are
-        another account's, or refuses them; raises as `AddAccount`."""
-        if found.token_kind is TokenKind.PASSWORD:
-            login = login or found.login
-        return await self.add(GivenAccount(secret, found.id, found.name, login=login))
+    async def find(self, name: str) -> FoundAccount:
+        """What `find_stored` raises."""
+        return await find_stored(self.accounts, self.shelf, name)
+
+    async def __call__(
+        self,
+        found: FoundAccount,
+        secret: str,
+        login: str | None = None,
+        kind: TokenKind | None = None,
+    ) -> AddedAccount:
+        """A password where `login` is given, or where `kind` says so; what it is of before where
+        neither is. Tasks that wait for the account run again. Nothing is changed where MoySklad
+        says that they are another account's, or of another kind, or refuses them; raises as
+        `AddAccount`, ValueError too for a password without a login."""
+        before = found.account
+        if before is not None and kind in (None, TokenKind.PASSWORD):
+            login = login or before.login
+        name = printable_name(found.name)[:LONGEST_NAME] or None
+        if before is None and name == found.id:
+            name = None  # it had none
+        return await self.add(GivenAccount(secret, found.id, name, kind, login), found.id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +186,7 @@ class RemovedAccount:
     """`webhooks_left`: why webhooks that imgsync made are still in the account, None where there
     are none."""
 
-    account: Account
+    account: FoundAccount
     held: Holdings
     webhooks_left: str | None
 
@@ -159,12 +200,12 @@ class RemoveAccount:
     unlink: UnlinkAccounts
     webhooks: RemoveWebhooks
 
-    async def look(self, name: str) -> tuple[Account, Holdings]:
-        """What `find_account` raises."""
-        found = await find_account(self.accounts, name)
+    async def look(self, name: str) -> tuple[FoundAccount, Holdings]:
+        """What `find_stored` raises."""
+        found = await find_stored(self.accounts, self.shelf, name)
         return found, await self.shelf.holdings(found.id)
 
-    async def __call__(self, found: Account) -> RemovedAccount:
+    async def __call__(self, found: FoundAccount) -> RemovedAccount:
         """Its links end first, then its webhooks go where MoySklad can be reached. Where it is cut
         off it can be done again. BusyAccountError, before anything is changed, where workers are at
         its tasks; one that begins one later is waited for in the same way, with the links ended."""
@@ -176,9 +217,11 @@ class RemoveAccount:
             )
         linked = [*held.child_ids, *([found.id] if held.main_id is not None else [])]
         if linked:
-            await self.unlink(linked)
+            await self.unlink.of_ids(linked)
         left = None
-        if held.has_webhooks and found.has_token:
+        if held.has_webhooks and found.account is None:
+            left = "its token cannot be read"
+        elif held.has_webhooks and found.account is not None and found.account.has_token:
             (outcome,) = await self.webhooks([found.id])
             left = outcome.problem or None
         try:

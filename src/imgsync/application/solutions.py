@@ -31,6 +31,18 @@ def id_of(text: str) -> str | None:
     return found if _ID.fullmatch(found) else None
 
 
+def solution_of(app_id: str, secret: str, *, is_draft: bool) -> Solution:
+    """ImgsyncError for what can be no id or no secret."""
+    known = id_of(app_id)
+    if known is None:
+        raise ImgsyncError(f"'{app_id}' is no appId, such as 5f3c5489-6a17-48b7-9fe5-b2000eb807fe")
+    if not _SECRET.fullmatch(secret):
+        raise ImgsyncError(
+            "The secret key is that of the solution's page: at least 8 characters, no spaces"
+        )
+    return Solution(known, secret, is_draft)
+
+
 @dataclass(frozen=True, slots=True)
 class AddSolution:
     """Stores a solution, whose calls are taken from now on."""
@@ -39,16 +51,7 @@ class AddSolution:
 
     async def __call__(self, app_id: str, secret: str, *, is_draft: bool) -> Solution:
         """ImgsyncError for what can be no id or no secret."""
-        known = id_of(app_id)
-        if known is None:
-            raise ImgsyncError(
-                f"'{app_id}' is no appId, such as 5f3c5489-6a17-48b7-9fe5-b2000eb807fe"
-            )
-        if not _SECRET.fullmatch(secret):
-            raise ImgsyncError(
-                "The secret key is that of the solution's page: at least 8 characters, no spaces"
-            )
-        solution = Solution(known, secret, is_draft)
+        solution = solution_of(app_id, secret, is_draft=is_draft)
         await self.solutions.put(solution)
         return solution
 

@@ -186,6 +186,7 @@ class UndoEntity:
             newest.key,
             newest.main_entity_id,
             newest.entity_name,
+            newest.entity_code,
         )
         lists = self.changes.watched(
             scene,
@@ -331,6 +332,7 @@ def _task_of(changes: EntityChanges, *, force: bool) -> NewTask:
         "parent_entity_id": newest.main_entity_id,
         "child_entity_id": key.child_entity_id,
         "name": newest.entity_name,
+        "code": newest.entity_code,
     }
     return NewTask(
         payload,

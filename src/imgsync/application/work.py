@@ -104,7 +104,7 @@ class LeasePermit:
         return left
 
     def _unconfirmed(self, reason: str) -> str:
-        return f"task {self.task.id}: its lease cannot be confirmed: {reason}"
+        return f"the lease cannot be confirmed: {reason}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,13 +246,9 @@ class RunTask:
                     async with place.group.parking():
                         return await self._settle(task, outcome)
                 return await self._settle(task, outcome)
-            with about(**self._told(task)):
-                _log.warning("task %s: the lease was lost; its work is dropped", task.id)
-            return TaskReport(task, TaskEnd.LEASE_LOST)
+            return self._lost(task, keeper.result())
         except LeaseLostError as error:
-            with about(**self._told(task)):
-                _log.warning("%s", error)
-            return TaskReport(task, TaskEnd.LEASE_LOST, error=str(error))
+            return self._lost(task, str(error))
         except _OF_THIS_HOST as error:
             if place is not None:
                 place.group.together.close()
@@ -266,6 +262,11 @@ class RunTask:
             raise
         finally:
             await _cancel(keeper, work)
+
+    def _lost(self, task: Task, why: str) -> TaskReport:
+        with about(**self._told(task)):
+            _log.warning("task %s: the lease was lost, and its work is dropped: %s", task.id, why)
+        return TaskReport(task, TaskEnd.LEASE_LOST, error=why)
 
     async def _attempt(
         self, task: Task, permit: LeasePermit, place: Place | None
@@ -331,8 +332,8 @@ class RunTask:
         await self.queue.reschedule(task, delay=delay, error=error, check_again=unsettled)
         return TaskReport(task, TaskEnd.RETRYING, error=error)
 
-    async def _keep_lease(self, task: Task) -> None:
-        """Renews the lease three times per lease; ends when it is lost.
+    async def _keep_lease(self, task: Task) -> str:
+        """Renews the lease three times per lease; ends when it is lost, and tells why.
 
         Stopped for longer than the lease, it goes on only where the queue says that no other
         worker has taken the task; a queue that does not answer ends it.
@@ -346,18 +347,15 @@ class RunTask:
                 async with asyncio.timeout(lease / 3):
                     await self.queue.renew(task, lease=self.lease)
                 held_until = asked + lease
-            except LeaseLostError:
-                return
+            except LeaseLostError as error:
+                return str(error)
             except Exception as error:
                 # The queue may be back before the lease lapses.
+                why = str(error) or type(error).__name__
                 with about(**self._told(task)):
-                    _log.error(
-                        "task %s: the lease could not be renewed: %s",
-                        task.id,
-                        str(error) or type(error).__name__,
-                    )
+                    _log.error("task %s: the lease could not be renewed: %s", task.id, why)
                 if self.elapsed() >= held_until:
-                    return
+                    return f"it has lapsed, as it could not be renewed: {why}"
 
 
 async def _cancel(*tasks: asyncio.Task[Any]) -> None:

@@ -44,7 +44,9 @@ class Change:
     """A child's list was set, by `run`: it was `before` and is `after`, each in order.
 
     `after` is None until it is known, as where the process was lost. `backup`: the place of what
-    was saved of `before`. `id` and `changed_at` are the log's own; a later change has a larger id.
+    was saved of `before`. `entity_code`: main's, '' where there is none or it is not known, as of
+    what an earlier version has noted. `id` and `changed_at` are the log's own; a later change has
+    a larger id.
     """
 
     run: str
@@ -58,6 +60,7 @@ class Change:
     backup: str | None = None
     id: int = 0
     changed_at: datetime | None = None
+    entity_code: str = ""
 
     @property
     def did_nothing(self) -> bool:
@@ -66,9 +69,11 @@ class Change:
 
     @property
     def label(self) -> str:
-        """Such as ``product 'Lamp'``, or by the child's id where it has no name."""
+        """Such as ``product 'Lamp' (code 00017)``, or by the child's id where it has no name."""
         key = self.key
-        return entity_label(key.entity_type, self.entity_name, entity_id=key.child_entity_id)
+        return entity_label(
+            key.entity_type, self.entity_name, self.entity_code, key.child_entity_id
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -259,6 +259,15 @@ class NoRoomError(ImgsyncError):
     """
 
 
+class BusyChildError(ImgsyncError):
+    """Another survey of the child is under way."""
+
+    retryable = True
+
+    def __init__(self) -> None:
+        super().__init__("another survey is under way")
+
+
 class StoreError(ImgsyncError):
     """The store of tasks, accounts, settings or records cannot be used now; the text shows no
     secret."""

@@ -11,6 +11,9 @@ UNEQUAL = ("missing", "different", "extra", "unsure")
 """Numbers of a child that keep it from being equal. An entity without a counterpart
 (``unmatched``) does not: nothing can be copied to it."""
 
+UNMATCHED = "unmatched"
+"""The number of a child's entities without a counterpart."""
+
 LEFT = "left"
 """Of those, the ones that no task was queued for: a check queues none."""
 

@@ -1,5 +1,6 @@
 """When a link is surveyed by itself."""
 
+import hashlib
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta, tzinfo
@@ -41,6 +42,7 @@ class LinkSchedule:
 
 BY_DEFAULT = LinkSchedule()
 
+_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _SOON = timedelta(hours=1)
 _LATE = timedelta(minutes=10)
 
@@ -59,10 +61,21 @@ def next_sweep(sweep: str, after: datetime, zone: tzinfo) -> datetime:
     raise AssertionError("unreachable")
 
 
-def next_survey(minutes: int, due: datetime, now: datetime) -> datetime:
-    """The first moment after `now` that is whole periods after `due`."""
+def first_survey(minutes: int, subject: str, after: datetime) -> datetime:
+    """The first moment after `after` at which surveys of a subject, such as a main account, are
+    due. Each has a second of its own in the period, the same on all hosts and for all time, so that
+    those of many main accounts are spread over it."""
     period = timedelta(minutes=minutes)
-    return due + period * max(1, (now - due) // period + 1)
+    digest = hashlib.blake2b(subject.encode(errors="surrogatepass"), digest_size=8).digest()
+    first = _EPOCH + timedelta(seconds=int.from_bytes(digest) % (60 * minutes))
+    return first + period * ((after - first) // period + 1)
+
+
+def next_survey(minutes: int, subject: str, due: datetime, now: datetime) -> datetime:
+    """When it is due again that was due at `due`. Where that was not the subject's own moment (an
+    older imgsync chose it, or it was tried again), the next one is not right after it."""
+    half = timedelta(minutes=minutes) / 2
+    return first_survey(minutes, subject, max(now, due + half))
 
 
 def is_outdated(due: datetime, now: datetime, following: datetime) -> bool:

@@ -24,6 +24,14 @@ _ANSWERS = (
     (Trouble.REFUSED, re.compile(r"\(code (?:1048|1056)\)|\bMoySklad account '[^']*': 401\b")),
     (Trouble.FULL, re.compile(r"\(code 51003\)")),
 )
+TODO = {
+    Trouble.REFUSED: "give it a new token or password with 'imgsync account rotate'",
+    Trouble.NO_API: "let its tariff and its user's rights allow access by API; its tasks then go "
+    "on by themselves",
+    Trouble.FULL: "free room there or take a larger tariff; its tasks then go on by themselves",
+}
+"""What a person can do about what an account answers, by the kind of it."""
+
 _ENDS = {SUSPENDED: Trouble.SUSPENDED, REMOVED: Trouble.REMOVED, TOKEN_ENDED: Trouble.ENDED}
 
 

@@ -84,8 +84,9 @@ class Imgsync:
         """Stores the account whose token this is, or password where a `login` is given; MoySklad
         is asked. A stored one gets the new credentials, and its waiting tasks run again.
 
-        `name` to show, in place of MoySklad's own; `kind` need be given for a solution in draft
-        only. ValueError for what no account can be; nothing is stored where an error is raised.
+        `name` to show, in place of MoySklad's own; WrongAccountError where it is stored under
+        another one. `kind` need be given for a solution in draft only. ValueError for what no
+        account can be; nothing is stored where an error is raised.
         """
         add_account = self._container.add_account()
         given = GivenAccount(secret, name=name, kind=kind, login=login)

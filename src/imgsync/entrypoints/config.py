@@ -33,7 +33,6 @@ from imgsync.domain.model import Adopt, MatchField
 from imgsync.entrypoints.config_errors import (
     PREFIX,
     FieldError,
-    meant,
     nearest,
     place_of,
     problems,
@@ -72,6 +71,11 @@ def _default_database_url() -> str:
 
 def _default_key_file() -> Path:
     return platformdirs.user_config_path("imgsync") / "imgsync.key"
+
+
+def keyring_lock() -> Path:
+    """One for all databases of a user, as the keyring is."""
+    return platformdirs.user_config_path("imgsync") / "keyring.lock"
 
 
 def _default_temp_dir() -> Path:
@@ -319,9 +323,10 @@ def unknown_variables() -> list[str]:
 
 
 def meant_variable(name: str) -> str:
-    """What ends a line about a variable that configures nothing: the nearest that does, if any."""
+    """What ends a line about a variable that configures nothing: the nearest that does, if any.
+    English: the line is logged, or translated as a whole."""
     near = nearest(name, Config.model_fields)
-    return meant(near and f"{PREFIX}{near.upper()}")
+    return f"; did you mean '{PREFIX}{near.upper()}'?" if near else ""
 
 
 def _warn_of_unknown_variables() -> None:

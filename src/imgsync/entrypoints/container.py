@@ -42,6 +42,7 @@ from imgsync.adapters.sql.shelf import SqlAccountShelf
 from imgsync.adapters.sql.shown import SqlShownPictures
 from imgsync.adapters.sql.solutions import SqlSolutions
 from imgsync.adapters.sql.tasklist import SqlTaskList
+from imgsync.adapters.sql.turns import SqlSurveyTurns
 from imgsync.adapters.sql.usage import SqlUsage
 from imgsync.adapters.sql.web import SqlAudit, SqlLoginAttempts, SqlWebSecrets
 from imgsync.application.abilities import KnownAbilities
@@ -74,6 +75,7 @@ from imgsync.application.shelf import RemoveAccount, RenameAccount, RotateAccoun
 from imgsync.application.solutions import AddSolution, TakeCall
 from imgsync.application.survey import Survey, SurveyMemory
 from imgsync.application.syncing import Syncing
+from imgsync.application.turns import Turns
 from imgsync.application.undo import Undo, UndoEntity
 from imgsync.application.usage import GatherUsage
 from imgsync.application.webhooks import (
@@ -100,7 +102,7 @@ from imgsync.domain.ports.runs import Meter, UsageRepository
 from imgsync.domain.ports.storage import ContentStore
 from imgsync.domain.ports.tasks import TaskList
 from imgsync.domain.replace import STRATEGIES, ReplaceStrategy
-from imgsync.entrypoints.config import Config
+from imgsync.entrypoints.config import Config, keyring_lock
 from imgsync.plugins import builtin
 from imgsync.plugins.manager import PluginRegistry, load_plugins
 from imgsync.plugins.notify import Notify
@@ -166,14 +168,15 @@ def _secrets(database: Database, config: Config) -> SqlSecrets:
 
 def secrets_as_they_are(database: Database, config: Config) -> SqlSecrets:
     """For a look that changes nothing: what is plain stays so."""
-    keys: Keys
+    return SqlSecrets(database, FernetBox(place_of_keys(config)))
+
+
+def place_of_keys(config: Config) -> Keys:
     if config.key is not None:
-        keys = GivenKeys(config.key.get_secret_value(), config.origin_of("key"))
-    elif config.key_keyring:
-        keys = KeyringKeys()
-    else:
-        keys = KeyFile(config.key_file.absolute())
-    return SqlSecrets(database, FernetBox(keys))
+        return GivenKeys(config.key.get_secret_value(), config.origin_of("key"))
+    if config.key_keyring:
+        return KeyringKeys(keyring_lock())
+    return KeyFile(config.key_file.absolute())
 
 
 def _paces(database: Database, opened: _Opened) -> PaceStore:
@@ -389,6 +392,7 @@ class Container(containers.DeclarativeContainer):
     repeats = providers.Singleton(SqlRepeats, database)
     stored_secrets = providers.Singleton(_secrets, database, config)
     accounts = providers.Singleton(SqlAccountRepository, database, secrets=stored_secrets)
+    solutions = providers.Singleton(SqlSolutions, database, secrets=stored_secrets)
     settings = providers.Singleton(SqlSettingsRepository, database)
     abilities = providers.Singleton(SqlAbilityRepository, database)
     known_abilities = providers.Singleton(KnownAbilities, abilities)
@@ -445,11 +449,11 @@ class Container(containers.DeclarativeContainer):
         ended=providers.Factory(DropWebhooks, webhooks),
     )
     shelf = providers.Singleton(SqlAccountShelf, database)
-    export_accounts = providers.Factory(ExportAccounts, accounts, settings, shelf)
-    import_accounts = providers.Factory(ImportAccounts, accounts, settings, queue)
+    export_accounts = providers.Factory(ExportAccounts, accounts, settings, shelf, solutions)
+    import_accounts = providers.Factory(ImportAccounts, accounts, settings, queue, solutions)
     test_accounts = providers.Factory(TestAccounts, accounts, moysklad)
     rename_account = providers.Factory(RenameAccount, accounts, shelf)
-    rotate_account = providers.Factory(RotateAccount, accounts, add_account)
+    rotate_account = providers.Factory(RotateAccount, accounts, shelf, add_account)
     remove_account = providers.Factory(
         RemoveAccount, accounts, shelf, unlink_accounts, remove_webhooks
     )
@@ -467,8 +471,9 @@ class Container(containers.DeclarativeContainer):
         survey_memory,
         providers.Callable(_others, plugins),
     )
+    turns = providers.Singleton(Turns, providers.Singleton(SqlSurveyTurns, database))
     enqueue = providers.Factory(
-        Enqueue, survey, queue, config.provided.match_by, config.provided.adopt
+        Enqueue, survey, queue, config.provided.match_by, config.provided.adopt, turns
     )
     prove = providers.Factory(
         Prove,
@@ -645,7 +650,6 @@ class Container(containers.DeclarativeContainer):
     pause = providers.Factory(Pause, accounts)
     resume = providers.Factory(Resume, accounts, try_again)
     audit_log = providers.Singleton(SqlAudit, database)
-    solutions = providers.Singleton(SqlSolutions, database, secrets=stored_secrets)
     add_solution = providers.Factory(AddSolution, solutions)
     take_call = providers.Factory(TakeCall, solutions, queue, plugins.provided.listeners)
 

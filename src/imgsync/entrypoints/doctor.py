@@ -4,6 +4,7 @@ import asyncio
 import os
 import shutil
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -30,7 +31,7 @@ from imgsync.domain.errors import ImgsyncError, StoreError
 from imgsync.domain.model import Account
 from imgsync.domain.text import counted, file_size
 from imgsync.entrypoints.config import Config, meant_variable, unknown_variables
-from imgsync.entrypoints.container import secrets_as_they_are
+from imgsync.entrypoints.container import place_of_keys, secrets_as_they_are
 
 if TYPE_CHECKING:
     from imgsync.entrypoints.container import Container
@@ -40,6 +41,7 @@ _DATABASE_SECONDS = 15.0
 _KEY = "see that the database, and the key that its tokens are encrypted with, can be read"
 _PLAIN = "some of their tokens are not encrypted yet"
 _ENCRYPT = "the next command, such as 'imgsync account list', does that; keep a copy of the key"
+_TAKE_UP = "'imgsync account rekey' keeps its keys in the key file, and removes it"
 _NEEDED = "needs the database, which cannot be used now"
 
 
@@ -51,22 +53,32 @@ async def diagnose(container: "Container", child: str | None = None) -> list[Fin
     config: Config = container.config()
     stored = await examine(
         [
-            Check("database", lambda: _database(config), _DATABASE_SECONDS),
+            Check(
+                "database", lambda: _database(config), _DATABASE_SECONDS, todo=_of_server(config)
+            ),
             Check("disk", lambda: _disks(config), _DATABASE_SECONDS),
             Check("plugins", lambda: _plugins(container), _DATABASE_SECONDS),
         ]
     )
+    if all(one.health is Health.WELL for one in stored if one.check == "database"):
+        opened = await examine([Check("database", lambda: _opened(container), _DATABASE_SECONDS)])
+        if opened:  # it can be looked at, and yet not be used: that alone is told of it
+            stored = [*opened, *(one for one in stored if one.check != "database")]
     found = [*configuration(config), *stored]
     if any(one.check == "database" and one.health is not Health.WELL for one in stored):
         names = "clock", "accounts", "webhooks", "workers", "queue"
         return found + [Finding(name, "", Health.UNKNOWN, _NEEDED) for name in names]
-    opened = await examine([Check("database", lambda: _opened(container), _DATABASE_SECONDS)])
-    if opened:
-        return found + opened
+    found += _left_keys(config)
     # Not as other commands have them, which encrypt what is plain, and make a key for that.
     as_they_are = providers.Singleton(secrets_as_they_are, container.database, container.config)
     with container.stored_secrets.override(as_they_are):
         return found + await _of_stored(container, child)
+
+
+def _left_keys(config: Config) -> list[Finding]:
+    said = "a rekeying that was cut off has left this file with keys"
+    left = place_of_keys(config).left()
+    return [Finding("key", str(file), Health.UNKNOWN, said, _TAKE_UP) for file in left]
 
 
 async def _of_stored(container: "Container", child: str | None) -> list[Finding]:
@@ -211,6 +223,18 @@ def _without_password(url: str) -> str:
         return "set, not shown"
     user = f"{parts.username}@" if parts.username else ""
     return f"{parts.scheme}://{user}{host}{parts.path}"
+
+
+def _of_server(config: Config) -> str:
+    """What to do where a database on a server cannot be used; nothing is known of a file."""
+    if database_file(config.database_url) is not None:
+        return ""
+    if find_spec("psycopg") is None:
+        return "pip install 'imgsync[postgresql]'"
+    return (
+        "see whether that server runs and this machine reaches it, and whether database_url has "
+        "the right user, password and name of the database"
+    )
 
 
 async def _database(config: Config) -> Sequence[Finding]:

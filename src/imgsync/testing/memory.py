@@ -452,7 +452,7 @@ class MemoryTaskQueue:
             or held.status is not TaskStatus.PROCESSING
             or held.lease_token != task.lease_token
         ):
-            raise LeaseLostError(f"task {task.id} is held by another worker now")
+            raise LeaseLostError("another worker holds the task now")
         return held
 
     def _end(self, task: Task, now: datetime, status: TaskStatus, **values: Any) -> None:
@@ -541,12 +541,14 @@ class MemoryAccounts:
     def __init__(self, store: MemoryStore | None = None) -> None:
         self.store = MemoryStore() if store is None else store
 
-    async def add(self, account: Account) -> None:
+    async def add(self, account: Account, parking: Parking | None = None) -> None:
         await self.store.now()
         known = self.store.accounts.get(account.id)
         role = account.role if account.role or not known else known.role
         self.store.accounts[account.id] = replace(account, role=role)
         self.store.parkings.pop(account.id, None)
+        if parking is not None:
+            self.store.parkings[account.id] = parking
 
     async def get(self, account_id: str) -> Account:
         await self.store.now()

@@ -29,39 +29,42 @@ from tests.testing.mutants.registry import mutant
 
 @mutant("test_an_account_added_again_is_replaced")
 class KeepsTheFirst(MemoryAccounts):
-    async def add(self, account: Account) -> None:
+    async def add(self, account: Account, parking: Parking | None = None) -> None:
         if account.id not in self.store.accounts:
-            await super().add(account)
+            await super().add(account, parking)
 
 
 @mutant("test_an_account_stored_anew_is_parked_no_more")
 class StaysParked(MemoryAccounts):
-    async def add(self, account: Account) -> None:
-        parking = self.store.parkings.get(account.id)
+    async def add(self, account: Account, parking: Parking | None = None) -> None:
+        await super().add(account, parking or self.store.parkings.get(account.id))
+
+
+@mutant("test_an_account_may_be_stored_parked")
+class FreesWhatIsStored(MemoryAccounts):
+    async def add(self, account: Account, parking: Parking | None = None) -> None:
         await super().add(account)
-        if parking:
-            self.store.parkings[account.id] = parking
 
 
 @mutant("test_the_side_of_an_account_is_noted_and_kept")
 class ForgetsTheRole(MemoryAccounts):
-    async def add(self, account: Account) -> None:
-        await super().add(account)
+    async def add(self, account: Account, parking: Parking | None = None) -> None:
+        await super().add(account, parking)
         self.store.accounts[account.id] = account
 
 
 @mutant("test_the_side_of_an_account_is_noted_and_kept")
 class KeepsTheOldRole(MemoryAccounts):
-    async def add(self, account: Account) -> None:
+    async def add(self, account: Account, parking: Parking | None = None) -> None:
         known = self.store.accounts.get(account.id)
         role = known.role if known and known.role else account.role
-        await super().add(replace(account, role=role))
+        await super().add(replace(account, role=role), parking)
 
 
 @mutant("test_an_account_is_stored_whole")
 class StoresNoRole(MemoryAccounts):
-    async def add(self, account: Account) -> None:
-        await super().add(replace(account, role=None))
+    async def add(self, account: Account, parking: Parking | None = None) -> None:
+        await super().add(replace(account, role=None), parking)
 
 
 @mutant("test_an_unknown_account_is_an_error")

@@ -32,6 +32,7 @@ from imgsync.domain.errors import (
     WebhookExistsError,
     WebhookLimitError,
 )
+from imgsync.domain.troubles import TODO, trouble_of
 
 _MAX_TEXT = 300
 _PIECE = 256 * 1024
@@ -122,24 +123,34 @@ def error_of(response: httpx.Response, body: object, account: str, account_id: s
     `account` is for the text.
     """
     errors = _parse(body)
-    text = f"{told_by(account)}{_describe(response, errors)}"
     kind = _kind({e.code for e in errors if e.code}, response.status_code)
     if issubclass(kind, ParkingError):
-        return kind(text, account_id)
-    return kind(text)
+        # Of the account as a whole: which server said so may be what is wrong.
+        text = f"{told_by(account)}{_describe(response, errors, with_server=True)}"
+        return kind(_with_todo(text, account), account_id)
+    return kind(f"{told_by(account)}{_describe(response, errors)}")
 
 
-def element_error(element: object, account: str, account_id: str) -> ImgsyncError:
-    """The error of one element ``{"errors"}`` of an answer that has others beside it.
+def element_error(
+    element: object, account: str, account_id: str, address: str = ""
+) -> ImgsyncError:
+    """The error of one element ``{"errors"}`` of an answer that has others beside it; `address`: of
+    the server, for the text.
 
     It has no status of its own: only its codes count.
     """
     errors = _parse(element)
-    text = f"{told_by(account)}{_texts(errors) or 'an error without a text'}"
+    text = f"{told_by(account)}{_texts(errors) or 'an error without a text'}"[:_MAX_TEXT]
     kind = _kind({e.code for e in errors if e.code}, httpx.codes.OK)
     if issubclass(kind, ParkingError):
-        return kind(text[:_MAX_TEXT], account_id)
-    return kind(text[:_MAX_TEXT])
+        return kind(_with_todo(f"{text} [{address}]" if address else text, account), account_id)
+    return kind(text)
+
+
+def _with_todo(text: str, account: str) -> str:
+    """Not of credentials that are only being tried, of which whoever tries them is told."""
+    trouble = None if account == UNKNOWN_OWNER else trouble_of(text)
+    return f"{text}; {TODO[trouble]}" if trouble in TODO else text
 
 
 def _kind(codes: set[int], status: int) -> type[ImgsyncError]:
@@ -171,8 +182,10 @@ def _parse(body: object) -> list[_Error]:
     return found
 
 
-def _describe(response: httpx.Response, errors: list[_Error]) -> str:
-    request = f"{response.request.method} {response.request.url.path[:_MAX_TEXT]}"
+def _describe(response: httpx.Response, errors: list[_Error], *, with_server: bool = False) -> str:
+    url = response.request.url
+    server = f"{url.scheme}://{url.netloc.decode('ascii', 'replace')}" if with_server else ""
+    request = f"{response.request.method} {server}{url.path[:_MAX_TEXT]}"
     text = _texts(errors) or response.reason_phrase
     return f"{response.status_code} {text}"[:_MAX_TEXT] + f" [{request}]"
 

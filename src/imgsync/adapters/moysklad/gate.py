@@ -124,7 +124,7 @@ class RequestGate:
             raise AccountParkedError(
                 f"{told_by(self.account.name)}{self._failures.limit} requests failed "
                 f"within a minute; nothing is sent for {wait:.0f} s, as MoySklad switches the API "
-                "off for a user with too many of them",
+                "off for a user with too many of them; its tasks then go on by themselves",
                 self.account.id,
             )
 

@@ -87,7 +87,7 @@ class OwnerCheck:
         self._error = (
             f"Account '{self._account.name}' is stored under id {self._account.id}, but its "
             f"{'password' if self._account.login else 'token'} belongs to account {account_id}; "
-            "nothing is read or written with it; add the account again with 'imgsync account add'"
+            "nothing is read or written with it; give it its own with 'imgsync account rotate'"
         )
         self.check()
 

@@ -348,9 +348,12 @@ def _without(rows: list[Any], before: set[str]) -> tuple[list[Any], set[str]]:
 
     A row that was added meanwhile moves the others on by one, so that the last comes again.
     """
-    fresh, seen = [], set[str]()
-    for row in rows:
-        row_id = row.get("id") if isinstance(row, dict) else None
+    ids = [row.get("id") if isinstance(row, dict) else None for row in rows]
+    seen = {row_id for row_id in ids if isinstance(row_id, str)}
+    if len(seen) == len(rows) and seen.isdisjoint(before):
+        return rows, seen  # of nearly all pages
+    fresh, seen = [], set()
+    for row, row_id in zip(rows, ids, strict=True):
         if isinstance(row_id, str):
             if row_id in before or row_id in seen:
                 continue

@@ -294,7 +294,8 @@ class ApiTransport:
 
     def element_error(self, element: object) -> ImgsyncError:
         """The error of one element of an answer for many entities."""
-        return element_error(element, self._account.name, self._account.id)
+        account = self._account
+        return element_error(element, account.name, account.id, self._policy.api_url)
 
     def forget_failures(self, path: str) -> None:
         """Drops what is remembered of failing requests on a path and below it."""

@@ -338,7 +338,7 @@ class ProcrastinateTaskQueue:
     async def renew(self, task: Task, *, lease: timedelta) -> None:
         values = self._values(id=task.id, token=task.lease_token, lease=lease)
         if not await self._rows(_RENEW, values):
-            raise _lost(task.id)
+            raise _lost()
 
     async def complete(self, task: Task, *, result: str, warnings: Sequence[str]) -> None:
         values = self._ended(
@@ -485,7 +485,7 @@ class ProcrastinateTaskQueue:
         values = self._values(id=task_id, token=token)
         found = await _rows(connection, _NEWER, values)
         if not found:
-            raise _lost(task_id)
+            raise _lost()
         row = found[0]
         error = row["error"] if back.error is None else back.error
         values |= {"result": None, "warnings": None, "check_again": back.check_again}
@@ -569,12 +569,12 @@ async def _settle(connection: Connection, query: str, values: Mapping[str, Any])
     more."""
     found = await _rows(connection, query, values)
     if not found:
-        raise _lost(values["id"])
+        raise _lost()
     return bool(found[0]["check_again"])
 
 
-def _lost(task_id: TaskId) -> LeaseLostError:
-    return LeaseLostError(f"task {task_id} is held by another worker now")
+def _lost() -> LeaseLostError:
+    return LeaseLostError("another worker holds the task now")
 
 
 def _ids(ids: Iterable[TaskId]) -> list[int]:

@@ -23,6 +23,7 @@ class FernetBox:
         return fingerprint_of(keys[0])
 
     def next(self, present: str) -> str:
+        self._keys.take_up()
         keys = self._keys.read()
         self._know(keys)
         self.check(present)
@@ -63,10 +64,11 @@ class FernetBox:
         except KeyError:
             here = ", ".join(self._known)
             where = self._keys.where
-            raise MissingKeyError(
-                fingerprint,
-                f"{where} holds {here} instead" if here else f"there is no key in {where}",
-            ) from None
+            told = f"{where} holds {here} instead" if here else f"there is no key in {where}"
+            if left := self._keys.left():
+                files = ", ".join(map(str, left))
+                told += f", but {files} may hold it: 'imgsync account rekey' takes that up"
+            raise MissingKeyError(fingerprint, told) from None
 
     def _know(self, keys: list[str]) -> None:
         with self._change:

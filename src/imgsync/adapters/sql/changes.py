@@ -28,9 +28,10 @@ from imgsync.domain.ports.clock import Clock
 _log = logging.getLogger(__name__)
 _BEGIN = text(
     "INSERT INTO changes (run, action, main_account_id, child_account_id, entity_type,"
-    " main_entity_id, child_entity_id, entity_name, before, backup, changed_at)"
+    " main_entity_id, child_entity_id, entity_name, before, backup, changed_at, entity_code)"
     " VALUES (:run, :action, :main_account_id, :child_account_id, :entity_type,"
-    " :main_entity_id, :child_entity_id, :entity_name, :before, :backup, :changed_at)"
+    " :main_entity_id, :child_entity_id, :entity_name, :before, :backup, :changed_at,"
+    " :entity_code)"
     " RETURNING id"
 )
 _FINISH = text("UPDATE changes SET after = :after WHERE id = :id")
@@ -56,6 +57,7 @@ class SqlChangeLog:
             "main_entity_id": storable(change.main_entity_id),
             "child_entity_id": storable(change.key.child_entity_id),
             "entity_name": storable(change.entity_name),
+            "entity_code": storable(change.entity_code) or None,
             "before": _written(change.before),
             "backup": None if change.backup is None else storable(change.backup),
         }
@@ -160,6 +162,7 @@ def _change(row: Row[Any]) -> Change:
         read.text("backup"),
         row.id,
         read.time_or_none("changed_at"),
+        text_of("entity_code"),
     )
 
 

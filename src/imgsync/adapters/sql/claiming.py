@@ -122,6 +122,36 @@ _BY_TURN = """
     ORDER BY coalesce(t.turn, 0), (SELECT q.priority FROM sync_queue q WHERE q.id = f.id) DESC,
         (SELECT q.scheduled_at FROM sync_queue q WHERE q.id = f.id), f.id
 """
+_FIRST_OF_EACH = """
+    SELECT (
+        SELECT q.scheduled_at FROM sync_queue q
+        WHERE q.status = 'pending' AND q.entity_type = f.kind
+            AND coalesce(q.account_id, '') = f.account AND q.priority {priority}
+        ORDER BY q.scheduled_at LIMIT 1
+    ) AS at FROM {of} f WHERE {there}
+"""
+_FIRST_DUE = text(
+    f"""
+    WITH RECURSIVE kinds (kind) AS (
+        SELECT DISTINCT entity_type FROM sync_counts WHERE status = 'pending'
+    ),
+    {_steps("children", "pending")}, {_LEVELS}
+    SELECT min(at) AS at FROM (
+        {_FIRST_OF_EACH.format(priority="= f.priority", of="levels", there="priority IS NOT NULL")}
+        UNION ALL
+        {_FIRST_OF_EACH.format(priority="IS NULL", of="children", there="account IS NOT NULL")}
+    ) AS firsts
+    """
+).columns(at=UtcDateTime)
+
+
+def first_due(connection: Connection) -> datetime | None:
+    """When the first of all tasks that wait, of whatever kind, is due or was; None where none
+    waits. Found as a claim finds its own: a look into the index for each child and priority."""
+    found: datetime | None = connection.execute(_FIRST_DUE).scalar()
+    return found
+
+
 _LAPSED = ("q.lease_expires_at <= :now", "q.lease_expires_at IS NULL")
 _NEVER = "q.scheduled_at = 'infinity'"
 """Of PostgreSQL: such a row would wait for ever and never say why."""

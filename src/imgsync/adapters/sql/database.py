@@ -35,6 +35,7 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from imgsync.adapters.sql.access import obstacle
 from imgsync.adapters.sql.migrations import HEAD
 from imgsync.adapters.sql.schema import noted_revision, upgrade
 from imgsync.adapters.sql.tables import UtcDateTime
@@ -67,6 +68,9 @@ _READS = "imgsync_reads"
 # Not now(): that is the start of the transaction, which may have waited for a lock.
 _NOW = text("SELECT clock_timestamp() AS now").columns(now=UtcDateTime)
 _FULL_SQLITE = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE)
+_FORBIDDEN_SQLITE = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM)
+_PRIMARY = 0xFF
+"""Of an extended code of SQLite, the code that it is a kind of."""
 _FULL_POSTGRESQL = "53100"
 _DEADLOCK = "40P01"
 _BUSY_SECONDS = 30.0
@@ -404,17 +408,35 @@ def now_of(connection: Connection, clock: Clock | None = None) -> datetime:
     return now
 
 
+_ASKS = "Is the server running "
+_AGAIN = "connection failed: "
+
+
 def failure(engine: Engine, error: SQLAlchemyError) -> ImgsyncError:
     """The error of the domain for one of the database."""
     reason = getattr(error, "orig", None) or error
-    line = " ".join(str(reason).split())
+    line = plain_line(reason)
     # The query of a URL may hold a password too.
     shown = engine.url.set(query={}).render_as_string(hide_password=True)
     if _is_full(reason):
         return NoRoomError(f"No room for the database {shown}: {line}")
     if isinstance(error, IntegrityError):
         return StoreError(f"The database {shown} refuses the change: {line}")
-    return StoreError(f"Cannot use the database {shown}: {line}")
+    why = obstacle(Path(engine.url.database or "")) if _is_forbidden(reason) else None
+    return StoreError(f"Cannot use the database {shown}: {line}" + (f"; {why}" if why else ""))
+
+
+def plain_line(reason: BaseException) -> str:
+    """What a database said, in one line without what its client asks and repeats."""
+    lines = [line.strip() for line in str(reason).splitlines()]
+    said = " ".join(line for line in lines if not line.startswith(_ASKS))
+    return " ".join(said.removeprefix(_AGAIN).split())
+
+
+def _is_forbidden(reason: BaseException) -> bool:
+    """Whether SQLite may not use the file, or one beside it."""
+    code = getattr(reason, "sqlite_errorcode", None)
+    return code is not None and code & _PRIMARY in _FORBIDDEN_SQLITE
 
 
 def _is_full(reason: BaseException) -> bool:
@@ -465,7 +487,7 @@ def _sqlite(url: URL) -> Engine:
         connect_args={"timeout": _BUSY_SECONDS},
         **_POOL,
     )
-    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "connect", partial(_prepare_sqlite, path))
     event.listen(engine, "begin", _begin_sqlite)
     return engine
 
@@ -505,7 +527,8 @@ def check_sqlite_file(path: Path) -> None:
     except (FileNotFoundError, NotADirectoryError):
         return
     except OSError as error:
-        raise StoreError(f"Cannot read the database file {path}: {error.strerror}") from error
+        why = obstacle(path) or error.strerror
+        raise StoreError(f"Cannot read the database file {path}: {why}") from error
     if head and head != _SQLITE_HEADER:
         raise StoreError(f"The file {path} is not a database of SQLite; it was left as it is")
 
@@ -523,25 +546,27 @@ def make_private(path: Path) -> None:
         if present.st_mode & 0o077 and present.st_uid == os.geteuid():
             path.chmod(0o600)
     except OSError as error:
-        raise StoreError(f"Cannot make the database file {path}: {error.strerror}") from error
+        why = obstacle(path) or error.strerror
+        raise StoreError(f"Cannot write the database file {path}: {why}") from error
 
 
-def _prepare_sqlite(connection: Any, _record: object) -> None:
+def _prepare_sqlite(path: Path, connection: Any, _record: object) -> None:
     connection.isolation_level = None  # the driver would begin transactions of its own
     cursor = connection.cursor()
-    _use_write_ahead_log(cursor)
+    _use_write_ahead_log(cursor, path)
     cursor.execute("PRAGMA synchronous = FULL")
     cursor.close()
 
 
-def _use_write_ahead_log(cursor: Any) -> None:
+def _use_write_ahead_log(cursor: Any, path: Path) -> None:
     """Waits for others that start at the same time: SQLite's own time-out does not cover this."""
     deadline = time.monotonic() + _BUSY_SECONDS
     while True:
         try:
             cursor.execute("PRAGMA journal_mode = WAL")
         except sqlite3.OperationalError as error:
-            if _is_full(error) or time.monotonic() > deadline:
+            is_late = time.monotonic() > deadline
+            if is_late or _is_full(error) or (_is_forbidden(error) and obstacle(path)):
                 raise
             time.sleep(0.02)
         else:

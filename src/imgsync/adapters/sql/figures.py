@@ -4,8 +4,9 @@ from collections import Counter
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, and_, func, or_, select, text
+from sqlalchemy import Connection, and_, func, or_, select
 
+from imgsync.adapters.sql.claiming import first_due
 from imgsync.adapters.sql.database import Database, now_of
 from imgsync.adapters.sql.events import SqlWebhookStates
 from imgsync.adapters.sql.schema import noted_revision
@@ -14,7 +15,6 @@ from imgsync.adapters.sql.tables import (
     failed_images,
     proofs,
     sync_counts,
-    sync_queue,
     sync_settings,
     usage,
     webhook_events,
@@ -67,7 +67,6 @@ def _figures(connection: Connection) -> tuple[Figures, dict[str, str]]:
         return names.get(account_id or "", account_id or "")
 
     tasks: dict[tuple[str, str], int] = {}
-    row_of = sync_queue.c
     count_of = sync_counts.c
     counted = select(count_of.account_id, count_of.status, func.sum(count_of.tasks)).group_by(
         count_of.account_id, count_of.status
@@ -78,8 +77,7 @@ def _figures(connection: Connection) -> tuple[Figures, dict[str, str]]:
     for (account_id, word), count in told_apart(connection).items():
         _add(tasks, (name_of(account_id), word), count)
         _add(tasks, (name_of(account_id), TaskStatus.FAILED.value), -count)
-    first = select(func.min(row_of.scheduled_at)).where(text("status = 'pending'"))
-    due = connection.execute(first).scalar()
+    due = first_due(connection)
     failed: dict[tuple[str, bool], int] = {}
     image = failed_images.c
     counted = select(image.child_account_id, image.settled, func.count()).group_by(

@@ -39,8 +39,9 @@ from imgsync.adapters.sql.tables import (
     sync_settings,
     webhook_states,
 )
+from imgsync.adapters.sql.tasklist import SUPERSEDED
 from imgsync.domain.ports.overview import ChildState
-from imgsync.domain.runs import LEFT, UNEQUAL
+from imgsync.domain.runs import LEFT, UNEQUAL, UNMATCHED
 from imgsync.domain.tasks import TASK_ENTITY_TYPE, TaskStatus
 
 _MINUTE = timedelta(minutes=1)
@@ -111,6 +112,7 @@ def _states(connection: Connection) -> dict[str, ChildState]:
         state.equal_at = read.time_or_none("equal_at")
         numbers = numbers_of(read, "numbers")
         state.different = sum(numbers.get(name, 0) for name in UNEQUAL)
+        state.unmatched = numbers.get(UNMATCHED, 0)
         if state.different and not numbers.get(LEFT, 0) and not (state.waiting or state.running):
             state.is_copied = _is_copied(connection, row.child_account_id, state)
     columns = (accounts.c.id, accounts.c.parked_until, accounts.c.parked_reason)
@@ -127,7 +129,7 @@ def _states(connection: Connection) -> dict[str, ChildState]:
 def _is_copied(connection: Connection, child_id: str, state: ChildState) -> bool:
     task = sync_queue.c
     since = (task.account_id == child_id, task.updated_at >= state.compared_at)
-    failed = select(task.id).where(task.status == _FAILED.value, *since).limit(1)
+    failed = select(task.id).where(task.status == _FAILED.value, *since, ~SUPERSEDED).limit(1)
     if connection.execute(failed).first() is not None:
         return False
     done = select(task.id).where(task.status == TaskStatus.COMPLETED.value, *since)

@@ -201,7 +201,7 @@ class SqlTaskQueue:
         def hold(connection: Connection, now: datetime) -> None:
             held = {"this": task.id, "token": task.lease_token, "now": now}
             if self._renew.run(connection, **held, until=now + lease).rowcount != 1:
-                raise _lost(task)
+                raise _lost()
 
         await self._change(hold)
 
@@ -215,7 +215,7 @@ class SqlTaskQueue:
             held = {"this": task.id, "token": task.lease_token, "now": now}
             found = self._complete.run(connection, **held, **values).first()
             if found is None:
-                raise _lost(task)
+                raise _lost()
             if found.check_again:
                 _check_again(connection, task, now)
 
@@ -305,10 +305,10 @@ class SqlTaskQueue:
         )
 
     async def parked(self) -> int:
-        # As a range, and by a bound value: SQLite would look at all that is pending, by the index
-        # of what is due.
-        is_pending = _task.status == TaskStatus.PENDING.value
-        query = select(func.count()).where(self._own, is_pending, _task.parked_for >= "")
+        # Chosen by the index of what is parked alone: asked for what is pending, SQLite would take
+        # the index of what is due, and look at each row.
+        is_pending = and_(self._own, _task.status == TaskStatus.PENDING.value)
+        query = select(func.count().filter(is_pending)).where(_task.parked_for >= "")
         return await self._database.run(
             lambda connection: int(connection.execute(query).scalar_one()), reads=True
         )
@@ -475,7 +475,8 @@ def _park_waiting(
 def among_ids(connection: Connection, ids: Sequence[int]) -> TextClause:
     """Whether a task is one of these, however many they are."""
     dialect = connection.dialect.name
-    given = json.dumps(ids) if dialect == "sqlite" else list(ids)
+    # As a text on PostgreSQL too: the driver would look at each of thousands.
+    given = json.dumps(ids) if dialect == "sqlite" else f"{{{','.join(map(str, ids))}}}"
     return text(f"sync_queue.id {among(dialect, 'named')}").bindparams(named=given)
 
 
@@ -552,11 +553,11 @@ def _held(connection: Connection, task: Task, values: dict[str, Any]) -> None:
         .values(values)
     )
     if changed.rowcount != 1:
-        raise _lost(task)
+        raise _lost()
 
 
-def _lost(task: Task) -> LeaseLostError:
-    return LeaseLostError(f"task {task.id} is held by another worker now")
+def _lost() -> LeaseLostError:
+    return LeaseLostError("another worker holds the task now")
 
 
 def _end(

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any, TypeVar
 
@@ -31,6 +31,7 @@ from imgsync.adapters.sql.secrets import SqlSecrets
 from imgsync.adapters.sql.tables import (
     account_abilities,
     accounts,
+    encryption,
     storable,
     surveys,
     sync_records,
@@ -41,6 +42,7 @@ from imgsync.domain.errors import (
     AlreadyLinkedError,
     DamagedLinkError,
     DamagedRowError,
+    MissingKeyError,
     UnknownAccountError,
 )
 from imgsync.domain.model import (
@@ -57,12 +59,13 @@ from imgsync.domain.pictures import PictureSettings
 from imgsync.domain.ports.clock import Clock
 from imgsync.domain.schedule import LinkSchedule
 from imgsync.domain.surveys import PastSurvey, SurveyKey
-from imgsync.domain.text import natural_key
+from imgsync.domain.text import natural_key, shown
 
 _log = logging.getLogger(__name__)
 
 _FREE = {"parked_until": None, "parked_reason": None}
 _STORED = ("id", "name", "token_kind", "secret", "login", "role")
+_IS_NO_ROLE = accounts.c.role.not_in([role.value for role in AccountRole])
 _RECORD = TypeAdapter(SyncRecord)
 _ABILITIES = TypeAdapter(Abilities)
 _Settings = TypeVar("_Settings", PictureSettings, LinkSchedule)
@@ -81,10 +84,14 @@ class SqlAccountRepository:
         self._clock = clock
         self._secrets = secrets or SqlSecrets(database)
 
-    async def add(self, account: Account) -> None:
+    async def add(self, account: Account, parking: Parking | None = None) -> None:
         def work(connection: Connection) -> None:
-            values = values_of(account, self._secrets.seal(connection, account.secret))
+            values = values_of(account, self._secrets.seal(connection, account.secret), parking)
             connection.execute(self._database.upsert(accounts, values))
+            if account.role is None:
+                # One that is none would leave the row as damaged as it was.
+                this = update(accounts).where(accounts.c.id == account.id, _IS_NO_ROLE)
+                connection.execute(this.values(role=None))
 
         await self._database.run(work)
 
@@ -506,17 +513,19 @@ def _changed(settings: PictureSettings | LinkSchedule) -> dict[str, Any]:
 
 
 def account_rows(connection: Connection) -> Any:
-    """The columns of `_STORED`, as text that no driver fails to decode."""
-    columns = [accounts.c[name] for name in _STORED]
+    """The columns of `_STORED`, as text that no driver fails to decode, and the key that the
+    database names."""
+    columns: list[Any] = [accounts.c[name] for name in _STORED]
     if connection.dialect.name == "sqlite":
-        return select(*(cast(column, LargeBinary).label(column.name) for column in columns))
-    return select(*columns)
+        columns = [cast(column, LargeBinary).label(column.name) for column in columns]
+    return select(*columns, select(encryption.c.fingerprint).scalar_subquery().label("key"))
 
 
 def account_of(row: Row[Any], secrets: SqlSecrets) -> Account:
     """The account in a row, which another program may have written; MissingKeyError where its
-    secret cannot be read for want of a key."""
+    secret cannot be read for want of the database's key."""
     values = dict(row._mapping)
+    key = values.pop("key")
     try:
         texts = {name: _text(value) for name, value in values.items()}
         role = texts["role"]
@@ -528,15 +537,31 @@ def account_of(row: Row[Any], secrets: SqlSecrets) -> Account:
             texts["login"],
             None if role is None else AccountRole(role),
         )
+    except MissingKeyError as error:
+        if error.fingerprint == key:
+            raise
+        # With the database's key all others can be read.
+        reason = f"its token is encrypted with key {error.fingerprint}, which is not here"
+        raise _damaged(values, reason) from None
     except ValueError as error:
-        shown = values["id"]
-        if isinstance(shown, bytes):
-            shown = shown.decode("utf-8", "replace")
-        reason = "it is no UTF-8 text" if isinstance(error, UnicodeDecodeError) else error
-        raise DamagedRowError(
-            f"The stored account {shown!a} is damaged: {reason}; "
-            "add it anew with 'imgsync account add'"
-        ) from None
+        no_text = isinstance(error, UnicodeDecodeError)
+        raise _damaged(values, "it is no UTF-8 text" if no_text else str(error)) from None
+
+
+def _damaged(values: Mapping[str, Any], reason: str) -> DamagedRowError:
+    account_id, name = (shown(readable(values[column])) for column in ("id", "name"))
+    told = f"'{account_id}'" if name == account_id else f"'{name}' ({account_id})"
+    return DamagedRowError(
+        f"The stored account {told} is damaged: {reason}; 'imgsync account rotate' gives it a "
+        "new token, 'imgsync account remove' forgets it"
+    )
+
+
+def readable(value: str | bytes | None) -> str:
+    """To be shown, or compared with what was shown."""
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "backslashreplace")
+    return value or ""
 
 
 def _text(value: str | bytes | None) -> str | None:

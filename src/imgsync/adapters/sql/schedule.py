@@ -13,6 +13,10 @@ from imgsync.domain.ports.clock import Clock
 from imgsync.domain.ports.schedule import ClaimedJob, JobState, NewJob
 
 _row = schedule.c
+TURN = "survey turn of "
+"""What the rows begin with that are no jobs, but somebody's turn to survey a child."""
+_LAPSED_FOR = timedelta(hours=1)
+"""After which a turn is nobody's any more."""
 _LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended('imgsync schedule', 0))")
 
 
@@ -32,16 +36,21 @@ class SqlSchedule:
             there, gone = set(), set()
             for row in connection.execute(select(schedule)):
                 there.add(row.job)
-                is_held = row.lease_expires_at is not None and row.lease_expires_at > now
+                # Whoever had a turn may yet go on, and then has it still if nobody took it.
+                until = now - _LAPSED_FOR if row.job.startswith(TURN) else now
+                is_held = row.lease_expires_at is not None and row.lease_expires_at > until
                 if row.subject and row.job not in wanted and not is_held:
                     gone.add(row.job)
             return wanted.keys() - there, gone
 
         def change(connection: Connection) -> None:
-            _lock(connection)
+            lock(connection)
             new, gone = missing(connection)
             if gone:
-                connection.execute(delete(schedule).where(_row.job.in_(sorted(gone))))
+                # A lease may have been renewed since they were read.
+                now = now_of(connection, self._clock)
+                free = or_(_row.lease_expires_at.is_(None), _row.lease_expires_at <= now)
+                connection.execute(delete(schedule).where(_row.job.in_(sorted(gone)), free))
             for name in sorted(new):
                 job = wanted[name]
                 connection.execute(
@@ -71,7 +80,7 @@ class SqlSchedule:
             return next(((row.job, row.next_at) for row in mine), None)
 
         def take(connection: Connection) -> ClaimedJob | None:
-            _lock(connection)
+            lock(connection)
             found = due(connection)
             if found is None:
                 return None
@@ -108,6 +117,7 @@ class SqlSchedule:
                     row.lease_expires_at is not None and row.lease_expires_at > now,
                 )
                 for row in connection.execute(select(schedule))
+                if not row.job.startswith(TURN)
             ]
 
         found = await self._database.run(read, reads=True)
@@ -128,7 +138,7 @@ def _held(job: ClaimedJob) -> Update:
     return update(schedule).where(_row.job == storable(job.name), _row.lease_token == job.token)
 
 
-def _lock(connection: Connection) -> None:
+def lock(connection: Connection) -> None:
     """Two that claim different jobs of one subject would not see each other's rows."""
     if connection.dialect.name != "sqlite":
         connection.execute(_LOCK)

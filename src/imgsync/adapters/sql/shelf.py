@@ -5,6 +5,8 @@ from typing import Any
 from sqlalchemy import Connection, delete, func, or_, select, update
 
 from imgsync.adapters.sql.database import Database, now_of
+from imgsync.adapters.sql.repositories import readable
+from imgsync.adapters.sql.rows import raw
 from imgsync.adapters.sql.tables import (
     account_abilities,
     accounts,
@@ -21,6 +23,7 @@ from imgsync.adapters.sql.tables import (
     webhook_events,
     webhook_states,
 )
+from imgsync.domain.model import AccountName
 from imgsync.domain.ports.accounts import BusyAccountError, Holdings
 from imgsync.domain.ports.clock import Clock
 from imgsync.domain.tasks import TaskStatus
@@ -36,11 +39,16 @@ class SqlAccountShelf:
         self._database = database
         self._clock = clock
 
-    async def ids(self) -> list[str]:
-        query = select(accounts.c.id).order_by(accounts.c.id)
-        return await self._database.run(
-            lambda connection: list(connection.execute(query).scalars()), reads=True
+    async def names(self) -> list[AccountName]:
+        columns = (
+            raw(self._database.dialect, column) for column in (accounts.c.id, accounts.c.name)
         )
+        query = select(*columns)
+        rows = await self._database.run(
+            lambda connection: connection.execute(query).all(), reads=True
+        )
+        names = [AccountName(readable(row[0]), readable(row[1])) for row in rows]
+        return sorted(names, key=lambda one: one.id)
 
     async def rename(self, account_id: str, name: str) -> bool:
         this = update(accounts).where(accounts.c.id == account_id).values(name=name)

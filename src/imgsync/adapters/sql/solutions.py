@@ -2,11 +2,12 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, select, text, update
+from sqlalchemy import Connection, Row, Table, delete, func, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from imgsync.adapters.sql.database import Database, now_of
@@ -104,6 +105,25 @@ class SqlSolutions:
         this = delete(solutions).where(solutions.c.app_id == app_id)
         return bool(await self._database.run(lambda connection: connection.execute(this).rowcount))
 
+    async def ids(self) -> list[str]:
+        query = select(solutions.c.app_id).order_by(solutions.c.app_id)
+        return await self._database.run(lambda c: list(c.execute(query).scalars()), reads=True)
+
+    async def take_over(self, given: Sequence[Installation]) -> None:
+        def work(connection: Connection) -> None:
+            for one in given:
+                row = self._row(connection, one)
+                new = self._insert(installations).values(row)
+                key = [column.name for column in installations.primary_key]
+                later = new.on_conflict_do_update(
+                    index_elements=key,
+                    set_={name: new.excluded[name] for name in row if name not in key},
+                    where=installations.c.issued_at <= new.excluded.issued_at,
+                )
+                connection.execute(later)
+
+        await self._database.run(work)
+
     async def installations(self) -> list[Installation]:
         query = _INSTALLED.order_by(installations.c.app_id, installations.c.account_id)
         rows = await self._database.run(lambda c: c.execute(query).all(), reads=True)
@@ -161,22 +181,27 @@ class SqlSolutions:
         return call.request_id is not None and not self._is_new(connection, told, told, until)
 
     def _is_new(self, connection: Connection, key: str, told: str, until: Any) -> bool:
-        kind = postgresql.insert if self._database.dialect == "postgresql" else sqlite.insert
-        new = kind(used_tokens).values(id=key, call=told, expires_at=until)
+        new = self._insert(used_tokens).values(id=key, call=told, expires_at=until)
         noted = new.on_conflict_do_nothing().returning(used_tokens.c.id)
         return connection.execute(noted).first() is not None
 
+    def _insert(self, table: Table) -> Any:
+        kind = postgresql.insert if self._database.dialect == "postgresql" else sqlite.insert
+        return kind(table)
+
+    def _row(self, connection: Connection, one: Installation) -> dict[str, Any]:
+        return {
+            "app_id": one.app_id,
+            "account_id": one.account_id,
+            "state": one.state.value,
+            "token": one.token and self._secrets.seal(connection, one.token),
+            "issued_at": one.issued_at,
+            "changed_at": now_of(connection, self._clock),
+        }
+
     def _store(self, connection: Connection, taken: Consequence) -> None:
         if taken.installation is not None:
-            one = taken.installation
-            values = {
-                "app_id": one.app_id,
-                "account_id": one.account_id,
-                "state": one.state.value,
-                "token": one.token and self._secrets.seal(connection, one.token),
-                "issued_at": one.issued_at,
-                "changed_at": now_of(connection, self._clock),
-            }
+            values = self._row(connection, taken.installation)
             connection.execute(self._database.upsert(installations, values))
         if taken.account is not None:
             name = storable(taken.account.name) or taken.account.id

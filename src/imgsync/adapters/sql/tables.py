@@ -143,6 +143,22 @@ WARNED = text("length(CAST(warnings AS TEXT)) > 2")
 """Whether a task has warnings, as the index has it."""
 for _name, _of in (("sync_queue_warned", ()), ("sync_queue_warned_account", (_child,))):
     Index(_name, *_of, _by_id, sqlite_where=WARNED, postgresql_where=WARNED)
+FAILED = text("status || '' = 'failed'")
+"""As the index that has these alone says it, and nothing else does: PostgreSQL would look for a
+single key in it. By the ids and keys in it those that a newer task has superseded are found, and no
+row is read. It has no more than these, so that whatever fits into the index of keys fits into it.
+"""
+CANCELLED_ONES = text("status = 'failed' AND error = 'cancelled'")
+_failed = (sync_queue.c.id, sync_queue.c.dedupe_key)
+Index("sync_queue_failed", *_failed, sqlite_where=FAILED, postgresql_where=FAILED)
+Index(
+    "sync_queue_cancelled",
+    sync_queue.c.entity_type,
+    sync_queue.c.account_id,
+    sync_queue.c.id,
+    sqlite_where=CANCELLED_ONES,
+    postgresql_where=CANCELLED_ONES,
+)
 _parked = sync_queue.c.parked_for.is_not(None)
 Index(
     "sync_queue_parked",
@@ -299,6 +315,7 @@ changes = Table(
     Column("after", JSON(none_as_null=True)),
     Column("backup", Text),
     Column("changed_at", UtcDateTime, nullable=False),
+    Column("entity_code", Text),
 )
 Index("changes_run", changes.c.run, changes.c.id)
 Index(

@@ -9,12 +9,15 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Connection,
+    FromClause,
     Select,
+    Subquery,
     Text,
     TextClause,
     and_,
     case,
     cast,
+    collate,
     delete,
     func,
     literal_column,
@@ -28,7 +31,7 @@ from sqlalchemy import text as sql
 from imgsync.adapters.sql.database import Database, now_of
 from imgsync.adapters.sql.queue import among_ids, is_there, numbers
 from imgsync.adapters.sql.rows import Reader, raw, raw_columns, task_of
-from imgsync.adapters.sql.tables import WARNED, storable, sync_counts, sync_queue
+from imgsync.adapters.sql.tables import CANCELLED_ONES, FAILED, WARNED, storable, sync_queue
 from imgsync.domain.ports.clock import Clock
 from imgsync.domain.ports.tasks import CANCELLED, TaskPage
 from imgsync.domain.tasks import TASK_ENTITY_TYPE, Task, TaskId, TaskStatus
@@ -39,20 +42,23 @@ _LOOKED_AT = 2_500
 _FIRST_LOOK = 200
 """Tasks that are looked at first, as many a filter fits most; the next look is at more."""
 _TOLD_APART = 10_000
-"""Of those whose status is `failed`, in which cancelled and superseded ones are counted."""
+"""Of those whose status is `failed`, in which superseded ones are counted."""
 _BY_ID: ColumnElement[int] = literal_column("id + 0", BigInteger)
 """As the indexes have it."""
 _NO_SORT = sql("SELECT set_config('enable_sort', 'off', true), set_config('jit', 'off', true)")
 """While no statistics have been gathered, PostgreSQL takes all tasks of a status for a few, and
 would sort them. What it must sort all the same then looks so dear to it that it would compile the
 statement, which takes a second."""
-_newer = sync_queue.alias("newer").c
-SUPERSEDED = is_there(
-    select(_newer.id)
-    .where(_newer.dedupe_key == _task.dedupe_key, _newer.id > _task.id)
-    .correlate(sync_queue)
-)
-"""Of a failed task: whether a newer one of its key is there."""
+
+
+def _superseded(these: FromClause) -> ColumnElement[bool]:
+    """Of failed tasks: whether a newer one of its key is there."""
+    newer = sync_queue.alias("newer").c
+    key = newer.dedupe_key == these.c.dedupe_key
+    return is_there(select(newer.id).where(key, newer.id > these.c.id).correlate(these))
+
+
+SUPERSEDED = _superseded(sync_queue)
 ENDED_APART = (CANCELLED, "superseded")
 _UNWARNED = func.coalesce(func.length(cast(_task.warnings, Text)), 0) <= len("[]")
 _SEARCHED = (
@@ -84,6 +90,7 @@ class SqlTaskList:
         text: str = "",
         since: datetime | None = None,
         warned: bool | None = None,
+        cancelled: bool | None = None,
         superseded: bool | None = None,
         before: TaskId | None = None,
         limit: int = 50,
@@ -96,18 +103,32 @@ class SqlTaskList:
             first = this[0]
         text = storable(text).strip()
         looked_for = [_has(self._database.dialect, text)] if text else []
+        is_failed = status is TaskStatus.FAILED or (status is None and bool(superseded))
+        by_key = superseded is not None and is_failed and child is None and not warned
         if since is not None:
             looked_for.append(_task.created_at >= since)
         if warned is False:
             looked_for.append(_UNWARNED)
-        if superseded is not None:
+        if cancelled is not None:
+            is_cancelled = and_(
+                _task.status == TaskStatus.FAILED.value, func.coalesce(_task.error, "") == CANCELLED
+            )
+            looked_for.append(is_cancelled if cancelled else ~is_cancelled)
+        if superseded is not None and not by_key:
             is_superseded = and_(_task.status == TaskStatus.FAILED.value, SUPERSEDED)
             looked_for.append(is_superseded if superseded else ~is_superseded)
+        if looked_for or by_key:
+            # The ids of others come too, as an index alone tells them, and not the kind.
+            looked_for.append(self._own)
 
         def newest(at: int | None, number: int) -> Select[Any]:
+            if by_key:
+                these = _newest_failed(at, number)
+                fits = _superseded(these) if superseded else ~_superseded(these)
+                return select(these.c.id, case((fits, 1), else_=0))
             if warned:
                 return _newest_warned(child, status, at, number).where(self._own)
-            also: list[ColumnElement[bool]] = [self._own]
+            also: list[ColumnElement[bool]] = [] if looked_for else [self._own]
             if at is not None:
                 # As the index has the id that is to be taken.
                 also.append((_task.id if child is None and status is None else _BY_ID) < at)
@@ -121,13 +142,14 @@ class SqlTaskList:
             step = max(limit, _FIRST_LOOK) if looked_for else limit
             at, looked_at = first, 0
             while True:
-                ids: list[int] = list(connection.scalars(newest(at, step + 1)))
-                has_more, ids = len(ids) > step, ids[:step]
-                if ids:
+                rows = connection.execute(newest(at, step + 1)).all()
+                has_more, rows = len(rows) > step, rows[:step]
+                if rows:
+                    ids = [int(row[0]) for row in rows if not by_key or row[1]]
                     query = select(*columns).where(among_ids(connection, ids), *looked_for)
                     query = query.order_by(_task.id.desc()).limit(limit - len(found))
                     found += [task_of(row) for row in connection.execute(query)]
-                    at = ids[-1]
+                    at = int(rows[-1][0])
                 if looked_for and len(found) == limit:
                     end: int | None = int(found[-1].id)
                     break
@@ -136,7 +158,7 @@ class SqlTaskList:
                     # The later an id, the later it was queued; what follows is older still.
                     last = connection.scalar(select(_task.created_at).where(_task.id == end))
                     end = end if last is not None and last >= since else None
-                looked_at += len(ids)
+                looked_at += len(rows)
                 if not looked_for or end is None or looked_at >= _LOOKED_AT:
                     break
                 step = min(step * 4, _LOOKED_AT - looked_at)
@@ -205,28 +227,34 @@ class SqlTaskList:
 
 
 def told_apart(connection: Connection, *chosen: ColumnElement[bool]) -> dict[tuple[str, str], int]:
-    """Of the newest 10,000 tasks whose status is `failed`, by child ('' for none) and `ENDED_APART`
-    how many somebody cancelled, and how many of the others a newer task has superseded."""
+    """Of the tasks whose status is `failed`, by child ('' for none) and `ENDED_APART` how many
+    somebody cancelled, and how many of the others, among the newest 10,000, a newer task has
+    superseded."""
     if connection.dialect.name == "postgresql":
         connection.execute(_NO_SORT)
-    row = sync_counts.c
-    number = select(func.sum(row.tasks)).where(row.status == TaskStatus.FAILED.value)
-    these: ColumnElement[bool] | TextClause = and_(*chosen, *_filter(None, TaskStatus.FAILED))
-    if (connection.scalar(number) or 0) > _TOLD_APART:
-        newest = _newest(None, TaskStatus.FAILED, chosen, _TOLD_APART)
-        these = among_ids(connection, list(connection.scalars(newest)))
-    child = func.coalesce(_task.account_id, "")
-    word = case((_task.error == CANCELLED, CANCELLED), (SUPERSEDED, "superseded"))
-    each = select(child.label("child"), word.label("word")).where(these).subquery()
-    counted: Select[Any] = (
-        select(raw(connection.dialect.name, each.c.child).label("child"), each.c.word, func.count())
-        .where(each.c.word.is_not(None))
-        .group_by(each.c.child, each.c.word)
+    newest = _newest_failed(None, _TOLD_APART)
+    superseded = and_(
+        _task.id.in_(select(newest.c.id).where(_superseded(newest))),
+        _task.error.is_distinct_from(CANCELLED),
     )
-    return {
-        (Reader(row).text("child") or "", str(row[1])): int(row[2])
-        for row in connection.execute(counted)
-    }
+    child = raw(connection.dialect.name, _task.account_id).label("child")
+    found: dict[tuple[str, str], int] = {}
+    apart: tuple[ColumnElement[bool] | TextClause, ...] = (CANCELLED_ONES, superseded)
+    for word, these in zip(ENDED_APART, apart, strict=True):
+        counted: Select[Any] = select(child, func.count().label("tasks")).where(these, *chosen)
+        # By both, as the index of cancelled ones has them: SQLite would take one of all tasks.
+        for row in connection.execute(counted.group_by(_task.entity_type, _task.account_id)):
+            of = (Reader(row).text("child") or "", word)
+            found[of] = found.get(of, 0) + int(row.tasks)
+    return found
+
+
+def _newest_failed(before: int | None, limit: int) -> Subquery:
+    """Ids and keys, of tasks of any kind, which their index has."""
+    newest = select(_task.id, _task.dedupe_key).where(FAILED)
+    if before is not None:
+        newest = newest.where(_task.id < before)
+    return newest.order_by(_task.id.desc()).limit(limit).subquery("failed")
 
 
 def _newest(
@@ -276,16 +304,17 @@ def _filter(child: str | None, status: TaskStatus | None) -> list[ColumnElement[
 
 def _has(dialect: str, text: str) -> ColumnElement[bool]:
     patterns = list(_patterns(text))
-    # SQLite's LIKE takes capitals of ASCII for small letters by itself.
-    return or_(
-        *(
-            column.like(pattern, escape="!")
-            if dialect == "sqlite"
-            else column.ilike(pattern, escape="!")
-            for column in _SEARCHED
-            for pattern in patterns
-        )
-    )
+
+    def is_in(column: ColumnElement[Any], pattern: str) -> ColumnElement[bool]:
+        if dialect == "sqlite":
+            # Its LIKE takes capitals of ASCII for small letters by itself.
+            return column.like(pattern, escape="!")
+        if text.isascii():
+            # PostgreSQL folds the letters of all languages else, which takes five times as long.
+            column = collate(cast(column, Text), "C")
+        return column.ilike(pattern, escape="!")
+
+    return or_(*(is_in(column, pattern) for column in _SEARCHED for pattern in patterns))
 
 
 def _patterns(text: str) -> Iterator[str]:

@@ -10,11 +10,13 @@ from sqlalchemy.dialects import postgresql, sqlite
 from imgsync.adapters.sql.database import Database, now_of
 from imgsync.adapters.sql.rows import Reader, raw_of
 from imgsync.adapters.sql.tables import audit, login_failures, storable, web_secrets
+from imgsync.domain.logins import Admission, LoginLimits, Tried, known_browser
 from imgsync.domain.ports.clock import Clock
 from imgsync.domain.ports.web import AuditEntry
 
-_LONGEST_ADDRESS = 200
+_LONGEST_ORIGIN = 200
 _LONGEST_ACTION = 50
+_HOUR = timedelta(hours=1)
 
 
 class SqlWebSecrets:
@@ -65,32 +67,44 @@ class SqlLoginAttempts:
         self._database = database
         self._clock = clock
 
-    async def begin(
-        self, address: str, *, within: timedelta, most: int, most_of_all: int
-    ) -> int | None:
+    async def begin(self, origin: str, limits: LoginLimits) -> Admission:
+        origin = storable(origin)[:_LONGEST_ORIGIN]
         columns = login_failures.c
-        address = storable(address)[:_LONGEST_ADDRESS]
-        count = select(func.count()).select_from(login_failures)
 
-        def work(connection: Connection) -> int | None:
+        def judge(connection: Connection) -> Admission:
+            now = now_of(connection, self._clock)
+            own = (columns.address == origin, columns.failed_at > now - limits.kept)
+            lately = columns.failed_at > now - limits.lately
+            of_origin = select(func.count().filter(lately), func.count()).where(*own)
+            in_the_hour = select(func.count()).where(
+                columns.failed_at > now - _HOUR,
+                columns.address.not_like(known_browser("%")),
+            )
+            counts = connection.execute(of_origin).one()
+            of_all = connection.execute(in_the_hour).scalar_one()
+            return limits.judge(origin, Tried(counts[0], counts[1], of_all))
+
+        def work(connection: Connection) -> Admission:
             if connection.dialect.name == "postgresql":
                 # Two that count at once would both find room.
                 connection.execute(text("LOCK TABLE login_failures IN EXCLUSIVE MODE"))
             now = now_of(connection, self._clock)
-            connection.execute(delete(login_failures).where(columns.failed_at <= now - within))
-            of_all: int = connection.execute(count).scalar_one()
-            own: int = connection.execute(count.where(columns.address == address)).scalar_one()
-            if own >= most or of_all >= most_of_all:
-                return None
-            new = insert(login_failures).values(address=address, failed_at=now)
-            given: int = connection.execute(new.returning(columns.id)).scalar_one()
-            return given
+            outdated = delete(login_failures).where(columns.failed_at <= now - limits.kept)
+            connection.execute(outdated)
+            admission = judge(connection)
+            if admission is Admission.CHECKED:
+                connection.execute(insert(login_failures).values(address=origin, failed_at=now))
+            return admission
 
+        # Whoever is refused costs a look only, however often they come.
+        refused = await self._database.run(judge, reads=True)
+        if refused is not Admission.CHECKED:
+            return refused
         return await self._database.run(work, alone=True)
 
-    async def forget(self, address: str) -> None:
-        address = storable(address)[:_LONGEST_ADDRESS]
-        this = delete(login_failures).where(login_failures.c.address == address)
+    async def forget(self, origin: str) -> None:
+        origin = storable(origin)[:_LONGEST_ORIGIN]
+        this = delete(login_failures).where(login_failures.c.address == origin)
         await self._database.run(lambda connection: connection.execute(this), alone=True)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from imgsync.domain.errors import ImgsyncError
+from imgsync.domain.model import AccountName
 
 
 class BusyAccountError(ImgsyncError):
@@ -33,8 +34,9 @@ class Holdings:
 class AccountShelf(Protocol):
     """Stored accounts as a whole, with what goes by their ids."""
 
-    async def ids(self) -> list[str]:
-        """Of all that are stored, those that are damaged included."""
+    async def names(self) -> list[AccountName]:
+        """Of all that are stored, by id; those that are damaged included, whose name may be empty
+        or one that no account can have."""
         ...
 
     async def rename(self, account_id: str, name: str) -> bool:

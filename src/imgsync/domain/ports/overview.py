@@ -16,7 +16,8 @@ class ChildState:
     when it was last compared as a whole, and last found equal; `different`: entities that were not,
     or were found not to be since. `is_copied`: all of these were queued, and as many tasks have
     ended well since then, and none badly.
-    `parked_until`, `parked_reason`: until when, and why, it takes no requests."""
+    `parked_until`, `parked_reason`: until when, and why, it takes no requests. `unmatched`:
+    entities that the last whole comparison found without a counterpart, as far as it told."""
 
     waiting: int = 0
     running: int = 0
@@ -27,6 +28,7 @@ class ChildState:
     is_copied: bool = False
     parked_until: datetime | None = None
     parked_reason: str = ""
+    unmatched: int = 0
 
     @property
     def is_equal(self) -> bool:

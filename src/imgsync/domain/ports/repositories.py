@@ -21,10 +21,11 @@ from imgsync.domain.surveys import PastSurvey, SurveyKey
 class AccountRepository(Protocol):
     """Accounts with credentials."""
 
-    async def add(self, account: Account) -> None:
+    async def add(self, account: Account, parking: Parking | None = None) -> None:
         """Stores an account, replacing the one with its id.
 
-        It ends a parking, and keeps the role that was known where the new one's is None.
+        It ends a parking, or begins `parking`, at the same moment; and keeps the role that was
+        known where the new one's is None.
         """
         ...
 

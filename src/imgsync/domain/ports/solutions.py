@@ -20,7 +20,9 @@ class Solutions(Protocol):
         kind that it is."""
         ...
 
-    async def get(self, app_id: str) -> Solution | None: ...
+    async def get(self, app_id: str) -> Solution | None:
+        """DamagedRowError for one that cannot be read."""
+        ...
 
     async def all(self) -> list[Solution]:
         """By id."""
@@ -31,8 +33,17 @@ class Solutions(Protocol):
         such solution."""
         ...
 
+    async def ids(self) -> list[str]:
+        """Of all that are stored, those that are damaged included."""
+        ...
+
     async def installations(self) -> list[Installation]:
         """Of all solutions, by solution and account."""
+        ...
+
+    async def take_over(self, given: Sequence[Installation]) -> None:
+        """Stores what another store knew, in place of what is known here, unless MoySklad has told
+        that later. Whether they are of a draft is not read."""
         ...
 
     async def take(self, call: SolutionCall, decide: Decide, entry: AuditEntry) -> Consequence:

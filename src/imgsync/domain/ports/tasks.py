@@ -1,15 +1,66 @@
 """Port to the tasks of a queue as a person looks at them: filtered, a page at a time."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from enum import StrEnum
+from typing import Protocol, TypedDict
 
 from imgsync.domain.tasks import Task, TaskId, TaskStatus
 
 CANCELLED = "cancelled"
 """The error of a task that somebody cancelled. Its status is `failed`, which other programs that
 read the table know, and by which it can be retried."""
+
+
+class TaskState(StrEnum):
+    """How a task stands, as commands, pages and the HTTP API filter by it. The stored status of the
+    last three is `failed`. Those that completed with warnings are among the completed ones."""
+
+    PENDING = "pending"
+    PROCESSING = "processing"
+    COMPLETED = "completed"
+    WARNED = "completed-with-warnings"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    SUPERSEDED = "superseded"
+
+
+class StateFilter(TypedDict, total=False):
+    """Of `TaskList.find`."""
+
+    status: TaskStatus
+    warned: bool
+    cancelled: bool
+    superseded: bool
+
+
+def filter_by(state: TaskState | None) -> StateFilter:
+    """What finds the tasks that stand so; all of them for None."""
+    match state:
+        case None:
+            return {}
+        case TaskState.WARNED:
+            return {"status": TaskStatus.COMPLETED, "warned": True}
+        case TaskState.FAILED:
+            return {"status": TaskStatus.FAILED, "cancelled": False, "superseded": False}
+        case TaskState.CANCELLED:
+            return {"status": TaskStatus.FAILED, "cancelled": True}
+        case TaskState.SUPERSEDED:
+            return {"status": TaskStatus.FAILED, "cancelled": False, "superseded": True}
+        case _:
+            return {"status": TaskStatus(state.value)}
+
+
+def state_of(task: Task, superseded: Collection[TaskId] = ()) -> TaskState:
+    """How the task stands. `superseded`: as of the `TaskPage`."""
+    if task.status is TaskStatus.COMPLETED and task.warnings:
+        return TaskState.WARNED
+    if task.status is TaskStatus.FAILED and task.error == CANCELLED:
+        return TaskState.CANCELLED
+    if task.status is TaskStatus.FAILED and task.id in superseded:
+        return TaskState.SUPERSEDED
+    return TaskState(task.status.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +93,7 @@ class TaskList(Protocol):
         text: str = "",
         since: datetime | None = None,
         warned: bool | None = None,
+        cancelled: bool | None = None,
         superseded: bool | None = None,
         before: TaskId | None = None,
         limit: int = 50,
@@ -50,14 +102,16 @@ class TaskList(Protocol):
         `before`, and in whose payload, key, error or result `text` stands, in capitals or not.
 
         `since`: those queued from that aware moment on. `warned`: those with warnings alone, or
-        without; `superseded`: failed ones alone that a newer task has taken the place of, or none
-        of these.
+        without; `cancelled`: those alone that somebody cancelled, or none of these; `superseded`:
+        failed ones alone, cancelled or not, that a newer task has taken the place of, or none of
+        these. `filter_by` gives them by how a task stands.
         """
         ...
 
     async def count_ended(self) -> dict[str, int]:
-        """Of the newest ten thousand tasks whose status is `failed`, how many were `cancelled`, and
-        how many of the others are `superseded`: a newer one of their key is there."""
+        """Of the tasks whose status is `failed`, how many were `cancelled`, and how many of the
+        others, among the newest ten thousand, are `superseded`: a newer one of their key is there.
+        """
         ...
 
     async def cancel(self, ids: Sequence[TaskId]) -> list[TaskId]:

@@ -5,8 +5,10 @@ Errors of all: StoreError where the store cannot be used, NoRoomError where its 
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Protocol
+
+from imgsync.domain.logins import Admission, LoginLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,17 +51,16 @@ class WebSecrets(Protocol):
 
 
 class LoginAttempts(Protocol):
-    """Attempts to log in that did not end well, by the address that they came from."""
+    """Attempts to log in that did not end well, by their origin (`domain.logins`). The time is the
+    store's, so that several hosts count together."""
 
-    async def begin(
-        self, address: str, *, within: timedelta, most: int, most_of_all: int
-    ) -> int | None:
-        """Notes an attempt as failed until `forget` is told of it; its id. None, and nothing is
-        noted, where `most` of the address or `most_of_all` have failed within that time, those
-        under way among them. Those that are older are dropped."""
+    async def begin(self, origin: str, limits: LoginLimits) -> Admission:
+        """Whether an attempt may be made now. One that may is noted as failed until `forget` is
+        told of it, so that many at once are counted before any has ended; of one that may not,
+        nothing is written. Those that are older than `LoginLimits.kept` are dropped."""
         ...
 
-    async def forget(self, address: str) -> None:
+    async def forget(self, origin: str) -> None:
         """Somebody has logged in from there: none of its attempts counts any more."""
         ...
 

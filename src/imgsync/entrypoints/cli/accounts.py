@@ -3,6 +3,7 @@
 import contextlib
 import os
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -16,12 +17,13 @@ from imgsync.application.accounts import (
     find_account,
 )
 from imgsync.domain.errors import StoreError, UnavailableError
-from imgsync.domain.model import NO_END, Abilities, Account, AccountRole, Parking, TokenKind
+from imgsync.domain.model import Abilities, Account, AccountRole, Parking, TokenKind
 from imgsync.domain.ports.accounts import Holdings
 from imgsync.domain.text import file_size, natural_key
 from imgsync.entrypoints.cli.completion import account_names
 from imgsync.entrypoints.cli.output import asked_secret, is_confirmed, print_json, print_table, say
 from imgsync.entrypoints.cli.parcels import export_accounts, import_accounts
+from imgsync.entrypoints.cli.parkings import parking_as_dict, parking_in_words
 from imgsync.entrypoints.cli.runtime import CommandError, json_option, pass_container, run_async
 from imgsync.entrypoints.exit_status import ExitStatus
 from imgsync.entrypoints.translation import gettext, ngettext
@@ -69,11 +71,11 @@ def add(
     offline: bool,
     as_json: bool,
 ) -> None:
-    """Store an account, or replace the name and credentials of a stored one.
+    """Store an account, or replace the credentials of a stored one.
 
     MoySklad is asked whose credentials they are: they must be those of ID and of --kind where
     these are given, and nothing is stored where they are refused. Tasks that wait for the account
-    run again.
+    run again. A stored account gets another name only where ID is given.
 
     The token or password is read from IMGSYNC_TOKEN, with --token-stdin from standard input, else
     asked for. It is never an argument, so that no process list or shell history shows it.
@@ -140,12 +142,22 @@ def _add(container: "Container", given: GivenAccount, *, offline: bool) -> Added
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     store = add_account.unchecked if offline else add_account
+    with _told_of_the_kind():
+        try:
+            return run_async(container, lambda: store(given))
+        except UnavailableError as error:
+            raise CommandError(
+                gettext(
+                    "%(why)s ('imgsync account add ID --offline' stores them unchecked)", why=error
+                )
+            ) from error
+
+
+@contextlib.contextmanager
+def _told_of_the_kind() -> Iterator[None]:
+    """An error on the kind of credentials, with the options that name them."""
     try:
-        return run_async(container, lambda: store(given))
-    except UnavailableError as error:
-        raise CommandError(
-            gettext("%(why)s ('imgsync account add ID --offline' stores them unchecked)", why=error)
-        ) from error
+        yield
     except WrongKindError as error:
         raise CommandError(
             gettext(
@@ -181,7 +193,7 @@ def list_accounts(container: "Container", as_json: bool) -> None:
     if as_json:
         print_json(
             [
-                {**_as_dict(a), "parked": _parking_as_dict(p), "weight": weights.get(a.id)}
+                {**_as_dict(a), "parked": parking_as_dict(p), "weight": weights.get(a.id)}
                 for a, p in accounts.items()
             ]
         )
@@ -207,7 +219,7 @@ def list_accounts(container: "Container", as_json: bool) -> None:
                 a.login or "",
                 gettext(a.role.value) if a.role else "",
                 str(weights.get(a.id) or ""),
-                _parking_in_words(parking),
+                parking_in_words(parking, a.name),
             )
             for a, parking in accounts.items()
         ),
@@ -232,7 +244,7 @@ def show(container: "Container", name: str, as_json: bool) -> None:
 
     found, parking, shown = run_async(container, look)
     if as_json:
-        told = {"parked": _parking_as_dict(parking), "abilities": _abilities_as_dict(shown)}
+        told = {"parked": parking_as_dict(parking), "abilities": _abilities_as_dict(shown)}
         print_json({**_as_dict(found), **told}, ExitStatus.DONE)
         return
     say(
@@ -244,7 +256,7 @@ def show(container: "Container", name: str, as_json: bool) -> None:
         )
     )
     if parking:
-        say(gettext("It is parked %(parking)s.", parking=_parking_in_words(parking)))
+        say(gettext("It is parked %(parking)s.", parking=parking_in_words(parking, found.name)))
     print_table((gettext("Of its API"), gettext("Shown so far")), _abilities_in_words(shown))
 
 
@@ -302,7 +314,7 @@ def test(container: "Container", names: tuple[str, ...], as_json: bool) -> int:
                         "problem": one.problem,
                         "weight": one.weight,
                         "no_webhooks": one.no_webhooks,
-                        "parked": _parking_as_dict(one.parking),
+                        "parked": parking_as_dict(one.parking),
                     }
                     for one in tested
                 ]
@@ -335,7 +347,7 @@ def test(container: "Container", names: tuple[str, ...], as_json: bool) -> int:
                 else gettext("no: %(why)s", why=one.no_webhooks)
                 if one.no_webhooks
                 else gettext("yes"),
-                _parking_in_words(one.parking),
+                parking_in_words(one.parking, one.account.name),
             )
             for one in tested
         ),
@@ -377,23 +389,44 @@ def rename(container: "Container", name: str, new_name: str, as_json: bool) -> N
 @account.command("rotate")
 @click.argument("name", metavar="ACCOUNT")
 @click.option("--login", help="Login, where the secret is a user's password; as before by default.")
+@click.option(
+    "--kind",
+    type=click.Choice([kind.value for kind in TokenKind]),
+    help="What the new credentials are, such as 'user' for a token in place of a password; learnt "
+    "by default, but a password where it was one before.",
+)
 @click.option("--token-stdin", is_flag=True, help="Read the token from standard input.")
 @json_option
 @pass_container
 def rotate(
-    container: "Container", name: str, login: str | None, token_stdin: bool, as_json: bool
+    container: "Container",
+    name: str,
+    login: str | None,
+    kind: str | None,
+    token_stdin: bool,
+    as_json: bool,
 ) -> None:
-    """Replace the token or password of a stored account.
+    """Replace the token or password of a stored account, which also mends one that is damaged.
 
-    MoySklad is asked whose the new one is: nothing is stored where it is another account's or is
-    refused. Tasks that wait for the account run again. The token is read as by 'account add'.
+    MoySklad is asked whose the new one is: nothing is stored where it is another account's, of
+    another kind, or is refused. Tasks that wait for the account run again. The token is read as by
+    'account add'.
     """
-    found = run_async(container, lambda: find_account(container.accounts(), name))
+    given = TokenKind(kind) if kind else None
+    if login is not None and given not in (None, TokenKind.PASSWORD):
+        raise click.UsageError(gettext("--login goes with a password: take --kind away"))
+    found = run_async(container, lambda: container.rotate_account().find(name))
+    has_login = login is not None or (found.account is not None and found.account.login is not None)
+    if given is TokenKind.PASSWORD and not has_login:
+        raise click.UsageError(gettext("a password needs its --login"))
     secret = _read_secret(token_stdin)
-    try:
-        stored = run_async(container, lambda: container.rotate_account()(found, secret, login))
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
+    with _told_of_the_kind():
+        try:
+            stored = run_async(
+                container, lambda: container.rotate_account()(found, secret, login, given)
+            )
+        except ValueError as error:
+            raise click.UsageError(str(error)) from error
     if as_json:
         print_json({**_as_dict(stored.account), "woken": stored.woken}, ExitStatus.DONE)
         return
@@ -422,6 +455,8 @@ def remove(container: "Container", name: str, yes: bool, as_json: bool) -> None:
     if as_json and not yes:
         raise click.UsageError(gettext("--json asks nothing: give --yes with it"))
     found, held = run_async(container, lambda: container.remove_account().look(name))
+    if found.damage:
+        say(gettext("Warning: %(why)s", why=found.damage), err=True)
     if not yes:
         say(
             gettext("Account '%(name)s', ID %(id)s. With it go:", name=found.name, id=found.id),
@@ -576,24 +611,6 @@ def _abilities_as_dict(shown: Abilities) -> dict[str, object]:
     }
 
 
-def _parking_in_words(parking: Parking | None) -> str:
-    if parking is None:
-        return ""
-    if parking.until == NO_END:
-        return gettext("until a new token comes: %(why)s", why=parking.reason)
-    return gettext(
-        "until %(until)s UTC: %(why)s",
-        until=f"{parking.until:%Y-%m-%d %H:%M}",
-        why=parking.reason,
-    )
-
-
-def _parking_as_dict(parking: Parking | None) -> dict[str, str] | None:
-    if parking is None:
-        return None
-    return {"reason": parking.reason, "until": parking.until.isoformat()}
-
-
 def _as_dict(a: Account) -> dict[str, object]:
     return {
         "id": a.id,
@@ -609,4 +626,13 @@ def _read_secret(token_stdin: bool) -> str:
         return sys.stdin.readline().strip()
     if secret := os.environ.get("IMGSYNC_TOKEN"):
         return secret.strip()
-    return asked_secret(gettext("Token or password")).strip()
+    asked = asked_secret(gettext("Token or password"))
+    if asked is None:
+        raise CommandError(
+            gettext(
+                "No token or password is given, and there is no terminal to ask at: set "
+                "IMGSYNC_TOKEN, or give --token-stdin and write it to standard input"
+            ),
+            ExitStatus.USAGE,
+        )
+    return asked.strip()

@@ -265,7 +265,7 @@ def _print_chain(shown: "list[Shown]") -> None:
             gettext("Products"),
             gettext("Right before"),
             gettext("Right now"),
-            gettext("Pictures"),
+            gettext("Images"),
             gettext("Requests"),
             gettext("MB sent"),
         ),

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from imgsync.application.accounts import find_account
-from imgsync.domain.model import Account, Link, LinkSettings, MatchField, StoredLink
+from imgsync.domain.model import Account, Link, LinkSettings, MatchField, Parking, StoredLink
 from imgsync.domain.pictures import AS_BY_DEFAULT
 from imgsync.domain.text import natural_key
 from imgsync.entrypoints.cli.completion import account_names
 from imgsync.entrypoints.cli.output import print_json, print_table, say
+from imgsync.entrypoints.cli.parkings import parking_as_dict, parking_in_words
 from imgsync.entrypoints.cli.pictures import (
     described,
     picture_changes,
@@ -155,13 +156,18 @@ def unlink(container: "Container", children: tuple[str, ...], as_json: bool) -> 
 @json_option
 @pass_container
 def links(container: "Container", as_json: bool) -> ExitStatus:
-    """List the links."""
+    """List the links.
+
+    Where an account of one is parked, it is said why, and what ends it.
+    """
     accounts, settings = container.accounts(), container.settings()
 
-    async def look() -> tuple[list[StoredLink], list[Account]]:
-        return await settings.links(), await accounts.all()
+    async def look() -> tuple[list[StoredLink], list[Account], dict[str, Parking | None]]:
+        found, stored = await settings.links(), await accounts.all()
+        ids = {one for link in found for one in (link.main_id, link.child_id)}
+        return found, stored, {one: await accounts.parking(one) for one in ids}
 
-    found, stored = run_async(container, look)
+    found, stored, parkings = run_async(container, look)
     names = {account.id: account.name for account in stored}
 
     def by_names(one: StoredLink) -> tuple[object, ...]:
@@ -169,11 +175,29 @@ def links(container: "Container", as_json: bool) -> ExitStatus:
 
     found.sort(key=by_names)
     if as_json:
-        print_json({"links": [_as_dict(one, names) for one in found]}, ExitStatus.DONE)
+        told = [
+            {
+                **_as_dict(one, names),
+                "parked": parking_as_dict(parkings[one.child_id]),
+                "main_parked": parking_as_dict(parkings[one.main_id]),
+            }
+            for one in found
+        ]
+        print_json({"links": told}, ExitStatus.DONE)
         return ExitStatus.DONE
     if not found:
         say(gettext("No links yet; make one with 'imgsync link MAIN CHILD'."))
         return ExitStatus.DONE
+
+    def parked(one: StoredLink) -> str:
+        """Why nothing is copied; a main account's is that of all its children."""
+        said = parking_in_words(parkings[one.child_id], names.get(one.child_id, one.child_id))
+        main = parking_in_words(parkings[one.main_id], names.get(one.main_id, one.main_id))
+        if main:
+            main = gettext("the main account %(parking)s", parking=main)
+        return "; ".join(filter(None, (said, main)))
+
+    is_any_parked = any(parkings.values())
     print_table(
         (
             gettext("Main"),
@@ -185,6 +209,7 @@ def links(container: "Container", as_json: bool) -> ExitStatus:
             gettext("Folders"),
             gettext("Pictures"),
             gettext("Surveyed"),
+            *([gettext("Parked")] if is_any_parked else []),
         ),
         (
             (
@@ -199,6 +224,7 @@ def links(container: "Container", as_json: bool) -> ExitStatus:
                 ", ".join(one.settings.folders) or gettext("all"),
                 described(one.settings.pictures),
                 described_schedule(one.settings.schedule, guard=one.settings.guard),
+                *([parked(one)] if is_any_parked else []),
             )
             for one in found
         ),

@@ -5,6 +5,7 @@ rich is imported where a table is printed: most commands print none.
 
 import json
 import logging
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -51,9 +52,13 @@ def is_confirmed(question: str) -> bool:
         say(gettext("Error: invalid input"), err=True)
 
 
-def asked_secret(text: str, *, twice: bool = False) -> str:
+def asked_secret(text: str, *, twice: bool = False) -> str | None:
     """What somebody enters unseen; asked for again until both entries are the same where it is
-    asked for `twice`."""
+    asked for `twice`. Without a terminal a line of stdin, unasked; None where there is none."""
+    # A stdin that was put in place of the process's own is whoever put it there.
+    if sys.stdin is sys.__stdin__ and not _has_terminal():
+        line = sys.stdin.readline() if sys.stdin else ""
+        return line.rstrip("\r\n") or None
     if spoken() == "en":
         return str(click.prompt(text, hide_input=True, confirmation_prompt=twice, err=True))
     while True:
@@ -62,6 +67,15 @@ def asked_secret(text: str, *, twice: bool = False) -> str:
         if not twice or entered == str(click.prompt(repeat, hide_input=True, err=True)):
             return entered
         say(gettext("Error: The two entered values do not match."), err=True)
+
+
+def _has_terminal() -> bool:
+    """Whether there is one to ask at, wherever stdin comes from."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return sys.stdin is not None and sys.stdin.isatty()
+    return True
 
 
 def print_table(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from imgsync.application.moving import Change, Moved
+from imgsync.application.moving import Change
 from imgsync.entrypoints.cli.output import asked_secret, is_confirmed, print_json, print_table, say
 from imgsync.entrypoints.cli.runtime import CommandError, json_option, pass_container, run_async
 from imgsync.entrypoints.exit_status import ExitStatus
@@ -16,6 +16,13 @@ if TYPE_CHECKING:
     from imgsync.entrypoints.container import Container
 
 _SHORTEST = 12
+_PARTS = (
+    marked("account"),
+    marked("link and settings"),
+    marked("pause"),
+    marked("solution"),
+    marked("installation"),
+)
 _WORDS = {
     Change.ADD: marked("is added"),
     Change.SAME: marked("is there already"),
@@ -29,10 +36,11 @@ _WORDS = {
 @json_option
 @pass_container
 def export_accounts(container: "Container", file: Path, as_json: bool) -> int:
-    """Write all accounts, with their tokens, links and settings, to a new file.
+    """Write all accounts, with tokens, links, settings and pauses, and solutions to a new file.
 
     It is encrypted with a passphrase, which is read from IMGSYNC_PASSPHRASE, else asked for.
     Records and tasks are not in it: what is on the children is recognised when they are compared.
+    Nor are webhooks, the log of changes, and the keys and the password of 'imgsync serve'.
     """
     from imgsync.adapters.secrets.parcel import write_parcel
 
@@ -68,7 +76,7 @@ def export_accounts(container: "Container", file: Path, as_json: bool) -> int:
 def import_accounts(
     container: "Container", file: Path, replace: bool, dry_run: bool, yes: bool, as_json: bool
 ) -> None:
-    """Take the accounts, links and settings of a file that 'account export' has written.
+    """Take the accounts, links, settings, pauses and solutions of a file of 'account export'.
 
     What would be done is shown first. Nothing that is there is replaced, unless --replace is given.
     """
@@ -81,7 +89,7 @@ def import_accounts(
     if not as_json:
         print_table(
             (gettext("Account"), gettext("ID"), gettext("What"), gettext("Import")),
-            ((m.name, m.account_id, _what(m), gettext(_WORDS[m.change])) for m in plan),
+            ((m.name, m.id, gettext(m.part.value), gettext(_WORDS[m.change])) for m in plan),
         )
     changes = sum(m.change in (Change.ADD, Change.REPLACE) for m in plan)
     if changes and not dry_run:
@@ -94,7 +102,7 @@ def import_accounts(
         plan = run_async(container, lambda: container.import_accounts()(content, replace=replace))
     if as_json:
         told = [
-            {"id": m.account_id, "name": m.name, "what": _what(m), "import": m.change.value}
+            {"id": m.id, "name": m.name, "what": m.part.value, "import": m.change.value}
             for m in plan
         ]
         print_json({"dry_run": dry_run, "imported": told}, ExitStatus.DONE)
@@ -110,14 +118,17 @@ def import_accounts(
     )
 
 
-def _what(moved: Moved) -> str:
-    return gettext("link and settings") if moved.is_link else gettext("account")
-
-
 def _passphrase(*, new: bool) -> str:
     given = os.environ.get("IMGSYNC_PASSPHRASE")
     if given is None:
         given = asked_secret(gettext("Passphrase"), twice=new)
+    if given is None:
+        raise CommandError(
+            gettext(
+                "No passphrase is given, and there is no terminal to ask at: set IMGSYNC_PASSPHRASE"
+            ),
+            ExitStatus.USAGE,
+        )
     if new and len(given) < _SHORTEST:
         raise click.UsageError(
             gettext("a passphrase has %(least)s characters or more", least=_SHORTEST)

@@ -13,7 +13,7 @@ from imgsync.application.log_lines import about_task
 from imgsync.application.tell import tell_counts, tell_superseded
 from imgsync.application.work import entity_label
 from imgsync.domain.errors import UnlistedQueueError
-from imgsync.domain.ports.tasks import CANCELLED, TaskList, TaskPage
+from imgsync.domain.ports.tasks import TaskList, TaskPage, TaskState, filter_by, state_of
 from imgsync.domain.surveys import since_of
 from imgsync.domain.tasks import Task, TaskId, TaskStatus
 from imgsync.entrypoints.cli.completion import account_names
@@ -57,17 +57,8 @@ def _all_meant(texts: tuple[str, ...]) -> list[TaskId] | None:
 
 
 _F = TypeVar("_F", bound=Callable[..., Any])
-_SUPERSEDED, _WARNED = "superseded", "completed-with-warnings"
-_STATUSES = (
-    TaskStatus.PENDING.value,
-    TaskStatus.PROCESSING.value,
-    TaskStatus.COMPLETED.value,
-    _WARNED,
-    TaskStatus.FAILED.value,
-    CANCELLED,
-    _SUPERSEDED,
-)
-"""Words for a filter; the stored status of the last three is `failed`."""
+_STATUSES = tuple(state.value for state in TaskState)
+_RETRIED = (TaskState.FAILED, TaskState.CANCELLED, TaskState.SUPERSEDED)
 _AT_ONCE = 1000
 _ASK_FROM = 20
 """Tasks that a filter finds of which so many are changed unasked."""
@@ -100,38 +91,17 @@ class TaskFilter:
         while True:
             page = await tasks.find(
                 child=None if account is None else account.id,
-                status=_stored(self.status),
                 text=self.text,
                 since=since,
-                warned=True if self.status == _WARNED else None,
-                superseded=_superseded(self.status),
                 before=at,
                 limit=limit - len(found),
+                **filter_by(None if self.status is None else TaskState(self.status)),
             )
-            found += [task for task in page.tasks if self._fits(task)]
+            found += page.tasks
             gone |= page.superseded
             at = page.before
             if at is None or len(found) >= limit:
                 return TaskPage(tuple(found), at, frozenset(gone))
-
-    def _fits(self, task: Task) -> bool:
-        if self.status == CANCELLED:
-            return task.error == CANCELLED
-        return self.status != TaskStatus.FAILED.value or task.error != CANCELLED
-
-
-def _stored(status: str | None) -> TaskStatus | None:
-    if status is None:
-        return None
-    if status in set(TaskStatus):
-        return TaskStatus(status)
-    return TaskStatus.COMPLETED if status == _WARNED else TaskStatus.FAILED
-
-
-def _superseded(status: str | None) -> bool | None:
-    if status == _SUPERSEDED:
-        return True
-    return False if status == TaskStatus.FAILED.value else None
 
 
 async def _moment(container: "Container", text: str) -> datetime:
@@ -472,7 +442,7 @@ def retry(
 ) -> None:
     """Make failed tasks pending again: those with these IDs, those that a filter finds, or all."""
     tasks = container.queue()
-    if by.get("status") not in (None, TaskStatus.FAILED.value, CANCELLED, _SUPERSEDED):
+    if by.get("status") not in (None, *_RETRIED):
         raise click.UsageError(
             gettext("--status %(status)s: only what has failed is tried again", status=by["status"])
         )
@@ -639,13 +609,9 @@ def _listed(container: "Container") -> TaskList | None:
 
 
 def _word(task: Task, superseded: frozenset[TaskId]) -> str:
-    if task.status is TaskStatus.COMPLETED and task.warnings:
-        return _WARNED
-    if task.status is TaskStatus.FAILED and task.error == CANCELLED:
-        return CANCELLED
-    if task.id in superseded:
-        return _SUPERSEDED
-    return "parked" if task.parked_for is not None else task.status.value
+    state = state_of(task, superseded)
+    is_parked = state is TaskState.PENDING and task.parked_for is not None
+    return "parked" if is_parked else state.value
 
 
 def _happened(task: Task) -> str:

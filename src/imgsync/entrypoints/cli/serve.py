@@ -128,7 +128,7 @@ def serve_password(container: "Container") -> ExitStatus:
     from imgsync.entrypoints.web import sessions
 
     if sys.stdin.isatty():
-        password = asked_secret(gettext("Password"), twice=True)
+        password = asked_secret(gettext("Password"), twice=True) or ""
     else:
         password = sys.stdin.readline().rstrip("\r\n")
     try:

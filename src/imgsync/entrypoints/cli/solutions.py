@@ -9,6 +9,7 @@ from imgsync.application.solutions import id_of
 from imgsync.domain.solutions import Installation, Solution
 from imgsync.entrypoints.cli.output import asked_secret, print_json, print_table, say
 from imgsync.entrypoints.cli.runtime import CommandError, json_option, pass_container, run_async
+from imgsync.entrypoints.exit_status import ExitStatus
 from imgsync.entrypoints.translation import gettext, ngettext
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def add(
     calls: an account that installs the solution is stored with its token. The secret key is asked
     for, and never shown.
     """
-    secret = sys.stdin.readline() if secret_stdin else str(_asked())
+    secret = sys.stdin.readline() if secret_stdin else _asked()
     add_solution = container.add_solution()
     stored = run_async(container, lambda: add_solution(app_id, secret.strip(), is_draft=is_draft))
     if as_json:
@@ -134,4 +135,13 @@ def remove(container: "Container", app_id: str, as_json: bool) -> None:
 
 
 def _asked() -> str:
-    return asked_secret(gettext("Secret key"))
+    asked = asked_secret(gettext("Secret key"))
+    if asked is None:
+        raise CommandError(
+            gettext(
+                "No secret key is given, and there is no terminal to ask at: give --secret-stdin "
+                "and write it to standard input"
+            ),
+            ExitStatus.USAGE,
+        )
+    return asked

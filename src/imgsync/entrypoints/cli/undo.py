@@ -155,6 +155,7 @@ def _plan_as_dict(plan: UndoPlan) -> dict[str, Any]:
         "type": change.key.entity_type,
         "id": change.key.child_entity_id,
         "name": change.entity_name,
+        "code": change.entity_code,
         "now": [image.filename for image in plan.current],
         "kept": [p.filename for p in plan.places if isinstance(p, RemoteImage)],
         "uploaded": [p.filename for p in plan.places if not isinstance(p, RemoteImage)],

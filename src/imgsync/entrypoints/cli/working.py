@@ -64,7 +64,7 @@ async def cleaned_daily(container: "Container") -> AsyncIterator[None]:
 def log_end(ended: TaskReport) -> None:
     """One record at least, about the task, its child and its entity."""
     task, result = ended.task, ended.result
-    label = task_label(task, ended.child)
+    label = task_label(task, ended.child or task.account_id or "")
 
     def tell(level: int, event: str, text: str, **detail: Any) -> None:
         extra = {ABOUT: about_task(task, ended.child), EVENT: event, DETAIL: detail}
@@ -80,7 +80,8 @@ def log_end(ended: TaskReport) -> None:
         for warning in result.warnings:
             tell(logging.WARNING, "image not copied", f": {warning}")
         return
-    text, error = f": {ended.end}: {ended.error}", {"error": ended.error}
+    why = f": {ended.error}" if ended.error else ""
+    text, error = f": {ended.end}{why}", {"error": ended.error}
     if ended.end in (TaskEnd.PARKED, TaskEnd.NO_ROOM):
         # Said once for all tasks of the account, or once for the disk.
         tell(logging.DEBUG, f"task {ended.end}", text, **error)

@@ -14,8 +14,8 @@ from imgsync.domain.errors import StoreError, UnlistedQueueError
 from imgsync.domain.model import Abilities, Account, AccountRole, StoredLink, TokenKind
 from imgsync.domain.ports.moysklad import RateInUse
 from imgsync.domain.ports.overview import ChildState
-from imgsync.domain.ports.tasks import CANCELLED
-from imgsync.domain.tasks import Task, TaskStatus
+from imgsync.domain.ports.tasks import TaskState, filter_by
+from imgsync.domain.tasks import Task
 from imgsync.domain.text import natural_key
 from imgsync.domain.webhooks import WebhookState
 from imgsync.entrypoints.web.auditing import audit, whole_number
@@ -26,9 +26,6 @@ from imgsync.entrypoints.web.words import gettext as _
 
 if TYPE_CHECKING:
     from imgsync.entrypoints.container import Container
-
-_LOOKED_AT = 20
-"""Failed tasks among which the last error is: those that somebody cancelled tell none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +69,8 @@ def routes(container: "Container") -> list[BaseRoute]:
             tasks = container.task_list()
         except UnlistedQueueError:
             return None
-        page = await tasks.find(child=child_id, status=TaskStatus.FAILED, limit=_LOOKED_AT)
-        return next((task for task in page.tasks if task.error != CANCELLED), None)
+        page = await tasks.find(child=child_id, limit=1, **filter_by(TaskState.FAILED))
+        return page.tasks[0] if page.tasks else None
 
     async def cards() -> list[AccountCard]:
         stored = await container.accounts().all()

@@ -87,6 +87,12 @@ class Card:
         return Standing.STALE if self.now - state.compared_at > _STALE else Standing.RIGHT
 
     @property
+    def unmatched(self) -> int:
+        """Entities without a counterpart, which equal children may have too: no picture of theirs
+        can be compared. Of a child that receives nothing nobody asks."""
+        return 0 if self.standing in (Standing.DAMAGED, Standing.OFF) else self.state.unmatched
+
+    @property
     def minutes_left(self) -> int | None:
         """Of copying, at the rate of the last minute."""
         left = self.state.waiting + self.state.running
@@ -97,7 +103,8 @@ class Card:
 class Headline:
     """Whether all pictures are right, everywhere, now. `on`: children that receive images, and how
     many of them are `wrong`, `copying` or of `unknown` standing; `off`: the others. `compared_at`:
-    since when all of that is known."""
+    since when all of that is known. `lacking`: the cards of those that have something without a
+    counterpart, and `unmatched`, how much that is."""
 
     on: int
     off: int
@@ -105,6 +112,11 @@ class Headline:
     copying: int
     unknown: int
     compared_at: datetime | None
+    lacking: tuple[Card, ...] = ()
+
+    @property
+    def unmatched(self) -> int:
+        return sum(card.unmatched for card in self.lacking)
 
     @classmethod
     def of(cls, cards: Sequence[Card]) -> "Headline":
@@ -118,6 +130,7 @@ class Headline:
             standings[Standing.COPYING],
             sum(standings[one] for one in _UNKNOWN),
             min(compared) if on and len(compared) == len(on) else None,
+            tuple(card for card in on if card.unmatched),
         )
 
 

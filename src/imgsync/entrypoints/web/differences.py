@@ -19,7 +19,13 @@ from imgsync.domain.differences import EntityDifference, SeenImage
 from imgsync.domain.errors import ImgsyncError
 from imgsync.domain.model import LinkSettings, StoredLink
 from imgsync.entrypoints.web.auditing import whole_number
-from imgsync.entrypoints.web.plain import picture_path, skipped, type_name, without_addresses
+from imgsync.entrypoints.web.plain import (
+    in_words,
+    picture_path,
+    skipped,
+    type_name,
+    without_addresses,
+)
 from imgsync.entrypoints.web.rendering import go_to, render
 from imgsync.entrypoints.web.words import gettext as _
 from imgsync.entrypoints.web.words import ngettext
@@ -114,7 +120,7 @@ def routes(container: "Container") -> list[BaseRoute]:
             is_other_busy=not is_busy and syncing.is_busy(child_id),
             seen=last.surveyed if last else 0,
             is_broken_off=error == "",
-            error=without_addresses(error or (last.error if last else None)),
+            error=in_words(error or (last.error if last else None)),
         )
 
     async def compare(request: Request) -> Response:

@@ -2,13 +2,16 @@
 
 import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from urllib.parse import quote
 
 from imgsync.application.miniatures import version_tag
 from imgsync.domain.diff import FailureCause
 from imgsync.domain.troubles import Trouble, trouble_of
 from imgsync.entrypoints.advice import HAPPENED
+from imgsync.entrypoints.translation import catalogue
 from imgsync.entrypoints.web.words import gettext as _
+from imgsync.entrypoints.web.words import language
 
 # Each begins only where nothing of it can stand before, and gives nothing back: a text of strangers
 # is read once, however long.
@@ -41,6 +44,8 @@ def without_urls(value: object) -> object:
     return _URL.sub("…", value)
 
 
+_LONGEST_TRANSLATED = 1000
+"""Characters of a text that is compared with patterns: it may be made of names of strangers."""
 _BEFORE_ANSWER = re.compile(r"(?P<who>.*?: )?MoySklad account '", re.DOTALL)
 _WAITS = re.compile(r"waits for account '(?P<name>.*?)': ", re.DOTALL)
 _OF_IMAGE = (
@@ -72,7 +77,7 @@ def trouble_in_words(trouble: Trouble) -> str:
 
 def in_words(text: str | None) -> str:
     """What the program says of a task, a run or an account, in plain words where there are some;
-    else its own, without addresses."""
+    else its own in the language of the reader, as the commands have it, without addresses."""
     text = text or ""
     if trouble := trouble_of(text):
         told = trouble_in_words(trouble)
@@ -83,7 +88,18 @@ def in_words(text: str | None) -> str:
     for cause, pattern in _OF_IMAGE:
         if found := pattern.fullmatch(text):
             return f"{found['file']}: {_(HAPPENED[cause])}"
-    return without_addresses(text)
+    return _translated(text, language())
+
+
+@lru_cache(4096)
+def _translated(text: str, code: str) -> str:
+    """Without addresses, which are told by the English words around them."""
+    if code == "en" or len(text) > _LONGEST_TRANSLATED:
+        return without_addresses(text)
+    told = catalogue(code).translated(text)
+    for named in {found[0].strip("'") for found in _NAMED.finditer(text)} - {""}:
+        told = told.replace(named, "…")
+    return without_addresses(told)
 
 
 def picture_path(

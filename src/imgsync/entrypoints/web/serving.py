@@ -30,6 +30,7 @@ from imgsync.entrypoints.web import (
     vendor,
 )
 from imgsync.entrypoints.web.guarding import Guard
+from imgsync.entrypoints.web.plain import in_words
 from imgsync.entrypoints.web.rendering import render
 from imgsync.entrypoints.web.words import gettext as _
 
@@ -91,7 +92,7 @@ async def _trouble(request: Request, error: Exception) -> Response:
     if isinstance(error, UnknownAccountError):
         return render(request, "trouble.html", status=404, trouble=_("There is no such account."))
     _log.error("%s %s: %s", request.method, shown(request.url.path), error)
-    return render(request, "trouble.html", status=500, trouble=str(error))
+    return render(request, "trouble.html", status=500, trouble=in_words(str(error)))
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:

@@ -16,6 +16,8 @@ from imgsync.domain.ports.web import WebSecrets
 PASSWORD = "password"  # noqa: S105 (the name of a secret)
 SIGNING_KEY = "signing_key"
 LIFETIME = timedelta(days=7)
+KNOWN_FOR = timedelta(days=180)
+"""How long a browser stays known after a login."""
 SHORTEST_PASSWORD = 10
 LONGEST_PASSWORD = 1000
 
@@ -57,9 +59,29 @@ class Gate:
             return None
         return Session(csrf) if isinstance(csrf, str) and csrf else None
 
+    def new_browser(self, name: str | None = None) -> str:
+        """The cookie by which a browser is known that somebody has logged in with. It opens
+        nothing: its attempts to log in are counted apart from those of strangers. `name`: what it
+        is known by already."""
+        return str(self._signer("browser").dumps(name or secrets.token_urlsafe(16)))
+
+    def browser(self, cookie: str | None) -> str | None:
+        """What a browser is known by; None for a cookie that is none of ours, is older than
+        `KNOWN_FOR`, or was given under another password."""
+        if not cookie or len(cookie) > _LONGEST_COOKIE:
+            return None
+        try:
+            name = self._signer("browser").loads(cookie, max_age=int(KNOWN_FOR.total_seconds()))
+        except BadSignature:
+            return None
+        return name if isinstance(name, str) and name else None
+
     @property
     def _serializer(self) -> URLSafeTimedSerializer:
-        salt = hashlib.sha256(f"session {self.password_hash or ''}".encode()).hexdigest()
+        return self._signer("session")
+
+    def _signer(self, purpose: str) -> URLSafeTimedSerializer:
+        salt = hashlib.sha256(f"{purpose} {self.password_hash or ''}".encode()).hexdigest()
         return URLSafeTimedSerializer(
             self.key, salt, signer_kwargs={"digest_method": hashlib.sha256}
         )

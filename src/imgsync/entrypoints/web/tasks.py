@@ -15,7 +15,7 @@ from imgsync.application.retry import LEFT_TO_SYNC, NOTHING_FAILED
 from imgsync.application.tell import tell_superseded
 from imgsync.domain.errors import UnlistedQueueError
 from imgsync.domain.model import Account
-from imgsync.domain.ports.tasks import CANCELLED, TaskList
+from imgsync.domain.ports.tasks import CANCELLED, TaskList, TaskState, filter_by, state_of
 from imgsync.domain.tasks import SyncOutcome, Task, TaskId, TaskStatus
 from imgsync.domain.text import natural_key
 from imgsync.entrypoints.web.auditing import audit, whole_number
@@ -31,6 +31,7 @@ _MOST_RETRIED = 1000
 _MOST_LOOKS = 20
 """Pages that are asked for to find tasks to be tried again: a text may be in few of many."""
 _CONFIRMED = ("cancel", "delete")
+_TONES = {TaskState.COMPLETED: "good", TaskState.WARNED: "care", TaskState.FAILED: "bad"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ class Filter:
     """What the list is asked for. `child`: an account id, '' for all."""
 
     child: str = ""
-    status: TaskStatus | None = None
+    status: TaskState | None = None
     text: str = ""
 
     @classmethod
@@ -47,7 +48,7 @@ class Filter:
         status = str(asked.get("status", ""))
         return cls(
             str(asked.get("child", "")),
-            TaskStatus(status) if status in set(TaskStatus) else None,
+            TaskState(status) if status in set(TaskState) else None,
             str(asked.get("text", ""))[:200].strip(),
         )
 
@@ -125,10 +126,23 @@ def shown_task(
 def statuses() -> dict[str, str]:
     """The names of all, by what they are in an address."""
     return {
-        TaskStatus.PENDING.value: _("Waiting"),
-        TaskStatus.PROCESSING.value: _("Under way"),
-        TaskStatus.COMPLETED.value: _("Done"),
-        TaskStatus.FAILED.value: _("Failed or cancelled"),
+        TaskState.PENDING.value: _("Waiting"),
+        TaskState.PROCESSING.value: _("Under way"),
+        TaskState.COMPLETED.value: _("Done"),
+        TaskState.WARNED.value: _("Done, with remarks"),
+        TaskState.FAILED.value: _("Failed"),
+        TaskState.CANCELLED.value: _("Cancelled"),
+        TaskState.SUPERSEDED.value: _("Failed, a newer task took its place"),
+    }
+
+
+def stored_statuses() -> dict[TaskStatus, str]:
+    """The names of those that a queue that cannot be listed counts by."""
+    return {
+        TaskStatus.PENDING: _("Waiting"),
+        TaskStatus.PROCESSING: _("Under way"),
+        TaskStatus.COMPLETED: _("Done"),
+        TaskStatus.FAILED: _("Failed or cancelled"),
     }
 
 
@@ -151,17 +165,12 @@ def entity_in_words(entity_type: str) -> str:
 
 
 def _status_of(task: Task, is_superseded: bool) -> tuple[str, str]:
-    if task.status is TaskStatus.PROCESSING:
-        return _("Under way"), "soft"
-    if task.status is TaskStatus.COMPLETED:
-        return (_("Done, with remarks"), "care") if task.warnings else (_("Done"), "good")
-    if is_superseded and task.error != CANCELLED:
-        return _("Failed, a newer task took its place"), "soft"
-    if task.status is TaskStatus.FAILED:
-        return (_("Cancelled"), "soft") if task.error == CANCELLED else (_("Failed"), "bad")
-    if task.parked_for is not None:
+    state = state_of(task, (task.id,) if is_superseded else ())
+    if state is TaskState.PENDING and task.parked_for is not None:
         return _("Waits for its account"), "care"
-    return (_("Will be tried again"), "care") if task.error else (_("Waiting"), "soft")
+    if state is TaskState.PENDING and task.error:
+        return _("Will be tried again"), "care"
+    return statuses()[state], _TONES.get(state, "soft")
 
 
 def _result_in_words(result: str | None) -> str:
@@ -195,16 +204,16 @@ def routes(container: "Container") -> list[BaseRoute]:
         wanted, tasks = Filter.of(request.query_params), task_list()
         if tasks is None:
             counts = await container.queue().counts()
-            told = [(name, counts[TaskStatus(status)]) for status, name in statuses().items()]
+            told = [(name, counts[status]) for status, name in stored_statuses().items()]
             return render(request, "queue_unlisted.html", counts=told)
         names, veil = await accounts()
         before = request.query_params.get("before") or None
         page = await tasks.find(
             child=wanted.child or None,
-            status=wanted.status,
             text=wanted.text,
             before=before,
             limit=_PAGE,
+            **filter_by(wanted.status),
         )
         links = await container.settings().links()
         children = {link.child_id: names.get(link.child_id, link.child_id) for link in links}
@@ -214,7 +223,7 @@ def routes(container: "Container") -> list[BaseRoute]:
             shown_task(task, names, veil, is_superseded=task.id in page.superseded)
             for task in page.tasks
         ]
-        is_failed = wanted.status is TaskStatus.FAILED
+        is_failed = wanted.status is TaskState.FAILED
         return render(
             request,
             "queue.html",
@@ -285,20 +294,18 @@ def routes(container: "Container") -> list[BaseRoute]:
         return go_to("/queue?deleted" if action == "delete" else shown.href)
 
     async def matching(tasks: TaskList, wanted: Filter) -> tuple[list[TaskId], bool]:
-        """Failed ones that fit, without those that somebody cancelled; whether there may be more
-        than these."""
+        """Failed ones that fit; whether there may be more than these."""
         found: list[TaskId] = []
         before: TaskId | None = None
         for _look in range(_MOST_LOOKS):
             page = await tasks.find(
                 child=wanted.child or None,
-                status=TaskStatus.FAILED,
                 text=wanted.text,
-                superseded=False,
                 before=before,
                 limit=_MOST_RETRIED // 2,
+                **filter_by(TaskState.FAILED),
             )
-            found += [task.id for task in page.tasks if task.error != CANCELLED]
+            found += [task.id for task in page.tasks]
             before = page.before
             if before is None or len(found) >= _MOST_RETRIED:
                 break
@@ -308,7 +315,7 @@ def routes(container: "Container") -> list[BaseRoute]:
         tasks = task_list()
         if tasks is None:
             raise HTTPException(404)
-        wanted = Filter.of({**request.query_params, "status": TaskStatus.FAILED.value})
+        wanted = Filter.of({**request.query_params, "status": TaskState.FAILED.value})
         names, veil = await accounts()
         ids, has_more = await matching(tasks, wanted)
         return render(
@@ -325,7 +332,7 @@ def routes(container: "Container") -> list[BaseRoute]:
         if tasks is None:
             raise HTTPException(404)
         form = await request.form()
-        wanted = Filter.of({**form, "status": TaskStatus.FAILED.value})
+        wanted = Filter.of({**form, "status": TaskState.FAILED.value})
         ids, _more = await matching(tasks, wanted)
         changed = await container.queue().retry(ids) if ids else []
         if changed:

@@ -35,6 +35,7 @@ _CHANGE = Change(
     "Lamp",
     _BEFORE,
     backup="/backup/here",
+    entity_code="00017",
 )
 
 
@@ -87,7 +88,9 @@ class ChangeLogContract(TimedContract[StoreT]):
     @pytest.mark.parametrize("name", ["a\x00b", "\ud800", "x\udc00", "\U0001f4a1", "\\u0000"])
     async def test_a_text_of_the_api_spoils_no_change(self, log: ChangeLog, name: str) -> None:
         images = (ListedImage("i1", name, 100),)
-        change_id = await log.begin(replace(_CHANGE, entity_name=name, before=images))
+        change_id = await log.begin(
+            replace(_CHANGE, entity_name=name, entity_code=name, before=images)
+        )
         await log.finish(change_id, images)
         found = await log.get(change_id)
         assert found is not None

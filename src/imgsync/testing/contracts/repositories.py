@@ -205,6 +205,16 @@ class AccountRepositoryContract(TimedContract[StoreT]):
         await accounts.add(_ACCOUNT)
         assert await accounts.parking("1") is None
 
+    async def test_an_account_may_be_stored_parked(self, store: StoreT) -> None:
+        accounts = self.accounts(store)
+        parking = Parking("paused", await self.now(store) + timedelta(hours=1))
+        await accounts.add(_ACCOUNT, parking)
+        assert await accounts.parking("1") == parking
+        later = Parking("51003", parking.until + timedelta(hours=1))
+        await accounts.add(_TOKEN, later)
+        assert await accounts.parking("1") == later
+        assert await accounts.get("1") == _TOKEN
+
     @pytest.mark.parametrize(
         "stored",
         [

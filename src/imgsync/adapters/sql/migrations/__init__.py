@@ -1,6 +1,6 @@
 """Versions of the schema. A change of `tables.py` is a new file in `versions`, and a new HEAD."""
 
-HEAD = "0010"
+HEAD = "0012"
 """The revision that this version of imgsync works with."""
 
 FIRST = "0001"

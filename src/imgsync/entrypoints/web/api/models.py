@@ -16,6 +16,7 @@ from pydantic import (
 
 from imgsync.application.survey import Difference
 from imgsync.domain.model import AccountRole, MatchField, TokenKind
+from imgsync.domain.ports.tasks import TaskState
 from imgsync.domain.runs import RunCause, RunKind, RunStatus
 from imgsync.domain.surveys import Since, since_of
 from imgsync.domain.tasks import TaskStatus
@@ -156,7 +157,11 @@ class Payloads(RootModel[dict[str, Any] | list[dict[str, Any]]]):
 
 class TaskQuery(Asked):
     child: str | None = Field(None, description="The id of a child account.")
-    status: TaskStatus | None = None
+    status: TaskState | None = Field(
+        None,
+        description="The words of `imgsync queue list --status`, as a task's `state` tells them; "
+        "`completed` has those with warnings among them.",
+    )
     text: str = Field("", description="In the payload, key, error or result.")
     before: str | None = Field(None, description="`before` of the page before.")
     limit: Limit = 50
@@ -226,7 +231,11 @@ class Unlinked(Told):
 class Task(Told):
     id: int | str
     kind: str
-    status: TaskStatus
+    status: TaskStatus = Field(description="As it is stored; `state` tells more.")
+    state: TaskState = Field(
+        description="By which the list finds it. Of those whose status is `failed`, `cancelled` "
+        "and `superseded` ones are told apart."
+    )
     superseded: bool = Field(
         description="Of a failed one: a newer task of its entity has taken its place."
     )
@@ -396,6 +405,12 @@ class ParkedAccount(Told):
     )
 
 
+class UnmatchedChild(Told):
+    id: str
+    name: str
+    unmatched: int = Field(description="Entities of main without a counterpart in this child.")
+
+
 class Status(Told):
     tasks: dict[str, int] = Field(
         description="By status; of failed ones, those that were `cancelled` or are `superseded` by "
@@ -404,6 +419,10 @@ class Status(Told):
     parked: int = Field(description="Tasks that wait until an account takes requests again.")
     parked_accounts: list[ParkedAccount] = Field(
         description="Accounts that take no requests, whether a task waits for them or not."
+    )
+    unmatched: list[UnmatchedChild] = Field(
+        description="Children that have no counterpart of something, as the last whole comparison "
+        "found: nobody can tell whether that is right there, and nothing can be copied to it."
     )
 
 

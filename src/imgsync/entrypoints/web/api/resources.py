@@ -13,7 +13,7 @@ from imgsync.domain.model import Account, LinkSettings, MatchField, StoredLink
 from imgsync.domain.pictures import PictureSettings
 from imgsync.domain.ports.overview import ChildState
 from imgsync.domain.ports.queue import Enqueued
-from imgsync.domain.ports.tasks import CANCELLED, TaskList
+from imgsync.domain.ports.tasks import TaskList, TaskState, filter_by, state_of
 from imgsync.domain.schedule import LinkSchedule
 from imgsync.domain.surveys import Since
 from imgsync.domain.tasks import Task
@@ -305,10 +305,10 @@ def _tasks(container: "Container") -> list[Operation]:
         asked: models.TaskQuery = call.query
         page = await container.task_list().find(
             child=asked.child,
-            status=asked.status,
             text=asked.text,
             before=asked.before,
             limit=asked.limit,
+            **filter_by(asked.status),
         )
         told = [_task(one, is_superseded=one.id in page.superseded) for one in page.tasks]
         return {"tasks": told, "before": page.before}
@@ -442,7 +442,20 @@ def _accounts(container: "Container") -> list[Operation]:
             if state.parked_until is not None and account_id in names
         ]
         parked.sort(key=lambda one: str(one["name"]))
-        return {"tasks": counts, "parked": await queue.parked(), "parked_accounts": parked}
+        links = await container.settings().links()
+        on = {link.child_id for link in links if link.settings.enabled and not link.damage}
+        unmatched = [
+            {"id": child_id, "name": names[child_id], "unmatched": states[child_id].unmatched}
+            for child_id in on & states.keys() & names.keys()
+            if states[child_id].unmatched
+        ]
+        unmatched.sort(key=lambda one: str(one["name"]))
+        return {
+            "tasks": counts,
+            "parked": await queue.parked(),
+            "parked_accounts": parked,
+            "unmatched": unmatched,
+        }
 
     return [
         Operation(
@@ -451,7 +464,7 @@ def _accounts(container: "Container") -> list[Operation]:
         Operation(
             "GET",
             "/status",
-            "Tasks by status, parked ones and parked accounts",
+            "Tasks by status, what is parked, and what has no counterpart",
             get_status,
             models.Status,
         ),
@@ -538,11 +551,13 @@ def _listed(container: "Container") -> TaskList | None:
 
 
 def _task(task: Task, *, is_superseded: bool = False) -> dict[str, Any]:
+    state = state_of(task, (task.id,) if is_superseded else ())
     return {
         "id": task.id,
         "kind": task.kind,
         "status": task.status.value,
-        "superseded": is_superseded and task.error != CANCELLED,
+        "state": state.value,
+        "superseded": state is TaskState.SUPERSEDED,
         "child": task.account_id,
         "entity_id": task.entity_id,
         "priority": task.priority,
