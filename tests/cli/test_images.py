@@ -111,6 +111,18 @@ def test_of_an_entity_that_its_own_task_tries_again_no_sync_is_asked_for(
     assert "with its entity's next task" in ready.ok("images", "failed")
 
 
+def test_what_failed_in_an_earlier_run_is_told_by_sync_and_wrong_by_check(
+    ready: Cli, shop: Shop
+) -> None:
+    shop.pair("Lamp", [*pictures(1), NO_PICTURE])
+    ready.ok("sync", *BOTH)
+    said = ready.json("sync", *BOTH)  # which ends with 0: it had nothing to do
+    assert said["run"]["uploaded"] == 0
+    assert (said["failed_images"]["images"], said["failed_images"]["waiting"]) == (1, 0)
+    assert "1 image failed; see 'imgsync images failed'" in ready.ok("sync", *BOTH)
+    assert ready.run("check").exit_code == 1
+
+
 def test_the_next_sync_makes_it_good_and_says_no_more_of_it(failed: Cli, shop: Shop) -> None:
     main = shop.pairs[0].main
     shop.main.delete_images(main, [main.images[2].id])
